@@ -1,0 +1,38 @@
+"""Small recurrent controllers: evolved in simulation, stepped in a microsecond, exported as bit-exact C."""
+
+from neuroctl.controller import Controller, load
+from neuroctl.errors import (
+    BackendUnavailable,
+    ExportError,
+    FileFormatError,
+    LayoutError,
+    LinkError,
+    NeuroctlError,
+    SpecError,
+    StudyError,
+    TaskError,
+)
+from neuroctl.layout import Layout
+from neuroctl.maths.fixed import QFormat
+from neuroctl.quant import QuantController
+from neuroctl.spec import Spec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendUnavailable",
+    "Controller",
+    "ExportError",
+    "FileFormatError",
+    "Layout",
+    "LayoutError",
+    "LinkError",
+    "NeuroctlError",
+    "QFormat",
+    "QuantController",
+    "Spec",
+    "SpecError",
+    "StudyError",
+    "TaskError",
+    "load",
+]

@@ -1,0 +1,58 @@
+"""The table of cells, and what the rest of the library asks of a cell by its Spec."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.cells import ctrnn
+from neuroctl.cells.base import Cell
+from neuroctl.errors import LayoutError
+from neuroctl.layout import Layout
+from neuroctl.spec import Spec
+
+CELLS = MappingProxyType({cell.name: cell for cell in (ctrnn.CELL,)})
+
+
+def cell_of(spec: Spec) -> Cell:
+    """Return the spec's row of ``CELLS``."""
+    return CELLS[spec.cell]
+
+
+def layout(spec: Spec) -> Layout:
+    """Return the named blocks of the spec's parameter vector theta."""
+    return cell_of(spec).layout(spec)
+
+
+def genome_size(spec: Spec) -> int:
+    """Return the number of genes that ``decode`` takes."""
+    return cell_of(spec).genome_size(spec)
+
+
+def decode(spec: Spec, x: ArrayLike) -> NDArray[Any]:
+    """Map a genome to theta: constraints and scales live here and nowhere else. Pure.
+
+    Args:
+        spec: the controller.
+        x: genome, float64 ``[genome_size(spec)]``, finite, unit-scaled: the origin is a sensible network
+            and a standard deviation of 0.5 explores well.
+
+    Returns:
+        theta ``[layout(spec).size]`` in the spec's dtype.
+
+    Raises:
+        LayoutError: x has the wrong length or holds NaN or Inf, or leads outside theta's bounds.
+
+    """
+    genome = np.asarray(x, dtype=np.float64)
+    if genome.shape != (genome_size(spec),) or not np.isfinite(genome).all():
+        raise LayoutError(f"genome: shape {genome.shape}; allowed: ({genome_size(spec)},) of finite numbers")
+    return layout(spec).coerce(cell_of(spec).decode(spec, genome), spec.dtype)
+
+
+def initial(spec: Spec, seed: int) -> NDArray[Any]:
+    """Return a random theta: the decoded genome of normal deviates with standard deviation 0.5."""
+    return decode(spec, 0.5 * np.random.default_rng(seed).standard_normal(genome_size(spec)))

@@ -1,0 +1,183 @@
+"""Controller: one recurrent network with its parameters, state and buffers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl import io
+from neuroctl.cells import cell_of, initial
+from neuroctl.cells.base import start_state, step_floats, step_ints
+from neuroctl.errors import LayoutError
+from neuroctl.quant import QuantController, quantize
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+
+class Controller:
+    """A float controller. It owns its arrays; ``step`` allocates nothing after construction.
+
+    Args:
+        spec: topology and time base.
+        theta: parameters ``[n_params]``, copied and cast to the spec's dtype; None draws a random network.
+        seed: of that random network.
+
+    Raises:
+        LayoutError: theta has the wrong length, holds NaN or Inf, or is out of a block's bounds.
+
+    Example:
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+        >>> ctl.step(np.zeros(1, np.float32)).shape
+        (1,)
+
+    """
+
+    def __init__(self, spec: Spec, theta: ArrayLike | None = None, seed: int = 0):
+        cell = cell_of(spec)
+        self._spec = spec
+        self.layout = cell.layout(spec)
+        self.state_layout = cell.state_layout(spec)
+        self._theta = initial(spec, seed) if theta is None else self.layout.coerce(theta, spec.dtype)
+        self._params = self.layout.views(self._theta)
+        self._dtype = self._theta.dtype
+        self._start = start_state(spec, self.state_layout)
+        self._state = self._start.copy()
+        self._u = np.zeros(spec.inputs, self._dtype)
+        self._y = np.zeros(spec.outputs, self._dtype)
+        self._ints = step_ints(spec)
+        self._floats = step_floats(spec)
+        self._shape = (spec.inputs,)
+        self._step = cell.step
+        self._rollout = cell.rollout
+        self._fault = self.state_layout["fault"].offset
+        # Compile, or load from the cache, now: a control loop must never wait for the compiler.
+        self._step(self._theta, self._state, self._u, self._y, self._ints, self._floats)
+        self.reset()
+
+    @property
+    def spec(self) -> Spec:
+        """Topology and time base."""
+        return self._spec
+
+    @property
+    def theta(self) -> Array:
+        """Flat parameters ``[n_params]``; writable in place."""
+        return self._theta
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """Writable views of theta by block name; matrices are ``[to, from]``."""
+        return self._params
+
+    @property
+    def state(self) -> Array:
+        """Flat state ``[n_state]``, scratch included; writable in place. CTRNN: ``state[:neurons]`` is y."""
+        return self._state
+
+    @property
+    def fault(self) -> bool:
+        """True after a step that met NaN or Inf; such a step gives the last safe output. Cleared by ``reset``."""
+        return bool(self._state[self._fault])
+
+    def reset(self) -> None:
+        """Set the whole state to its start: the network at rest, outputs at zero (clipped into the limits)."""
+        self._state[:] = self._start
+
+    def step(self, u: Array) -> Array:
+        """Advance one time step of ``spec.dt_s``.
+
+        Args:
+            u: inputs ``[inputs]``, C-contiguous, in the spec's dtype.
+
+        Returns:
+            The outputs ``[outputs]``: the controller's own buffer, overwritten by the next step.
+
+        Raises:
+            LayoutError: u has the wrong type, dtype, shape or memory order. The state is untouched.
+
+        """
+        # `carray` is C-contiguous, aligned and writable: anything else would make Numba compile anew.
+        if u.__class__ is not np.ndarray or u.dtype != self._dtype or u.shape != self._shape or not u.flags.carray:
+            u = self._accept(u)
+        self._step(self._theta, self._state, u, self._y, self._ints, self._floats)
+        return self._y
+
+    def _accept(self, u: object) -> Array:
+        """Copy a read-only or unaligned array into our own buffer, or say what is wrong."""
+        allowed = f"allowed: a C-contiguous {self._dtype} array of shape {self._shape}"
+        if not isinstance(u, np.ndarray):
+            raise LayoutError(f"u: {type(u).__name__}; {allowed}")
+        if u.dtype != self._dtype or u.shape != self._shape:
+            raise LayoutError(f"u: {u.dtype} of shape {u.shape}; {allowed}")
+        if not u.flags.c_contiguous:
+            raise LayoutError(f"u: not contiguous, strides {u.strides}; {allowed}")
+        self._u[:] = u
+        return self._u
+
+    def rollout(self, inputs: ArrayLike) -> Array:
+        """Step through a sequence, going on from the current state.
+
+        Args:
+            inputs: ``[T, inputs]``, T at least 1; cast to the spec's dtype if needed.
+
+        Returns:
+            Outputs ``[T, outputs]``, a new array; the same bits as T calls of ``step``.
+
+        Raises:
+            LayoutError: wrong shape, or not numbers.
+
+        """
+        u = sequence(inputs, self._dtype, self._spec.inputs)
+        y = np.empty((len(u), self._spec.outputs), self._dtype)
+        self._rollout(self._theta, self._state, u, y, self._ints, self._floats)
+        return y
+
+    def quantize(self, weight_bits: int = 16, calibration: ArrayLike | None = None) -> QuantController:
+        """Return the fixed-point controller; see ``neuroctl.quant.quantize``."""
+        return quantize(self._spec, self._theta, weight_bits=weight_bits, calibration=calibration)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        meta: Mapping[str, Any] | None = None,
+        calibration: Array | None = None,
+    ) -> None:
+        """Write spec and parameters (not the state) to an ``.npz`` file; see ``neuroctl.io.save_model``."""
+        io.save_model(path, self._spec, self._theta, meta=meta, calibration=calibration)
+
+
+def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") -> Array:
+    """Return inputs as a writable, C-contiguous ``[T, width]`` array with T at least 1.
+
+    Raises:
+        LayoutError: wrong shape, or not numbers.
+
+    """
+    try:
+        array = np.require(inputs, dtype=dtype, requirements=["C", "A", "W"])
+    except (TypeError, ValueError):
+        raise LayoutError(f"{name}: {type(inputs).__name__}; allowed: numbers of shape (T, {width})") from None
+    if array.ndim != 2 or array.shape[1] != width or len(array) == 0:
+        raise LayoutError(f"{name}: shape {array.shape}; allowed: (T, {width}) with T at least 1")
+    return array
+
+
+def load(path: str | os.PathLike[str]) -> Controller | QuantController:
+    """Read a file written by ``Controller.save`` or ``QuantController.save``. Runs no code of the file's.
+
+    Raises:
+        FileFormatError: the file is not a whole, sound file of ours.
+
+    """
+    archive = io.read_archive(path)
+    if archive.kind == "quant":
+        return QuantController.from_archive(archive, path)
+    io.expect_kind(archive, "controller", path)
+    model = io.model_of(archive, path)
+    return Controller(model.spec, model.theta)

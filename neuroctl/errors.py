@@ -1,0 +1,73 @@
+"""Typed errors: each message is one line that names the field, its value and what is allowed."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class NeuroctlError(Exception):
+    """Base of every error that neuroctl raises on purpose.
+
+    ``exit_code`` is what the command line returns for it: 1 the work failed, 2 the request itself was wrong.
+    """
+
+    exit_code = 1
+
+
+class SpecError(NeuroctlError, ValueError):
+    """A field of a Spec is out of range, unknown or of the wrong type."""
+
+    exit_code = 2
+
+
+class LayoutError(NeuroctlError, ValueError):
+    """A parameter, state, genome or input array has the wrong length, dtype, memory order or values."""
+
+    exit_code = 2
+
+
+class FileFormatError(NeuroctlError, ValueError):
+    """A file is truncated, foreign, damaged, of a newer schema, or would need code to be run to load it."""
+
+
+class BackendUnavailable(NeuroctlError, ImportError):
+    """An optional package, device or tool is missing; the message says what to install."""
+
+
+class TaskError(NeuroctlError, ValueError):
+    """An unknown task, a controller that does not fit the task, or an action outside its bounds."""
+
+    exit_code = 2
+
+
+class StudyError(NeuroctlError, ValueError):
+    """A study folder that cannot be created, resumed or continued as asked."""
+
+
+class ExportError(NeuroctlError, ValueError):
+    """A controller that cannot be quantised or exported as asked; nothing has been written."""
+
+
+class LinkError(NeuroctlError, OSError):
+    """The serial link to a board failed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra to install.
+
+    Args:
+        module: dotted name of the module to import.
+        extra: the extra of this package that brings it, such as ``"sim"``.
+
+    Raises:
+        BackendUnavailable: the module is not installed.
+
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise BackendUnavailable(
+            f"{missing}: not installed; install the extra with: pip install 'neuroctl[{extra}]'"
+        ) from error

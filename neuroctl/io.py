@@ -1,0 +1,243 @@
+"""Files: ``.npz`` archives with a JSON header, a schema version and a hash; never a pickle, never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import layout
+from neuroctl.errors import FileFormatError, NeuroctlError
+from neuroctl.spec import Spec
+
+SCHEMA: Final = 1
+_FORMAT: Final = "neuroctl"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What an ``.npz`` file of ours holds: its kind, its header's own fields and its arrays."""
+
+    kind: str
+    fields: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved controller: spec, parameters, free-form notes, and recorded inputs for calibration."""
+
+    spec: Spec
+    theta: NDArray[Any]
+    meta: dict[str, Any] = field(default_factory=dict)
+    calibration: NDArray[Any] | None = None
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, whole.
+
+    Raises:
+        FileFormatError: the folder is missing or not writable, or the disk is full; the old file is intact.
+
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise FileFormatError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def canonical_json(data: object) -> bytes:
+    """Return data as JSON with sorted keys and no spaces: equal data gives equal bytes."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    content = hashlib.sha256(canonical_json(header))
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        content.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        content.update(array.tobytes())
+    return content.hexdigest()
+
+
+def write_archive(
+    path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write an archive atomically; equal content gives equal bytes.
+
+    Raises:
+        FileFormatError: it cannot be written.
+
+    """
+    header = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "fields": dict(fields)}
+    header["sha256"] = _digest(header, arrays)
+    buffer = io.BytesIO()
+    # The header comes first and is readable text: `unzip -p FILE header.npy`.
+    np.savez(buffer, allow_pickle=False, header=np.frombuffer(canonical_json(header), dtype=np.uint8), **dict(arrays))
+    atomic_write(path, buffer.getvalue())
+
+
+def read_archive(path: str | os.PathLike[str]) -> Archive:
+    """Read and check an archive. No code in the file is run: object arrays (pickles) are refused.
+
+    Raises:
+        FileFormatError: the file is missing, truncated, damaged, foreign, of a newer schema, or holds a pickle.
+
+    """
+    name = os.fspath(path)
+    try:
+        with np.load(name, allow_pickle=False) as data:
+            if not isinstance(data, np.lib.npyio.NpzFile):
+                raise FileFormatError(f"{name}: a plain array; allowed: an .npz file written by neuroctl")
+            arrays = {key: data[key] for key in data.files}
+    except FileNotFoundError:
+        raise FileFormatError(f"{name}: no such file") from None
+    except NeuroctlError:
+        raise
+    except ValueError as error:
+        reason = "holds a pickle, which is refused" if "pickle" in str(error).lower() else "not a whole .npz file"
+        raise FileFormatError(f"{name}: {reason}") from None
+    except OSError as error:
+        raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        MemoryError,
+        SyntaxError,
+        TypeError,
+        OverflowError,
+    ) as error:
+        raise FileFormatError(f"{name}: damaged: {_one_line(error)}") from None
+    return _checked(name, arrays)
+
+
+def _checked(name: str, arrays: dict[str, NDArray[Any]]) -> Archive:
+    raw = arrays.pop("header", None)
+    try:
+        header = json.loads(raw.tobytes()) if raw is not None and raw.dtype == np.uint8 else None
+    except ValueError:
+        raise FileFormatError(f"{name}: damaged: its header is not JSON") from None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise FileFormatError(f"{name}: a foreign file; allowed: an .npz file written by neuroctl")
+    schema = header.get("schema")
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise FileFormatError(f"{name}: schema {schema!r}; allowed: 1 to {SCHEMA}; a newer neuroctl may read it")
+    stored = header.pop("sha256", None)
+    if stored != _digest(header, arrays):
+        raise FileFormatError(f"{name}: damaged: its content does not match its hash")
+    return Archive(str(header.get("kind")), dict(header.get("fields") or {}), arrays, str(stored))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def expect_kind(archive: Archive, kind: str, path: str | os.PathLike[str]) -> None:
+    """Refuse an archive of another kind.
+
+    Raises:
+        FileFormatError: it is of another kind.
+
+    """
+    if archive.kind != kind:
+        raise FileFormatError(f"{os.fspath(path)}: holds a {archive.kind!r}; allowed: a {kind!r}")
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    spec: Spec,
+    theta: NDArray[Any],
+    *,
+    meta: Mapping[str, Any] | None = None,
+    calibration: NDArray[Any] | None = None,
+) -> None:
+    """Write a controller file.
+
+    Args:
+        path: where to; an existing file is replaced atomically.
+        spec: the controller.
+        theta: its parameters ``[n_params]``.
+        meta: notes of plain JSON types, such as the task and the seed.
+        calibration: recorded inputs ``[T, inputs]`` in physical units, for choosing fixed-point formats.
+
+    Raises:
+        FileFormatError: it cannot be written.
+        LayoutError: theta does not fit the spec.
+
+    """
+    arrays = {"theta": layout(spec).coerce(theta, spec.dtype)}
+    if calibration is not None:
+        arrays["calibration"] = np.ascontiguousarray(calibration, dtype=spec.dtype)
+    write_archive(path, "controller", {"spec": spec.to_dict(), "meta": dict(meta or {})}, arrays)
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a controller file.
+
+    Raises:
+        FileFormatError: the file is not a whole, sound controller file.
+
+    """
+    archive = read_archive(path)
+    expect_kind(archive, "controller", path)
+    return model_of(archive, path)
+
+
+def model_of(archive: Archive, path: str | os.PathLike[str]) -> Model:
+    """Return the controller that an archive holds.
+
+    Raises:
+        FileFormatError: a field or an array is missing or bad.
+
+    """
+    try:
+        spec = Spec.from_dict(archive.fields["spec"])
+        theta = layout(spec).coerce(archive.arrays["theta"], spec.dtype)
+    except KeyError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
+    except NeuroctlError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+    return Model(spec, theta, dict(archive.fields.get("meta") or {}), archive.arrays.get("calibration"))

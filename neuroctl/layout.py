@@ -1,0 +1,113 @@
+"""Layout: the named blocks of a flat vector, with shapes, units and bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import LayoutError
+
+
+@dataclass(frozen=True)
+class Block:
+    """One named part of a flat vector.
+
+    Args:
+        name: the block's name, such as ``"W"``; matrices are ``[to, from]``.
+        offset: index of its first element in the flat vector.
+        shape: its shape, row-major.
+        unit: physical unit of its elements; ``"1"`` for plain numbers.
+        low: smallest allowed value, exclusive unless infinite.
+        high: largest allowed value, exclusive unless infinite.
+
+    """
+
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    unit: str = "1"
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def part(self) -> slice:
+        """Where the block lies in the flat vector."""
+        return slice(self.offset, self.offset + self.size)
+
+
+class Layout:
+    """An ordered set of blocks that tile a flat vector without gaps."""
+
+    def __init__(self, *blocks: tuple[str, tuple[int, ...], str] | tuple[str, tuple[int, ...], str, float, float]):
+        """Place blocks, given as ``(name, shape, unit[, low, high])``, one behind the other."""
+        placed: dict[str, Block] = {}
+        offset = 0
+        for name, shape, unit, *bounds in blocks:
+            placed[name] = Block(name, offset, shape, unit, *bounds)
+            offset += placed[name].size
+        self.blocks: Mapping[str, Block] = MappingProxyType(placed)
+        self.size = offset
+
+    def __getitem__(self, name: str) -> Block:
+        return self.blocks[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.blocks
+
+    def views(self, flat: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Return writable, reshaped views of ``flat`` by block name.
+
+        Args:
+            flat: any dtype ``[size]``, C-contiguous; trailing axes (lanes) are kept.
+
+        """
+        return MappingProxyType(
+            {name: flat[block.part].reshape(block.shape + flat.shape[1:]) for name, block in self.blocks.items()}
+        )
+
+    def coerce(self, values: object, dtype: str, name: str = "theta") -> NDArray[Any]:
+        """Return a checked, C-contiguous copy of ``values`` in ``dtype``.
+
+        Raises:
+            LayoutError: wrong length or shape, not numbers, NaN or Inf, or out of a block's bounds.
+
+        """
+        try:
+            wide = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise LayoutError(f"{name}: {type(values).__name__}; allowed: {self.size} numbers") from None
+        if wide.shape != (self.size,):
+            raise LayoutError(f"{name}: shape {wide.shape}; allowed: ({self.size},)")
+        with np.errstate(over="ignore"):
+            flat = np.ascontiguousarray(wide, dtype=dtype)
+        self.check(flat, name)
+        return flat
+
+    def check(self, flat: NDArray[Any], name: str = "theta") -> None:
+        """Check a flat vector's values against each block's bounds.
+
+        Raises:
+            LayoutError: a value is NaN, infinite or out of bounds; the message names block and index.
+
+        """
+        for block in self.blocks.values():
+            values = flat[block.part]
+            bad = ~(np.isfinite(values) & (values > block.low) & (values < block.high))
+            if bad.any():
+                first = int(np.argmax(bad))
+                index = [int(i) for i in np.unravel_index(first, block.shape)]
+                bounds = f"greater than {block.low:g}" if math.isfinite(block.low) else "finite"
+                if math.isfinite(block.high):
+                    bounds += f" and less than {block.high:g}"
+                raise LayoutError(f"{name}: {block.name}{index} is {values[first]}; allowed: {bounds} [{block.unit}]")

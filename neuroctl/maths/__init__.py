@@ -1,0 +1,1 @@
+"""Scalar arithmetic and the vector helpers that cells are written with."""

@@ -1,0 +1,284 @@
+"""Fixed point: choosing formats, proving that 32 bits suffice, and the integer controller."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.cells import cell_of
+from neuroctl.cells.base import Bounds, Formats
+from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
+from neuroctl.io import Archive, canonical_json, write_archive
+from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+IntArray = NDArray[np.int32]
+
+WEIGHT_BITS: Final = (8, 16)
+
+
+def quantize(
+    spec: Spec, theta: ArrayLike, *, weight_bits: int = 16, calibration: ArrayLike | None = None
+) -> QuantController:
+    """Choose power-of-two formats for a float controller and return its integer form.
+
+    The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. All
+    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits.
+
+    Args:
+        spec: the controller.
+        theta: its parameters ``[n_params]``.
+        weight_bits: storage of the weight matrices, 8 or 16.
+        calibration: recorded inputs ``[T, inputs]`` in physical units; needed without declared limits. They are
+            kept with the controller, as test vectors.
+
+    Raises:
+        ExportError: neither limits nor calibration, or a range is too wide for its word.
+        LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
+
+    """
+    if isinstance(weight_bits, bool) or weight_bits not in WEIGHT_BITS:
+        raise ExportError(f"weight_bits: {weight_bits!r}; allowed: 8 or 16")
+    cell = cell_of(spec)
+    flat = cell.layout(spec).coerce(theta, spec.dtype)
+    recorded = None if calibration is None else _recorded(calibration, spec.inputs)
+    formats, theta_q = cell.quantize(spec, flat, _input_format(spec, recorded), weight_bits)
+    return QuantController(spec, formats, theta_q, recorded)
+
+
+def _recorded(calibration: ArrayLike, width: int) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(calibration, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise LayoutError(f"calibration: {type(calibration).__name__}; allowed: numbers (T, {width})") from None
+    if array.ndim != 2 or array.shape[1] != width or len(array) == 0 or not np.isfinite(array).all():
+        raise LayoutError(f"calibration: shape {array.shape}; allowed: (T, {width}), T at least 1, finite")
+    return array
+
+
+def _input_format(spec: Spec, recorded: Array | None) -> QFormat:
+    if spec.input_limits is not None:
+        largest = max(abs(value) for pair in spec.input_limits for value in pair)
+    elif recorded is not None:
+        largest = float(np.abs(recorded).max())
+    else:
+        raise ExportError("calibration: missing; allowed: recorded inputs (T, inputs), or a spec with input_limits")
+    return QFormat(16, widest_frac_bits(largest, 16))
+
+
+class QuantController:
+    """A fixed-point controller: the same ``reset``, ``step`` and ``rollout`` as ``Controller``, in integers inside.
+
+    ``step_int`` is the definition that generated C equals bit for bit. Construct it with ``Controller.quantize``.
+
+    Args:
+        spec: the controller.
+        formats: format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` and ``out``.
+        theta_q: int32 ``[n_params]``, theta's layout.
+        calibration: recorded inputs ``[T, inputs]`` in physical units, or None.
+
+    Raises:
+        ExportError: the interval analysis cannot prove that 32 bits hold every intermediate.
+
+    """
+
+    def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):
+        cell = cell_of(spec)
+        self._spec = spec
+        self.layout = cell.layout(spec)
+        self.state_layout = cell.state_layout_q(spec)
+        self._formats = MappingProxyType(dict(formats))
+        self._theta = np.ascontiguousarray(theta_q, dtype=np.int32)
+        self._bounds = prove(cell.bounds_q(spec, formats, self._theta))
+        self.calibration = calibration
+        self._ints = cell.ints_q(spec, formats)
+        self._start = cell.start_q(spec, formats, self._theta)
+        self._state = self._start.copy()
+        self._ui = np.zeros(spec.inputs, np.int32)
+        self._yi = np.zeros(spec.outputs, np.int32)
+        self._y = np.zeros(spec.outputs, spec.dtype)
+        self._step, self._rollout = cell.step_q, cell.rollout_q
+        self._u_low, self._u_high = self._input_range()
+        self._u_lsb, self._y_lsb = formats["u"].lsb, formats["out"].lsb
+        self.step(np.zeros(spec.inputs, spec.dtype))  # compile, or load from the cache, now
+        self.reset()
+
+    def _input_range(self) -> tuple[Array, Array]:
+        u = self._formats["u"]
+        limits = self._spec.input_limits or ((u.low * u.lsb, u.high * u.lsb),) * self._spec.inputs
+        lows, highs = zip(*limits, strict=True)
+        return u.quantize(lows), u.quantize(highs)
+
+    @property
+    def spec(self) -> Spec:
+        """Topology and time base."""
+        return self._spec
+
+    @property
+    def formats(self) -> Mapping[str, QFormat]:
+        """Format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` (activations) and ``out``."""
+        return self._formats
+
+    @property
+    def theta_q(self) -> IntArray:
+        """Integer parameters int32 ``[n_params]`` in theta's layout; a tau's slot holds dt/tau, see the cell."""
+        return self._theta
+
+    @property
+    def state(self) -> IntArray:
+        """Integer state int32; CTRNN: ``state[:neurons]`` is y, the rest s."""
+        return self._state
+
+    @property
+    def ints(self) -> NDArray[np.int64]:
+        """Sizes, shifts and limits that the integer step uses; see the cell's ``ints_q``."""
+        return self._ints
+
+    @property
+    def bounds(self) -> Bounds:
+        """Proven range (low, high) of every intermediate of a step."""
+        return self._bounds
+
+    @property
+    def fault(self) -> bool:
+        """Always False: integers know no NaN; ``quantize_input`` turns NaN into 0 and saturates the rest."""
+        return False
+
+    @property
+    def model_crc32(self) -> int:
+        """CRC-32 over spec, formats and integer parameters: equal for equal firmware."""
+        header = canonical_json({"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)})
+        return zlib.crc32(self._theta.astype("<i4").tobytes(), zlib.crc32(header))
+
+    def reset(self) -> None:
+        """Set the whole state to its start."""
+        self._state[:] = self._start
+
+    def quantize_input(self, u: ArrayLike) -> IntArray:
+        """Physical inputs ``[..., inputs]`` to int32; half up, saturating at the declared range; NaN gives 0."""
+        return np.clip(self._formats["u"].quantize(u), self._u_low, self._u_high).astype(np.int32)
+
+    def dequantize_output(self, y: ArrayLike) -> Array:
+        """Integer outputs ``[..., outputs]`` to physical units in the spec's dtype."""
+        return self._formats["out"].dequantize(y).astype(self._spec.dtype)
+
+    def step(self, u: Array) -> Array:
+        """Advance one time step on physical inputs ``[inputs]``; returns the controller's own output buffer.
+
+        Raises:
+            LayoutError: u has the wrong shape or is no array.
+
+        """
+        if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
+            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
+            raise LayoutError(f"u: {got}; allowed: a {self._y.dtype} array of shape {self._ui.shape}")
+        quantize_into(u, self._u_lsb, self._u_low, self._u_high, self._ui)
+        self._step(self._theta, self._state, self._ui, self._yi, self._ints)
+        dequantize_into(self._yi, self._y_lsb, self._y)
+        return self._y
+
+    def step_int(self, u: IntArray) -> IntArray:
+        """Advance one time step on raw integers.
+
+        Args:
+            u: int32 ``[inputs]`` in the format ``"u"``; beyond int16 they saturate.
+
+        Returns:
+            Outputs int32 ``[outputs]`` in the format ``"out"``: the controller's own buffer.
+
+        Raises:
+            LayoutError: u has the wrong type, dtype or shape.
+
+        """
+        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.shape != self._ui.shape:
+            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
+            raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._ui.shape}")
+        self._ui[:] = u
+        self._step(self._theta, self._state, self._ui, self._yi, self._ints)
+        return self._yi
+
+    def rollout(self, inputs: ArrayLike) -> Array:
+        """Step through physical inputs ``[T, inputs]``, going on from the current state; returns ``[T, outputs]``.
+
+        Raises:
+            LayoutError: wrong shape, or not finite numbers.
+
+        """
+        u = _recorded(inputs, self._spec.inputs)
+        return self.dequantize_output(self.rollout_int(self.quantize_input(u)))
+
+    def rollout_int(self, u: IntArray) -> IntArray:
+        """Step through raw inputs int32 ``[T, inputs]``; returns int32 ``[T, outputs]``.
+
+        Raises:
+            LayoutError: u has the wrong dtype or shape.
+
+        """
+        shape = (self._spec.inputs,)
+        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.ndim != 2 or u.shape[1:] != shape or not len(u):
+            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
+            raise LayoutError(f"u: {got}; allowed: int32 of shape (T, {shape[0]}) with T at least 1")
+        y = np.empty((len(u), self._spec.outputs), np.int32)
+        self._rollout(self._theta, self._state, np.require(u, requirements=["C", "A", "W"]), y, self._ints)
+        return y
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the integer controller (not its state) to an ``.npz`` file.
+
+        Raises:
+            FileFormatError: it cannot be written.
+
+        """
+        arrays: dict[str, Array] = {"theta_q": self._theta}
+        if self.calibration is not None:
+            arrays["calibration"] = self.calibration
+        fields = {"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)}
+        write_archive(path, "quant", fields, arrays)
+
+    @classmethod
+    def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:
+        """Build the controller that an archive holds; its bounds are proven again.
+
+        Raises:
+            FileFormatError: a field or an array is missing or bad.
+
+        """
+        try:
+            spec = Spec.from_dict(archive.fields["spec"])
+            formats = {name: QFormat(int(bits), int(frac)) for name, (bits, frac) in archive.fields["formats"].items()}
+            theta_q = archive.arrays["theta_q"]
+            size = cell_of(spec).layout(spec).size
+            if theta_q.dtype != np.int32 or theta_q.shape != (size,):
+                raise LayoutError(f"theta_q: {theta_q.dtype} of shape {theta_q.shape}; allowed: int32 ({size},)")
+            return cls(spec, formats, theta_q, archive.arrays.get("calibration"))
+        except KeyError as error:
+            raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
+        except (NeuroctlError, AttributeError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+
+
+def _formats_dict(formats: Formats) -> dict[str, list[int]]:
+    return {name: [formats[name].bits, formats[name].frac_bits] for name in sorted(formats)}
+
+
+def prove(bounds: Bounds) -> Bounds:
+    """Return the bounds if 32-bit arithmetic holds them all.
+
+    The terms that enter a multiplication by a 16-bit mantissa, and those that a rounding shift adds half a unit
+    to, have to stay below 2^30; so the one limit is 2^30.
+
+    Raises:
+        ExportError: one may overflow; names it, its bound and what to change.
+
+    """
+    for name, (low, high) in bounds.items():
+        if max(-low, high) >= 1 << 30:
+            raise ExportError(f"{name}: can reach {max(-low, high)}; allowed: below 2^30; narrow its weights or inputs")
+    return MappingProxyType(dict(bounds))
