@@ -125,20 +125,25 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     """
     name = os.fspath(path)
     try:
-        with np.load(name, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise FileFormatError(f"{name}: a plain array; allowed: an .npz file written by neuroctl")
-            arrays = {key: data[key] for key in data.files}
+        content = Path(name).read_bytes()
     except FileNotFoundError:
         raise FileFormatError(f"{name}: no such file") from None
-    except NeuroctlError:
-        raise
+    except OSError as error:
+        raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
+    return _checked(name, _arrays_of(name, content))
+
+
+def _arrays_of(name: str, content: bytes) -> dict[str, NDArray[Any]]:
+    if not content.startswith(b"PK"):
+        raise FileFormatError(f"{name}: a foreign file; allowed: an .npz file written by neuroctl")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as data:
+            return {key: data[key] for key in data.files if isinstance(data[key], np.ndarray)}
     except ValueError as error:
         reason = "holds a pickle, which is refused" if "pickle" in str(error).lower() else "not a whole .npz file"
         raise FileFormatError(f"{name}: {reason}") from None
-    except OSError as error:
-        raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
     except (
+        OSError,
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
@@ -151,7 +156,6 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         OverflowError,
     ) as error:
         raise FileFormatError(f"{name}: damaged: {_one_line(error)}") from None
-    return _checked(name, arrays)
 
 
 def _checked(name: str, arrays: dict[str, NDArray[Any]]) -> Archive:

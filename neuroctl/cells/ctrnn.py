@@ -264,7 +264,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     formats["gain"] = _gain_format(p["gain"], y_frac)
     formats["W"] = _weight_format(p["W"], weight_bits, _Q15_HIGH, y_frac + _MOST_SHIFT - ACTIVATION_FRAC_BITS)
     formats["W_in"] = _weight_format(p["W_in"], weight_bits, -u_format.low, y_frac + _MOST_SHIFT - u_format.frac_bits)
-    formats |= _readout_formats(spec, p, weight_bits) if spec.readout == "affine" else {"out": formats["s"]}
+    formats |= _readout_formats(spec, p, weight_bits)
 
     theta_q = np.zeros(blocks.size, np.int32)
     for name, block in blocks.blocks.items():
@@ -308,9 +308,14 @@ def _weight_format(weights: Array, bits: int, x_high: int, most: int, offset: fl
 
 
 def _readout_formats(spec: Spec, p: Mapping[str, Array], weight_bits: int) -> dict[str, QFormat]:
-    reach = float((np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
+    reach = 1.0
     if spec.output_limits is not None:
         reach = max(abs(value) for pair in spec.output_limits for value in pair)
+    elif spec.readout == "affine":
+        reach = float((np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
+    if spec.readout == "identity":
+        # s itself, in Q15 (its 1 is 32767); coarser only where the limits ask for more than 1.
+        return {"out": QFormat(16, ACTIVATION_FRAC_BITS if reach <= 1.0 else widest_frac_bits(reach, 16))}
     out_frac = widest_frac_bits(reach, 16)
     most = out_frac + _MOST_SHIFT - ACTIVATION_FRAC_BITS
     w_out = _weight_format(p["W_out"], weight_bits, _Q15_HIGH, most, float(np.abs(p["b_out"]).max()))

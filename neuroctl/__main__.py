@@ -1,0 +1,35 @@
+"""The console script ``neuroctl``: turns our errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from neuroctl.errors import NeuroctlError, require
+
+
+def main() -> None:
+    """Run the command line; exit code 0 for ok, 1 for failed, 2 for bad usage, 130 for Ctrl-C."""
+    debug = "--debug" in sys.argv
+    try:
+        require("typer", "cli")
+        require("rich", "cli")
+        from neuroctl.cli import app
+
+        app(prog_name="neuroctl")
+    except NeuroctlError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output left (as `head` does); stdout is gone, so its final flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Set-up that has to come before Numba is imported."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _cache_folder() -> Path:
+    """Key compiled code by all sources: Numba notices an edited file, but not an edited callee in another one."""
+    content = hashlib.sha256()
+    for source in sorted((ROOT / "neuroctl").rglob("*.py")):
+        content.update(source.read_bytes())
+    for flag in ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"):
+        content.update(f"{flag}={os.environ.get(flag)}".encode())
+    return Path(tempfile.gettempdir()) / f"neuroctl-test-cache-{os.getuid()}" / content.hexdigest()[:16]
+
+
+os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from neuroctl.maths import activations
+from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat, logistic_q, widest_frac_bits
+from neuroctl.maths.jit import jit_integer, jit_step
+from tests import reference
+
+
+@jit_step
+def logistic_all(x, y):
+    for i in range(x.shape[0]):
+        y[i] = activations.logistic(x[i])
+
+
+@jit_integer
+def logistic_q_all(x, y):
+    for i in range(x.shape[0]):
+        y[i] = logistic_q(x[i])
+
+
+def exact(x):
+    return 1 / (1 + np.exp(-x.astype(np.longdouble)))
+
+
+@pytest.mark.parametrize(("dtype", "reach", "ulp"), [("float32", 86, 4), ("float64", 700, 4)])
+def test_logistic_is_within_4_ulp(dtype, reach, ulp):
+    x = np.linspace(-reach, 100, 400_001).astype(dtype)
+    y = np.empty_like(x)
+    logistic_all(x, y)
+    expected = exact(x)
+    error = np.abs(y - expected) / np.spacing(expected.astype(dtype))
+    assert error.max() <= ulp
+    assert (np.diff(y) >= -np.spacing(y[1:])).all()
+
+
+def test_logistic_vectorises():
+    logistic_all(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    assembly = logistic_all.inspect_asm(logistic_all.signatures[0])
+    assert "divps" in assembly, "no packed division: the loop was not vectorised"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logistic_at_the_ends(dtype):
+    x = np.array([-np.inf, -1e30, 0, 1e30, np.inf, np.nan], dtype)
+    y = np.empty_like(x)
+    logistic_all(x, y)
+    assert (y[:2] < 2e-38).all()
+    assert list(y[2:5]) == [0.5, 1, 1]
+    assert np.isnan(y[5])
+
+
+def test_table_logistic_is_within_one_lsb_over_all_16_bit_arguments():
+    """All 65,536 int16 arguments over [-16, 16), and a dense grid of the table's own argument."""
+    coarse = np.arange(-32768, 32768, dtype=np.int64) << 10  # 11 fractional bits -> 21
+    fine = np.arange(-12 << 21, (12 << 21) + 1, 97, dtype=np.int64)
+    for x, most in ((coarse, 1.0), (fine, 0.80)):
+        y = np.empty_like(x)
+        logistic_q_all(np.clip(x, -12 << 21, 12 << 21), y)
+        error = np.abs(y - exact(x / 2.0**21) * 32768)
+        assert error.max() <= most
+        assert (np.diff(y) >= 0).all()
+    assert LOGISTIC_TABLE.nbytes == 512
+
+
+def test_table_logistic_equals_the_plain_form():
+    x = np.random.default_rng(0).integers(-12 << 21, 12 << 21, 5000)
+    x = np.concatenate([x, [0, 1, -1, 4 << 21, (4 << 21) + 1, (4 << 21) + 2, 12 << 21, -12 << 21]])
+    y = np.empty_like(x)
+    logistic_q_all(x, y)
+    assert [reference.logistic_q(int(v), LOGISTIC_TABLE) for v in x] == list(y)
+
+
+def test_qformat_rounds_half_up_and_saturates():
+    f = QFormat(16, 4)
+    values = [0.03125, -0.03125, 0.031, 5000.0, -5000.0, np.nan, np.inf, -np.inf]
+    assert list(f.quantize(values)) == [1, 0, 0, 32767, -32768, 0, 32767, -32768]
+    assert list(f.dequantize([16, -8])) == [1.0, -0.5]
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("largest", [1e-6, 0.5, 0.99999, 1.0, 1.00001, 2.4, 127.0, 127.6, 32767.4, 32767.6, 1e6])
+def test_widest_frac_bits_is_the_widest_that_fits(largest, bits):
+    frac_bits = widest_frac_bits(largest, bits, 40)
+    top = 2 ** (bits - 1) - 1
+    assert np.floor(largest * 2.0**frac_bits + 0.5) <= top
+    assert frac_bits == 40 or np.floor(largest * 2.0 ** (frac_bits + 1) + 0.5) > top

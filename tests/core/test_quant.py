@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import neuroctl as nc
+from neuroctl.cells import decode, genome_size
+from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat
+from neuroctl.quant import QuantController
+from tests import reference
+from tests.strategies import specs
+
+FLOAT32 = st.just("float32")
+
+
+def inputs_int(rng, steps, count):
+    """Raw inputs that hold extremes for a while, jump at random, and stay small."""
+    held = rng.choice([-32768, 32767, 0], (steps // 10 + 1, count)).repeat(10, axis=0)[:steps]
+    free = rng.integers(-32768, 32768, (steps, count))
+    small = rng.integers(-50, 51, (steps, count))
+    return np.concatenate([held, free, small]).astype(np.int32)
+
+
+def random_quant(spec, rng, weight_bits=16, spread=1.0):
+    theta = decode(spec, spread * rng.standard_normal(genome_size(spec)))
+    ctl = nc.Controller(spec, theta)
+    ctl.params["gain"][:] = rng.uniform(-3, 3, spec.neurons)
+    return ctl, ctl.quantize(weight_bits=weight_bits)
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs(dtype=FLOAT32, always_input_limits=True), st.integers(0, 2**32 - 1), st.sampled_from([8, 16]))
+def test_integer_step_equals_plain_python_integers(spec, seed, weight_bits):
+    rng = np.random.default_rng(seed)
+    _, q = random_quant(spec, rng, weight_bits, spread=rng.uniform(0, 4))
+    u = inputs_int(rng, 20, spec.inputs)
+    expected, states = reference.ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
+    got = np.array([np.concatenate([q.step_int(row), q.state]) for row in u])
+    assert (got == np.hstack([expected, states])).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs(dtype=FLOAT32, always_input_limits=True), st.integers(0, 2**32 - 1))
+def test_states_stay_within_the_proven_bounds(spec, seed):
+    rng = np.random.default_rng(seed)
+    _, q = random_quant(spec, rng, spread=rng.uniform(0, 6))
+    low, high = q.bounds["y"]
+    n = spec.neurons
+    for row in inputs_int(rng, 60, spec.inputs):
+        q.step_int(row)
+        assert low <= q.state[:n].min() <= q.state[:n].max() <= high
+        assert 0 <= q.state[n:].min() <= q.state[n:].max() <= 32767
+    assert all(max(-low, high) < 2**30 for low, high in q.bounds.values())
+
+
+def test_lanes_equal_single_controllers():
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1, 1)))
+    rng = np.random.default_rng(0)
+    q = nc.Controller(spec, seed=1).quantize()
+    from neuroctl.cells import ctrnn
+
+    count, steps = 3, 30
+    u = rng.integers(-32768, 32768, (steps, 2, count)).astype(np.int32)
+    y = np.empty((steps, 1, count), np.int32)
+    start = np.repeat(q.state[:, None], count, axis=1)
+    for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):
+        state = start.copy()
+        ctrnn.rollout_q(theta, state, u, y, q.ints)
+        for p in range(count):
+            q.reset()
+            assert (q.rollout_int(np.ascontiguousarray(u[:, :, p])) == y[:, :, p]).all()
+            assert (q.state == state[:, p]).all()
+
+
+def test_fixed_point_follows_float():
+    spec = nc.Spec(
+        cell="ctrnn", inputs=2, neurons=8, outputs=1, dt_s=1 / 60,
+        input_limits=((-1, 1), (-1, 1)), output_limits=((-10.0, 10.0),),
+    )  # fmt: skip
+    t = np.arange(2000) / 60
+    u = np.stack([np.sin(t), np.cos(3 * t)], axis=1)
+    worst = {}
+    for bits in (8, 16):
+        errors = []
+        for seed in range(10):
+            ctl = nc.Controller(spec, seed=seed)
+            errors.append(np.abs(ctl.rollout(u) - ctl.quantize(weight_bits=bits).rollout(u)).max())
+        worst[bits] = np.median(errors)
+    assert worst[16] < 0.02
+    assert worst[8] < 1.0
+    assert worst[16] < worst[8] / 8
+
+
+def test_inputs_saturate_at_the_declared_range():
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1, input_limits=((-0.5, 1.5),))
+    q = nc.Controller(spec, seed=0).quantize()
+    assert q.formats["u"] == QFormat(16, 14)
+    assert list(q.quantize_input([[5.0], [-5.0], [np.nan], [np.inf], [-np.inf]]).ravel()) == [24576, -8192, 0, 24576, -8192]
+    for value in (5.0, -5.0, np.inf, -np.inf, np.nan, 0.3, -0.30001):
+        u = np.array([value], np.float32)
+        q.reset()
+        y = q.step(u).copy()
+        q.reset()
+        assert q.dequantize_output(q.step_int(q.quantize_input(u))) == y
+
+
+def test_calibration_sets_the_input_format():
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1)
+    ctl = nc.Controller(spec, seed=0)
+    assert ctl.quantize(calibration=[[0.3], [-0.9]]).formats["u"].frac_bits == 15
+    assert ctl.quantize(calibration=[[30.0]]).formats["u"].frac_bits == 10
+    with pytest.raises(nc.ExportError, match="calibration: missing"):
+        ctl.quantize()
+
+
+@pytest.mark.parametrize("calibration", [[[np.nan]], [[1.0, 2.0]], [], "abc", [1.0]])
+def test_bad_calibration_is_refused(calibration):
+    with pytest.raises(nc.LayoutError, match="calibration"):
+        nc.Controller(nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1)).quantize(calibration=calibration)
+
+
+@pytest.mark.parametrize("bits", [0, 4, 32, True, "16", None])
+def test_bad_weight_bits_are_refused(bits):
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1, input_limits=((-1, 1),))
+    with pytest.raises(nc.ExportError, match="weight_bits"):
+        nc.Controller(spec).quantize(weight_bits=bits)
+
+
+def one_neuron(**blocks):
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, input_limits=((-1, 1),))
+    ctl = nc.Controller(spec)
+    values = {"W": 1, "bias": 0, "gain": 1, "tau_s": 0.1, "W_in": 1, "W_out": 1, "b_out": 0} | blocks
+    for name, value in values.items():
+        ctl.params[name][:] = value
+    return ctl
+
+
+@pytest.mark.parametrize(
+    ("blocks", "text"),
+    [
+        ({"W": 1e9}, "W, W_in, bias: y can reach"),
+        ({"bias": 1e7}, "W, W_in, bias: y can reach"),
+        ({"gain": 1e9}, "gain: "),
+        ({"tau_s": 0.006}, r"tau_s\[0\]: 0\.006; allowed in fixed point: at least dt_s"),
+        ({"tau_s": 1e9}, r"tau_s\[0\]: 1e\+09; allowed"),
+        ({"W": np.nan}, "W.*nan"),
+    ],
+)
+def test_what_fixed_point_cannot_hold_is_refused(blocks, text):
+    with pytest.raises(nc.NeuroctlError, match=text):
+        one_neuron(**blocks).quantize()
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"W": 0, "W_in": 0, "W_out": 0},
+        {"W": 0, "W_in": 0, "W_out": 0, "bias": 1e-9, "gain": 1e-9},
+        {"W": 1e5, "W_in": 1e-6},
+        {"W": 1e-6, "W_in": 1e5},
+        {"W_out": 1e-7, "b_out": 1e5},
+        {"W_out": 1e6},
+        {"gain": -2.0},
+        {"tau_s": 0.01},
+        {"tau_s": 1e5},
+    ],
+)
+def test_lopsided_ranges_still_equal_plain_integers(blocks):
+    q = one_neuron(**blocks).quantize()
+    u = inputs_int(np.random.default_rng(0), 30, 1)
+    expected, _ = reference.ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
+    assert (q.rollout_int(u) == expected).all()
+    shifts = q.ints[[4, 5, 6, 8]]
+    assert np.abs(shifts).max() <= 30, "a shift by 32 is undefined in C"
+    assert 0 < q.ints[7] < 2**31
+
+
+def test_quant_file_round_trip(tmp_path):
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=3, outputs=1, dt_s=0.1)
+    q = nc.Controller(spec, seed=0).quantize(calibration=[[0.5], [0.25]])
+    q.save(tmp_path / "q.npz")
+    again = nc.load(tmp_path / "q.npz")
+    assert isinstance(again, QuantController)
+    assert again.model_crc32 == q.model_crc32
+    assert (again.calibration == q.calibration).all()
+    u = inputs_int(np.random.default_rng(0), 30, 1)
+    assert (again.rollout_int(u) == q.rollout_int(u)).all()
+
+
+def test_crc_tells_controllers_apart():
+    crcs = {one_neuron(W=w, tau_s=tau).quantize().model_crc32 for w in (1, 1.001) for tau in (0.1, 0.2)}
+    assert len(crcs) == 4
+
+
+def test_raw_steps_check_their_input():
+    q = one_neuron().quantize()
+    for bad in (np.zeros(2, np.int32), np.zeros(1, np.int64), [0], np.zeros(1, np.float32)):
+        with pytest.raises(nc.LayoutError):
+            q.step_int(bad)
+        with pytest.raises(nc.LayoutError):
+            q.rollout_int(bad)
