@@ -64,7 +64,9 @@ def logistic_q(x: int, table) -> int:
 def ctrnn_rollout_q(q, inputs, table):
     """The integer CTRNN on raw inputs [T, m], from reset. Returns outputs [T, q] and states [T, 2 n]: y then s."""
     spec, f = q.spec, q.formats
-    p = {name: [[int(v) for v in np.atleast_1d(row)] for row in view] for name, view in q.layout.views(q.theta_q).items()}
+    p = {
+        name: [[int(v) for v in np.atleast_1d(row)] for row in view] for name, view in q.layout.views(q.theta_q).items()
+    }
     n = spec.neurons
     flat = {name: [row[0] for row in p[name]] for name in ("bias", "gain", "tau_s")}
     y_frac = f["y"].frac_bits

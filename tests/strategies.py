@@ -11,8 +11,11 @@ def limits(count):
     return st.lists(pair, min_size=count, max_size=count).map(tuple)
 
 
+DTYPES = st.sampled_from(["float32", "float64"])
+
+
 @st.composite
-def specs(draw, largest=6, dtype=st.sampled_from(["float32", "float64"]), always_input_limits=False):
+def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False):
     """Any valid spec of up to ``largest`` inputs, neurons and outputs."""
     size = st.integers(1, largest)
     inputs, neurons, readout = draw(size), draw(size), draw(st.sampled_from(["affine", "identity"]))

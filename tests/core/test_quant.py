@@ -95,7 +95,13 @@ def test_inputs_saturate_at_the_declared_range():
     spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1, input_limits=((-0.5, 1.5),))
     q = nc.Controller(spec, seed=0).quantize()
     assert q.formats["u"] == QFormat(16, 14)
-    assert list(q.quantize_input([[5.0], [-5.0], [np.nan], [np.inf], [-np.inf]]).ravel()) == [24576, -8192, 0, 24576, -8192]
+    assert list(q.quantize_input([[5.0], [-5.0], [np.nan], [np.inf], [-np.inf]]).ravel()) == [
+        24576,
+        -8192,
+        0,
+        24576,
+        -8192,
+    ]
     for value in (5.0, -5.0, np.inf, -np.inf, np.nan, 0.3, -0.30001):
         u = np.array([value], np.float32)
         q.reset()

@@ -1,0 +1,289 @@
+"""The command line. The one module, with ``demo``, that may import simulations and firmware export, and lazily."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import neuroctl as nc
+from neuroctl import io
+from neuroctl.console import emit, log, out, plain_table, show_report, study_progress, worker_count
+from neuroctl.errors import TaskError, require
+
+app = typer.Typer(
+    help="Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random; same seed, same machine: same bits.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
+Workers = Annotated[
+    int, typer.Option(help="Worker processes; 0 = one a core. The result does not depend on it.", min=0)
+]
+File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
+TaskName = Annotated[str, typer.Option("--task", help="Task to run in; see `neuroctl tasks`. Default: the file's own.")]
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of a one-line error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    """Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify."""
+    if version:
+        out.print(f"neuroctl {nc.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: [bold]neuroctl demo --out my-demo[/bold]")
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("neuroctl-demo"),
+    seed: Seed = 1,
+    workers: Workers = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier demo's folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Evolve, replay, export and verify a cart-pole controller in one go, with plots and a GIF."""
+    from neuroctl.demo import run_demo
+
+    if not run_demo(out_dir, seed=seed, workers=worker_count(workers), force=force, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: [bold]neuroctl tasks[/bold]")
+def tasks(as_json: Json = False) -> None:
+    """List the simulation tasks."""
+    sims = require("sims", "sim")
+    rows = [sims.TASKS[name] for name in sims.names()]
+    if as_json:
+        emit({"tasks": [{"name": t.name, "id": t.env_id, "inputs": t.inputs, "outputs": t.outputs} for t in rows]})
+        return
+    table = plain_table("", "task", "Gymnasium id", "in", "out", "dt [ms]", "summary", numbers=("in", "out", "dt [ms]"))
+    table.columns[-1].no_wrap = False
+    for t in rows:
+        table.add_row(t.name, t.env_id, str(t.inputs), str(t.outputs), f"{1e3 * t.control_dt_s:.2f}", t.summary)
+    out.print(table)
+
+
+@app.command(epilog="Example: [bold]neuroctl evolve cartpole --generations 60 --seed 1 --out studies/cartpole[/bold]")
+def evolve(
+    task: Annotated[str, typer.Argument(help="Task; see `neuroctl tasks`.")],
+    cell: Annotated[str, typer.Option(help="Kind of network.")] = "ctrnn",
+    neurons: Annotated[int, typer.Option(help="Number of neurons.")] = 8,
+    generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 60,
+    population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
+    episodes: Annotated[int, typer.Option(help="Episodes that a fitness is the mean of.", min=1)] = 4,
+    validation: Annotated[int, typer.Option(help="Fixed unseen episodes that the best is chosen by.", min=1)] = 32,
+    target_score: Annotated[
+        float | None, typer.Option(help="Stop once the best's mean return on the unseen episodes reaches this.")
+    ] = None,
+    sigma0: Annotated[float, typer.Option(help="First standard deviation of the search.")] = 0.5,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Evolve a controller for a task; survives a crash: run again with --resume."""
+    from neuroctl.evolve import StudyConfig, run_study
+
+    sims = require("sims", "sim")
+    config = StudyConfig(
+        spec=sims.controller_spec(task, neurons=neurons, cell=cell),
+        task=task,
+        seed=seed,
+        generations=generations,
+        population=population,
+        sigma0=sigma0,
+        episodes=episodes,
+        validation_episodes=validation,
+        target_score=target_score,
+    )
+    folder = out_dir or Path("studies") / f"{task}-{seed}"
+    objective = sims.EpisodeReturn(task)
+    with study_progress(log, f"evolving {task}", generations) as on_generation:
+        result = run_study(
+            config, objective, folder, workers=worker_count(workers), resume=resume, on_generation=on_generation
+        )
+    if as_json:
+        emit(result.to_dict())
+    else:
+        best = "none yet" if result.best_score is None else f"{result.best_score:.1f}"
+        out.print(
+            f"{result.stop_reason}: {result.generations} generations, {result.evaluations} evaluations; "
+            f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
+            highlight=False,
+        )
+        out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def task_of(model_meta: dict[str, Any], asked: str) -> str:
+    """Return the task asked for, or the one that the file names.
+
+    Raises:
+        TaskError: neither names one.
+
+    """
+    name = asked or str(model_meta.get("task", ""))
+    if not name:
+        raise TaskError("task: missing; allowed: --task NAME, as the file names none")
+    return name
+
+
+@app.command(epilog="Example: [bold]neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif[/bold]")
+def run(
+    file: File,
+    task: TaskName = "",
+    episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
+    seed: Seed = 1000,
+    gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
+    quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay a controller in a task from seeded starts."""
+    sims = require("sims", "sim")
+    ctl, meta = open_controller(file, quantized=quantized)
+    name = task_of(meta, task)
+    returns = sims.score(name, ctl, range(seed, seed + episodes))
+    if gif is not None:
+        from neuroctl.plots import gif as write_gif
+
+        episode = sims.record(name, ctl, seed, frames=True)
+        write_gif(episode.frames, gif, frame_s=episode.frame_s)
+    summary = {
+        "file": str(file),
+        "task": name,
+        "form": "fixed point" if isinstance(ctl, nc.QuantController) else ctl.spec.dtype,
+        "episodes": episodes,
+        "mean": float(np.mean(returns)),
+        "worst": float(np.min(returns)),
+        "best": float(np.max(returns)),
+    }
+    if as_json:
+        emit(summary | {"returns": [float(value) for value in returns]})
+        return
+    table = plain_table(f"{name}, {summary['form']}", "seed", "return", numbers=("seed", "return"))
+    for index, value in enumerate(returns):
+        table.add_row(str(seed + index), f"{value:.1f}")
+    out.print(table)
+    out.print(
+        f"mean {summary['mean']:.1f}   worst {summary['worst']:.1f}   best {summary['best']:.1f}"
+        + (f"   GIF: {gif}" if gif else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def open_controller(file: Path, *, quantized: bool) -> tuple[nc.Controller | nc.QuantController, dict[str, Any]]:
+    """Load a float or fixed-point controller, quantise the float one if asked, and return it with its notes."""
+    archive = io.read_archive(file)
+    if archive.kind == "quant":
+        return nc.QuantController.from_archive(archive, file), {}
+    io.expect_kind(archive, "controller", file)
+    model = io.model_of(archive, file)
+    ctl = nc.Controller(model.spec, model.theta)
+    return (ctl.quantize(calibration=model.calibration) if quantized else ctl), model.meta
+
+
+@app.command(epilog="Example: [bold]neuroctl info studies/cartpole/best.npz[/bold]")
+def info(file: File, as_json: Json = False) -> None:
+    """Show what a controller file holds."""
+    archive = io.read_archive(file)
+    ctl = nc.load(file)
+    quant = isinstance(ctl, nc.QuantController)
+    data: dict[str, Any] = {
+        "file": str(file),
+        "kind": archive.kind,
+        "sha256": archive.sha256,
+        "spec": ctl.spec.to_dict(),
+        "parameters": ctl.layout.size,
+        "state": ctl.state_layout.size,
+        "meta": archive.fields.get("meta") or {},
+        "blocks": _block_rows(ctl),
+    }
+    if isinstance(ctl, nc.QuantController):
+        data["model_crc32"] = f"{ctl.model_crc32:08x}"
+        data["formats"] = {name: [f.bits, f.frac_bits] for name, f in ctl.formats.items()}
+    if as_json:
+        emit(data)
+        return
+    facts = {"kind": archive.kind, "parameters": data["parameters"], "state": data["state"]}
+    facts |= {key: value for key, value in data["spec"].items() if value is not None} | data["meta"]
+    facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
+    table = plain_table(str(file), "field", "value")
+    for key, value in facts.items():
+        table.add_row(key, str(value))
+    table.add_row("sha256", archive.sha256[:16] + "...")
+    out.print(table)
+    columns = ("block", "shape", "unit", "smallest", "largest", *(("format",) if quant else ()))
+    blocks = plain_table("", *columns, numbers=("smallest", "largest"))
+    for row in data["blocks"]:
+        cells = [row["name"], "x".join(map(str, row["shape"])), row["unit"], f"{row['min']:.4g}", f"{row['max']:.4g}"]
+        blocks.add_row(*cells, *((row["format"],) if quant else ()))
+    out.print(blocks)
+
+
+def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]:
+    flat = ctl.theta_q if isinstance(ctl, nc.QuantController) else ctl.theta
+    rows = []
+    for name, values in ctl.layout.views(flat).items():
+        row = {"name": name, "shape": list(values.shape), "unit": ctl.layout[name].unit}
+        row |= {"min": float(values.min()), "max": float(values.max())}
+        if isinstance(ctl, nc.QuantController):
+            f = ctl.formats.get(name)
+            row |= {
+                "unit": "raw",
+                "format": f"int{f.bits}, {f.frac_bits} frac bits" if f else "dt/tau: mantissa, shift",
+            }
+        rows.append(row)
+    return rows
+
+
+@app.command(epilog="Example: [bold]neuroctl export studies/cartpole/best.npz --out firmware --name balance[/bold]")
+def export(
+    file: File,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    name: Annotated[str, typer.Option(help="C identifier that all names start with.")] = "ctl",
+    target: Annotated[str, typer.Option(help="Microcontroller core, or generic.")] = "generic",
+    package: Annotated[str, typer.Option(help="Kind of package.")] = "header",
+    weight_bits: Annotated[int, typer.Option(help="Storage of the weights: 8 or 16.")] = 16,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a controller as fixed-point C99: one header with weights, step and self-test."""
+    firmware = require("firmware_export", "export")
+    header = firmware.export_file(
+        file, out_dir, name=name, target=target, package=package, weight_bits=weight_bits, force=force
+    )
+    if as_json:
+        emit({"header": str(header), "files": sorted(str(path) for path in out_dir.iterdir())})
+        return
+    out.print(f"header: {header}", highlight=False, soft_wrap=True)
+    out.print(f"prove it: neuroctl verify {out_dir}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: [bold]neuroctl verify firmware --steps 100000[/bold]")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder made by `neuroctl export`.", metavar="DIR")],
+    steps: Annotated[int, typer.Option(help="Steps to compare on each target.", min=1)] = 10_000,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Build an export for the host and two Cortex-M cores, run it, and compare every bit with the controller."""
+    firmware = require("firmware_export", "export")
+    report = firmware.verify(folder, steps=steps, seed=seed)
+    if as_json:
+        emit(report.to_dict())
+    else:
+        show_report(report)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,160 @@
+"""``neuroctl demo``: from evolution in simulation to verified firmware, in one go."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import neuroctl as nc
+from neuroctl import console, io, plots
+from neuroctl.errors import FileFormatError, require
+from neuroctl.evolve import StudyConfig, run_study
+
+TASK: Final = "cartpole"
+STEPS: Final = 1000  # an episode's length; a balanced pole stands for all of it
+UNSEEN: Final = 100  # starts that neither the search nor the choice of the best has met
+UNSEEN_SEED: Final = 1_000_000
+NAME: Final = "balance"
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """How many of the unseen starts a controller balanced, and its mean return over them."""
+
+    starts: int
+    mean: float
+
+
+def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bool) -> bool:
+    """Evolve, plot, compare float with fixed point, export and verify.
+
+    Args:
+        out_dir: folder to make.
+        seed: of the evolution.
+        workers: processes that evaluate.
+        force: replace an earlier demo's folder.
+        as_json: print one JSON object instead of the closing table.
+
+    Returns:
+        True if the firmware was verified bit for bit.
+
+    Raises:
+        NeuroctlError: the folder exists or cannot be made, or an extra is missing.
+
+    """
+    started = time.monotonic()
+    sims, firmware = require("sims", "sim"), require("firmware_export", "export")
+    for module, extra in (("pybullet", "sim"), ("cma", "sim"), ("matplotlib", "viz"), ("PIL", "viz")):
+        require(module, extra)
+    _make_folder(out_dir, force)
+
+    ctl, study = _evolve(sims, out_dir / "study", seed, workers)
+    history = _columns(out_dir / "study" / "history.csv")
+    plots.learning_curve(history, out_dir / "learning_curve.png", title="cart-pole, CTRNN", goal=STEPS)
+
+    first = sims.record(TASK, ctl, UNSEEN_SEED, frames=True)
+    quant = ctl.quantize(calibration=first.observations)
+    second = sims.record(TASK, quant, UNSEEN_SEED)
+    ctl.save(out_dir / "controller.npz", meta={"task": TASK, "seed": seed}, calibration=first.observations)
+    _plot_episode(first, second, ctl.spec.dt_s, out_dir / "episode.png")
+    plots.gif(first.frames, out_dir / "episode.gif", frame_s=first.frame_s)
+
+    with console.log.status("balancing from 100 unseen starts, in float and in fixed point"):
+        scores = {"float32": _balanced(sims, ctl), "fixed point": _balanced(sims, quant)}
+    with console.log.status("exporting C, building it for three targets and comparing every bit"):
+        header = firmware.export(quant, out_dir / "firmware", name=NAME)
+        report = firmware.verify(out_dir / "firmware")
+    seconds = time.monotonic() - started
+    if as_json:
+        console.emit(_summary(scores, study, report, header, seconds))
+    else:
+        _show(out_dir, scores, study, report, header, seconds)
+    return bool(report.ok)
+
+
+def _make_folder(out_dir: Path, force: bool) -> None:
+    """Make the demo's folder; with ``force`` an earlier demo there, known by its study, is removed first."""
+    if out_dir.exists():
+        is_demo = (out_dir / "study" / "study.json").is_file()
+        if not force or not is_demo:
+            hint = "a new folder, or --force to replace an earlier demo" if is_demo else "a new folder"
+            raise FileFormatError(f"out: {out_dir} exists; allowed: {hint}")
+        shutil.rmtree(out_dir)
+    try:
+        out_dir.mkdir(parents=True)
+    except OSError as error:
+        raise FileFormatError(f"out: {out_dir} cannot be made: {error.strerror}") from None
+
+
+def _evolve(sims: Any, folder: Path, seed: int, workers: int) -> tuple[nc.Controller, Any]:
+    config = StudyConfig(
+        spec=sims.controller_spec(TASK, neurons=8),
+        task=TASK,
+        seed=seed,
+        generations=150,
+        target_score=float(STEPS),
+    )
+    with console.study_progress(console.log, "evolving", config.generations) as on_generation:
+        study = run_study(config, sims.EpisodeReturn(TASK), folder, workers=workers, on_generation=on_generation)
+    if study.interrupted:
+        raise KeyboardInterrupt
+    model = io.load_model(study.best_path)
+    return nc.Controller(model.spec, model.theta), study
+
+
+def _columns(path: Path) -> dict[str, list[float]]:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+
+
+def _balanced(sims: Any, ctl: nc.Controller | nc.QuantController) -> Balanced:
+    returns = sims.score(TASK, ctl, range(UNSEEN_SEED, UNSEEN_SEED + UNSEEN))
+    return Balanced(int(np.sum(returns >= STEPS)), float(np.mean(returns)))
+
+
+def _plot_episode(first: Any, second: Any, dt_s: float, path: Path) -> None:
+    signals = [
+        ("cart [m]", first.observations[:, 0], second.observations[:, 0]),
+        ("pole [deg]", np.rad2deg(first.observations[:, 1]), np.rad2deg(second.observations[:, 1])),
+        ("force [N]", first.actions[:, 0], second.actions[:, 0]),
+    ]
+    plots.episode(signals, dt_s, path, title="one episode, the same start: float against fixed point")
+
+
+def _summary(scores: dict[str, Balanced], study: Any, report: Any, header: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "balanced": {form: score.starts for form, score in scores.items()},
+        "mean_return": {form: score.mean for form, score in scores.items()},
+        "unseen_starts": UNSEEN,
+        "study": study.to_dict(),
+        "verify": report.to_dict(),
+        "header": str(header),
+        "seconds": seconds,
+    }
+
+
+def _show(out_dir: Path, scores: dict[str, Balanced], study: Any, report: Any, header: Path, seconds: float) -> None:
+    table = console.plain_table("cart-pole without velocities", "controller", "balanced", "mean return")
+    for form, score in scores.items():
+        table.add_row(form, f"{score.starts} of {UNSEEN} unseen starts", f"{score.mean:.1f} of {STEPS}")
+    console.out.print(table)
+    console.show_report(report)
+    files = console.plain_table("", "file", "what it is")
+    for path, what in (
+        (out_dir / "learning_curve.png", f"{study.generations} generations, {study.evaluations} evaluations"),
+        (out_dir / "episode.png", "one episode, float against fixed point"),
+        (out_dir / "episode.gif", "the robot"),
+        (out_dir / "controller.npz", "the controller: neuroctl info, run, export"),
+        (out_dir / "study", "the study: neuroctl evolve --resume goes on with it"),
+        (header, "the firmware: one C99 header"),
+    ):
+        files.add_row(str(path), what)
+    console.out.print(files)
+    console.out.print(f"done in {seconds:.0f} s", highlight=False)
