@@ -155,10 +155,11 @@ def run(
     name = task_of(meta, task)
     returns = sims.score(name, ctl, range(seed, seed + episodes))
     if gif is not None:
-        from neuroctl.plots import gif as write_gif
+        from neuroctl import plots
 
-        episode = sims.record(name, ctl, seed, frames=True)
-        write_gif(episode.frames, gif, frame_s=episode.frame_s)
+        every = plots.frame_every(ctl.spec.dt_s)
+        episode = sims.record(name, ctl, seed, frames=True, frame_every=every)
+        plots.gif(episode.frames, gif, frame_s=every * ctl.spec.dt_s)
     summary = {
         "file": str(file),
         "task": name,
@@ -236,7 +237,7 @@ def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]
     flat = ctl.theta_q if isinstance(ctl, nc.QuantController) else ctl.theta
     rows = []
     for name, values in ctl.layout.views(flat).items():
-        row = {"name": name, "shape": list(values.shape), "unit": ctl.layout[name].unit}
+        row: dict[str, Any] = {"name": name, "shape": list(values.shape), "unit": ctl.layout[name].unit}
         row |= {"min": float(values.min()), "max": float(values.max())}
         if isinstance(ctl, nc.QuantController):
             f = ctl.formats.get(name)

@@ -20,6 +20,7 @@ TASK: Final = "cartpole"
 STEPS: Final = 1000  # an episode's length; a balanced pole stands for all of it
 UNSEEN: Final = 100  # starts that neither the search nor the choice of the best has met
 UNSEEN_SEED: Final = 1_000_000
+GIF_STEPS: Final = 480  # 8 s of the episode
 NAME: Final = "balance"
 
 
@@ -58,12 +59,14 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
     history = _columns(out_dir / "study" / "history.csv")
     plots.learning_curve(history, out_dir / "learning_curve.png", title="cart-pole, CTRNN", goal=STEPS)
 
-    first = sims.record(TASK, ctl, UNSEEN_SEED, frames=True)
+    first = sims.record(TASK, ctl, UNSEEN_SEED)
     quant = ctl.quantize(calibration=first.observations)
     second = sims.record(TASK, quant, UNSEEN_SEED)
     ctl.save(out_dir / "controller.npz", meta={"task": TASK, "seed": seed}, calibration=first.observations)
     _plot_episode(first, second, ctl.spec.dt_s, out_dir / "episode.png")
-    plots.gif(first.frames, out_dir / "episode.gif", frame_s=first.frame_s)
+    every = plots.frame_every(ctl.spec.dt_s)
+    shown = sims.record(TASK, ctl, UNSEEN_SEED, GIF_STEPS, frames=True, frame_every=every)
+    plots.gif(shown.frames, out_dir / "episode.gif", frame_s=every * ctl.spec.dt_s)
 
     with console.log.status("balancing from 100 unseen starts, in float and in fixed point"):
         scores = {"float32": _balanced(sims, ctl), "fixed point": _balanced(sims, quant)}

@@ -63,12 +63,14 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except OSError as error:
+        sync_folder(target.parent)
+    except BaseException as error:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise FileFormatError(f"{target}: cannot be written: {error.strerror or error}") from error
+        if isinstance(error, OSError):
+            raise FileFormatError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def _umask() -> int:
@@ -77,7 +79,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -96,6 +96,11 @@ def episode(
     _save(figure, path)
 
 
+def frame_every(dt_s: float) -> int:
+    """Return how many control steps lie between two frames at about 20 frames a second."""
+    return max(1, round(0.05 / dt_s))
+
+
 def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float) -> None:
     """Write frames, uint8 ``[H, W, 3]``, as an endless GIF with ``frame_s`` seconds a frame.
 

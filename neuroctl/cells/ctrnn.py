@@ -167,7 +167,8 @@ def state_layout_q(spec: Spec) -> Layout:
 @jit_integer
 def _matvec_q(a: Array, ao: Any, x: Array, xo: Any, cols: Any) -> Any:
     total = np.int64(0)
-    for j in range(cols):
+    ao, xo = v.U(ao), v.U(xo)
+    for j in range(v.U(cols)):
         total += np.int64(a[ao + j]) * np.int64(x[xo + j])
     return total
 

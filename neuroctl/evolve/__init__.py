@@ -1,0 +1,18 @@
+"""Evolution: optimisers by ask and tell, evaluators, and studies that survive a crash."""
+
+from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
+from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
+from neuroctl.evolve.study import Progress, StudyConfig, StudyResult, run_study
+
+__all__ = [
+    "OPTIMIZERS",
+    "Evaluator",
+    "Objective",
+    "Optimizer",
+    "PoolEvaluator",
+    "Progress",
+    "SerialEvaluator",
+    "StudyConfig",
+    "StudyResult",
+    "run_study",
+]

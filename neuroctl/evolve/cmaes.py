@@ -1,0 +1,90 @@
+"""CMA-ES through ask and tell, by the package ``cma``.
+
+N. Hansen, "The CMA evolution strategy: a tutorial" (2016), arXiv:1604.00772.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import require
+
+Genomes = NDArray[np.float64]
+
+# Reasons to stop that mean that the search distribution is no longer sound. The package's others watch the fitness,
+# which here is noisy, and flat at both ends.
+_DEGENERATE: Final = ("conditioncov", "noeffectaxis", "noeffectcoord", "tolxup", "tolx")
+
+
+class CMAES:
+    """Maximise by CMA-ES. The same seed and the same told fitnesses give the same bits.
+
+    Args:
+        size: number of genes.
+        seed: of the search's own random generator; NumPy's global one is not touched.
+        population: genomes a generation.
+        sigma0: first standard deviation.
+
+    Raises:
+        BackendUnavailable: the package ``cma`` is not installed.
+
+    """
+
+    def __init__(self, size: int, seed: int, population: int, sigma0: float):
+        cma = require("cma", "sim")
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+        options = {
+            "popsize": population,
+            "randn": lambda *shape: rng.standard_normal(shape),
+            "seed": math.nan,  # do not seed NumPy's global generator
+            "verbose": -9,  # print nothing, write no files
+            "CMA_elitist": False,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._es: Any = cma.CMAEvolutionStrategy(np.zeros(size), sigma0, options)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Middle of the search distribution, float64 ``[size]``."""
+        return np.array(self._es.mean, np.float64)
+
+    @property
+    def sigma(self) -> float:
+        """Overall standard deviation of the search distribution."""
+        return float(self._es.sigma)
+
+    def ask(self) -> Genomes:
+        """Return the next generation, float64 ``[population, size]``."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._asked = self._es.ask()
+        return np.array(self._asked, np.float64)
+
+    def tell(self, fitness: NDArray[np.float64]) -> None:
+        """Take the fitnesses ``[population]`` of the genomes last asked for; higher is better, NaN ranks last."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._es.tell(self._asked, [-value for value in ranked(fitness)])
+
+    def stop(self) -> str | None:
+        """Return why the search cannot go on, or None."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reasons = [reason for reason in _DEGENERATE if reason in self._es.stop()]
+        return ", ".join(reasons) or None
+
+
+def ranked(fitness: NDArray[np.float64]) -> list[float]:
+    """Return finite fitnesses in the same order; NaN and -Inf come last, below every number."""
+    values = np.array(fitness, np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    values[np.isnan(values) | (values == -np.inf)] = low - 1.0 - abs(low)
+    values[values == np.inf] = high + 1.0 + abs(high)
+    return [float(value) for value in values]

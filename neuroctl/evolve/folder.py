@@ -1,0 +1,218 @@
+"""A study's folder: what is written, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import NeuroctlError, StudyError
+from neuroctl.io import atomic_write, expect_kind, read_archive, write_archive
+
+SCHEMA: Final = 1
+COLUMNS: Final = (
+    "generation",
+    "evaluations",
+    "best",
+    "median",
+    "mean",
+    "worst",
+    "sigma",
+    "validation",
+    "best_validation",
+    "elapsed_s",
+)
+_WHOLE: Final = ("generation", "evaluations")
+_MAY_CHANGE: Final = ("generations", "target_score")  # when a study is resumed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a study has to remember.
+
+    Args:
+        fitness: one float64 ``[population]`` a generation, as told to the optimiser.
+        rows: one list a generation, in the order of ``COLUMNS``.
+        best_genome: float64 ``[genes]`` or None.
+        best_values: its validation values float64 ``[validation_episodes]``.
+        best_generation: when it was found.
+
+    """
+
+    fitness: tuple[NDArray[np.float64], ...] = ()
+    rows: tuple[list[float], ...] = ()
+    best_genome: NDArray[np.float64] | None = None
+    best_values: NDArray[np.float64] | None = None
+    best_generation: int | None = None
+
+    @property
+    def best_score(self) -> float | None:
+        """Mean of the best's validation values."""
+        return None if self.best_values is None else float(self.best_values.mean())
+
+    def with_best(self, genome: NDArray[np.float64], values: NDArray[np.float64], generation: int) -> Checkpoint:
+        """Return a copy with another best."""
+        return replace(self, best_genome=genome.copy(), best_values=values, best_generation=generation)
+
+    def with_generation(self, fitness: NDArray[np.float64], row: list[float]) -> Checkpoint:
+        """Return a copy with one more generation; its row tells the best after it."""
+        row = list(row)
+        row[COLUMNS.index("best_validation")] = np.nan if self.best_score is None else self.best_score
+        return replace(self, fitness=(*self.fitness, fitness), rows=(*self.rows, row))
+
+
+class StudyFolder:
+    """Opens a folder for one study and holds a lock on it while in use.
+
+    Args:
+        path: the folder.
+        config: the study's configuration as plain JSON types.
+        resume: whether a study has to be there already, or must not.
+
+    Raises:
+        StudyError: it cannot be made or written, is in use, holds other files or another study.
+
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any], *, resume: bool):
+        self._path = path
+        self._config = config
+        self._resume = resume
+        self._lock = -1
+
+    @property
+    def best_path(self) -> Path:
+        """Where the best controller lies."""
+        return self._path / "best.npz"
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        return self._path / "checkpoint.npz"
+
+    def __enter__(self) -> Self:
+        study = self._path / "study.json"
+        if self._resume and not study.is_file():
+            raise StudyError(f"out: {self._path} holds no study to resume; allowed: a folder with a study.json")
+        self._make()
+        try:
+            self._take_lock()
+            if study.is_file():
+                self._check_same(study)
+            elif foreign := sorted(p.name for p in self._path.iterdir() if not p.name.startswith(".")):
+                raise StudyError(f"out: {self._path} holds other files ({foreign[0]}); allowed: a new or empty folder")
+            for leftover in self._path.glob(".*.*"):  # of writes that were killed
+                leftover.unlink()
+            atomic_write(study, json.dumps(self._config | {"schema": SCHEMA}, indent=1).encode() + b"\n")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _make(self) -> None:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"out: {self._path} cannot be made: {error.strerror}") from None
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = os.open(self._path / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(f"out: {self._path} is in use by another process") from None
+        except OSError as error:
+            raise StudyError(f"out: {self._path} cannot be written: {error.strerror}") from None
+
+    def _check_same(self, study: Path) -> None:
+        if not self._resume:
+            raise StudyError(f"out: {self._path} holds a study already; allowed: another folder, or --resume")
+        try:
+            stored = json.loads(study.read_bytes())
+        except (OSError, ValueError):
+            raise StudyError(f"{study}: damaged; allowed: the JSON that a study wrote") from None
+        if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+            schema = stored.get("schema") if isinstance(stored, dict) else None
+            raise StudyError(f"{study}: schema {schema!r}; allowed: {SCHEMA}")
+        asked = json.loads(json.dumps(self._config))
+        for name in sorted(set(asked) | (set(stored) - {"schema"})):
+            if stored.get(name) != asked.get(name) and name not in _MAY_CHANGE:
+                raise StudyError(
+                    f"{name}: asked {asked.get(name)!r}, but the study in {self._path} has {stored.get(name)!r}"
+                )
+
+    def load(self, population: int, genes: int, validation: int) -> Checkpoint:
+        """Read the checkpoint; an empty one if no generation was finished.
+
+        Raises:
+            StudyError: it is damaged or does not fit the configuration.
+
+        """
+        path = self._checkpoint_path
+        if not path.exists():
+            return Checkpoint()
+        try:
+            archive = read_archive(path)
+            expect_kind(archive, "checkpoint", path)
+            a, generation = archive.arrays, archive.fields["best_generation"]
+            found = generation is not None
+            shapes = [a["fitness"].shape[1:], a["rows"].shape[1:], a["best_genome"].shape, a["best_values"].shape]
+        except NeuroctlError as error:
+            raise StudyError(f"checkpoint: {error}") from None
+        except KeyError as error:
+            raise StudyError(f"checkpoint: {path}: {error.args[0]} is missing") from None
+        expected = [(population,), (len(COLUMNS),), (genes if found else 0,), (validation if found else 0,)]
+        if shapes != expected or len(a["fitness"]) != len(a["rows"]):
+            raise StudyError(f"checkpoint: {path}: shapes {shapes}; allowed: {expected}")
+        return Checkpoint(
+            fitness=tuple(a["fitness"]),
+            rows=tuple([float(value) for value in row] for row in a["rows"]),
+            best_genome=a["best_genome"] if found else None,
+            best_values=a["best_values"] if found else None,
+            best_generation=generation,
+        )
+
+    def save_checkpoint(self, state: Checkpoint) -> None:
+        """Replace the checkpoint by a newer one, whole or not at all.
+
+        Raises:
+            FileFormatError: it cannot be written; the old one is intact.
+
+        """
+        empty = np.zeros(0)
+        arrays = {
+            "fitness": np.array(state.fitness, np.float64),
+            "rows": np.array(state.rows, np.float64),
+            "best_genome": empty if state.best_genome is None else state.best_genome,
+            "best_values": empty if state.best_values is None else state.best_values,
+        }
+        write_archive(self._checkpoint_path, "checkpoint", {"best_generation": state.best_generation}, arrays)
+
+    def save_history(self, rows: Sequence[Sequence[float]]) -> None:
+        """Write ``history.csv``: a header and one row a generation; NaN is an empty cell."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(name, value) for name, value in zip(COLUMNS, row, strict=True)] for row in rows)
+        atomic_write(self._path / "history.csv", text.getvalue().encode())
+
+
+def _cell(name: str, value: float) -> str:
+    if np.isnan(value):
+        return ""
+    if name in _WHOLE:
+        return str(int(value))
+    return f"{value:.3f}" if name.endswith("_s") else repr(value)
