@@ -108,7 +108,7 @@ def evolve(
     )
     folder = out_dir or Path("studies") / f"{task}-{seed}"
     objective = sims.EpisodeReturn(task)
-    with study_progress(log, f"evolving {task}", generations) as on_generation:
+    with study_progress(log, task, generations) as on_generation:
         result = run_study(
             config, objective, folder, workers=worker_count(workers), resume=resume, on_generation=on_generation
         )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 out: Final = Console()
@@ -56,21 +56,17 @@ def study_progress(console: Console, title: str, generations: int) -> Iterator[C
     """
     columns = (
         TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:>3.0f}/{task.total:.0f} {task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(title, total=generations, figures="starting workers")
 
         def on_generation(progress: Any) -> None:
-            best = "-" if progress.best_validation is None else f"{progress.best_validation:.0f}"
-            figures = (
-                f"best {progress.best:.0f}  median {progress.median:.0f}  unseen {best}  "
-                f"sigma {progress.sigma:.2f}  {progress.evals_per_s:.0f} eval/s"
-            )
+            unseen = "-" if progress.best_validation is None else f"{progress.best_validation:.0f}"
+            figures = f"best {progress.best:.0f} med {progress.median:.0f} unseen {unseen} {progress.evals_per_s:.0f}/s"
             bar.update(row, completed=progress.generation + 1, figures=figures)
 
         yield on_generation

@@ -65,7 +65,7 @@ def learning_curve(
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("return")
     axis.set_title(title, loc="left", fontweight="bold")
-    axis.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     _save(figure, path)
 
 

@@ -1,0 +1,67 @@
+"""Objectives that are cheap, and some that misbehave. Workers import them by name."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def follow(controller, seed):
+    """Minus the squared distance of the outputs from the inputs' mean, over a short random sequence."""
+    inputs = np.random.default_rng(seed).uniform(-1, 1, (20, controller.spec.inputs))
+    return -float(((controller.rollout(inputs) - inputs.mean(axis=1, keepdims=True)) ** 2).mean())
+
+
+def slow(controller, seed):
+    time.sleep(0.01)
+    return follow(controller, seed)
+
+
+def nan(controller, seed):
+    return float("nan") if seed % 2 else follow(controller, seed)
+
+
+def always_nan(controller, seed):
+    return float("nan")
+
+
+def raises(controller, seed):
+    raise RuntimeError("the robot\nfell off the table")
+
+
+def text(controller, seed):
+    return "good"
+
+
+class Recorded:
+    """An objective that shows its inputs, for fixed point."""
+
+    def __call__(self, controller, seed):
+        return follow(controller, seed)
+
+    def observations(self, controller, seed):
+        return np.full((3, controller.spec.inputs), 0.5, np.float32)
+
+
+class DiesOnce:
+    """Kills its worker process, without a word, the first time each of some files can be removed."""
+
+    def __init__(self, folder, times):
+        self.files = [Path(folder) / f"die-{i}" for i in range(times)]
+        for file in self.files:
+            file.write_text("")
+
+    def __call__(self, controller, seed):
+        for file in self.files:
+            try:
+                file.unlink()
+            except FileNotFoundError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+        return follow(controller, seed)
+
+
+def dies(controller, seed):
+    os._exit(3)

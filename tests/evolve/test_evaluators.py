@@ -1,0 +1,98 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.cells import genome_size
+from neuroctl.evolve import PoolEvaluator, SerialEvaluator
+from tests.evolve import objectives
+from tests.evolve.study_script import SPEC
+
+GENOMES = np.random.default_rng(0).standard_normal((5, genome_size(SPEC)))
+
+
+def serial():
+    with SerialEvaluator(SPEC, objectives.follow) as evaluator:
+        return evaluator.evaluate(GENOMES, [1, 2, 3])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_pool_gives_the_same_bits(workers):
+    with PoolEvaluator(SPEC, objectives.follow, workers) as evaluator:
+        assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+        assert evaluator.evaluate(GENOMES[2:3], [3, 1]).tobytes() == serial()[2:3, [2, 0]].tobytes()
+
+
+def test_values_do_not_depend_on_what_ran_before():
+    with SerialEvaluator(SPEC, objectives.follow) as evaluator:
+        evaluator.evaluate(GENOMES[::-1], [9, 8, 7])
+        assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+
+
+def test_a_killed_worker_costs_nothing(tmp_path):
+    with PoolEvaluator(SPEC, objectives.DiesOnce(tmp_path, times=3), 2) as evaluator:
+        assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_that_always_die_are_reported():
+    with (
+        PoolEvaluator(SPEC, objectives.dies, 1) as evaluator,
+        pytest.raises(nc.StudyError, match="workers: died"),
+    ):
+        evaluator.evaluate(GENOMES[:1], [1])
+
+
+@pytest.mark.parametrize("evaluator", [SerialEvaluator, lambda *a: PoolEvaluator(*a, 1)])
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [(objectives.raises, "RuntimeError: the robot fell off the table; with seed 4"), (objectives.text, "ValueError")],
+)
+def test_an_objective_that_fails_is_named_in_one_line(evaluator, objective, text):
+    with evaluator(SPEC, objective) as running, pytest.raises(nc.StudyError, match=text) as caught:
+        running.evaluate(GENOMES[:1], [4])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_objective_that_cannot_be_pickled_is_named():
+    with (
+        PoolEvaluator(SPEC, lambda controller, seed: 0.0, 1) as evaluator,
+        pytest.raises(nc.StudyError, match="objective: .*importable module"),
+    ):
+        evaluator.evaluate(GENOMES[:1], [1])
+
+
+def test_nan_is_passed_on():
+    with SerialEvaluator(SPEC, objectives.nan) as evaluator:
+        values = evaluator.evaluate(GENOMES, [1, 2])
+    assert np.isnan(values[:, 0]).all()
+    assert np.isfinite(values[:, 1]).all()
+
+
+def test_workers_die_with_their_parent(tmp_path):
+    """The parent is killed in the middle of a study; its workers must be gone soon after."""
+    arguments = [sys.executable, "-m", "tests.evolve.study_script", str(tmp_path / "s"), "2", "0", "500", "slow"]
+    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "0\n"
+    children = children_of(parent.pid)
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(running(pid) for pid in children):
+        time.sleep(0.05)
+    assert not [pid for pid in children if running(pid)]
+
+
+def children_of(pid):
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [int(line) for line in listed.split()]
+
+
+def running(pid):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
