@@ -1,0 +1,51 @@
+"""The house itself: direction of imports, sizes of files, and what the README shows."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("neuroctl", "sims", "firmware_export")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_imports_go_one_way():
+    lint = shutil.which("lint-imports", path=str(Path(sys.executable).parent)) or shutil.which("lint-imports")
+    assert lint, "import-linter is not installed: pip install -e '.[dev]'"
+    done = subprocess.run([lint, "--no-logo", "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_file_is_long():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > 500} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_assert_and_no_pickle(path):
+    """A user's mistake is never caught by an assert, and no file of ours is a pickle."""
+    text = path.read_text()
+    assert not [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Assert)]
+    assert not re.search(r"pickle\.(load|dump)s?\(|allow_pickle=True", text)
+
+
+def test_readme_example_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert len(block.splitlines()) <= 12
+        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_console_command_in_the_readme_exists():
+    text = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"^neuroctl (\w+)", text, re.MULTILINE)) | set(re.findall(r"&& neuroctl (\w+)", text))
+    listed = subprocess.run([sys.executable, "-m", "neuroctl", "--help"], capture_output=True, text=True).stdout
+    assert used
+    assert not [name for name in used if f" {name} " not in listed]
