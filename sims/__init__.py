@@ -1,0 +1,17 @@
+"""Simulated tasks for controllers: Gymnasium environments and one-number episodes.
+
+Importing this package registers every task with Gymnasium as ``neuroctl/<Task>-v0``. The physics engine itself is
+imported only when an environment is created.
+"""
+
+from neuroctl.errors import require
+
+require("gymnasium", "sim")
+
+from sims.episodes import Episode, EpisodeReturn, record, score  # noqa: E402
+from sims.registry import TASKS, controller_spec, get, make, names, register  # noqa: E402
+from sims.task import Task  # noqa: E402
+
+register()
+
+__all__ = ["TASKS", "Episode", "EpisodeReturn", "Task", "controller_spec", "get", "make", "names", "record", "score"]

@@ -1,0 +1,1 @@
+"""Tasks simulated with PyBullet, one a file."""

@@ -1,0 +1,52 @@
+"""Task: what a controller has to know about an environment, without creating one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Limits = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One row of the task table. Everything here is known without the physics engine.
+
+    Args:
+        name: short name, as typed on the command line.
+        env_id: Gymnasium's id.
+        entry_point: ``"module:Class"`` of the environment.
+        max_episode_steps: control steps after which an episode is truncated.
+        summary: one line for a list of tasks.
+        control_hz: control steps per second.
+        input_names: what the controller reads, with units; in the order of the observation.
+        input_limits: (low, high) of each, in those units, while the episode lasts.
+        output_names: what the controller drives, with units; in the order of the action.
+        output_limits: (low, high) of each; the environment clips to it.
+
+    """
+
+    name: str
+    env_id: str
+    entry_point: str
+    max_episode_steps: int
+    summary: str
+    control_hz: int
+    input_names: tuple[str, ...]
+    input_limits: Limits
+    output_names: tuple[str, ...]
+    output_limits: Limits
+
+    @property
+    def inputs(self) -> int:
+        """Number of the controller's inputs: the length of an observation."""
+        return len(self.input_limits)
+
+    @property
+    def outputs(self) -> int:
+        """Number of the controller's outputs: the length of an action."""
+        return len(self.output_limits)
+
+    @property
+    def control_dt_s(self) -> float:
+        """Time between two control steps, in seconds."""
+        return 1.0 / self.control_hz
