@@ -8,7 +8,7 @@ import sys
 from neuroctl.errors import NeuroctlError, require
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
     """Run the command line; exit code 0 for ok, 1 for failed, 2 for bad usage, 130 for Ctrl-C."""
     debug = "--debug" in sys.argv
     try:
@@ -16,7 +16,7 @@ def main() -> None:
         require("rich", "cli")
         from neuroctl.cli import app
 
-        app(prog_name="neuroctl")
+        app(arguments, prog_name=prog_name)
     except NeuroctlError as error:
         if debug:
             raise

@@ -31,15 +31,20 @@ File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
 TaskName = Annotated[str, typer.Option("--task", help="Task to run in; see `neuroctl tasks`. Default: the file's own.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"neuroctl {nc.__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of a one-line error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify."""
-    if version:
-        out.print(f"neuroctl {nc.__version__}", highlight=False)
-        raise typer.Exit
 
 
 @app.command(epilog="Example: [bold]neuroctl demo --out my-demo[/bold]")

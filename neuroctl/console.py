@@ -36,14 +36,29 @@ def worker_count(asked: int) -> int:
 
 
 def show_report(report: Any) -> None:
-    """Print a verification as a table, then the verdict in one line."""
-    columns = report.columns()
-    table = plain_table("every output and state word, C against the integer controller", *columns, numbers=columns[1:])
-    for row in report.rows():
-        table.add_row(*row)
+    """Print a verification: a row a target, then what went wrong, if anything."""
+    columns = ("target", "steps", "mismatches", "self-test", "instr/step", "code", "const", "RAM", "stack")
+    table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[1:])
+    for target in report.targets:
+        table.add_row(target.target, *_figures(target))
     out.print(table)
-    for line in report.notes():
-        out.print(line, highlight=False, soft_wrap=True)
+    out.print("sizes in bytes; built with -O2, without the self-test", style="dim", highlight=False)
+    for target in report.targets:
+        if not target.ok:
+            out.print(f"{target.target}: {target.result}", highlight=False, soft_wrap=True, style="bold red")
+    for note in report.notes:
+        out.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _figures(target: Any) -> list[str]:
+    if not target.ran:
+        return ["-"] * 8
+    selftest = "-" if target.selftest is None else ("failed" if target.selftest else "passed")
+    figures = [str(target.steps), str(target.mismatches), selftest]
+    cost = target.footprint
+    if cost is None:
+        return figures + ["-"] * 5
+    return figures + [f"{cost.instructions_mean:.0f}", *map(str, (cost.code, cost.const, cost.ram, cost.stack))]
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
     """
     started = time.monotonic()
     sims, firmware = require("sims", "sim"), require("firmware_export", "export")
-    for module, extra in (("pybullet", "sim"), ("cma", "sim"), ("matplotlib", "viz"), ("PIL", "viz")):
+    for module, extra in (("cma", "sim"), ("matplotlib", "viz"), ("PIL", "viz")):
         require(module, extra)
     _make_folder(out_dir, force)
 
@@ -149,7 +149,6 @@ def _show(out_dir: Path, scores: dict[str, Balanced], study: Any, report: Any, h
         table.add_row(form, f"{score.starts} of {UNSEEN} unseen starts", f"{score.mean:.1f} of {STEPS}")
     console.out.print(table)
     console.show_report(report)
-    files = console.plain_table("", "file", "what it is")
     for path, what in (
         (out_dir / "learning_curve.png", f"{study.generations} generations, {study.evaluations} evaluations"),
         (out_dir / "episode.png", "one episode, float against fixed point"),
@@ -158,6 +157,5 @@ def _show(out_dir: Path, scores: dict[str, Balanced], study: Any, report: Any, h
         (out_dir / "study", "the study: neuroctl evolve --resume goes on with it"),
         (header, "the firmware: one C99 header"),
     ):
-        files.add_row(str(path), what)
-    console.out.print(files)
+        console.out.print(f"[bold]{path}[/bold]  {what}", highlight=False, soft_wrap=True)
     console.out.print(f"done in {seconds:.0f} s", highlight=False)
