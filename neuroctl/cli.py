@@ -77,15 +77,17 @@ def tasks(as_json: Json = False) -> None:
     out.print(table)
 
 
-@app.command(epilog="Example: [bold]neuroctl evolve cartpole --generations 60 --seed 1 --out studies/cartpole[/bold]")
+@app.command(
+    epilog="Example: [bold]neuroctl evolve cartpole --seed 1 --target-score 1000 --out studies/cartpole[/bold]"
+)
 def evolve(
     task: Annotated[str, typer.Argument(help="Task; see `neuroctl tasks`.")],
     cell: Annotated[str, typer.Option(help="Kind of network.")] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.")] = 8,
-    generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 60,
+    generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 150,
     population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
     episodes: Annotated[int, typer.Option(help="Episodes that a fitness is the mean of.", min=1)] = 4,
-    validation: Annotated[int, typer.Option(help="Fixed unseen episodes that the best is chosen by.", min=1)] = 32,
+    validation: Annotated[int, typer.Option(help="Fixed unseen episodes that the best is chosen by.", min=1)] = 64,
     target_score: Annotated[
         float | None, typer.Option(help="Stop once the best's mean return on the unseen episodes reaches this.")
     ] = None,

@@ -100,12 +100,12 @@ def _evolve(sims: Any, folder: Path, seed: int, workers: int) -> tuple[nc.Contro
         spec=sims.controller_spec(TASK, neurons=8),
         task=TASK,
         seed=seed,
-        generations=150,
         target_score=float(STEPS),
     )
     with console.study_progress(console.log, TASK, config.generations) as on_generation:
         study = run_study(config, sims.EpisodeReturn(TASK), folder, workers=workers, on_generation=on_generation)
     if study.interrupted:
+        console.log.print(f"interrupted; best so far: {study.best_path}", highlight=False, soft_wrap=True)
         raise KeyboardInterrupt
     model = io.load_model(study.best_path)
     return nc.Controller(model.spec, model.theta), study

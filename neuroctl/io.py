@@ -111,8 +111,11 @@ def write_archive(
         FileFormatError: it cannot be written.
 
     """
-    header = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "fields": dict(fields)}
-    header["sha256"] = _digest(header, arrays)
+    header: dict[str, Any] = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "fields": dict(fields)}
+    try:
+        header["sha256"] = _digest(header, arrays)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}; allowed: plain JSON types, finite numbers") from None
     buffer = io.BytesIO()
     # The header comes first and is readable text: `unzip -p FILE header.npy`.
     np.savez(buffer, allow_pickle=False, header=np.frombuffer(canonical_json(header), dtype=np.uint8), **dict(arrays))

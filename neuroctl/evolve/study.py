@@ -60,7 +60,7 @@ class StudyConfig:
     task: str
     seed: int = 0
     optimizer: str = "cmaes"
-    generations: int = 100
+    generations: int = 150
     population: int = 32
     sigma0: float = 0.5
     episodes: int = 4

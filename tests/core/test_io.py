@@ -143,3 +143,10 @@ def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(nc.FileFormatError, match="nowhere"):
         nc.Controller(SPEC).save(tmp_path / "nowhere" / "c.npz")
+
+
+@pytest.mark.parametrize("meta", [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}])
+def test_notes_that_are_no_json_are_refused(tmp_path, meta):
+    with pytest.raises(nc.FileFormatError, match="plain JSON types"):
+        nc.Controller(SPEC).save(tmp_path / "c.npz", meta=meta)
+    assert not list(tmp_path.iterdir())
