@@ -1,0 +1,23 @@
+"""Firmware from a controller: exported as fixed-point C, and proven to be the same bits.
+
+``export(q, folder)`` writes one self-contained C99 header; ``verify(folder)`` compiles it for this machine and for
+emulated microcontrollers and compares every bit of every step with the integer controller that was tested.
+"""
+
+from firmware_export.export import PACKAGES, export, export_file
+from firmware_export.proof.report import Footprint, Mismatch, TargetReport, VerifyReport
+from firmware_export.targets import TARGETS, Target
+from firmware_export.verify import verify
+
+__all__ = [
+    "PACKAGES",
+    "TARGETS",
+    "Footprint",
+    "Mismatch",
+    "Target",
+    "TargetReport",
+    "VerifyReport",
+    "export",
+    "export_file",
+    "verify",
+]

@@ -1,0 +1,118 @@
+"""One entry: an integer controller to a folder with its C, and with itself, so that both can be compared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from firmware_export.emit import sources
+from firmware_export.folder import check_free, manifest, replace_all
+from firmware_export.names import check_name
+from firmware_export.targets import target_of
+from neuroctl import io
+from neuroctl.errors import ExportError
+from neuroctl.quant import QuantController, quantize
+
+PACKAGES: Final = ("header",)
+"""Forms of an export; ``header`` is one self-contained C99 header."""
+
+
+def export(
+    q: QuantController,
+    out_dir: str | os.PathLike[str],
+    name: str = "ctl",
+    target: str = "generic",
+    package: str = "header",
+    *,
+    force: bool = False,
+) -> Path:
+    """Write a controller's firmware into a folder: ``<name>.h`` with an example, itself, and a manifest.
+
+    - ``<name>.h``: one self-contained C99 header
+    - ``<name>_example.c``: a small main that uses it
+    - ``<name>.npz``: the integer controller, which ``verify`` compares the header with
+    - ``<name>.json``: what was exported, and the hash of each file
+
+    The same controller gives the same bytes, from any folder, on any day. All files are replaced or none.
+
+    Args:
+        q: the controller, from ``Controller.quantize``; its state is left alone.
+        out_dir: an empty or new folder, or one that holds an earlier export of the same name and nothing else.
+        name: prefix of every C identifier.
+        target: a row of ``TARGETS``; the C is the same for all, the header's comments differ.
+        package: a form of ``PACKAGES``.
+        force: replace edited files, and write beside files that are not ours.
+
+    Returns:
+        The header's path.
+
+    Raises:
+        ExportError: an argument is bad, the folder holds something else or cannot be written; nothing has changed.
+        BackendUnavailable: the template engine is not installed.
+
+    """
+    check_name(name)
+    core = target_of(target)
+    if package not in PACKAGES:
+        raise ExportError(f"package: {package!r}; allowed: {', '.join(PACKAGES)}")
+    if not isinstance(q, QuantController):
+        raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
+    own = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
+    files = {file: text.encode() for file, text in sources(own, name, core).items()}
+    files[f"{name}.npz"] = _saved(own)
+    fields = {"name": name, "target": target, "package": package, "model_crc32": own.model_crc32}
+    files[f"{name}.json"] = manifest(fields, files)
+    folder = Path(out_dir)
+    if not force:
+        check_free(folder, name, frozenset(files))
+    replace_all(folder, name, files)
+    return folder / f"{name}.h"
+
+
+def _saved(q: QuantController) -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "controller.npz"
+        q.save(path)
+        return path.read_bytes()
+
+
+def export_file(
+    file: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    *,
+    name: str = "ctl",
+    target: str = "generic",
+    package: str = "header",
+    weight_bits: int = 16,
+    force: bool = False,
+) -> Path:
+    """Export a saved controller, float or integer; see ``export``.
+
+    Args:
+        file: an ``.npz`` file of ``Controller.save`` or ``QuantController.save``. A float controller is quantised
+            by its declared limits and by the recorded inputs that the file holds.
+        out_dir: see ``export``.
+        name: see ``export``.
+        target: see ``export``.
+        package: see ``export``.
+        weight_bits: storage of a float controller's weights, 8 or 16; an integer one keeps its own.
+        force: see ``export``.
+
+    Returns:
+        The header's path.
+
+    Raises:
+        FileFormatError: the file is not a whole, sound file of ours.
+        ExportError: it cannot be quantised or exported as asked; nothing has changed.
+
+    """
+    archive = io.read_archive(file)
+    if archive.kind == "quant":
+        q = QuantController.from_archive(archive, file)
+    else:
+        io.expect_kind(archive, "controller", file)
+        model = io.model_of(archive, file)
+        q = quantize(model.spec, model.theta, weight_bits=weight_bits, calibration=model.calibration)
+    return export(q, out_dir, name, target, package, force=force)

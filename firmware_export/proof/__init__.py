@@ -1,0 +1,1 @@
+"""The parts of ``verify``: stimulus, compilers, emulator and report."""

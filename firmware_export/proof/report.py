@@ -1,0 +1,100 @@
+"""What a proof found."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first word that differs.
+
+    ``step`` counts from 0, ``word`` is such as ``"y[3]"``, ``got`` and ``expected`` are raw integers.
+    """
+
+    step: int
+    word: str
+    got: int
+    expected: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What init and step take on a core, without harness and self-test: bytes, and instructions a step.
+
+    ``code``, ``const`` (tables) and the instructions are those of -O2; ``code_small`` is the code of -Os. ``ram`` is
+    one state and all variables, ``stack`` the deepest that a step reached. The instructions are those of 256 steps.
+    """
+
+    instructions_mean: float
+    instructions_min: int
+    instructions_max: int
+    code: int
+    code_small: int
+    const: int
+    ram: int
+    stack: int
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """What was found on one target; ``problem`` is empty unless it was skipped or crashed."""
+
+    target: str
+    ran: bool
+    problem: str = ""
+    steps: int = 0
+    mismatches: int = 0
+    first: Mismatch | None = None
+    selftest: int | None = None
+    footprint: Footprint | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ran, every bit agreed and the self-test passed."""
+        return self.ran and not self.problem and self.mismatches == 0 and self.selftest == 0
+
+    @property
+    def result(self) -> str:
+        """One line: ``ok``, or what went wrong."""
+        if self.problem:
+            return self.problem if self.ran else f"skipped: {self.problem}"
+        if self.first is not None:
+            first = self.first
+            return f"differs: step {first.step}, {first.word} is {first.got}, not {first.expected}"
+        return "ok" if self.ok else f"self-test failed at {self.selftest}"
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``verify`` found in a folder.
+
+    Args:
+        name: the controller's name.
+        model_crc32: the controller, as in the header.
+        seed: of the random inputs.
+        targets: one entry a target.
+        notes: files that were edited since the export, or are missing; they do not count as failures.
+
+    """
+
+    name: str
+    model_crc32: int
+    seed: int
+    targets: tuple[TargetReport, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one target ran, and none of those that ran found a difference."""
+        ran = [target for target in self.targets if target.ran]
+        return bool(ran) and all(target.ok for target in ran)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        data = dataclasses.asdict(self)
+        for entry, target in zip(data["targets"], self.targets, strict=True):
+            entry |= {"ok": target.ok, "result": target.result}
+        return {"ok": self.ok, **data, "targets": list(data["targets"]), "notes": list(self.notes)}

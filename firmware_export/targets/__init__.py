@@ -1,0 +1,29 @@
+"""The table of targets: one file a core, one line here."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from firmware_export.targets import cortex_m0plus, cortex_m4, generic, host
+from firmware_export.targets.base import Target
+from neuroctl.errors import ExportError
+
+TARGETS: Final = MappingProxyType(
+    {target.name: target for target in (generic.TARGET, host.TARGET, cortex_m0plus.TARGET, cortex_m4.TARGET)}
+)
+
+
+def target_of(name: str) -> Target:
+    """Return a row of ``TARGETS``.
+
+    Raises:
+        ExportError: there is none of that name.
+
+    """
+    if not isinstance(name, str) or name not in TARGETS:
+        raise ExportError(f"target: {name!r}; allowed: {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+__all__ = ["TARGETS", "Target", "target_of"]

@@ -1,0 +1,5 @@
+"""The machine that runs this program, with its own C compiler."""
+
+from firmware_export.targets.base import Target
+
+TARGET = Target(name="host", hint="The PC's own compiler: cc -std=c99 -O2.")

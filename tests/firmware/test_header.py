@@ -1,0 +1,179 @@
+"""The header as text and as C: warnings, C++, several in one program, determinism."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import firmware_export
+import neuroctl as nc
+from firmware_export.targets import TARGETS
+from neuroctl.maths.fixed import LOGISTIC_TABLE
+from tests.firmware.helpers import (
+    CC,
+    CXX,
+    STRICT_C,
+    STRICT_CXX,
+    batch_source,
+    compiled,
+    controller,
+    extreme_inputs,
+    needs_cc,
+    needs_cxx,
+    run_batch,
+)
+
+SHAPES = {
+    "usual": {},
+    "one neuron, one input": {"neurons": 1, "inputs": 1},
+    "odd sizes": {"neurons": 5, "inputs": 3, "outputs": 3},
+    "identity": {"neurons": 4, "outputs": 4, "readout": "identity"},
+    "identity, limits": {"neurons": 3, "outputs": 3, "readout": "identity", "output_limits": ((0.2, 0.4),) * 3},
+    "8-bit weights": {"weight_bits": 8},
+    "negative frac_bits": {"input_limits": ((-1e6, 1e6),) * 2, "output_limits": ((-2e5, 2e5),)},
+    "mixed limits": {"outputs": 2, "output_limits": ((-1.0, 2.0), (0.0, 3.0))},
+    "no limits of outputs": {"output_limits": None},
+    "recorded inputs": {"calibrated": True, "input_limits": None},
+}
+
+
+@pytest.fixture(params=SHAPES, ids=list(SHAPES))
+def exported(request, tmp_path):
+    q = controller(**SHAPES[request.param])
+    return q, firmware_export.export(q, tmp_path / "fw", name="pilot")
+
+
+@needs_cc
+def test_compiles_as_c_without_a_warning(exported, tmp_path):
+    """Every optimisation level sees other warnings; the example runs, and its self-test passes."""
+    _, header = exported
+    example = header.with_name("pilot_example.c")
+    for level in ("-O0", "-O2", "-O3"):
+        flags = [*STRICT_C, level, f"-I{header.parent}"]
+        program = compiled(CC, flags, example.read_text(), tmp_path)
+        done = subprocess.run([program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+        assert len(done.stdout.splitlines()) == 10
+    compiled(CC, [*STRICT_C, "-std=c11", "-ffreestanding", "-c"], f'#include "{header}"\n', tmp_path)
+
+
+@needs_cxx
+def test_compiles_as_cpp_and_gives_the_same_bits(exported, tmp_path):
+    q, header = exported
+    program = compiled(CXX, STRICT_CXX, batch_source([header]), tmp_path)
+    inputs = extreme_inputs(q.spec.inputs, 50, 0)
+    ((outputs, _),) = run_batch(program, [q], [inputs])
+    q.reset()
+    assert np.array_equal(outputs, q.rollout_int(inputs))
+
+
+@needs_cc
+def test_macros_say_what_the_controller_is(exported, tmp_path):
+    q, header = exported
+    names = ("INPUTS", "OUTPUTS", "NEURONS", "IN_FRAC_BITS", "OUT_FRAC_BITS", "DT_US", "MODEL_CRC32")
+    body = "\n".join(f'    printf("%ld\\n", (long)PILOT_{name});' for name in names)
+    body += '\n    printf("%s %lu\\n", PILOT_VERSION, (unsigned long)sizeof(pilot_state_t));'
+    source = f'#include <stdio.h>\n#include "{header}"\nint main(void) {{\n{body}\n    return 0;\n}}\n'
+    printed = subprocess.run([compiled(CC, ["-std=c99"], source, tmp_path)], capture_output=True, text=True).stdout
+    spec = q.spec
+    frac_bits = [q.formats["u"].frac_bits, q.formats["out"].frac_bits]
+    numbers = [spec.inputs, spec.outputs, spec.neurons, *frac_bits, 20000, q.model_crc32]
+    state_bytes = -(-6 * spec.neurons // 4) * 4
+    assert printed.split() == [*map(str, numbers), nc.__version__, str(state_bytes)]
+
+
+def test_text_says_formats_ranges_and_bounds(exported):
+    q, header = exported
+    text = header.read_text()
+    for name, (low, high) in q.bounds.items():
+        assert re.search(rf"{re.escape(name)} +{low} to +{high}\n", text)
+    for limits in (q.spec.input_limits, q.spec.output_limits):
+        for low, high in limits or ():
+            assert f": {low:g} to {high:g}, as integers" in text
+    assert "float" not in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    assert all(len(line) <= 130 for line in text.splitlines())
+    assert text.isascii()
+
+
+def test_table_is_the_one_that_python_uses():
+    runtime = Path(firmware_export.__file__).parent / "runtime" / "nc_fixed.h"
+    body = re.search(r"nc_logistic_table\[256\] = \{(.*?)\}", runtime.read_text(), re.DOTALL).group(1)
+    assert [int(number) for number in body.split(",")] == LOGISTIC_TABLE.tolist()
+
+
+def test_same_bytes_from_any_folder_on_any_day(tmp_path, monkeypatch):
+    first = firmware_export.export(controller(calibrated=True), tmp_path / "a").parent
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    second = firmware_export.export(controller(calibrated=True), os.path.join("..", "b c")).parent
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (first, second)]
+    assert sorted(contents[0]) == ["ctl.h", "ctl.json", "ctl.npz", "ctl_example.c"]
+    assert contents[0] == contents[1]
+    assert not any(str(tmp_path).encode() in content for content in contents[0].values())
+
+
+def test_targets_differ_in_comments_only(tmp_path):
+    texts = {
+        target: firmware_export.export(controller(), tmp_path / target, target=target).read_text() for target in TARGETS
+    }
+    code = {re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for text in texts.values()}
+    assert len(code) == 1
+    assert all(f"Target: {target}." in text for target, text in texts.items())
+
+
+@needs_cc
+def test_outputs_may_overwrite_inputs(tmp_path):
+    q = controller(3, 2, 2)
+    header = firmware_export.export(q, tmp_path / "fw")
+    source = batch_source([header]).replace("ctl_step(&s, in, out);", "for (int k = 0; k < 2; k++) out[k] = in[k];\n")
+    source = source.replace("out[k] = in[k];\n", "out[k] = in[k];\n            ctl_step(&s, out, out);\n")
+    inputs = extreme_inputs(2, 100, 0)
+    ((outputs, _),) = run_batch(compiled(CC, ["-std=c99", "-O2"], source, tmp_path), [q], [inputs])
+    q.reset()
+    assert np.array_equal(outputs, q.rollout_int(inputs))
+
+
+@needs_cc
+def test_headers_of_different_versions_refuse_each_other(tmp_path):
+    first = firmware_export.export(controller(), tmp_path / "a", name="a")
+    second = firmware_export.export(controller(), tmp_path / "b", name="b")
+    first.write_text(first.read_text().replace("NC_FIXED_VERSION 1", "NC_FIXED_VERSION 2").replace("!= 1", "!= 2"))
+    (tmp_path / "both.c").write_text(f'#include "{first}"\n#include "{second}"\n')
+    done = subprocess.run([CC, "-std=c99", "-fsyntax-only", str(tmp_path / "both.c")], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "different neuroctl versions" in done.stderr
+
+
+@needs_cc
+def test_selftest_notices_a_changed_vector(tmp_path):
+    header = firmware_export.export(controller(), tmp_path / "fw")
+    text = header.read_text()
+    for table in ("selftest_in", "selftest_out", "selftest_y"):
+        changed = re.sub(
+            rf"(ctl_{table}\[.*?\{{\s+)(-?\d+)", lambda m: m[1] + str(int(m[2]) ^ 64), text, flags=re.DOTALL
+        )
+        assert changed != text
+        header.write_text(changed)
+        source = f'#include "{header}"\nint main(void) {{ return ctl_selftest(); }}\n'
+        assert subprocess.run([compiled(CC, ["-std=c99"], source, tmp_path)]).returncode > 0
+
+
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
+@pytest.mark.parametrize("level", ["-O0", "-Os", "-O3"])
+def test_compiles_with_the_other_cross_compiler(cpu, level, tmp_path):
+    flags = [*STRICT_C, level, f"-mcpu={cpu}", "-mthumb", "-ffreestanding", "-fno-omit-frame-pointer", "-c"]
+    headers = [
+        firmware_export.export(controller(7, 3, 2, weight_bits=bits), tmp_path / f"w{bits}", name=f"w{bits}")
+        for bits in (8, 16)
+    ]
+    source = "".join(f'#include "{header}"\n' for header in headers)
+    source += "int all(void);\nint all(void) { return w8_selftest() + w16_selftest(); }\n"
+    compiled("arm-none-eabi-gcc", flags, source, tmp_path)
