@@ -257,11 +257,19 @@ class QuantController:
             size = cell_of(spec).layout(spec).size
             if theta_q.dtype != np.int32 or theta_q.shape != (size,):
                 raise LayoutError(f"theta_q: {theta_q.dtype} of shape {theta_q.shape}; allowed: int32 ({size},)")
-            return cls(spec, formats, theta_q, archive.arrays.get("calibration"))
+            for name, block in cell_of(spec).layout(spec).blocks.items():
+                _check_fits(name, theta_q[block.part], formats.get(name))
+            calibration = archive.arrays.get("calibration")
+            return cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
         except KeyError as error:
             raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
         except (NeuroctlError, AttributeError, TypeError, ValueError) as error:
             raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+
+
+def _check_fits(name: str, values: IntArray, stored_as: QFormat | None) -> None:
+    if stored_as is not None and not (stored_as.low <= values.min() and values.max() <= stored_as.high):
+        raise LayoutError(f"{name}: {values.min()} to {values.max()}; allowed: what int{stored_as.bits} holds")
 
 
 def _formats_dict(formats: Formats) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
+from neuroctl import io
 from neuroctl.cells import decode, genome_size
 from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat
 from neuroctl.quant import QuantController
@@ -205,3 +206,24 @@ def test_raw_steps_check_their_input():
             q.step_int(bad)
         with pytest.raises(nc.LayoutError):
             q.rollout_int(bad)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda a: a.arrays["theta_q"].__setitem__(0, 40000), "W: .*int16"),
+        (lambda a: a.arrays.update(calibration=np.zeros((3, 2))), "calibration"),
+        (lambda a: a.arrays.update(theta_q=a.arrays["theta_q"][:-1]), "theta_q"),
+        (lambda a: a.fields["formats"].pop("W"), "W is missing"),
+        (lambda a: a.fields["formats"].update(y=[32, 60]), "2\\^30|y"),
+        (lambda a: a.fields["formats"].update(y=["x", 3]), "x"),
+    ],
+)
+def test_a_sound_file_with_bad_content_is_refused(tmp_path, change, text):
+    one_neuron().quantize(calibration=[[0.5]]).save(tmp_path / "q.npz")
+    archive = io.read_archive(tmp_path / "q.npz")
+    change(archive)
+    io.write_archive(tmp_path / "q.npz", archive.kind, archive.fields, archive.arrays)
+    with pytest.raises(nc.FileFormatError, match=text) as caught:
+        nc.load(tmp_path / "q.npz")
+    assert "\n" not in str(caught.value)
