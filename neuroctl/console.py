@@ -37,12 +37,13 @@ def worker_count(asked: int) -> int:
 
 def show_report(report: Any) -> None:
     """Print a verification: a row a target, then what went wrong, if anything."""
-    columns = ("target", "steps", "mismatches", "self-test", "instr/step", "code", "const", "RAM", "stack")
+    columns = ("target", "steps", "mismatches", "self-test", "instr", "code", "const", "RAM", "stack")
     table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[1:])
     for target in report.targets:
         table.add_row(target.target, *_figures(target))
     out.print(table)
-    out.print("sizes in bytes; built with -O2, without the self-test", style="dim", highlight=False)
+    legend = "instructions a step; sizes in bytes; built with -O2, without the self-test"
+    out.print(legend, style="dim", highlight=False)
     for target in report.targets:
         if not target.ok:
             out.print(f"{target.target}: {target.result}", highlight=False, soft_wrap=True, style="bold red")

@@ -1,8 +1,9 @@
 """Evolution: optimisers by ask and tell, evaluators, and studies that survive a crash."""
 
+from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
 from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
-from neuroctl.evolve.study import Progress, StudyConfig, StudyResult, run_study
+from neuroctl.evolve.study import Progress, StudyResult, run_study
 
 __all__ = [
     "OPTIMIZERS",

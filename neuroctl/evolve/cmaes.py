@@ -42,7 +42,7 @@ class CMAES:
             "popsize": population,
             "randn": lambda *shape: rng.standard_normal(shape),
             "seed": math.nan,  # do not seed NumPy's global generator
-            "verbose": -9,  # print nothing, write no files
+            "verbose": -10,  # print nothing, write no files, and obey no cma_signals.in in the current folder
             "CMA_elitist": False,
         }
         with warnings.catch_warnings():

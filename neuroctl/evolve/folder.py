@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
+import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import NeuroctlError, StudyError
-from neuroctl.io import atomic_write, expect_kind, read_archive, write_archive
+from neuroctl.io import atomic_write, canonical_json, expect_kind, read_archive, write_archive
 
 SCHEMA: Final = 1
 COLUMNS: Final = (
@@ -33,6 +37,9 @@ COLUMNS: Final = (
 )
 _WHOLE: Final = ("generation", "evaluations")
 _MAY_CHANGE: Final = ("generations", "target_score")  # when a study is resumed
+_NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
+# Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.
+_LEFTOVER: Final = re.compile(r"\.(study\.json|checkpoint\.npz|best\.npz|history\.csv)\.[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Checkpoint:
         best_genome: float64 ``[genes]`` or None.
         best_values: its validation values float64 ``[validation_episodes]``.
         best_generation: when it was found.
+        search: digest of the optimiser's state, which a replay has to reach again.
 
     """
 
@@ -53,6 +61,7 @@ class Checkpoint:
     best_genome: NDArray[np.float64] | None = None
     best_values: NDArray[np.float64] | None = None
     best_generation: int | None = None
+    search: str = ""
 
     @property
     def best_score(self) -> float | None:
@@ -63,11 +72,11 @@ class Checkpoint:
         """Return a copy with another best."""
         return replace(self, best_genome=genome.copy(), best_values=values, best_generation=generation)
 
-    def with_generation(self, fitness: NDArray[np.float64], row: list[float]) -> Checkpoint:
+    def with_generation(self, fitness: NDArray[np.float64], row: list[float], search: str) -> Checkpoint:
         """Return a copy with one more generation; its row tells the best after it."""
         row = list(row)
         row[COLUMNS.index("best_validation")] = np.nan if self.best_score is None else self.best_score
-        return replace(self, fitness=(*self.fitness, fitness), rows=(*self.rows, row))
+        return replace(self, fitness=(*self.fitness, fitness), rows=(*self.rows, row), search=search)
 
 
 class StudyFolder:
@@ -88,6 +97,7 @@ class StudyFolder:
         self._config = config
         self._resume = resume
         self._lock = -1
+        self.versions = versions()
 
     @property
     def best_path(self) -> Path:
@@ -99,23 +109,36 @@ class StudyFolder:
         return self._path / "checkpoint.npz"
 
     def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, NeuroctlError):
+                reason = getattr(error, "strerror", None) or error
+                raise StudyError(f"out: {str(self._path)!r} cannot be used: {reason}") from None
+            raise
+        return self
+
+    def _open(self) -> None:
         study = self._path / "study.json"
         if self._resume and not study.is_file():
             raise StudyError(f"out: {self._path} holds no study to resume; allowed: a folder with a study.json")
         self._make()
-        try:
-            self._take_lock()
-            if study.is_file():
-                self._check_same(study)
-            elif foreign := sorted(p.name for p in self._path.iterdir() if not p.name.startswith(".")):
-                raise StudyError(f"out: {self._path} holds other files ({foreign[0]}); allowed: a new or empty folder")
-            for leftover in self._path.glob(".*.*"):  # of writes that were killed
+        self._check_no_others(study)  # before the lock file: a folder that is refused is left as it was
+        self._take_lock()
+        self._check_no_others(study)
+        if study.is_file():
+            self._check_same(study)
+        for leftover in self._path.iterdir():
+            if _LEFTOVER.fullmatch(leftover.name) and leftover.is_file():
                 leftover.unlink()
-            atomic_write(study, json.dumps(self._config | {"schema": SCHEMA}, indent=1).encode() + b"\n")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+
+    def _check_no_others(self, study: Path) -> None:
+        if study.is_file():
+            return
+        others = sorted(p.name for p in self._path.iterdir() if p.name != ".lock" and not _LEFTOVER.fullmatch(p.name))
+        if others:
+            raise StudyError(f"out: {self._path} holds other files ({others[0]}); allowed: a new or empty folder")
 
     def __exit__(self, *error: object) -> None:
         if self._lock >= 0:
@@ -147,27 +170,39 @@ class StudyFolder:
         if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
             schema = stored.get("schema") if isinstance(stored, dict) else None
             raise StudyError(f"{study}: schema {schema!r}; allowed: {SCHEMA}")
+        self.versions = stored.get("versions", self.versions)
         asked = json.loads(json.dumps(self._config))
-        for name in sorted(set(asked) | (set(stored) - {"schema"})):
+        for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
             if stored.get(name) != asked.get(name) and name not in _MAY_CHANGE:
                 raise StudyError(
                     f"{name}: asked {asked.get(name)!r}, but the study in {self._path} has {stored.get(name)!r}"
                 )
 
     def load(self, population: int, genes: int, validation: int) -> Checkpoint:
-        """Read the checkpoint; an empty one if no generation was finished.
+        """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.
 
         Raises:
             StudyError: it is damaged or does not fit the configuration.
 
         """
+        state = self._read(population, genes, validation)
+        about = {"schema": SCHEMA, "versions": self.versions}
+        atomic_write(self._path / "study.json", json.dumps(self._config | about, indent=1).encode() + b"\n")
+        return state
+
+    def _read(self, population: int, genes: int, validation: int) -> Checkpoint:
         path = self._checkpoint_path
         if not path.exists():
+            if self.best_path.exists():  # never written before a checkpoint
+                raise StudyError(
+                    f"checkpoint: {path} is missing, but {self.best_path.name} is there; start a new study"
+                )
             return Checkpoint()
         try:
             archive = read_archive(path)
             expect_kind(archive, "checkpoint", path)
             a, generation = archive.arrays, archive.fields["best_generation"]
+            config, search = archive.fields["config"], archive.fields["search"]
             found = generation is not None
             shapes = [a["fitness"].shape[1:], a["rows"].shape[1:], a["best_genome"].shape, a["best_values"].shape]
         except NeuroctlError as error:
@@ -177,13 +212,25 @@ class StudyFolder:
         expected = [(population,), (len(COLUMNS),), (genes if found else 0,), (validation if found else 0,)]
         if shapes != expected or len(a["fitness"]) != len(a["rows"]):
             raise StudyError(f"checkpoint: {path}: shapes {shapes}; allowed: {expected}")
+        if config != self._config_digest():
+            raise StudyError(f"checkpoint: {path} is of another study; allowed: the one that this folder's study wrote")
+        if len(a["fitness"]) > self._config["generations"]:
+            raise StudyError(
+                f"generations: {self._config['generations']}; allowed: from {len(a['fitness'])}, those done"
+            )
         return Checkpoint(
             fitness=tuple(a["fitness"]),
             rows=tuple([float(value) for value in row] for row in a["rows"]),
             best_genome=a["best_genome"] if found else None,
             best_values=a["best_values"] if found else None,
             best_generation=generation,
+            search=str(search),
         )
+
+    def _config_digest(self) -> str:
+        """Return a digest of all that may not change in a study."""
+        fixed = {name: value for name, value in self._config.items() if name not in _MAY_CHANGE}
+        return hashlib.sha256(canonical_json(fixed)).hexdigest()
 
     def save_checkpoint(self, state: Checkpoint) -> None:
         """Replace the checkpoint by a newer one, whole or not at all.
@@ -199,7 +246,8 @@ class StudyFolder:
             "best_genome": empty if state.best_genome is None else state.best_genome,
             "best_values": empty if state.best_values is None else state.best_values,
         }
-        write_archive(self._checkpoint_path, "checkpoint", {"best_generation": state.best_generation}, arrays)
+        fields = {"best_generation": state.best_generation, "config": self._config_digest(), "search": state.search}
+        write_archive(self._checkpoint_path, "checkpoint", fields, arrays)
 
     def save_history(self, rows: Sequence[Sequence[float]]) -> None:
         """Write ``history.csv``: a header and one row a generation; NaN is an empty cell."""
@@ -208,6 +256,17 @@ class StudyFolder:
         writer.writerow(COLUMNS)
         writer.writerows([_cell(name, value) for name, value in zip(COLUMNS, row, strict=True)] for row in rows)
         atomic_write(self._path / "history.csv", text.getvalue().encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what fixes a study's bits besides its configuration."""
+    found = {"python": platform.python_version()}
+    for name in ("neuroctl", "numpy", "numba", "cma"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a checkout, or an optimiser that does not need it
+            continue
+    return found
 
 
 def _cell(name: str, value: float) -> str:

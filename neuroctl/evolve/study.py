@@ -11,14 +11,11 @@ An optimiser's state is not stored: a resumed study replays ask and tell from th
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,62 +23,14 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import decode, genome_size
 from neuroctl.controller import Controller
-from neuroctl.errors import StudyError
+from neuroctl.errors import NeuroctlError, StudyError
+from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
-from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder
+from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder, versions
+from neuroctl.evolve.interrupts import Interrupts
 from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
-from neuroctl.spec import Spec
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """What a study does; with the objective it fixes every bit of the result.
-
-    Args:
-        spec: the controller.
-        task: name of the task, a note for those who read the files.
-        seed: of everything random, from 0.
-        optimizer: name in ``OPTIMIZERS``.
-        generations: generations in all; a resumed study may ask for more.
-        population: genomes a generation, at least 4.
-        sigma0: first standard deviation of the search, in genes.
-        episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
-        validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
-        target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
-
-    Raises:
-        StudyError: a field is out of range or unknown.
-
-    """
-
-    spec: Spec
-    task: str
-    seed: int = 0
-    optimizer: str = "cmaes"
-    generations: int = 150
-    population: int = 32
-    sigma0: float = 0.5
-    episodes: int = 4
-    validation_episodes: int = 64
-    target_score: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        if self.optimizer not in OPTIMIZERS:
-            raise StudyError(f"optimizer: {self.optimizer!r}; allowed: {', '.join(OPTIMIZERS)}")
-        least = {"seed": 0, "generations": 1, "population": 4, "episodes": 1, "validation_episodes": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
-        if not 0.0 < self.sigma0 < np.inf:
-            raise StudyError(f"sigma0: {self.sigma0!r}; allowed: finite and greater than 0")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return asdict(self) | {"spec": self.spec.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -141,7 +90,8 @@ def run_study(
         on_generation: called after each generation.
 
     Returns:
-        How it ended. Ctrl-C and SIGTERM end it cleanly, with ``interrupted`` set.
+        How it ended. Ctrl-C and SIGTERM end it cleanly, with ``interrupted`` set; the generation under way is lost,
+        and if it was the first, there is no file at ``best_path`` yet.
 
     Raises:
         StudyError: the folder cannot be used, holds another study, or the objective failed.
@@ -150,72 +100,95 @@ def run_study(
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise StudyError(f"workers: {workers!r}; allowed: whole numbers from 1")
-    with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
-        study = _Study(config, objective, folder)
-        return study.run(workers, on_generation)
+    with Interrupts() as interrupts:
+        interrupts.hold()
+        with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
+            return _Study(config, objective, folder, interrupts).run(workers, on_generation)
 
 
 class _Study:
-    def __init__(self, config: StudyConfig, objective: Objective, folder: StudyFolder):
-        self.config, self.objective, self.folder = config, objective, folder
+    def __init__(self, config: StudyConfig, objective: Objective, folder: StudyFolder, interrupts: Interrupts):
+        self.config, self.objective, self.folder, self.interrupts = config, objective, folder, interrupts
         self.genes = genome_size(config.spec)
         self.state = folder.load(config.population, self.genes, config.validation_episodes)
-        self.optimizer = self._replay()
         self.started = time.monotonic() - (self.state.rows[-1][-1] if self.state.rows else 0.0)
         self.evaluated = 0
 
-    def _replay(self) -> Optimizer:
-        optimizer = OPTIMIZERS[self.config.optimizer](
-            self.genes, self.config.seed, self.config.population, self.config.sigma0
-        )
+    def run(self, workers: int, on_generation: Callable[[Progress], None] | None) -> StudyResult:
+        """Go on to the end, or to Ctrl-C, which was held back while the folder was opened."""
+        try:
+            self.interrupts.release()
+            reason = self._evolve(workers, on_generation)
+        except KeyboardInterrupt:
+            return self._result(self._over() or "interrupted", interrupted=True)
+        return self._result(reason, interrupted=False)
+
+    def _evolve(self, workers: int, on_generation: Callable[[Progress], None] | None) -> str:
+        optimizer = self._replayed()
+        began = time.monotonic()
+        with make_evaluator(self.config.spec, self.objective, workers) as evaluator:
+            observations = self._observations()
+            with self.interrupts.shield():
+                self._write_derived(observations)
+            while (reason := self._over() or self._exhausted(optimizer)) is None:
+                self._generation(optimizer, evaluator)
+                if on_generation is not None:
+                    on_generation(self._progress(time.monotonic() - began))
+        return reason
+
+    def _replayed(self) -> Optimizer:
+        config, folder = self.config, self.folder
+        # Optimisers are other people's code, which may catch all that is raised in it, Ctrl-C included: hold it back.
+        with self.interrupts.shield():
+            optimizer = OPTIMIZERS[config.optimizer](self.genes, config.seed, config.population, config.sigma0)
         for fitness in self.state.fitness:
-            optimizer.ask()
-            optimizer.tell(fitness)
+            with self.interrupts.shield():
+                optimizer.ask()
+                optimizer.tell(fitness)
+        if self.state.fitness and _digest(optimizer) != self.state.search:
+            now = versions()
+            changed = [f"{name} {old}, now {now.get(name)}" for name, old in folder.versions.items()
+                       if old != now.get(name)]  # fmt: skip
+            raise StudyError(
+                f"search: its replay differs from the study's, made with {'; '.join(changed) or 'another machine'}; "
+                "allowed: the same versions and machine, or a new study"
+            )
         return optimizer
 
-    def run(self, workers: int, on_generation: Callable[[Progress], None] | None) -> StudyResult:
-        self._write_derived()
-        interrupted = False
-        began = time.monotonic()
-        with contextlib.suppress(KeyboardInterrupt):
-            interrupted = True
-            with (
-                _sigterm_interrupts(),
-                make_evaluator(self.config.spec, self.objective, workers) as evaluator,
-            ):
-                while self.stop_reason() is None:
-                    self._generation(evaluator)
-                    if on_generation is not None:
-                        on_generation(self._progress(time.monotonic() - began))
-            interrupted = False
-        return self._result(interrupted)
-
-    def stop_reason(self) -> str | None:
+    def _over(self) -> str | None:
         """Return why the study is over, or None; follows from the checkpoint alone."""
         target, best = self.config.target_score, self.state.best_score
         if target is not None and best is not None and best >= target:
             return "target score reached"
-        if len(self.state.fitness) >= self.config.generations:
-            return "all generations done"
-        reason = self.optimizer.stop() if self.state.fitness else None
+        return "all generations done" if len(self.state.fitness) >= self.config.generations else None
+
+    def _exhausted(self, optimizer: Optimizer) -> str | None:
+        with self.interrupts.shield():
+            reason = optimizer.stop() if self.state.fitness else None
         return f"search exhausted ({reason})" if reason else None
 
-    def _generation(self, evaluator: Evaluator) -> None:
+    def _generation(self, optimizer: Optimizer, evaluator: Evaluator) -> None:
         config, state = self.config, self.state
         generation = len(state.fitness)
-        genomes = self.optimizer.ask()
+        with self.interrupts.shield():
+            genomes = optimizer.ask()
         seeds = episode_seeds(config.seed, _TRAINING, generation, config.episodes)
-        fitness = evaluator.evaluate(genomes, seeds).mean(axis=1)
+        fitness = np.array([_mean(values) for values in evaluator.evaluate(genomes, seeds)])
         self.evaluated += len(genomes)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest = int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))
         validation, improved = self._validated(evaluator, genomes[fittest])
+        observations = None
         if improved is not None:
             state = state.with_best(genomes[fittest], improved, generation)
-        self.optimizer.tell(fitness)
-        self.state = state.with_generation(fitness, self._row(state, fitness, validation))
-        self.folder.save_checkpoint(self.state)
-        self._write_derived(best_too=improved is not None)
+            observations = self._observations(state)
+        with self.interrupts.shield():
+            optimizer.tell(fitness)
+            row = self._row(state, fitness, validation, optimizer)
+            state = state.with_generation(fitness, row, _digest(optimizer))
+            self.folder.save_checkpoint(state)
+            self.state = state
+            self._write_derived(observations, best_too=improved is not None)
 
     def _validated(
         self, evaluator: Evaluator, genome: NDArray[np.float64]
@@ -225,36 +198,50 @@ class _Study:
         best = self.state.best_values
         first = max(1, len(seeds) // 4)
         values = evaluator.evaluate(genome[None], seeds[:first])[0]
-        if best is not None and not values.mean() >= best[:first].mean():
+        if best is not None and not _mean(values) >= _mean(best[:first]):
             return None, None
         if len(seeds) > first:
             values = np.concatenate([values, evaluator.evaluate(genome[None], seeds[first:])[0]])
-        mean = float(values.mean())
-        better = np.isfinite(mean) and (best is None or mean > best.mean())
+        mean = _mean(values)
+        better = np.isfinite(mean) and (best is None or mean > _mean(best))
         return mean, values if better else None
 
-    def _row(self, state: Checkpoint, fitness: NDArray[np.float64], validation: float | None) -> list[float]:
+    def _row(
+        self, state: Checkpoint, fitness: NDArray[np.float64], validation: float | None, optimizer: Optimizer
+    ) -> list[float]:
         evaluations = (len(state.fitness) + 1) * self.config.population
         finite = fitness[np.isfinite(fitness)]
         spread = [finite.max(), np.median(finite), finite.mean(), finite.min()] if finite.size else [np.nan] * 4
         validations = [np.nan if score is None else score for score in (validation, state.best_score)]
-        row = [len(state.fitness), evaluations, *spread, self.optimizer.sigma, *validations]
+        row = [len(state.fitness), evaluations, *spread, optimizer.sigma, *validations]
         return [float(value) for value in row] + [time.monotonic() - self.started]
 
-    def _write_derived(self, *, best_too: bool = True) -> None:
+    def _write_derived(self, observations: NDArray[Any] | None, *, best_too: bool = True) -> None:
         """Write what follows from the checkpoint; a crash before this line is mended on resume."""
         state = self.state
         if best_too and state.best_genome is not None:
-            ctl = Controller(self.config.spec, decode(self.config.spec, state.best_genome))
             meta = {"task": self.config.task, "seed": self.config.seed, "generation": state.best_generation}
             meta |= {"score": state.best_score, "validation_episodes": self.config.validation_episodes}
-            ctl.save(self.folder.best_path, meta=meta, calibration=self._observations(ctl))
+            self._controller(state.best_genome).save(self.folder.best_path, meta=meta, calibration=observations)
         self.folder.save_history(state.rows)
 
-    def _observations(self, ctl: Controller) -> NDArray[Any] | None:
+    def _controller(self, genome: NDArray[np.float64]) -> Controller:
+        return Controller(self.config.spec, decode(self.config.spec, genome))
+
+    def _observations(self, state: Checkpoint | None = None) -> NDArray[Any] | None:
+        """Return what the best sees in one validation episode, if the objective can tell."""
+        genome = (state or self.state).best_genome
         observations = getattr(self.objective, "observations", None)
+        if observations is None or genome is None:
+            return None
         seed = episode_seeds(self.config.seed, _VALIDATION, 0, 1)[0]
-        return None if observations is None else np.asarray(observations(ctl, seed))
+        try:
+            return np.asarray(observations(self._controller(genome), seed), self.config.spec.dtype)
+        except NeuroctlError:
+            raise
+        except Exception as error:
+            message = " ".join(str(error).split())
+            raise StudyError(f"objective.observations: {type(error).__name__}: {message}; with seed {seed}") from error
 
     def _progress(self, running_s: float) -> Progress:
         row = dict(zip(COLUMNS, self.state.rows[-1], strict=True))
@@ -270,16 +257,27 @@ class _Study:
             elapsed_s=row["elapsed_s"],
         )
 
-    def _result(self, interrupted: bool) -> StudyResult:
+    def _result(self, reason: str, *, interrupted: bool) -> StudyResult:
         return StudyResult(
             best_path=self.folder.best_path,
             best_score=self.state.best_score,
             best_generation=self.state.best_generation,
             generations=len(self.state.fitness),
             evaluations=len(self.state.fitness) * self.config.population,
-            stop_reason=self.stop_reason() or "interrupted",
+            stop_reason=reason,
             interrupted=interrupted,
         )
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean; of Inf and -Inf it is NaN, without a warning."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(values.mean())
+
+
+def _digest(optimizer: Optimizer) -> str:
+    """Return a digest of where the search is: two that differ in a bit anywhere soon differ here."""
+    return hashlib.sha256(optimizer.mean.tobytes() + np.float64(optimizer.sigma).tobytes()).hexdigest()
 
 
 def episode_seeds(seed: int, stream: int, generation: int, count: int) -> list[int]:
@@ -294,20 +292,3 @@ def episode_seeds(seed: int, stream: int, generation: int, count: int) -> list[i
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(stream, generation))
     return [int(value) for value in sequence.generate_state(count, np.uint32)]
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Make SIGTERM end a study as Ctrl-C does. Signals can be handled in the main thread only."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

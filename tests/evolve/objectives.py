@@ -65,3 +65,50 @@ class DiesOnce:
 
 def dies(controller, seed):
     os._exit(3)
+
+
+def number_as_text(controller, seed):
+    return "3"
+
+
+def leaves(controller, seed):
+    raise SystemExit(3)
+
+
+def infinite(controller, seed):
+    return float("inf") if seed % 2 else float("-inf")
+
+
+def threads(controller, seed):
+    return float(os.environ["OMP_NUM_THREADS"])
+
+
+class DiesAt:
+    """Kills its process at one seed."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __call__(self, controller, seed):
+        if seed == self.seed:
+            os._exit(3)
+        return follow(controller, seed)
+
+
+class Closing:
+    """An objective that holds something to be freed."""
+
+    closed = False
+
+    def __call__(self, controller, seed):
+        return follow(controller, seed)
+
+    def close(self):
+        self.closed = True
+
+
+class Blind(Recorded):
+    """An objective that fails to show its inputs."""
+
+    def observations(self, controller, seed):
+        raise RuntimeError("no camera")

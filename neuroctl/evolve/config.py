@@ -1,0 +1,78 @@
+"""What a study does, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neuroctl.errors import StudyError
+from neuroctl.evolve.optimizers import OPTIMIZERS
+from neuroctl.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What a study does; with the objective it fixes every bit of the result.
+
+    Args:
+        spec: the controller.
+        task: name of the task, a note for those who read the files.
+        seed: of everything random, from 0.
+        optimizer: name in ``OPTIMIZERS``.
+        generations: generations in all; a resumed study may ask for more.
+        population: genomes a generation, at least 4.
+        sigma0: first standard deviation of the search, in genes.
+        episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
+        validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
+        target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
+
+    Raises:
+        StudyError: a field is out of range or unknown.
+
+    """
+
+    spec: Spec
+    task: str
+    seed: int = 0
+    optimizer: str = "cmaes"
+    generations: int = 150
+    population: int = 32
+    sigma0: float = 0.5
+    episodes: int = 4
+    validation_episodes: int = 64
+    target_score: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if self.optimizer not in OPTIMIZERS:
+            raise StudyError(f"optimizer: {self.optimizer!r}; allowed: {', '.join(OPTIMIZERS)}")
+        least = {"seed": 0, "generations": 1, "population": 4, "episodes": 1, "validation_episodes": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
+        if not isinstance(self.spec, Spec):
+            raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
+        if not isinstance(self.task, str):
+            raise StudyError(f"task: {self.task!r}; allowed: a string")
+        object.__setattr__(self, "sigma0", _number("sigma0", self.sigma0, "greater than 0, at most 1000"))
+        if not 0.0 < self.sigma0 <= 1000.0:
+            raise StudyError(f"sigma0: {self.sigma0!r}; allowed: greater than 0, at most 1000")
+        if self.target_score is not None:
+            object.__setattr__(self, "target_score", _number("target_score", self.target_score, "finite, or None"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self) | {"spec": self.spec.to_dict()}
+
+
+def _number(name: str, value: Any, allowed: str) -> float:
+    """Return a float; NumPy's numbers are taken too."""
+    try:
+        number = math.nan if isinstance(value, (bool, str, bytes)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise StudyError(f"{name}: {value!r}; allowed: {allowed}")
+    return number
