@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl import io
-from neuroctl.cells import cell_of, initial
-from neuroctl.cells.base import start_state, step_floats, step_ints
+from neuroctl.cells import cell_of, initial, step_floats, step_ints
+from neuroctl.cells.base import start_state
 from neuroctl.errors import LayoutError
 from neuroctl.quant import QuantController, quantize
 from neuroctl.spec import Spec

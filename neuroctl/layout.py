@@ -25,6 +25,7 @@ class Block:
         unit: physical unit of its elements; ``"1"`` for plain numbers.
         low: smallest allowed value, exclusive unless infinite.
         high: largest allowed value, exclusive unless infinite.
+        mask: rows of 0 and 1 for a matrix; where 0 the value has to be 0. None allows all.
 
     """
 
@@ -34,6 +35,7 @@ class Block:
     unit: str = "1"
     low: float = -math.inf
     high: float = math.inf
+    mask: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def size(self) -> int:
@@ -49,8 +51,8 @@ class Block:
 class Layout:
     """An ordered set of blocks that tile a flat vector without gaps."""
 
-    def __init__(self, *blocks: tuple[str, tuple[int, ...], str] | tuple[str, tuple[int, ...], str, float, float]):
-        """Place blocks, given as ``(name, shape, unit[, low, high])``, one behind the other."""
+    def __init__(self, *blocks: tuple[Any, ...]):
+        """Place blocks, given as ``(name, shape, unit[, low, high[, mask]])``, one behind the other."""
         placed: dict[str, Block] = {}
         offset = 0
         for name, shape, unit, *bounds in blocks:
@@ -111,3 +113,7 @@ class Layout:
                 if math.isfinite(block.high):
                     bounds += f" and less than {block.high:g}"
                 raise LayoutError(f"{name}: {block.name}{index} is {values[first]}; allowed: {bounds} [{block.unit}]")
+            if block.mask is not None and (stray := values[np.ravel(block.mask) == 0]).any():
+                raise LayoutError(
+                    f"{name}: {block.name} has {np.count_nonzero(stray)} weights where mask is 0; allowed: 0"
+                )

@@ -5,17 +5,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Final
 
 from neuroctl.errors import SpecError
 
-CELL_NAMES: Final = ("ctrnn",)
-INTEGRATORS: Final = ("euler",)
-READOUTS: Final = ("affine", "identity")
+INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
+OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic")
+UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
 
 Limits = tuple[tuple[float, float], ...]
+Mask = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What a cell allows; the first activation and the first readout are its defaults.
+
+    ``options`` names the fields that belong to some cells only and to this one too; elsewhere they keep their default.
+    """
+
+    activations: tuple[str, ...]
+    readouts: tuple[str, ...] = ("affine", "identity")
+    integrators: tuple[str, ...] = ("euler",)
+    options: tuple[str, ...] = ()
+
+
+_RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
+    {
+        "ctrnn": _Rules(activations=("logistic",), integrators=INTEGRATORS, options=("mask",)),
+    }
+)
+CELL_NAMES: Final = tuple(_RULES)
+_OPTIONS: Final = ("mask", "layers", "residual", "horizon", "context_decay", "update", "settle_steps", "clamp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +52,19 @@ class Spec:
         neurons: number of neurons, 1 to 4096.
         outputs: number of outputs, 1 to 4096; equal to ``neurons`` with ``readout="identity"``.
         dt_s: time between two steps, in seconds, greater than 0.
-        integrator: how the cell's differential equation is stepped; one of ``INTEGRATORS``.
-        readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs.
+        integrator: how the CTRNN's differential equation is stepped: ``euler``, ``heun``, ``rk4`` or ``etd1``.
+        activation: the neurons' function; None takes the cell's default, and reads back as its name.
+        readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs; None takes the cell's
+            default, and reads back as its name.
+        output_activation: applied to the affine readout, before the limits; one of ``OUTPUT_ACTIVATIONS``.
+        mask: sparse wiring, rows ``[to][from]`` of 0 and 1 for the recurrent matrix; None is all to all.
+        layers: IndRNN: number of layers, each of ``neurons``.
+        residual: IndRNN: add each layer's input to its output, from the second layer on.
+        horizon: IndRNN: steps T of the limit |u| <= 2^(1/T) on recurrent weights; None for no limit.
+        context_decay: Jordan: alpha of the context s_t = alpha s_(t-1) + y_(t-1), from 0 to less than 1.
+        update: Hopfield: ``"asynchronous"``, ``"synchronous"`` or ``"continuous"``.
+        settle_steps: Hopfield: most sweeps of all neurons in one control step.
+        clamp: Hopfield: hold the observed bits while settling; False presents them as a start only.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
         input_limits: (low, high) of each input in physical units; what fixed point scales by. Optional.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
@@ -45,7 +80,17 @@ class Spec:
     outputs: int
     dt_s: float
     integrator: str = "euler"
-    readout: str = "affine"
+    activation: str | None = None
+    readout: str | None = None
+    output_activation: str = "identity"
+    mask: Mask | None = None
+    layers: int = 1
+    residual: bool = False
+    horizon: int | None = None
+    context_decay: float = 0.0
+    update: str = "asynchronous"
+    settle_steps: int = 100
+    clamp: bool = True
     dtype: str = "float32"
     input_limits: Limits | None = None
     output_limits: Limits | None = None
@@ -56,13 +101,39 @@ class Spec:
         for name in ("inputs", "neurons", "outputs"):
             _check_size(name, getattr(self, name))
         object.__setattr__(self, "dt_s", _check_dt(self.dt_s))
-        _check_choice("integrator", self.integrator, INTEGRATORS)
-        _check_choice("readout", self.readout, READOUTS)
+        rules = _RULES[self.cell]
+        _check_choice("integrator", self.integrator, rules.integrators)
+        object.__setattr__(self, "activation", rules.activations[0] if self.activation is None else self.activation)
+        _check_choice("activation", self.activation, rules.activations)
+        _check_choice("output_activation", self.output_activation, OUTPUT_ACTIVATIONS)
+        object.__setattr__(self, "readout", rules.readouts[0] if self.readout is None else self.readout)
+        self._check_options(rules.options)
+        _check_choice("readout", self.readout, rules.readouts)
         _check_choice("dtype", self.dtype, DTYPES)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
+        if self.readout == "identity" and self.output_activation != "identity":
+            raise SpecError(f"output_activation: {self.output_activation!r}; allowed with readout 'identity': identity")
         if self.readout == "identity" and self.outputs != self.neurons:
             raise SpecError(f"outputs: {self.outputs}; allowed with readout 'identity': {self.neurons}")
+
+    def _check_options(self, allowed: tuple[str, ...]) -> None:
+        """Check the fields that belong to some cells only."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OPTIONS and field.name not in allowed and value != field.default:
+                raise SpecError(f"{field.name}: {value!r}; allowed for cell {self.cell!r}: {field.default!r}")
+        object.__setattr__(self, "mask", _check_mask(self.mask, self.neurons))
+        _check_size("layers", self.layers)
+        _check_size("settle_steps", self.settle_steps)
+        _check_choice("update", self.update, UPDATES)
+        for name in ("residual", "clamp"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
+        if self.horizon is not None and (not isinstance(self.horizon, int) or not 1 <= self.horizon):
+            raise SpecError(f"horizon: {self.horizon!r}; allowed: whole numbers from 1, or None")
+        if not isinstance(self.context_decay, (int, float)) or not 0.0 <= self.context_decay < 1.0:
+            raise SpecError(f"context_decay: {self.context_decay!r}; allowed: from 0 to less than 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; ``from_dict`` is the inverse."""
@@ -88,7 +159,20 @@ class Spec:
 
 
 def _plain(value: Any) -> Any:
-    return [list(pair) for pair in value] if isinstance(value, tuple) else value
+    return [list(row) for row in value] if isinstance(value, tuple) else value
+
+
+def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | None:
+    if value is None:
+        return None
+    try:
+        mask = tuple(tuple(int(entry) for entry in row) for row in value)
+    except (TypeError, ValueError):
+        raise SpecError(f"mask: {type(value).__name__}; allowed: {neurons} rows of {neurons} entries, 0 or 1") from None
+    shape = (len(mask), sorted({len(row) for row in mask}))
+    if shape != (neurons, [neurons]) or not {entry for row in mask for entry in row} <= {0, 1}:
+        raise SpecError(f"mask: {shape[0]} rows of {shape[1]} entries; allowed: {neurons} rows of {neurons}, 0 or 1")
+    return mask
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

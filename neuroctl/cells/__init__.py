@@ -12,6 +12,7 @@ from neuroctl.cells import ctrnn
 from neuroctl.cells.base import Cell
 from neuroctl.errors import LayoutError
 from neuroctl.layout import Layout
+from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
 
 CELLS = MappingProxyType({cell.name: cell for cell in (ctrnn.CELL,)})
@@ -20,6 +21,20 @@ CELLS = MappingProxyType({cell.name: cell for cell in (ctrnn.CELL,)})
 def cell_of(spec: Spec) -> Cell:
     """Return the spec's row of ``CELLS``."""
     return CELLS[spec.cell]
+
+
+def step_ints(spec: Spec) -> NDArray[np.int64]:
+    """Return what a step of the spec's cell needs in whole numbers."""
+    codes = [ACTIVATIONS[spec.output_activation], ACTIVATIONS[str(spec.activation)]]
+    sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
+    return np.array([*sizes, *codes, *cell_of(spec).own_ints(spec)], dtype=np.int64)
+
+
+def step_floats(spec: Spec) -> NDArray[Any]:
+    """Return what a step of the spec's cell needs in numbers of the spec's dtype."""
+    limits = spec.output_limits or ((-np.inf, np.inf),) * spec.outputs
+    lows, highs = zip(*limits, strict=True)
+    return np.array([spec.dt_s, *lows, *highs, *cell_of(spec).own_floats(spec)], dtype=spec.dtype)
 
 
 def layout(spec: Spec) -> Layout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ class Cell:
     decode: Callable[[Spec, NDArray[np.float64]], NDArray[np.float64]]
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
     rollout: Callable[[Array, Array, Array, Array, Array, Array], None]
+    own_ints: Callable[[Spec], Sequence[int]]
+    own_floats: Callable[[Spec], Sequence[float]]
     quantize: Callable[[Spec, Array, QFormat, int], tuple[Formats, NDArray[np.int32]]]
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
@@ -47,16 +49,11 @@ class Cell:
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
 
 
-def step_ints(spec: Spec) -> NDArray[np.int64]:
-    """Sizes for a step: inputs are m, neurons n, outputs q; then 1 for an affine readout, 0 for identity."""
-    return np.array([spec.neurons, spec.inputs, spec.outputs, spec.readout == "affine"], dtype=np.int64)
+NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(7)
+"""Places in ``ints``: sizes, 1 for an affine readout, codes of ``ACTIVATIONS``; a cell's own options from OPTION on."""
 
-
-def step_floats(spec: Spec) -> Array:
-    """Time base and limits for a step: dt_s, then the outputs' lows, then their highs, in the spec's dtype."""
-    limits = spec.output_limits or ((-np.inf, np.inf),) * spec.outputs
-    lows, highs = zip(*limits, strict=True)
-    return np.array([spec.dt_s, *lows, *highs], dtype=spec.dtype)
+DT, LIMITS = 0, 1
+"""Places in ``floats``: dt_s; from LIMITS on the outputs' lows, their highs, and a cell's own constants."""
 
 
 def start_state(spec: Spec, layout: Layout) -> Array:

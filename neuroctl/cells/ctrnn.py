@@ -9,13 +9,38 @@ eq. 1. The output is read from the new state: out = W_out s + b_out, or s itself
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Bounds, Cell, Formats
+from neuroctl.cells.base import (
+    AFFINE,
+    DT,
+    INPUTS,
+    LIMITS,
+    NEURONS,
+    OPTION,
+    OUTPUT_ACTIVATION,
+    OUTPUTS,
+    Bounds,
+    Cell,
+    Formats,
+)
+from neuroctl.cells.integer import (
+    GUARD_BITS,
+    MOST_SHIFT,
+    Q15_HIGH,
+    hull,
+    matvec_q,
+    readout_bounds,
+    readout_formats,
+    readout_ints,
+    readout_q,
+    row_range,
+    weight_format,
+)
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
@@ -42,15 +67,26 @@ _TAU_LOW_STEPS: Final = 2.0
 _TAU_HIGH_S: Final = 2.0
 
 
+# Runge-Kutta methods as tables: how far each stage's slope leads to the next, and its weight in the sum.
+_STAGES: Final[Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
+    "euler": ((), ()),
+    "etd1": ((), ()),
+    "heun": ((1.0, 0.0), (0.5, 0.5)),
+    "rk4": ((0.5, 0.5, 1.0, 0.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+}
+# The smallest tau in steps, exclusive: beyond it the method's own decay of the leak grows.
+_STABLE_STEPS: Final = {"euler": 1 / 2, "heun": 1 / 2, "rk4": 1 / 2.785293563405282, "etd1": 0.0}
+
+
 def layout(spec: Spec) -> Layout:
-    """Blocks of theta. Forward Euler on the leak alone is unstable unless tau > dt/2."""
+    """Blocks of theta. tau's lower bound is where the integrator turns unstable on the leak alone."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
     readout = (("W_out", (q, n), "1"), ("b_out", (q,), "1")) if spec.readout == "affine" else ()
     return Layout(
-        ("W", (n, n), "1"),
+        ("W", (n, n), "1", -math.inf, math.inf, spec.mask),
         ("bias", (n,), "1"),
         ("gain", (n,), "1"),
-        ("tau_s", (n,), "s", 0.5 * spec.dt_s, math.inf),
+        ("tau_s", (n,), "s", _STABLE_STEPS[spec.integrator] * spec.dt_s, math.inf),
         ("W_in", (n, m), "1"),
         *readout,
     )
@@ -63,6 +99,9 @@ def state_layout(spec: Spec) -> Layout:
         ("y", (n,), "1"),
         ("s", (n,), "1"),
         ("net", (n,), "1"),
+        ("drive", (n,), "1"),
+        ("y0", (n,), "1"),
+        ("total", (n,), "1"),
         ("held", (q,), "1"),
         ("ok", (), "1"),
         ("fault", (), "1"),
@@ -82,28 +121,35 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     y: float[q] or [q, P], outputs; written
     ints, floats: see ``cells.base``
     """
-    n, m, q = ints[0], ints[1], ints[2]
+    n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
     bias, gain, tau, w_in = n * n, n * n + n, n * n + 2 * n, n * n + 3 * n
     w_out = w_in + n * m
-    s, net, held = n, 2 * n, 3 * n
+    s, net, drive, y0, total, held = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n
     ok = held + q
+    tables = LIMITS + 2 * q
 
     v.fill(1, state, ok, 1)
     v.and_finite(u, 0, m, state, ok)
-    v.activate(state, 0, theta, gain, bias, state, s, n)
-    v.fill(0, state, net, n)
-    v.matvec_add(theta, 0, state, s, state, net, n, n)
-    v.matvec_add(theta, w_in, u, 0, state, net, n, m)
-    v.relax(state, net, theta, tau, floats[0], ok, 0, n)
-    v.activate(state, 0, theta, gain, bias, state, s, n)
-    if ints[3] != 0:
-        v.copy(theta, w_out + q * n, y, 0, q)
-        v.matvec_add(theta, w_out, state, s, y, 0, q, n)
+    if stages == 0:  # euler or etd1
+        v.activate(state, 0, theta, gain, bias, state, s, n)
+        v.fill(0, state, net, n)
+        v.matvec_add(theta, w_in, u, 0, state, net, n, m)
+        v.matvec_add(theta, 0, state, s, state, net, n, n)
+        v.relax(state, net, theta, tau, floats[DT], ints[OPTION + 1], ok, 0, n)
     else:
-        v.copy(state, s, y, 0, q)
-    v.clip(floats, 1, y, q)
-    v.and_finite(y, 0, q, state, ok)
-    v.hold(state, ok, held, y, q)
+        v.fill(0, state, drive, n)
+        v.matvec_add(theta, w_in, u, 0, state, drive, n, m)
+        v.copy(state, 0, state, y0, n)
+        v.fill(0, state, total, n)
+        for k in range(stages):
+            v.activate(state, 0, theta, gain, bias, state, s, n)
+            v.copy(state, drive, state, net, n)
+            v.matvec_add(theta, 0, state, s, state, net, n, n)
+            a, b = floats[tables + k], floats[tables + stages + k]
+            v.stage(state, net, theta, tau, floats[DT], a, b, y0, total, 0, n)
+        v.land(state, y0, total, ok, 0, n)
+    v.activate(state, 0, theta, gain, bias, state, s, n)
+    v.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
 
 
 @jit_step
@@ -113,9 +159,24 @@ def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         step(theta, state, u[t], y[t], ints, floats)
 
 
+def own_ints(spec: Spec) -> list[int]:
+    """Stages of the Runge-Kutta method (0: euler or etd1); 1 for etd1."""
+    return [len(_STAGES[spec.integrator][0]), int(spec.integrator == "etd1")]
+
+
+def own_floats(spec: Spec) -> list[float]:
+    """Return the Runge-Kutta method's table: steps, then weights."""
+    steps, weights = _STAGES[spec.integrator]
+    return [*steps, *weights]
+
+
+def _wired(spec: Spec) -> NDArray[np.bool_]:
+    return np.ones((spec.neurons,) * 2, bool) if spec.mask is None else np.array(spec.mask, bool)
+
+
 def genome_size(spec: Spec) -> int:
-    """Genes: every parameter but the gains, which a change of y's scale makes redundant."""
-    return layout(spec).size - spec.neurons
+    """Genes: every wired parameter but the gains, which a change of y's scale makes redundant."""
+    return layout(spec).size - spec.neurons - int((~_wired(spec)).sum())
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,8 +190,10 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     theta = np.empty(blocks.size)
     p = blocks.views(theta)
     n, m, q = spec.neurons, spec.inputs, spec.outputs
-    w, bias, tau, w_in, rest = np.split(x, np.cumsum([n * n, n, n, n * m]))
-    p["W"][:] = _WEIGHT_SCALE * w.reshape(n, n)
+    wired = _wired(spec)
+    w, bias, tau, w_in, rest = np.split(x, np.cumsum([wired.sum(), n, n, n * m]))
+    p["W"][:] = 0.0
+    p["W"][wired] = _WEIGHT_SCALE * w
     p["bias"][:] = -0.5 * p["W"].sum(axis=1) + _BIAS_SCALE * bias
     p["gain"][:] = 1.0
     tau_low = _TAU_LOW_STEPS * spec.dt_s
@@ -153,7 +216,8 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 # slot in theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a
 # uint16 with its top bit set. No 64-bit number is needed: ``bounds_q`` proves that 32 bits hold everything.
 
-_GUARD_BITS: Final = 30  # y, net, net - y and y + bias stay below 2^30, so that alpha's multiply stays in 32 bits
+# How far y gets towards net in a step, from dt/tau.
+_ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
 _MOST_Y_FRAC_BITS: Final = 26
 _LEAST_Y_FRAC_BITS: Final = 8
 _LEAST_X_FRAC_BITS: Final = 4
@@ -162,15 +226,6 @@ _LEAST_X_FRAC_BITS: Final = 4
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: y (see the format ``"y"``) and s = logistic(g (y + b)), Q15."""
     return Layout(("y", (spec.neurons,), "1"), ("s", (spec.neurons,), "1"))
-
-
-@jit_integer
-def _matvec_q(a: Array, ao: Any, x: Array, xo: Any, cols: Any) -> Any:
-    total = np.int64(0)
-    ao, xo = v.U(ao), v.U(xo)
-    for j in range(v.U(cols)):
-        total += np.int64(a[ao + j]) * np.int64(x[xo + j])
-    return total
 
 
 @jit_integer
@@ -215,26 +270,21 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 @jit_integer
 def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     n, m, q, affine = ints[0], ints[1], ints[2], ints[3]
-    rec_shift, in_shift, gain_shift, clamp, out_shift = ints[4], ints[5], ints[6], ints[7], ints[8]
+    rec_shift, in_shift, gain_shift, clamp = ints[4], ints[5], ints[6], ints[7]
     tau, w_in = n * n + 2 * n, n * n + 3 * n
     w_out = w_in + n * m
-    b_out = w_out + q * n
 
     _activate_q(theta, state, n, gain_shift, clamp)
     for i in range(n):
         drive = np.int64(0)
         for k in range(m):
             drive += np.int64(theta[w_in + i * m + k]) * saturate(np.int64(u[k]), -32768, 32767)
-        net = round_shift(_matvec_q(theta, i * n, state, n, n), rec_shift) + round_shift(drive, in_shift)
+        net = round_shift(matvec_q(theta, i * n, state, n, n), rec_shift) + round_shift(drive, in_shift)
         alpha = np.int64(theta[tau + i])
         change = mul_q16(net - np.int64(state[i]), alpha & 65535)
         state[i] = np.int64(state[i]) + round_shift(change, alpha >> 16)
     _activate_q(theta, state, n, gain_shift, clamp)
-    for i in range(q):
-        total = np.int64(state[n + i])
-        if affine != 0:
-            total = _matvec_q(theta, w_out + i * n, state, n, n) + np.int64(theta[b_out + i])
-        y[i] = saturate(round_shift(total, out_shift), ints[9 + i], ints[9 + q + i])
+    readout_q(theta, w_out, state, n, n, y, q, affine, ints[8], ints, 9)
 
 
 @jit_integer
@@ -245,7 +295,7 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
 
 
 def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q.
+    """Choose the formats of all blocks and return them with theta_q. Integrators: euler and etd1.
 
     Args:
         spec: the controller.
@@ -257,15 +307,17 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
         ExportError: alpha = dt/tau is above 1, or a range is too wide for the words.
 
     """
+    if spec.integrator not in _ALPHA:
+        raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(_ALPHA)}")
     blocks = layout(spec)
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
     formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": _y_format(p, u_format)}
     y_frac = formats["y"].frac_bits
     formats["bias"] = formats["y"]
     formats["gain"] = _gain_format(p["gain"], y_frac)
-    formats["W"] = _weight_format(p["W"], weight_bits, _Q15_HIGH, y_frac + _MOST_SHIFT - ACTIVATION_FRAC_BITS)
-    formats["W_in"] = _weight_format(p["W_in"], weight_bits, -u_format.low, y_frac + _MOST_SHIFT - u_format.frac_bits)
-    formats |= _readout_formats(spec, p, weight_bits)
+    formats["W"] = weight_format(p["W"], weight_bits, Q15_HIGH, y_frac + MOST_SHIFT - ACTIVATION_FRAC_BITS)
+    formats["W_in"] = weight_format(p["W_in"], weight_bits, -u_format.low, y_frac + MOST_SHIFT - u_format.frac_bits)
+    formats |= readout_formats(spec, p, weight_bits)
 
     theta_q = np.zeros(blocks.size, np.int32)
     for name, block in blocks.blocks.items():
@@ -273,18 +325,14 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     return formats, theta_q
 
 
-_Q15_HIGH: Final = 32767
-_MOST_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
-
-
 def _y_format(p: Mapping[str, Array], u_format: QFormat) -> QFormat:
     """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29."""
     drive = np.abs(p["W_in"]).sum(axis=1) * -u_format.low * u_format.lsb
     low, high = np.minimum(p["W"], 0).sum(axis=1) - drive, np.maximum(p["W"], 0).sum(axis=1) + drive
     reach = max(float((high - low).max()), float((np.maximum(high, -low) + np.abs(p["bias"])).max()))
-    frac_bits = widest_frac_bits(reach, _GUARD_BITS, _MOST_Y_FRAC_BITS)
+    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MOST_Y_FRAC_BITS)
     if frac_bits < _LEAST_Y_FRAC_BITS:
-        most = math.ldexp(1.0, _GUARD_BITS - 1 - _LEAST_Y_FRAC_BITS)
+        most = math.ldexp(1.0, GUARD_BITS - 1 - _LEAST_Y_FRAC_BITS)
         raise ExportError(f"W, W_in, bias: y can reach {reach:g}; allowed in fixed point: less than {most:g}")
     return QFormat(32, frac_bits)
 
@@ -297,37 +345,10 @@ def _gain_format(gain: Array, y_frac_bits: int) -> QFormat:
     return QFormat(16, frac_bits)
 
 
-def _weight_format(weights: Array, bits: int, x_high: int, most: int, offset: float = 0.0) -> QFormat:
-    """Most fractional bits such that each weight fits its storage and each row's sum of products 31 bits."""
-    frac_bits = widest_frac_bits(float(np.abs(weights).max()), bits, min(24, most))
-    while True:
-        q = QFormat(bits, frac_bits).quantize(weights).astype(np.int64)
-        largest = np.abs(q).sum(axis=1).max() * x_high + math.ldexp(offset, frac_bits + ACTIVATION_FRAC_BITS)
-        if largest < 1 << _GUARD_BITS:
-            return QFormat(bits, frac_bits)
-        frac_bits -= 1
-
-
-def _readout_formats(spec: Spec, p: Mapping[str, Array], weight_bits: int) -> dict[str, QFormat]:
-    reach = 1.0
-    if spec.output_limits is not None:
-        reach = max(abs(value) for pair in spec.output_limits for value in pair)
-    elif spec.readout == "affine":
-        reach = float((np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
-    if spec.readout == "identity":
-        # s itself, in Q15 (its 1 is 32767); coarser only where the limits ask for more than 1.
-        return {"out": QFormat(16, ACTIVATION_FRAC_BITS if reach <= 1.0 else widest_frac_bits(reach, 16))}
-    out_frac = widest_frac_bits(reach, 16)
-    most = out_frac + _MOST_SHIFT - ACTIVATION_FRAC_BITS
-    w_out = _weight_format(p["W_out"], weight_bits, _Q15_HIGH, most, float(np.abs(p["b_out"]).max()))
-    sum_frac = w_out.frac_bits + ACTIVATION_FRAC_BITS
-    return {"W_out": w_out, "b_out": QFormat(32, sum_frac), "out": QFormat(16, min(out_frac, sum_frac))}
-
-
 def _alpha_q(spec: Spec, tau_s: Array) -> NDArray[np.int32]:
     packed = []
     for i, tau in enumerate(tau_s):
-        alpha = spec.dt_s / float(tau)
+        alpha = _ALPHA[spec.integrator](spec.dt_s / float(tau))
         # The tolerance admits tau = dt stored in float32; its alpha becomes 65535/65536.
         if alpha > 1.0 + 1e-6:
             raise ExportError(f"tau_s[{i}]: {tau:g}; allowed in fixed point: at least dt_s = {spec.dt_s:g} s")
@@ -343,21 +364,14 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
     """Sizes n, m, q, affine; shifts of W s, W_in u and g (y + b), that product's clamp; shift, lows, highs of out."""
     y_frac = formats["y"].frac_bits
     x_frac = y_frac + formats["gain"].frac_bits - 16
-    out_frac = formats["b_out"].frac_bits if spec.readout == "affine" else ACTIVATION_FRAC_BITS
     shifts = [
         formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac,
         formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac,
         x_frac - ARGUMENT_FRAC_BITS,
         ARGUMENT_LIMIT << x_frac,
-        out_frac - formats["out"].frac_bits,
     ]
-    out = formats["out"]
-    lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
-    if spec.output_limits is not None:
-        lows = [int(out.quantize(low)) for low, _ in spec.output_limits]
-        highs = [int(out.quantize(high)) for _, high in spec.output_limits]
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
-    return np.array(sizes + shifts + lows + highs, dtype=np.int64)
+    return np.array([*sizes, *shifts, *readout_ints(spec, formats)], dtype=np.int64)
 
 
 def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
@@ -367,41 +381,28 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     d to one between 0 and d, since alpha < 1. So y stays in the hull of 0 and net's range. Exact Python integers.
     """
     ints = [int(value) for value in ints_q(spec, formats)]
-    rec_shift, in_shift, out_shift = ints[4], ints[5], ints[8]
+    rec_shift, in_shift = ints[4], ints[5]
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    rec = [_row_range(row, 0, _Q15_HIGH) for row in p["W"]]
-    drive = [_row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
+    rec = [row_range(row, 0, Q15_HIGH) for row in p["W"]]
+    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
     rec_y = [(round_shift(low, rec_shift), round_shift(high, rec_shift)) for low, high in rec]
     drive_y = [(round_shift(low, in_shift), round_shift(high, in_shift)) for low, high in drive]
     net = [(a + c, b + d) for (a, b), (c, d) in zip(rec_y, drive_y, strict=True)]
     y = [(min(0, low), max(0, high)) for low, high in net]
     biased = [(low + b, high + b) for (low, high), b in zip(y, p["bias"], strict=True)]
     bounds = {
-        "W s": _hull(rec),
-        "W s, shifted": _hull(rec_y),
-        "W_in u": _hull(drive),
-        "W_in u, shifted": _hull(drive_y),
-        "net": _hull(net),
-        "y": _hull(y),
-        "net - y": _hull([(a - d, b - c) for (a, b), (c, d) in zip(net, y, strict=True)]),
-        "y + bias": _hull(biased),
+        "W s": hull(rec),
+        "W s, shifted": hull(rec_y),
+        "W_in u": hull(drive),
+        "W_in u, shifted": hull(drive_y),
+        "net": hull(net),
+        "y": hull(y),
+        "net - y": hull([(a - d, b - c) for (a, b), (c, d) in zip(net, y, strict=True)]),
+        "y + bias": hull(biased),
     }
     if spec.readout == "affine":
-        out = [_row_range(row, 0, _Q15_HIGH) for row in p["W_out"]]
-        bounds["W_out s + b_out"] = _hull([(a + b, c + b) for (a, c), b in zip(out, p["b_out"], strict=True)])
-        low, high = bounds["W_out s + b_out"]
-        bounds["out, rounded"] = (low, high + (1 << out_shift >> 1))
+        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], (0, Q15_HIGH))
     return bounds
-
-
-def _row_range(row: Array, low: int, high: int) -> tuple[int, int]:
-    """Range of any partial sum of w_j x_j with each x_j in [low, high] and low <= 0 <= high."""
-    ends = [sorted((int(w) * low, int(w) * high)) for w in row]
-    return sum(end[0] for end in ends), sum(end[1] for end in ends)
-
-
-def _hull(ranges: list[tuple[int, int]]) -> tuple[int, int]:
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 CELL: Final = Cell(
@@ -412,6 +413,8 @@ CELL: Final = Cell(
     decode=decode,
     step=step,
     rollout=rollout,
+    own_ints=own_ints,
+    own_floats=own_floats,
     quantize=quantize,
     state_layout_q=state_layout_q,
     ints_q=ints_q,

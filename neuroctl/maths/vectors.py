@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.maths.activations import logistic
+from neuroctl.maths.activations import HARD_TANH, LOGISTIC, RELU, TANH, decay, hard_tanh, logistic, relu, tanh
 from neuroctl.maths.jit import jit_step
 
 Array = NDArray[Any]
@@ -63,18 +63,68 @@ def _row_logistic_shared(y: Array, gain: Any, bias: Any, s: Array) -> None:
 
 
 @jit_step
-def _row_relax(net: Array, tau_s: Array, dt_s: Any, ok: Array, y: Array) -> None:
+def _row_relax(net: Array, tau_s: Array, dt_s: Any, exact: Any, ok: Array, y: Array) -> None:
+    if exact != 0:
+        for p in range(y.shape[0]):
+            change = decay(dt_s / tau_s[p]) * (net[p] - y[p])
+            y[p] = y[p] + change if ok[p] != 0 else y[p]
+    else:
+        for p in range(y.shape[0]):
+            change = dt_s / tau_s[p] * (net[p] - y[p])
+            y[p] = y[p] + change if ok[p] != 0 else y[p]
+
+
+@jit_step
+def _row_relax_shared(net: Array, tau_s: Any, dt_s: Any, exact: Any, ok: Array, y: Array) -> None:
+    rate = decay(dt_s / tau_s) if exact != 0 else dt_s / tau_s
     for p in range(y.shape[0]):
-        change = dt_s / tau_s[p] * (net[p] - y[p])
+        change = rate * (net[p] - y[p])
         y[p] = y[p] + change if ok[p] != 0 else y[p]
 
 
 @jit_step
-def _row_relax_shared(net: Array, tau_s: Any, dt_s: Any, ok: Array, y: Array) -> None:
+def _row_stage(net: Array, tau_s: Array, dt_s: Any, a: Any, b: Any, y0: Array, total: Array, y: Array) -> None:
+    for p in range(y.shape[0]):
+        slope = dt_s / tau_s[p] * (net[p] - y[p])
+        total[p] += b * slope
+        y[p] = y0[p] + a * slope
+
+
+@jit_step
+def _row_stage_shared(net: Array, tau_s: Any, dt_s: Any, a: Any, b: Any, y0: Array, total: Array, y: Array) -> None:
     rate = dt_s / tau_s
     for p in range(y.shape[0]):
-        change = rate * (net[p] - y[p])
-        y[p] = y[p] + change if ok[p] != 0 else y[p]
+        slope = rate * (net[p] - y[p])
+        total[p] += b * slope
+        y[p] = y0[p] + a * slope
+
+
+@jit_step
+def _row_land(y0: Array, total: Array, ok: Array, y: Array) -> None:
+    for p in range(y.shape[0]):
+        y[p] = y0[p] + total[p] if ok[p] != 0 else y0[p]
+
+
+@jit_step
+def _row_take(x: Array, ok: Array, y: Array) -> None:
+    for p in range(y.shape[0]):
+        y[p] = x[p] if ok[p] != 0 else y[p]
+
+
+@jit_step
+def _row_apply(code: Any, y: Array) -> None:
+    if code == LOGISTIC:
+        for p in range(y.shape[0]):
+            y[p] = logistic(y[p])
+    elif code == TANH:
+        for p in range(y.shape[0]):
+            y[p] = tanh(y[p])
+    elif code == RELU:
+        for p in range(y.shape[0]):
+            y[p] = relu(y[p])
+    elif code == HARD_TANH:
+        for p in range(y.shape[0]):
+            y[p] = hard_tanh(y[p])
 
 
 @jit_step
@@ -167,19 +217,81 @@ def activate(y: Array, yo: Any, theta: Array, gain: Any, bias: Any, s: Array, so
 
 
 @jit_step
-def relax(state: Array, net: Any, theta: Array, tau: Any, dt_s: Any, ok: Any, y: Any, n: Any) -> None:
-    """y_i += dt/tau_i (net_i - y_i) where ok; ``net``, ``ok``, ``y`` are offsets in state, ``tau`` in theta."""
+def relax(state: Array, net: Any, theta: Array, tau: Any, dt_s: Any, exact: Any, ok: Any, y: Any, n: Any) -> None:
+    """y_i += r (net_i - y_i) where ok, with r = dt/tau_i, or 1 - exp(-dt/tau_i) if exact.
+
+    ``net``, ``ok``, ``y`` are offsets in state, ``tau`` in theta.
+    """
     if state.ndim == 1:
         if state[ok] != 0:
             net, tau, y = U(net), U(tau), U(y)
-            for i in range(U(n)):
-                state[y + i] += dt_s / theta[tau + i] * (state[net + i] - state[y + i])
+            if exact != 0:
+                for i in range(U(n)):
+                    state[y + i] += decay(dt_s / theta[tau + i]) * (state[net + i] - state[y + i])
+            else:
+                for i in range(U(n)):
+                    state[y + i] += dt_s / theta[tau + i] * (state[net + i] - state[y + i])
     elif theta.ndim == 1:
         for i in range(n):
-            _row_relax_shared(state[net + i], theta[tau + i], dt_s, state[ok], state[y + i])
+            _row_relax_shared(state[net + i], theta[tau + i], dt_s, exact, state[ok], state[y + i])
     else:
         for i in range(n):
-            _row_relax(state[net + i], theta[tau + i], dt_s, state[ok], state[y + i])
+            _row_relax(state[net + i], theta[tau + i], dt_s, exact, state[ok], state[y + i])
+
+
+@jit_step
+def stage(
+    state: Array, net: Any, theta: Array, tau: Any, dt_s: Any, a: Any, b: Any, y0: Any, total: Any, y: Any, n: Any
+) -> None:
+    """One Runge-Kutta stage: k = dt/tau_i (net_i - y_i); total_i += b k; y_i = y0_i + a k."""
+    if state.ndim == 1:
+        net, tau, y0, total, y = U(net), U(tau), U(y0), U(total), U(y)
+        for i in range(U(n)):
+            slope = dt_s / theta[tau + i] * (state[net + i] - state[y + i])
+            state[total + i] += b * slope
+            state[y + i] = state[y0 + i] + a * slope
+    elif theta.ndim == 1:
+        for i in range(n):
+            _row_stage_shared(state[net + i], theta[tau + i], dt_s, a, b, state[y0 + i], state[total + i], state[y + i])
+    else:
+        for i in range(n):
+            _row_stage(state[net + i], theta[tau + i], dt_s, a, b, state[y0 + i], state[total + i], state[y + i])
+
+
+@jit_step
+def land(state: Array, y0: Any, total: Any, ok: Any, y: Any, n: Any) -> None:
+    """y_i = y0_i + total_i where ok, else y0_i: the end of a Runge-Kutta step."""
+    if state.ndim == 1:
+        y0, total, y = U(y0), U(total), U(y)
+        scale = state[ok]
+        for i in range(U(n)):
+            state[y + i] = state[y0 + i] + state[total + i] if scale != 0 else state[y0 + i]
+    else:
+        for i in range(n):
+            _row_land(state[y0 + i], state[total + i], state[ok], state[y + i])
+
+
+@jit_step
+def take(state: Array, x: Any, ok: Any, y: Any, n: Any) -> None:
+    """y_i = x_i where ok: a new state replaces the old one unless an input was bad."""
+    if state.ndim == 1:
+        if state[ok] != 0:
+            x, y = U(x), U(y)
+            for i in range(U(n)):
+                state[y + i] = state[x + i]
+    else:
+        for i in range(n):
+            _row_take(state[x + i], state[ok], state[y + i])
+
+
+@jit_step
+def apply(code: Any, y: Array, yo: Any, n: Any) -> None:
+    """y_i = f(y_i), f chosen by a code of ``ACTIVATIONS``."""
+    if y.ndim == 1:
+        _row_apply(code, y[yo : yo + n])
+    else:
+        for i in range(n):
+            _row_apply(code, y[yo + i])
 
 
 @jit_step
@@ -224,3 +336,23 @@ def hold(state: Array, ok: Any, held: Any, y: Array, n: Any) -> None:
         for i in range(n):
             _row_hold(state[ok], state[held + i], y[i])
         _row_latch(state[ok], state[ok + 1])
+
+
+@jit_step
+def readout(
+    theta: Array, w_out: Any, state: Array, s: Any, n: Any, y: Array, q: Any, affine: Any, code: Any, low_high: Array,
+    lo: Any, ok: Any, held: Any,
+) -> None:  # fmt: skip
+    """Write outputs: y = clip(f(W_out s + b_out)), or s itself; NaN and Inf never leave: see ``hold``.
+
+    ``w_out`` is W_out's offset in theta, with b_out behind it; ``s``, ``ok``, ``held`` are offsets in state.
+    """
+    if affine != 0:
+        copy(theta, w_out + q * n, y, 0, q)
+        matvec_add(theta, w_out, state, s, y, 0, q, n)
+        apply(code, y, 0, q)
+    else:
+        copy(state, s, y, 0, q)
+    clip(low_high, lo, y, q)
+    and_finite(y, 0, q, state, ok)
+    hold(state, ok, held, y, q)

@@ -1,9 +1,10 @@
+import numba
 import numpy as np
 import pytest
 
 from neuroctl.maths import activations
 from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat, logistic_q, widest_frac_bits
-from neuroctl.maths.jit import jit_integer, jit_step
+from neuroctl.maths.jit import STEP, jit_integer, jit_step
 from tests import reference
 
 
@@ -17,6 +18,39 @@ def logistic_all(x, y):
 def logistic_q_all(x, y):
     for i in range(x.shape[0]):
         y[i] = logistic_q(x[i])
+
+
+def compiled(function):
+    """Return a loop over a function, compiled with a step's flags but not cached: it closes over the function."""
+
+    @numba.njit(fastmath=STEP["fastmath"], error_model="numpy")
+    def run(x, y):
+        for i in range(x.shape[0]):
+            y[i] = function(x[i])
+
+    return run
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("function", "reference_form", "reach", "ulp"),
+    [
+        (activations.tanh, np.tanh, (-20, 20), 4),
+        (activations.decay, lambda x: -np.expm1(-x), (0, 30), 8),
+        (activations.relu, lambda x: np.maximum(x, 0), (-5, 5), 0),
+        (activations.hard_tanh, lambda x: np.clip(x, -1, 1), (-5, 5), 0),
+    ],
+)
+def test_functions_are_accurate_over_their_range(function, reference_form, reach, ulp, dtype):
+    x = np.concatenate([np.linspace(*reach, 200_001), np.geomspace(1e-30, 1, 50_000)]).astype(dtype)
+    y = np.empty_like(x)
+    run = compiled(function)
+    run(x, y)
+    expected = reference_form(x.astype(np.longdouble))
+    assert (np.abs(y - expected) <= ulp * np.spacing(np.abs(expected).astype(dtype))).all()
+    x[0] = np.nan
+    run(x, y)
+    assert np.isnan(y[0])
 
 
 def exact(x):

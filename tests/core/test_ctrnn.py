@@ -4,16 +4,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
-from neuroctl.cells import ctrnn, decode, genome_size, initial, layout
-from neuroctl.cells.base import start_state, step_floats, step_ints
+from neuroctl.cells import ctrnn, decode, genome_size, initial, layout, step_floats, step_ints
+from neuroctl.cells.base import start_state
 from tests import reference
 from tests.strategies import specs
 
 CYCLE = {"W": [[4.5, 1], [-1, 4.5]], "bias": [-2.75, -1.75], "gain": [1, 1], "tau_s": [1, 1], "W_in": [[0], [0]]}
 
 
-def cycle(dt_s=0.01, dtype="float64"):
-    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=2, dt_s=dt_s, readout="identity", dtype=dtype)
+def cycle(dt_s=0.01, dtype="float64", integrator="euler"):
+    spec = nc.Spec(
+        cell="ctrnn", inputs=1, neurons=2, outputs=2, dt_s=dt_s, readout="identity", dtype=dtype, integrator=integrator
+    )
     return nc.Controller(spec, np.concatenate([np.ravel(v) for v in CYCLE.values()]))
 
 
@@ -57,6 +59,86 @@ def test_euler_converges_to_the_exact_trajectory_with_order_one():
         errors.append(np.abs(ctl.state[:2] - [3.06038425, 3.10962622]).max())
     assert errors[0] < 0.2
     assert 1.8 < errors[0] / errors[1] < 2.2
+
+
+@pytest.mark.parametrize(("integrator", "order"), [("euler", 1), ("etd1", 1), ("heun", 2), ("rk4", 4)])
+def test_each_integrator_has_its_order(integrator, order):
+    """Halving dt divides the error by 2^order; reference y(20) by DOP853 in SciPy."""
+    from scipy.integrate import solve_ivp
+
+    def slope(_, y):
+        s = 1 / (1 + np.exp(-(y + CYCLE["bias"])))
+        return -y + np.array(CYCLE["W"]) @ s
+
+    exact = solve_ivp(slope, (0, 20), [0, 0], method="DOP853", rtol=1e-13, atol=1e-13).y[:, -1]
+    errors = []
+    for dt_s in (0.1, 0.05):
+        ctl = cycle(dt_s, integrator=integrator)
+        ctl.rollout(np.zeros((round(20 / dt_s), 1)))
+        errors.append(np.abs(ctl.state[:2] - exact).max())
+    assert order - 0.25 < np.log2(errors[0] / errors[1]) < order + 0.35
+
+
+@pytest.mark.parametrize("integrator", ["heun", "rk4", "etd1"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_integrators_in_lanes_equal_single_controllers(integrator, dtype):
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.02, integrator=integrator, dtype=dtype)
+    count, steps = 4, 30
+    theta = lanes(spec, count)
+    state = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
+    u = np.random.default_rng(0).standard_normal((steps, 2, count)).astype(dtype)
+    u[7, 0, 2] = np.inf
+    y = np.empty((steps, 1, count), dtype)
+    ctrnn.rollout(theta, state, u, y, step_ints(spec), step_floats(spec))
+    for p in range(count):
+        single = nc.Controller(spec, theta[:, p]).rollout(u[:, :, p])
+        np.testing.assert_allclose(y[:, :, p], single, atol=2e-5 if dtype == "float32" else 1e-13)
+    shared = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
+    ctrnn.rollout(np.ascontiguousarray(theta[:, 0]), shared, u, y, step_ints(spec), step_floats(spec))
+    np.testing.assert_allclose(y[:, :, 0], nc.Controller(spec, theta[:, 0]).rollout(u[:, :, 0]), atol=2e-5)
+
+
+@pytest.mark.parametrize(("integrator", "steps"), [("euler", 0.5), ("heun", 0.5), ("rk4", 0.3591), ("etd1", 0.0)])
+def test_tau_is_bounded_by_the_integrators_stability(integrator, steps):
+    """Beyond the bound the leak alone blows up; within it decays."""
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=1, outputs=1, dt_s=1.0, integrator=integrator, dtype="float64")
+    low = layout(spec)["tau_s"].low
+    np.testing.assert_allclose(low, steps, atol=1e-4)
+    ctl = nc.Controller(spec)
+    ctl.params["W"][:] = 0
+    for tau, grows in ((low * 1.02 + 1e-3, False), (low * 0.98, True)):
+        if tau <= 0:
+            continue
+        ctl.params["tau_s"][:] = tau
+        ctl.reset()
+        ctl.state[0] = 1.0
+        ctl.rollout(np.zeros((500, 1)))
+        assert (abs(ctl.state[0]) > 1) == grows
+
+
+def test_a_mask_cuts_wires():
+    mask = ((1, 0, 0), (1, 1, 0), (0, 1, 1))
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=3, outputs=1, dt_s=0.01, mask=mask)
+    assert genome_size(spec) == genome_size(nc.Spec(cell="ctrnn", inputs=1, neurons=3, outputs=1, dt_s=0.01)) - 4
+    ctl = nc.Controller(spec, seed=1)
+    assert ((ctl.params["W"] != 0) == np.array(mask, bool)).all()
+    ctl.params["W"][0, 1] = 0.1
+    with pytest.raises(nc.LayoutError, match="W has 1 weights where mask is 0"):
+        nc.Controller(spec, ctl.theta)
+
+
+@pytest.mark.parametrize("function", ["tanh", "logistic"])
+def test_output_activation_comes_before_the_limits(function):
+    limits = ((-0.2, 0.6),)
+    spec = nc.Spec(
+        cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01, output_activation=function, output_limits=limits
+    )
+    ctl = nc.Controller(spec, seed=3)
+    plain = nc.Controller(nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01), ctl.theta)
+    u = np.random.default_rng(0).standard_normal((50, 1))
+    expected = plain.rollout(u)
+    expected = np.tanh(expected) if function == "tanh" else 1 / (1 + np.exp(-expected))
+    np.testing.assert_allclose(ctl.rollout(u), np.clip(expected, -0.2, 0.6), atol=1e-6)
 
 
 def lanes(spec, count, seed=0):

@@ -227,3 +227,20 @@ def test_a_sound_file_with_bad_content_is_refused(tmp_path, change, text):
     with pytest.raises(nc.FileFormatError, match=text) as caught:
         nc.load(tmp_path / "q.npz")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("integrator", ["heun", "rk4"])
+def test_integrators_without_a_fixed_point_form_are_refused(integrator):
+    spec = nc.Spec(
+        cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.1, input_limits=((-1, 1),), integrator=integrator
+    )
+    with pytest.raises(nc.ExportError, match=f"integrator: '{integrator}'; allowed in fixed point: euler, etd1"):
+        nc.Controller(spec).quantize()
+
+
+def test_exponential_euler_has_a_fixed_point_form():
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=4, outputs=1, dt_s=0.1, input_limits=((-1, 1),), integrator="etd1")
+    ctl = nc.Controller(spec, seed=2)
+    ctl.params["tau_s"][:] = 0.05  # below dt: Euler could not
+    u = np.sin(np.arange(300) / 9)[:, None]
+    assert np.abs(ctl.rollout(u) - ctl.quantize().rollout(u)).max() < 0.01

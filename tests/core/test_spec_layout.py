@@ -45,6 +45,16 @@ def test_spec_survives_json_and_is_hashable(spec):
         ("input_limits", ((0.0, 1.0), (0.0, math.inf))),
         ("output_limits", 3.0),
         ("output_limits", ((0.0,),)),
+        ("activation", "relu"),
+        ("output_activation", "softmax"),
+        ("mask", ((1, 0), (0, 1))),
+        ("mask", ((1, 0, 2),) * 3),
+        ("mask", 7),
+        ("layers", 2),
+        ("residual", True),
+        ("context_decay", 0.5),
+        ("update", "synchronous"),
+        ("horizon", 10),
     ],
 )
 def test_bad_field_is_named_in_one_line(field, value):
