@@ -121,6 +121,20 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     y: float[q] or [q, P], outputs; written
     ints, floats: see ``cells.base``
     """
+    _prime(theta, state, ints)
+    _advance(theta, state, u, y, ints, floats)
+
+
+@jit_step
+def _prime(theta: Array, state: Array, ints: Array) -> None:
+    """Bring s in line with y, which may have been written to since the last step."""
+    n = ints[NEURONS]
+    v.activate(state, 0, theta, n * n + n, n * n, state, n, n)
+
+
+@jit_step
+def _advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Advance one time step from a state in which s fits y, and leave it so."""
     n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
     bias, gain, tau, w_in = n * n, n * n + n, n * n + 2 * n, n * n + 3 * n
     w_out = w_in + n * m
@@ -131,7 +145,6 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     v.fill(1, state, ok, 1)
     v.and_finite(u, 0, m, state, ok)
     if stages == 0:  # euler or etd1
-        v.activate(state, 0, theta, gain, bias, state, s, n)
         v.fill(0, state, net, n)
         v.matvec_add(theta, w_in, u, 0, state, net, n, m)
         v.matvec_add(theta, 0, state, s, state, net, n, n)
@@ -142,7 +155,8 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         v.copy(state, 0, state, y0, n)
         v.fill(0, state, total, n)
         for k in range(stages):
-            v.activate(state, 0, theta, gain, bias, state, s, n)
+            if k > 0:
+                v.activate(state, 0, theta, gain, bias, state, s, n)
             v.copy(state, drive, state, net, n)
             v.matvec_add(theta, 0, state, s, state, net, n, n)
             a, b = floats[tables + k], floats[tables + stages + k]
@@ -155,8 +169,9 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    _prime(theta, state, ints)
     for t in range(u.shape[0]):
-        step(theta, state, u[t], y[t], ints, floats)
+        _advance(theta, state, u[t], y[t], ints, floats)
 
 
 def own_ints(spec: Spec) -> list[int]:

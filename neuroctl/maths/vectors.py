@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.maths.activations import HARD_TANH, LOGISTIC, RELU, TANH, decay, hard_tanh, logistic, relu, tanh
+from neuroctl.maths.activations import HARD_TANH, IDENTITY, LOGISTIC, RELU, TANH, decay, hard_tanh, logistic, relu, tanh
 from neuroctl.maths.jit import jit_step
 
 Array = NDArray[Any]
@@ -350,7 +350,8 @@ def readout(
     if affine != 0:
         copy(theta, w_out + q * n, y, 0, q)
         matvec_add(theta, w_out, state, s, y, 0, q, n)
-        apply(code, y, 0, q)
+        if code != IDENTITY:
+            apply(code, y, 0, q)
     else:
         copy(state, s, y, 0, q)
     clip(low_high, lo, y, q)
