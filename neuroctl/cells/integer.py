@@ -40,9 +40,10 @@ def readout_q(
 ) -> None:  # fmt: skip
     """Write outputs: y = saturate((W_out s + b_out) >> shift), or s >> shift. Lows, highs: ``ints[limits:]``."""
     for i in range(q):
-        total = np.int64(state[s + i])
         if affine != 0:
             total = matvec_q(theta, w_out + i * n, state, s, n) + np.int64(theta[w_out + q * n + i])
+        else:
+            total = np.int64(state[s + i])
         y[i] = saturate(round_shift(total, shift), ints[limits + i], ints[limits + q + i])
 
 
