@@ -14,6 +14,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def modes(session: nox.Session) -> None:
+    """Run the core's tests with bounds checking, and once in plain Python."""
+    session.install("-e", ".[all,dev]")
+    for flag in ("NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"):
+        session.run("python", "-m", "pytest", "tests/core", env={flag: "1"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, spelling and the direction of imports."""
     session.install("-e", ".[dev]")

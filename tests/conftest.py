@@ -19,3 +19,10 @@ def _cache_folder() -> Path:
 
 
 os.environ["NUMBA_CACHE_DIR"] = str(_cache_folder())
+
+
+def pytest_configure(config):
+    """Without the JIT, NaN and Inf meet NumPy's scalars, which warn where compiled code is silent."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        for text in ("invalid value", "overflow encountered", "divide by zero"):
+            config.addinivalue_line("filterwarnings", f"ignore:{text}:RuntimeWarning")

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import numba
 import numpy as np
 import pytest
 from numba.core.runtime import _nrt_python, rtsys
@@ -56,6 +57,7 @@ def test_bad_observation_is_refused_and_leaves_the_state(u, quantized):
     assert (ctl.state == before).all()
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: nothing is compiled")
 def test_read_only_and_unaligned_observations_do_not_compile_anew():
     ctl = nc.Controller(SPEC, seed=1)
     signatures = len(ctl._step.signatures)
@@ -102,6 +104,7 @@ def test_same_seed_same_bits():
     assert (nc.Controller(SPEC, seed=3).theta != nc.Controller(SPEC, seed=4).theta).any()
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: plain Python allocates")
 @pytest.mark.parametrize("quantized", [False, True])
 def test_step_allocates_nothing(quantized):
     ctl = nc.Controller(SPEC, seed=1)
