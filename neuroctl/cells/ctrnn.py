@@ -93,11 +93,15 @@ def layout(spec: Spec) -> Layout:
 
 
 def state_layout(spec: Spec) -> Layout:
-    """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags."""
+    """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags.
+
+    Scratch: s, activations of y; rate, dt/tau; net, drive, y0 and total, sums of a step.
+    """
     n, q = spec.neurons, spec.outputs
     return Layout(
         ("y", (n,), "1"),
         ("s", (n,), "1"),
+        ("rate", (n,), "1"),
         ("net", (n,), "1"),
         ("drive", (n,), "1"),
         ("y0", (n,), "1"),
@@ -121,24 +125,25 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     y: float[q] or [q, P], outputs; written
     ints, floats: see ``cells.base``
     """
-    _prime(theta, state, ints)
-    _advance(theta, state, u, y, ints, floats)
+    prime(theta, state, ints, floats)
+    advance(theta, state, u, y, ints, floats)
 
 
 @jit_step
-def _prime(theta: Array, state: Array, ints: Array) -> None:
-    """Bring s in line with y, which may have been written to since the last step."""
+def prime(theta: Array, state: Array, ints: Array, floats: Array) -> None:
+    """Bring s in line with y and rate with tau, both of which may have been written to since the last step."""
     n = ints[NEURONS]
     v.activate(state, 0, theta, n * n + n, n * n, state, n, n)
+    v.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, 2 * n, n)
 
 
 @jit_step
-def _advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Advance one time step from a state in which s fits y, and leave it so."""
+def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Advance one time step from a state in which s fits y and rate fits tau, and leave it so."""
     n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
-    bias, gain, tau, w_in = n * n, n * n + n, n * n + 2 * n, n * n + 3 * n
+    bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
     w_out = w_in + n * m
-    s, net, drive, y0, total, held = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n
+    s, rate, net, drive, y0, total, held = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
     ok = held + q
     tables = LIMITS + 2 * q
 
@@ -148,7 +153,7 @@ def _advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats
         v.fill(0, state, net, n)
         v.matvec_add(theta, w_in, u, 0, state, net, n, m)
         v.matvec_add(theta, 0, state, s, state, net, n, n)
-        v.relax(state, net, theta, tau, floats[DT], ints[OPTION + 1], ok, 0, n)
+        v.relax(state, net, rate, ok, 0, n)
     else:
         v.fill(0, state, drive, n)
         v.matvec_add(theta, w_in, u, 0, state, drive, n, m)
@@ -160,7 +165,7 @@ def _advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats
             v.copy(state, drive, state, net, n)
             v.matvec_add(theta, 0, state, s, state, net, n, n)
             a, b = floats[tables + k], floats[tables + stages + k]
-            v.stage(state, net, theta, tau, floats[DT], a, b, y0, total, 0, n)
+            v.stage(state, net, rate, a, b, y0, total, 0, n)
         v.land(state, y0, total, ok, 0, n)
     v.activate(state, 0, theta, gain, bias, state, s, n)
     v.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
@@ -169,9 +174,9 @@ def _advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
-    _prime(theta, state, ints)
+    prime(theta, state, ints, floats)
     for t in range(u.shape[0]):
-        _advance(theta, state, u[t], y[t], ints, floats)
+        advance(theta, state, u[t], y[t], ints, floats)
 
 
 def own_ints(spec: Spec) -> list[int]:

@@ -11,12 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from neuroctl.maths.jit import STEP, jit_ordered, jit_step
-
-_OVERLOAD_OPTIONS = {key: value for key, value in STEP.items() if key != "cache"}
+from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
 
 
 @jit_ordered
@@ -45,6 +41,11 @@ def _exp32(x: Any) -> Any:
 def _logistic32(x: Any) -> Any:
     one = np.float32(1.0)
     return one / (one + _exp32(-x))
+
+
+@jit_step
+def _logistic64(x: Any) -> Any:
+    return 1 / (1 + math.exp(-x))
 
 
 def logistic(x: Any) -> Any:
@@ -80,15 +81,6 @@ def tanh(x: Any) -> Any:
     return _tanh32(x) if isinstance(x, np.float32) else math.tanh(x)
 
 
-@overload(tanh, jit_options=_OVERLOAD_OPTIONS)  # type: ignore[arg-type]
-def _tanh_overload(x):  # type: ignore[no-untyped-def]
-    if x == types.float32:
-        return lambda x: _tanh32(x)
-    if x == types.float64:
-        return lambda x: math.tanh(x)
-    return None
-
-
 @jit_step
 def relu(x: Any) -> Any:
     """Return x above 0, else 0. NaN stays NaN."""
@@ -114,31 +106,22 @@ def _decay32(x: Any) -> Any:
     return x * p if x < np.float32(0.125) else one - _exp32(-x)
 
 
+@jit_step
+def _decay64(x: Any) -> Any:
+    return -math.expm1(-x)
+
+
 def decay(x: Any) -> Any:
     """1 - e^-x for x >= 0: how far a first-order lag gets in x time constants. Relative error below 1e-6."""
     return _decay32(x) if isinstance(x, np.float32) else -math.expm1(-x)
 
 
-@overload(decay, jit_options=_OVERLOAD_OPTIONS)  # type: ignore[arg-type]
-def _decay_overload(x):  # type: ignore[no-untyped-def]
-    if x == types.float32:
-        return lambda x: _decay32(x)
-    if x == types.float64:
-        return lambda x: -math.expm1(-x)
-    return None
-
+overload_by_dtype(logistic, _logistic32, _logistic64)
+overload_by_dtype(tanh, _tanh32, math.tanh)
+overload_by_dtype(decay, _decay32, _decay64)
 
 LOGISTIC, TANH, RELU, HARD_TANH, IDENTITY = range(5)
 ACTIVATIONS: Final = MappingProxyType(
     {"logistic": LOGISTIC, "tanh": TANH, "relu": RELU, "hard_tanh": HARD_TANH, "identity": IDENTITY}
 )
 """Names and the codes by which compiled steps choose."""
-
-
-@overload(logistic, jit_options=_OVERLOAD_OPTIONS)  # type: ignore[arg-type]
-def _logistic_overload(x):  # type: ignore[no-untyped-def]  # numba compares this signature with the form it returns
-    if x == types.float32:
-        return lambda x: _logistic32(x)
-    if x == types.float64:
-        return lambda x: 1.0 / (1.0 + math.exp(-x))
-    return None

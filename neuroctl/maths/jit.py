@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from numba import njit
+from numba import njit, types
+from numba.core.compiler import Compiler
+from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,9 +20,22 @@ STEP: Final[dict[str, Any]] = INTEGER | {"fastmath": {"reassoc", "contract", "ns
 ORDERED: Final[dict[str, Any]] = INTEGER | {"fastmath": {"contract", "nsz"}}
 
 
+class _Rows(Compiler):
+    """Numba's compiler, told that array arguments do not overlap: LLVM then needs no run-time checks to vectorise."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()  # type: ignore[no-untyped-call]
+
+
 def jit_step(function: Function) -> Function:
     """Compile float arithmetic on its first call, and cache it on disk."""
     return njit(**STEP)(function)  # type: ignore[no-any-return]
+
+
+def jit_rows(function: Function) -> Function:
+    """Compile a loop over lanes. Each array it writes has to be apart from all its other arguments."""
+    return njit(pipeline_class=_Rows, **STEP)(function)  # type: ignore[no-any-return]
 
 
 def jit_ordered(function: Function) -> Function:
@@ -31,3 +46,19 @@ def jit_ordered(function: Function) -> Function:
 def jit_integer(function: Function) -> Function:
     """Compile integer arithmetic."""
     return njit(**INTEGER)(function)  # type: ignore[no-any-return]
+
+
+Scalar = Callable[[Any], Any]
+
+
+def overload_by_dtype(function: Scalar, single: Scalar, double: Scalar) -> None:
+    """Let compiled code call ``function``: as ``single`` on a float32, as ``double`` on a float64."""
+    options: Any = {key: value for key, value in STEP.items() if key != "cache"}
+
+    @overload(function, jit_options=options)
+    def typed(x):  # type: ignore[no-untyped-def]  # numba compares this signature with that of the form it returns
+        if x == types.float32:
+            return lambda x: single(x)
+        if x == types.float64:
+            return lambda x: double(x)
+        return None
