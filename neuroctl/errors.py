@@ -41,6 +41,12 @@ class TaskError(NeuroctlError, ValueError):
     exit_code = 2
 
 
+class PlantError(NeuroctlError, ValueError):
+    """A plant that lacks a function or a constant, or does not fit the controller."""
+
+    exit_code = 2
+
+
 class StudyError(NeuroctlError, ValueError):
     """A study folder that cannot be created, resumed or continued as asked."""
 

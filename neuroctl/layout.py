@@ -97,7 +97,7 @@ class Layout:
         return flat
 
     def check(self, flat: NDArray[Any], name: str = "theta") -> None:
-        """Check a flat vector's values against each block's bounds.
+        """Check a flat vector's values, or those of lanes ``[size, P]``, against each block's bounds.
 
         Raises:
             LayoutError: a value is NaN, infinite or out of bounds; the message names block and index.
@@ -108,11 +108,13 @@ class Layout:
             bad = ~(np.isfinite(values) & (values > block.low) & (values < block.high))
             if bad.any():
                 first = int(np.argmax(bad))
-                index = [int(i) for i in np.unravel_index(first, block.shape)]
+                index = [int(i) for i in np.unravel_index(first, block.shape + flat.shape[1:])]
                 bounds = f"greater than {block.low:g}" if math.isfinite(block.low) else "finite"
                 if math.isfinite(block.high):
                     bounds += f" and less than {block.high:g}"
-                raise LayoutError(f"{name}: {block.name}{index} is {values[first]}; allowed: {bounds} [{block.unit}]")
+                raise LayoutError(
+                    f"{name}: {block.name}{index} is {values.flat[first]}; allowed: {bounds} [{block.unit}]"
+                )
             if block.mask is not None and (stray := values[np.ravel(block.mask) == 0]).any():
                 raise LayoutError(
                     f"{name}: {block.name} has {np.count_nonzero(stray)} weights where mask is 0; allowed: 0"

@@ -25,6 +25,8 @@ class Cell:
     ``step(theta, state, u, y, ints, floats)`` advances one time step; ``rollout`` takes a time axis in front of
     u and y. Both are polymorphic in rank (see ``maths.vectors``), allocate nothing and raise nothing.
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
+    A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
+    with the arguments of ``step``, which leaves it fitting: a rollout primes once.
 
     The integer form has the same shape: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays, where theta_q
     has theta's layout and ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis over
@@ -38,6 +40,8 @@ class Cell:
     decode: Callable[[Spec, NDArray[np.float64]], NDArray[np.float64]]
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
     rollout: Callable[[Array, Array, Array, Array, Array, Array], None]
+    prime: Callable[[Array, Array, Array, Array], None]
+    advance: Callable[[Array, Array, Array, Array, Array, Array], None]
     own_ints: Callable[[Spec], Sequence[int]]
     own_floats: Callable[[Spec], Sequence[float]]
     quantize: Callable[[Spec, Array, QFormat, int], tuple[Formats, NDArray[np.int32]]]

@@ -38,6 +38,11 @@ def jit_rows(function: Function) -> Function:
     return njit(pipeline_class=_Rows, **STEP)(function)  # type: ignore[no-any-return]
 
 
+def jit_inline(function: Function) -> Function:
+    """Compile a scalar function that is always inlined: a loop that still calls one does not vectorise."""
+    return njit(forceinline=True, **STEP)(function)  # type: ignore[no-any-return]
+
+
 def jit_ordered(function: Function) -> Function:
     """Compile float arithmetic whose order of operations matters."""
     return njit(**ORDERED)(function)  # type: ignore[no-any-return]

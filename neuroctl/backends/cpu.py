@@ -1,0 +1,318 @@
+"""Lanes: a whole population stepped side by side on the CPU, by SIMD within a thread and by threads over lanes.
+
+A thread works on a block of up to 256 lanes. When a lane's episode ends, the next individual takes its place, and when
+none are left and half the block is idle, the block shrinks; so lanes that end early cost little. What a lane computes
+does not depend on its place, so results are the same bits for any number of threads and of individuals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
+from neuroctl.backends.kernels import build, head
+from neuroctl.backends.plant import Plant, load
+from neuroctl.cells import cell_of, step_floats, step_ints
+from neuroctl.cells.base import start_state
+from neuroctl.errors import LayoutError
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_MOST_LANES: Final = 256
+_LANE_STEP: Final = 16  # the widest vector of float32: blocks are multiples of it
+_ALIGNMENT: Final = 64
+
+
+def rollout(
+    spec: Spec,
+    theta: Array,
+    plant: ModuleType | str | os.PathLike[str] | ArrayLike,
+    steps: int | None = None,
+    *,
+    starts: ArrayLike | None = None,
+    fitness: str = "fitness",
+    threads: int | None = None,
+) -> Episodes | OpenLoop:
+    """Step a population through a plant, or through recorded inputs.
+
+    Args:
+        spec: the controllers' topology and time base.
+        theta: parameters ``[K, P]`` of P controllers, or ``[K]``, shared by all lanes; C-contiguous, in the spec's
+            dtype.
+        plant: a plant (a module, or the path of its file; see ``neuroctl.backends.plant``), or inputs ``[T, m]``, the
+            same for all, or ``[T, m, P]``.
+        steps: most control steps of an episode; inputs bring their own number.
+        starts: the plant's states at the start, ``[S]`` or ``[S, P]``; the plant's ``START`` if None.
+        fitness: name of the plant's fitness function.
+        threads: number of threads; None for one a core.
+
+    Returns:
+        ``Episodes`` with a plant, ``OpenLoop`` with inputs.
+
+    Raises:
+        LayoutError: theta, inputs, starts, steps or threads have the wrong shape, dtype, memory order or values.
+        PlantError: the plant lacks something, or does not fit the spec.
+
+    """
+    workers = _threads(threads)
+    if isinstance(plant, (ModuleType, str, os.PathLike)):
+        known = load(plant)
+        check_plant(known, spec, fitness)
+        return _episodes(spec, theta, known, check_steps(steps), starts, fitness, workers)
+    return _open_loop(spec, theta, plant, steps, workers)
+
+
+def _threads(threads: int | None) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads is None:
+        return cores
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= cores:
+        raise LayoutError(f"threads: {threads!r}; allowed: 1 to {cores}, the cores there are")
+    return threads
+
+
+def _spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:
+    """Do all parts of the work, in threads if there are several; compiled code holds no lock."""
+    if min(len(parts), workers) <= 1:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, parts))
+
+
+def _aligned(shape: Sequence[int], dtype: Any) -> Array:
+    """Return zeros that start at a cache line: vectors that straddle two lines cost twice."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % _ALIGNMENT
+    aligned: Array = raw[skip : skip + size].view(dtype).reshape(tuple(shape))
+    return aligned
+
+
+def _width(lanes: int) -> int:
+    return min(_MOST_LANES, -(-lanes // _LANE_STEP) * _LANE_STEP)
+
+
+# --- Recorded inputs -------------------------------------------------------------------------------------------------
+
+
+def _open_loop(spec: Spec, theta: Array, inputs: ArrayLike, steps: int | None, workers: int) -> OpenLoop:
+    u = check_inputs(inputs, spec, steps)
+    lanes = check_theta(theta, spec, u.shape[2] if u.ndim == 3 else None)
+    cell = cell_of(spec)
+    result = OpenLoop(
+        outputs=np.empty((len(u), spec.outputs, lanes), spec.dtype),
+        state=np.empty((cell.state_layout(spec).size, lanes), spec.dtype),
+    )
+    ints, floats, start = step_ints(spec), step_floats(spec), start_state(spec, cell.state_layout(spec))
+    width = _width(-(-lanes // workers))
+    blocks = [slice(first, min(first + width, lanes)) for first in range(0, lanes, width)]
+
+    def run(block: slice) -> None:
+        count = block.stop - block.start
+        work = theta if theta.ndim == 1 else _padded(theta[:, block], width)
+        state = _padded(np.repeat(start[:, None], count, axis=1), width)
+        seen = _padded(u[:, :, block] if u.ndim == 3 else np.repeat(u[:, :, None], count, axis=2), width)
+        y = _aligned((len(u), spec.outputs, width), spec.dtype)
+        cell.rollout(work, state, seen, y, ints, floats)
+        result.outputs[:, :, block] = y[:, :, :count]
+        result.state[:, block] = state[:, :count]
+
+    run(blocks[0])  # compiles, if need be, before threads start
+    _spread(run, blocks[1:], workers)
+    return result
+
+
+def _padded(values: Array, width: int) -> Array:
+    """Copy to an aligned array whose last axis has ``width`` lanes; the last one fills the rest."""
+    result = _aligned((*values.shape[:-1], width), values.dtype)
+    result[..., : values.shape[-1]] = values
+    result[..., values.shape[-1] :] = values[..., -1:]
+    return result
+
+
+# --- Plants ----------------------------------------------------------------------------------------------------------
+
+
+class _Block:
+    """The arrays that one thread works on: a lane a column."""
+
+    def __init__(self, width: int, spec: Spec, plant: Plant, states: int, params: int | None):
+        rows = {"state": states, "x": len(plant.start), "u": spec.inputs, "y": spec.outputs, "recent": plant.window}
+        if params is not None:
+            rows["theta"] = params
+        self.rows = {name: _aligned((count, width), spec.dtype) for name, count in rows.items()}
+        for name in ("total", "age", "ended"):
+            self.rows[name] = _aligned((width,), spec.dtype)
+        self.who = np.full(width, -1, np.int64)
+
+    def narrow(self) -> None:
+        """Keep the live lanes only, in as many columns as they need."""
+        live = np.flatnonzero(self.who >= 0)
+        width = _width(len(live))
+        self.rows = {name: _padded(values[..., live], width) for name, values in self.rows.items()}
+        self.who = np.concatenate([self.who[live], np.full(width - len(live), -1, np.int64)])
+
+
+def _episodes(
+    spec: Spec, theta: Array, plant: Plant, steps: int, starts: ArrayLike | None, fitness: str, workers: int
+) -> Episodes:
+    begin = starts_of(plant, starts, spec.dtype)
+    lanes = check_theta(theta, spec, begin.shape[1] if begin.shape[1] > 1 else None)
+    cell = cell_of(spec)
+    start = start_state(spec, cell.state_layout(spec))
+    kernel = kernel_of(spec, plant, fitness)
+    result = Episodes(
+        fitness=np.empty(lanes, spec.dtype),
+        steps=np.zeros(lanes, np.int64),
+        final=np.empty((len(plant.start), lanes), spec.dtype),
+        fault=np.zeros(lanes, np.bool_),
+    )
+    fixed = (step_ints(spec), step_floats(spec), cell.state_layout(spec)["fault"].offset, float(steps))
+    workers = min(workers, -(-lanes // _LANE_STEP))
+
+    def run(worker: int) -> None:
+        mine = np.arange(worker, lanes, workers)
+        block = _Block(_width(len(mine)), spec, plant, len(start), theta.shape[0] if theta.ndim == 2 else None)
+        following = np.zeros(2, np.int64)  # next of mine to start; the block's own clock
+        while following[0] < len(mine) or (block.who >= 0).any():
+            r = block.rows
+            kernel.run(
+                theta, begin, mine, following, start, *fixed, r.get("theta", theta), r["state"], r["x"], r["u"], r["y"],
+                r["total"], r["recent"], r["age"], r["ended"], block.who,
+                result.fitness, result.steps, result.final, result.fault,
+            )  # fmt: skip
+            if (block.who >= 0).any():
+                block.narrow()
+
+    _spread(run, range(workers), workers)
+    return result
+
+
+def kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
+    """Return the module whose ``run`` steps a block of lanes: generated, or from the cache."""
+    text = head(cell_of(spec), plant, spec.dtype, "lanes on the CPU") + _lanes(plant, fitness)
+    return build(text, f"cpu_{spec.cell}_{plant.name}_{spec.dtype}")
+
+
+def _lanes(plant: Plant, fitness: str) -> str:
+    """Return the text of the lanes' kernel. Each row of the plant's state is an array argument of its own."""
+    counts = {"x": len(plant.start), "y": plant.actions, "u": plant.observations}
+    rows = {k: ", ".join(f"{k}{i}" for i in range(count)) for k, count in counts.items()}
+    given = {k: ", ".join(f"{k}[{i}]" for i in range(count)) for k, count in counts.items()}
+    here = {k: "(" + "".join(f"{k}{i}[p], " for i in range(count)) + ")" for k, count in counts.items()}
+    assign = {k: "".join(f"        {k}{i}[p] = new[{i}]\n" for i in range(count)) for k, count in counts.items()}
+    column = "(" + "".join(f"x[{i}, b], " for i in range(counts["x"])) + ")"
+    return f"""
+
+@_jit_rows
+def _observe_lanes({rows["x"]}, {rows["u"]}):
+    for p in range(_U(x0.shape[0])):
+        new = observe({here["x"]})
+{assign["u"]}
+
+@_jit_rows
+def _step_lanes({rows["x"]}, {rows["y"]}, h):
+    for p in range(_U(x0.shape[0])):
+        new = _next({here["x"]}, {here["y"]}, h)
+{assign["x"]}
+
+@_jit_rows
+def _account_lanes({rows["x"]}, {rows["y"]}, total, recent, age, last, ended):
+    for p in range(_U(x0.shape[0])):
+        x = {here["x"]}
+        value = reward(x, {here["y"]})
+        total[p] += value
+        recent[p] = value
+        age[p] += _F(1)
+        over = done(x)
+        ended[p] = _F(1) if over or age[p] >= last else _F(0)
+
+
+@_jit_step
+def _count(ended):
+    count = 0
+    for p in range(_U(ended.shape[0])):
+        count += 1 if ended[p] != 0 else 0
+    return count
+
+
+@_jit_step
+def _load(b, p, theta, begin, start, work, state, x, total, age, who):
+    if theta.ndim == 2:
+        for k in range(theta.shape[0]):
+            work[k, b] = theta[k, p]
+    for k in range(start.shape[0]):
+        state[k, b] = start[k]
+    for k in range(x.shape[0]):
+        x[k, b] = begin[k, p % begin.shape[1]]
+    total[b], age[b], who[b] = _F(0), _F(0), p
+
+
+@_jit_step
+def _finish(b, x, total, recent, age, clock, fault, state, who, fitness_out, steps_out, final_out, fault_out):
+    window = recent.shape[0]
+    kept = min(window, int(age[b]))
+    lately = _F(0)
+    for k in range(kept):  # from the newest on
+        lately += recent[(clock - k) % window, b]
+    p = who[b]
+    fitness_out[p] = {fitness}({column}, age[b], total[b], lately)
+    steps_out[p] = int(age[b])
+    for k in range(x.shape[0]):
+        final_out[k, p] = x[k, b]
+    fault_out[p] = state[fault, b] != 0
+
+
+@_jit_step
+def run(theta, begin, mine, following, start, ints, floats, fault, last, work, state, x, u, y,
+        total, recent, age, ended, who, fitness_out, steps_out, final_out, fault_out):
+    lanes = who.shape[0]
+    count = mine.shape[0]
+    live = 0
+    for b in range(lanes):
+        if who[b] < 0 and following[0] < count:
+            _load(b, mine[following[0]], theta, begin, start, work, state, x, total, age, who)
+            following[0] += 1
+        if who[b] >= 0:
+            live += 1
+        else:
+            age[b] = _F(last)  # an idle lane counts as ended, whatever its plant does
+    _prime(work, state, ints, floats)
+    h = floats[0] / _F({plant.substeps if plant.has("derivative") else 1})
+    # Half empty and nothing to fill up with: give back, to go on in a narrower block.
+    while live > 0 and (following[0] < count or 2 * live > lanes or lanes == {_LANE_STEP}):
+        _observe_lanes({given["x"]}, {given["u"]})
+        _advance(work, state, u, y, ints, floats)
+        for _ in range({plant.substeps if plant.has("derivative") else 1}):
+            _step_lanes({given["x"]}, {given["y"]}, h)
+        clock = following[1] % recent.shape[0]
+        _account_lanes({given["x"]}, {given["y"]}, total, recent[clock], age, _F(last), ended)
+        if _count(ended) > lanes - live:
+            loaded = 0
+            live = 0
+            for b in range(lanes):
+                if ended[b] != 0 and who[b] >= 0:
+                    _finish(b, x, total, recent, age, clock, fault, state, who,
+                            fitness_out, steps_out, final_out, fault_out)
+                    who[b] = -1
+                    age[b] = _F(last)
+                    if following[0] < count:
+                        _load(b, mine[following[0]], theta, begin, start, work, state, x, total, age, who)
+                        following[0] += 1
+                        loaded += 1
+                if who[b] >= 0:
+                    live += 1
+            if loaded > 0:
+                _prime(work, state, ints, floats)
+        following[1] += 1
+"""

@@ -1,0 +1,141 @@
+"""Kernels: one generated module for each cell, plant, dtype and fitness function, so that Numba can cache it.
+
+A jitted function that is passed as an argument, or closed over, is never found in Numba's cache again; a module on
+disk is. Its name holds a hash of all the sources that it is made of, so that a changed plant gives another module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+
+from neuroctl.backends.plant import Plant, typed_source
+from neuroctl.cells.base import Cell
+
+_HERE = Path(__file__).resolve().parent
+
+
+def cache_folder() -> Path:
+    """Return where generated modules lie: below ``NUMBA_CACHE_DIR``, else the user's cache folder."""
+    numba_folder = os.environ.get("NUMBA_CACHE_DIR")
+    if numba_folder:
+        return Path(numba_folder) / "neuroctl-kernels"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuroctl" / "kernels"
+
+
+def build(text: str, name: str) -> ModuleType:
+    """Write a module's text to the cache folder, unless it is there already, and import it."""
+    title = f"{name}_{_hash(text)}"
+    if title in sys.modules:
+        return sys.modules[title]
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _written(folder, title, text)
+    except OSError:  # a read-only home: compile anew in each process
+        path = _written(Path(tempfile.mkdtemp(prefix="neuroctl-kernels-")), title, text)
+    module = ModuleType(title)
+    module.__file__ = str(path)
+    sys.modules[title] = module
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
+    return module
+
+
+def _written(folder: Path, title: str, text: str) -> Path:
+    path = folder / f"{title}.py"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    return path
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256((text + _sources()).encode()).hexdigest()[:16]
+
+
+@cache
+def _sources() -> str:
+    """Return a hash of all that generated modules call: Numba's cache does not see a callee change."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in ("maths", "cells", "backends"):
+        for path in sorted((_HERE.parent / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def retype(dtype: Callable[[float], Any]) -> Callable[[Any], Any]:
+    """Return the function that gives numbers, and tuples of them, a dtype and leaves all else as it is."""
+
+    def typed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(typed(entry) for entry in value)
+        return dtype(value) if isinstance(value, float) else value
+
+    return typed
+
+
+def head(cell: Cell, plant: Plant, dtype: str, target: str) -> str:
+    """Return the part that all kernels share: imports, the plant's functions, and one control step of the plant."""
+    return "\n".join(
+        [
+            f'"""{plant.name} controlled by {cell.name}, {dtype}, for {target}. Generated; safe to delete."""',
+            "import numpy as np",
+            f"from {cell.prime.__module__} import {cell.prime.__name__} as _prime",
+            f"from {cell.advance.__module__} import {cell.advance.__name__} as _advance",
+            "from neuroctl.backends.kernels import retype",
+            "from neuroctl.maths.jit import jit_inline as _jit, jit_rows as _jit_rows, jit_step as _jit_step",
+            "_F, _U = np." + dtype + ", np.uint64",
+            "_typed = retype(_F)",
+            typed_source(plant),
+            *_optional(plant),
+            _next_state(plant),
+        ]
+    )
+
+
+def _optional(plant: Plant) -> list[str]:
+    given = []
+    if not plant.has("done"):
+        given.append("@_jit\ndef done(x):\n    return False")
+    if not plant.has("reward"):
+        given.append("@_jit\ndef reward(x, a):\n    return _F(0)")
+    return given
+
+
+def _next_state(plant: Plant) -> str:
+    """Return ``_next(x, a, h)``: the plant's own step, or a step of the classic Runge-Kutta method."""
+    if plant.has("step"):
+        return "@_jit\ndef _next(x, a, h):\n    return step(x, a, h)"
+
+    def moved(slope: str, part: str) -> str:
+        return _tuple(f"x[{i}] + {part} * {slope}[{i}]" for i in range(len(plant.start)))
+
+    landed = _tuple(
+        f"x[{i}] + sixth * (k1[{i}] + _F(2) * (k2[{i}] + k3[{i}]) + k4[{i}])" for i in range(len(plant.start))
+    )
+    return "\n".join(
+        [
+            "@_jit",
+            "def _next(x, a, h):",
+            "    half, sixth = _F(0.5) * h, h / _F(6)",
+            "    k1 = derivative(x, a)",
+            f"    k2 = derivative({moved('k1', 'half')}, a)",
+            f"    k3 = derivative({moved('k2', 'half')}, a)",
+            f"    k4 = derivative({moved('k3', 'h')}, a)",
+            f"    return {landed}",
+        ]
+    )
+
+
+def _tuple(parts: Any) -> str:
+    return "(" + "".join(f"{part}, " for part in parts) + ")"

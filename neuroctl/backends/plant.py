@@ -1,0 +1,184 @@
+"""Plants: what a controller controls, as scalar functions in a file of their own; read, checked and typed here.
+
+A plant is a Python module. It holds the constants
+
+- ``START``: the state x at the start, a tuple of numbers;
+- ``ACTIONS``: how many actions it takes, the controller's outputs in the plant's own units;
+- ``DT_S`` (optional): the only time step that it is made for, in seconds;
+- ``SUBSTEPS`` (optional, 1): Runge-Kutta steps within a control step, for ``derivative``;
+- ``WINDOW`` (optional, 1): over how many last steps ``recent`` sums the reward;
+
+and the functions, on tuples of numbers,
+
+- ``derivative(x, a)``: dx/dt, a tuple like x, stepped by the classic Runge-Kutta method; or ``step(x, a, dt_s)``: x
+  after dt_s seconds;
+- ``observe(x)``: the controller's inputs, a tuple;
+- ``fitness(x, steps, total, recent)``: from the last state, the number of steps, and the reward summed over all steps
+  and over the last ``WINDOW``; several such functions may stand in a plant under other names;
+- ``done(x)`` (optional): whether the episode ends here;
+- ``reward(x, a)`` (optional, 0): of one step, from the state that it led to.
+
+They may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine, cosine, arc
+tangent and exponentials vectorise; those of ``math`` do not). In the functions every number that is written out, but
+for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 * x`` stays float32.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import numbers
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from neuroctl.errors import PlantError
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A checked plant. ``module`` holds its functions in plain Python, ``source`` their text."""
+
+    name: str
+    source: str
+    module: ModuleType
+    start: tuple[float, ...]
+    observations: int
+    actions: int
+    dt_s: float | None
+    substeps: int
+    window: int
+
+    def has(self, function: str) -> bool:
+        """Say whether the plant has a function of that name."""
+        return callable(getattr(self.module, function, None))
+
+
+def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
+    """Read a plant, given as a module or as the path of its file, which is run.
+
+    Raises:
+        PlantError: the file cannot be read, or a constant or function is missing or bad.
+
+    """
+    module = plant if isinstance(plant, ModuleType) else _run(Path(plant))
+    path = getattr(module, "__file__", None)
+    if path is None:
+        raise PlantError(f"plant: {module.__name__} has no file; allowed: a module read from a file, or a path")
+    name = Path(path).stem
+    _check_functions(module, name)
+    start = _numbers(module, name, "START")
+    return Plant(
+        name=name,
+        source=Path(path).read_text(encoding="utf-8"),
+        module=module,
+        start=start,
+        observations=_observations(module, name, start),
+        actions=_count(module, name, "ACTIONS", None),
+        dt_s=_time_step(module, name),
+        substeps=_count(module, name, "SUBSTEPS", 1),
+        window=_count(module, name, "WINDOW", 1),
+    )
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise PlantError(f"plant: {os.fspath(path)}; allowed: a module, or the path of a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PlantError(f"plant: {os.fspath(path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _check_functions(module: ModuleType, name: str) -> None:
+    kinds = [kind for kind in ("derivative", "step") if callable(getattr(module, kind, None))]
+    if len(kinds) != 1:
+        raise PlantError(f"{name}: {' and '.join(kinds) or 'no derivative, no step'}; allowed: exactly one of them")
+    for function in ("observe", "fitness"):
+        if not callable(getattr(module, function, None)):
+            raise PlantError(f"{name}.{function}: missing; allowed: a function")
+
+
+def _numbers(module: ModuleType, name: str, field: str) -> tuple[float, ...]:
+    value = getattr(module, field, None)
+    if not isinstance(value, tuple) or not value or not all(isinstance(entry, numbers.Real) for entry in value):
+        raise PlantError(f"{name}.{field}: {value!r}; allowed: a tuple of numbers")
+    return tuple(float(entry) for entry in value)
+
+
+def _count(module: ModuleType, name: str, field: str, default: int | None) -> int:
+    value = getattr(module, field, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PlantError(f"{name}.{field}: {value!r}; allowed: whole numbers from 1")
+    return value
+
+
+def _time_step(module: ModuleType, name: str) -> float | None:
+    value = getattr(module, "DT_S", None)
+    if value is not None and not (isinstance(value, (int, float)) and value > 0):
+        raise PlantError(f"{name}.DT_S: {value!r}; allowed: seconds, greater than 0")
+    return None if value is None else float(value)
+
+
+def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> int:
+    try:
+        seen = module.observe(start)
+    except Exception as error:
+        raise PlantError(f"{name}.observe: {type(error).__name__} at START: {error}") from error
+    if not isinstance(seen, tuple) or not seen:
+        raise PlantError(f"{name}.observe: gives {type(seen).__name__} at START; allowed: a tuple of numbers")
+    return len(seen)
+
+
+# --- Typing: the plant's text with the controller's dtype ------------------------------------------------------------
+
+
+def typed_source(plant: Plant) -> str:
+    """Return the plant's text for compiling: its functions decorated, its numbers wrapped as ``_F(...)``.
+
+    The text needs ``_F``, the dtype, ``_typed``, which gives a number or a tuple of them that dtype, and ``_jit``.
+    """
+    tree = ast.parse(plant.source)
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            continue  # allowed at the top of a file only
+        if isinstance(node, ast.FunctionDef):
+            node = _Typed().visit(node)
+            node.decorator_list = [ast.Name("_jit", ast.Load())]
+            node.returns = None
+            for argument in node.args.args:
+                argument.annotation = None
+        body.append(node)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            body += [ast.parse(f"{target} = _typed({target})").body[0] for target in names]
+    tree.body = body
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+class _Typed(ast.NodeTransformer):
+    """Wraps each number of a function's body but indices, exponents and the arguments of ``range``."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802 - ast's names
+        if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
+            return node
+        return ast.Call(ast.Name("_F", ast.Load()), [node], [])
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # noqa: N802
+        node.value = self.visit(node.value)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802
+        node.left = self.visit(node.left)
+        if not isinstance(node.op, ast.Pow):
+            node.right = self.visit(node.right)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        return node if isinstance(node.func, ast.Name) and node.func.id == "range" else self.generic_visit(node)

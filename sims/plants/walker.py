@@ -1,0 +1,65 @@
+"""The one-legged walker: a body pushed along by a leg that has to be lifted, swung and set down again.
+
+R. D. Beer and J. C. Gallagher, "Evolving dynamical neural networks for adaptive behavior", Adaptive Behavior 1 (1992),
+with the constants of Beer's published code. State: the body's position and velocity, whether the foot stands (1 or 0),
+the leg's angle [rad] and angular velocity, and the foot relative to the joint, ahead and below. Actions, each 0 to 1,
+the outputs of three neurons: foot down (above 0.5), forward and backward force. Distances and times have no unit.
+Walking as fast as the constants allow gives 0.6264 (with dt_s = 0.1).
+"""
+
+from neuroctl.maths.trigonometry import atan, cos, sin
+
+ACTIONS = 3
+LEG_LENGTH = 15.0
+MOST_FORCE = 0.05
+MOST_ANGLE = 0.5235987755982988
+MOST_VELOCITY = 6.0
+MOST_TORQUE = 0.5
+MOST_OMEGA = 1.0
+REACH = 20.0
+DURATION = 220.0
+
+START = (0.0, 0.0, 0.0, MOST_ANGLE, 0.0, 7.5, 12.990381056766578)
+
+
+def clip(x, most):
+    """Return x clipped into [-most, most]."""
+    low = -most if x < -most else x
+    return most if low > most else low
+
+
+def step(x, a, dt_s):
+    """Move body and leg; a standing foot stays and pushes, a lifted one swings."""
+    cx, vx, _, angle, omega, ahead, below = x
+    stands = a[0] > 0.5
+    f = MOST_FORCE * (a[1] - a[2])
+    # Beyond its mechanical limits a leg only pushes back towards them.
+    pushes = (abs(angle) <= MOST_ANGLE) or (angle < 0 and f < 0) or (angle > 0 and f > 0)
+    vx = clip(vx + (dt_s * f if stands and pushes else 0.0), MOST_VELOCITY)
+    moved = dt_s * vx
+    cx = cx + moved
+
+    swing_omega = clip((0.0 if stands else omega) - dt_s * MOST_TORQUE * f, MOST_OMEGA)
+    swing_angle = angle + dt_s * swing_omega
+    stopped = abs(swing_angle) > MOST_ANGLE
+    swing_angle = clip(swing_angle, MOST_ANGLE)
+    swing_omega = 0.0 if stopped else swing_omega
+
+    ahead = ahead - moved if stands else LEG_LENGTH * sin(swing_angle)
+    below = below if stands else LEG_LENGTH * cos(swing_angle)
+    stand_angle = atan(ahead / below)
+    new_omega = (stand_angle - angle) / dt_s if stands else swing_omega
+    angle = stand_angle if stands else swing_angle
+    # A lifted foot lets the body fall at once; so does a foot left too far behind.
+    vx = vx if stands and -ahead <= REACH else 0.0
+    return cx, vx, 1.0 if stands else 0.0, angle, new_omega, ahead, below
+
+
+def observe(x):
+    """Return the leg's angle, 1 at its limit."""
+    return (x[3] / MOST_ANGLE,)
+
+
+def fitness(x, steps, total, recent):
+    """Mean velocity over the published 220 time units."""
+    return x[0] / DURATION

@@ -1,0 +1,136 @@
+"""The plants against their equations and published figures, and what is said of a bad plant."""
+
+import math
+import textwrap
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from neuroctl.backends import plant as plants
+from neuroctl.errors import PlantError
+from sims.plants import double_pole, walker
+from tests.backends.plain import runge_kutta
+
+
+def cart_and_poles(_, s, force):
+    """The equations of Gomez, Schmidhuber and Miikkulainen (2008), written once more, pole by pole."""
+    x, xd, *poles = s
+    g, mass, total = -9.8, 1.0, 0.0
+    parts = []
+    for (th, thd), m, half in zip((poles[:2], poles[2:]), (0.1, 0.01), (0.5, 0.05), strict=True):
+        rub = 2e-6 * thd / (m * half)
+        total += m * half * thd**2 * math.sin(th) + 0.75 * m * math.cos(th) * (rub + g * math.sin(th))
+        mass += m * (1 - 0.75 * math.cos(th) ** 2)
+        parts.append((th, thd, rub, half))
+    xdd = (force - 5e-4 * np.sign(xd) + total) / mass
+    turns = [-3 / (4 * half) * (xdd * math.cos(th) + g * math.sin(th) + rub) for th, _, rub, half in parts]
+    return [xd, xdd, parts[0][1], turns[0], parts[1][1], turns[1]]
+
+
+@pytest.mark.parametrize(("force", "speed"), [(10.0, 0.5), (-3.0, -0.5), (0.05, -1.0)])
+def test_double_pole_equals_scipy(force, speed):
+    """With steps so short that Runge-Kutta's own error vanishes, and no stop of the cart, where friction jumps."""
+    x = start = (0.0, speed, 0.07, 0.1, 0.02, -0.3)
+    for _ in range(3000):
+        x = runge_kutta(double_pole.derivative, x, (force,), 1e-4)
+    exact = solve_ivp(cart_and_poles, (0, 0.3), start, args=(force,), method="DOP853", rtol=1e-13, atol=1e-13)
+    assert (np.sign(exact.y[1]) == np.sign(speed)).all()
+    np.testing.assert_allclose(x, exact.y[:, -1], rtol=1e-9, atol=1e-9)
+
+
+def test_double_pole_force_is_clipped_and_never_weak():
+    forces = [double_pole.force((f,)) for f in (99.0, -99.0, 0.0, 1e-3, -1e-3, 5.0)]
+    assert forces == [10.0, -10.0, 10 / 256, 10 / 256, -10 / 256, 5.0]
+
+
+def test_double_pole_ends_off_the_track_beyond_36_degrees_and_on_nan():
+    edges = [(2.39, 0, 0.62, 0, 0.62, 0), (2.41, 0, 0, 0, 0, 0), (0, 0, 0.63, 0, 0, 0), (0, 0, 0, 0, math.nan, 0)]
+    assert [double_pole.done(x) for x in edges] == [False, True, True, True]
+
+
+def test_the_perfect_stepper_walks_at_the_published_speed():
+    """Push while the leg stands, lift it where the body would fall, swing it forward, set it down at its limit."""
+    x, stands = walker.START, True
+    for _ in range(2200):
+        if not stands and x[3] >= walker.MOST_ANGLE:
+            stands = True
+        elif stands and -x[5] > walker.REACH:
+            stands = False
+        x = walker.step(x, (1.0, 1.0, 0.0) if stands else (0.0, 0.0, 1.0), 0.1)
+    assert abs(walker.fitness(x, 2200, 0.0, 0.0) - 0.6264) < 5e-5
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+GOOD = """
+    START = (0.0, 1)
+    ACTIONS = 1
+    def step(x, a, dt_s):
+        return x[0] + dt_s * a[0], x[1]
+    def observe(x):
+        return (x[0],)
+    def fitness(x, steps, total, recent):
+        return x[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("START = (0.0, 1)", "START = [0.0]", "mine.START: [0.0]; allowed: a tuple of numbers"),
+        ("ACTIONS = 1", "ACTIONS = 0", "mine.ACTIONS: 0; allowed: whole numbers from 1"),
+        ("ACTIONS = 1", "ACTIONS = 1; WINDOW = 1.5", "mine.WINDOW: 1.5; allowed: whole numbers from 1"),
+        ("ACTIONS = 1", "ACTIONS = 1; DT_S = -1", "mine.DT_S: -1; allowed: seconds, greater than 0"),
+        ("def step", "def leap", "mine: no derivative, no step; allowed: exactly one of them"),
+        (
+            "ACTIONS = 1",
+            "ACTIONS = 1\n    def derivative(x, a): return x",
+            "mine: derivative and step; allowed: exactly",
+        ),
+        ("def fitness", "def score", "mine.fitness: missing; allowed: a function"),
+        ("return (x[0],)", "return x[0]", "mine.observe: gives float at START; allowed: a tuple of numbers"),
+        ("return (x[0],)", "return (x[7],)", "mine.observe: IndexError at START"),
+        ("START = (0.0, 1)", "START = (0.0, 1", "SyntaxError"),
+    ],
+)
+def test_a_bad_plant_is_named(tmp_path, old, new, message):
+    path = written(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(PlantError) as error:
+        plants.load(path)
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(PlantError, match="allowed: a module, or the path of a Python file"):
+        plants.load(tmp_path / "none.py")
+
+
+def test_numbers_are_typed_but_for_indices_exponents_and_ranges(tmp_path):
+    text = plants.typed_source(
+        plants.load(
+            written(
+                tmp_path,
+                GOOD
+                + """
+    K = 2.5
+    def helper(x: float) -> float:
+        "Half of it."
+        total = 0
+        for i in range(3):
+            total += x[1] ** 2 * K
+        return -1.5 * total
+    """,
+            )
+        )
+    )
+    assert "K = _typed(K)" in text
+    assert "total = _F(0)" in text
+    assert "range(3)" in text
+    assert "x[1] ** 2 * K" in text
+    assert "return -_F(1.5) * total" in text
+    assert "@_jit\ndef helper(x):" in text
