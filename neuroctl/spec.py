@@ -36,6 +36,9 @@ class _Rules:
 _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
     {
         "ctrnn": _Rules(activations=("logistic",), integrators=INTEGRATORS, options=("mask",)),
+        "indrnn": _Rules(activations=("relu", "tanh", "hard_tanh"), options=("layers", "residual", "horizon")),
+        "elman": _Rules(activations=("tanh", "logistic", "relu")),
+        "jordan": _Rules(activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay",)),
     }
 )
 CELL_NAMES: Final = tuple(_RULES)

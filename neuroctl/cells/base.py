@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.layout import Layout
 from neuroctl.maths.fixed import QFormat
+from neuroctl.maths.jit import jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -27,10 +28,7 @@ class Cell:
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
     A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
     with the arguments of ``step``, which leaves it fitting: a rollout primes once.
-
-    The integer form has the same shape: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays, where theta_q
-    has theta's layout and ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis over
-    all int16 inputs and all reachable states which range each intermediate of the step stays in.
+    ``integer`` is its fixed-point form, None while it has none.
     """
 
     name: str
@@ -44,6 +42,17 @@ class Cell:
     advance: Callable[[Array, Array, Array, Array, Array, Array], None]
     own_ints: Callable[[Spec], Sequence[int]]
     own_floats: Callable[[Spec], Sequence[float]]
+    integer: Integer | None = None
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A cell's integer form: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays.
+
+    theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
+    over all int16 inputs and all reachable states which range each intermediate of the step stays in.
+    """
+
     quantize: Callable[[Spec, Array, QFormat, int], tuple[Formats, NDArray[np.int32]]]
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
@@ -66,3 +75,39 @@ def start_state(spec: Spec, layout: Layout) -> Array:
     if spec.output_limits is not None:
         state[layout["held"].part] = [min(max(0.0, low), high) for low, high in spec.output_limits]
     return state
+
+
+@jit_step
+def nothing_ready(theta: Array, state: Array, ints: Array, floats: Array) -> None:
+    """Prime a cell whose state holds nothing that depends on theta."""
+
+
+def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
+    """Return the blocks of an affine readout, none for another."""
+    n, q = spec.neurons, spec.outputs
+    return (("W_out", (q, n), "1"), ("b_out", (q,), "1")) if spec.readout == "affine" else ()
+
+
+def input_scale(spec: Spec) -> NDArray[np.float64]:
+    """Return the largest magnitude of each input, ``[inputs]``; 1 where the spec declares none."""
+    return np.array([max(abs(low), abs(high)) for low, high in spec.input_limits or ((-1.0, 1.0),) * spec.inputs])
+
+
+def output_scale(spec: Spec) -> NDArray[np.float64]:
+    """Return the largest magnitude of each output, ``[outputs]``; 1 where the spec declares none."""
+    return np.array([max(abs(low), abs(high)) for low, high in spec.output_limits or ((-1.0, 1.0),) * spec.outputs])
+
+
+def decode_readout(spec: Spec, p: Mapping[str, Array]) -> None:
+    """Turn genes that lie in ``W_out`` and ``b_out`` into weights, so that one unit moves across the outputs' range.
+
+    The resting activation (1/2 of a logistic, 0 of others) gives the middle of the range, shifted by ``b_out``'s gene.
+    """
+    if spec.readout != "affine":
+        return
+    lows, highs = np.array(spec.output_limits or ((-1.0, 1.0),) * spec.outputs).T
+    if spec.output_activation != "identity":  # its own range counts, not the limits
+        lows, highs = -np.ones_like(lows), np.ones_like(highs)
+    span, rest = highs - lows, 0.5 if spec.activation == "logistic" else 0.0
+    p["W_out"][:] *= (span if rest else 0.5 * span)[:, None]
+    p["b_out"][:] = 0.5 * (lows + highs) - rest * p["W_out"].sum(axis=1) + 0.5 * span * p["b_out"]

@@ -27,6 +27,10 @@ from neuroctl.cells.base import (
     Bounds,
     Cell,
     Formats,
+    Integer,
+    decode_readout,
+    input_scale,
+    readout_blocks,
 )
 from neuroctl.cells.integer import (
     GUARD_BITS,
@@ -80,15 +84,14 @@ _STABLE_STEPS: Final = {"euler": 1 / 2, "heun": 1 / 2, "rk4": 1 / 2.785293563405
 
 def layout(spec: Spec) -> Layout:
     """Blocks of theta. tau's lower bound is where the integrator turns unstable on the leak alone."""
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
-    readout = (("W_out", (q, n), "1"), ("b_out", (q,), "1")) if spec.readout == "affine" else ()
+    n, m = spec.neurons, spec.inputs
     return Layout(
         ("W", (n, n), "1", -math.inf, math.inf, spec.mask),
         ("bias", (n,), "1"),
         ("gain", (n,), "1"),
         ("tau_s", (n,), "s", _STABLE_STEPS[spec.integrator] * spec.dt_s, math.inf),
         ("W_in", (n, m), "1"),
-        *readout,
+        *readout_blocks(spec),
     )
 
 
@@ -209,7 +212,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = layout(spec)
     theta = np.empty(blocks.size)
     p = blocks.views(theta)
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n, m = spec.neurons, spec.inputs
     wired = _wired(spec)
     w, bias, tau, w_in, rest = np.split(x, np.cumsum([wired.sum(), n, n, n * m]))
     p["W"][:] = 0.0
@@ -219,14 +222,10 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     tau_low = _TAU_LOW_STEPS * spec.dt_s
     tau_high = max(_TAU_HIGH_S, 10.0 * tau_low)
     p["tau_s"][:] = tau_low * (tau_high / tau_low) ** (0.5 + 0.5 * np.tanh(0.5 * tau))
-    in_scale = np.array([max(abs(low), abs(high)) for low, high in spec.input_limits or ((-1.0, 1.0),) * m])
-    p["W_in"][:] = _WEIGHT_SCALE * w_in.reshape(n, m) / in_scale
+    p["W_in"][:] = _WEIGHT_SCALE * w_in.reshape(n, m) / input_scale(spec)
     if spec.readout == "affine":
-        lows, highs = np.array(spec.output_limits or ((-1.0, 1.0),) * q).T
-        w_out, b_out = rest[: q * n].reshape(q, n), rest[q * n :]
-        p["W_out"][:] = (highs - lows)[:, None] * w_out
-        # Half of each weight is taken off, so that the middle of the range is the resting point of the search.
-        p["b_out"][:] = 0.5 * (lows + highs) - 0.5 * p["W_out"].sum(axis=1) + 0.5 * (highs - lows) * b_out
+        p["W_out"][:], p["b_out"][:] = rest[: -spec.outputs].reshape(-1, n), rest[-spec.outputs :]
+        decode_readout(spec, p)
     return theta
 
 
@@ -437,11 +436,13 @@ CELL: Final = Cell(
     advance=advance,
     own_ints=own_ints,
     own_floats=own_floats,
-    quantize=quantize,
-    state_layout_q=state_layout_q,
-    ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
-    step_q=step_q,
-    rollout_q=rollout_q,
+    integer=Integer(
+        quantize=quantize,
+        state_layout_q=state_layout_q,
+        ints_q=ints_q,
+        bounds_q=bounds_q,
+        start_q=start_q,
+        step_q=step_q,
+        rollout_q=rollout_q,
+    ),
 )

@@ -57,6 +57,19 @@ def _row_fma(a: Array, row: Any, x: Array, xi: Any, y: Array, yi: Any) -> None:
 
 
 @jit_rows
+def _row_add(x: Array, xi: Any, y: Array, yi: Any) -> None:
+    for p in range(U(y.shape[1])):
+        y[yi, p] += x[xi, p]
+
+
+@jit_rows
+def _row_trace(alpha: Any, y: Array, yi: Any, state: Array, ok: Any, trace: Any) -> None:
+    for p in range(U(state.shape[1])):
+        value = alpha * state[trace, p] + y[yi, p]
+        state[trace, p] = value if state[ok, p] != 0 else state[trace, p]
+
+
+@jit_rows
 def _row_copy(x: Array, xi: Any, y: Array, yi: Any) -> None:
     for p in range(U(y.shape[1])):
         y[yi, p] = lane(x, xi, p)
@@ -177,6 +190,40 @@ def copy(x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
             y[yo + i] = x[xo + i]
         else:
             _row_copy(x, xo + i, y, yo + i)
+
+
+@jit_step
+def add(x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
+    """y_i += x_i."""
+    xo, yo, n = U(xo), U(yo), U(n)
+    for i in range(n):
+        if y.ndim == 1:
+            y[yo + i] += x[xo + i]
+        else:
+            _row_add(x, xo + i, y, yo + i)
+
+
+@jit_step
+def product_add(a: Array, ao: Any, x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
+    """y_i += a_i x_i, with a in theta."""
+    ao, xo, yo, n = U(ao), U(xo), U(yo), U(n)
+    for i in range(n):
+        if y.ndim == 1:
+            y[yo + i] += a[ao + i] * x[xo + i]
+        else:
+            _row_fma(a, ao + i, x, xo + i, y, yo + i)
+
+
+@jit_step
+def trace(alpha: Any, y: Array, state: Array, ok: Any, s: Any, n: Any) -> None:
+    """s_i = alpha s_i + y_i where ok: a decaying memory of the outputs y."""
+    ok, s, n = U(ok), U(s), U(n)
+    if state.ndim == 2:
+        for i in range(n):
+            _row_trace(alpha, y, i, state, ok, s + i)
+    elif state[ok] != 0:
+        for i in range(n):
+            state[s + i] = alpha * state[s + i] + y[i]
 
 
 @jit_step

@@ -1,0 +1,118 @@
+"""Elman network: the simple recurrent network of Elman (1990).
+
+    h_t = f(W_in u_t + U h_(t-1) + bias),     y_t = g(W_out h_t + b_out)
+
+J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990). The weights are those of a one-layer
+``torch.nn.RNN``: W_in its weight_ih, U its weight_hh, bias the sum of its two biases.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells.base import (
+    ACTIVATION,
+    AFFINE,
+    INPUTS,
+    LIMITS,
+    NEURONS,
+    OUTPUT_ACTIVATION,
+    OUTPUTS,
+    Cell,
+    decode_readout,
+    input_scale,
+    nothing_ready,
+    readout_blocks,
+)
+from neuroctl.layout import Layout
+from neuroctl.maths import vectors as v
+from neuroctl.maths.jit import jit_step
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation of 0.5 its spectral radius is about 1
+
+
+def layout(spec: Spec) -> Layout:
+    """Blocks of theta."""
+    n, m = spec.neurons, spec.inputs
+    return Layout(("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
+
+
+def state_layout(spec: Spec) -> Layout:
+    """Blocks of the state: h is the network's; new is scratch; the held output and the two flags."""
+    n, q = spec.neurons, spec.outputs
+    return Layout(("h", (n,), "1"), ("new", (n,), "1"), ("held", (q,), "1"), ("ok", (), "1"), ("fault", (), "1"))
+
+
+@jit_step
+def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Advance one time step: h = f(W_in u + U h + bias), then read out.
+
+    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``vectors.hold``.
+
+    theta: float[K] or [K, P], see ``layout``; read
+    state: float[S] or [S, P], see ``state_layout``; read and written
+    u: float[m] or [m, P], inputs; read
+    y: float[q] or [q, P], outputs; written
+    ints, floats: see ``cells.base``
+    """
+    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    rec, bias = n * m, n * m + n * n
+    h, new, held = 0, n, 2 * n
+    ok = held + q
+    v.fill(1, state, ok, 1)
+    v.and_finite(u, 0, m, state, ok)
+    v.copy(theta, bias, state, new, n)
+    v.matvec_add(theta, 0, u, 0, state, new, n, m)
+    v.matvec_add(theta, rec, state, h, state, new, n, n)
+    v.apply(ints[ACTIVATION], state, new, n)
+    v.take(state, new, ok, h, n)
+    v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
+
+
+@jit_step
+def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    for t in range(u.shape[0]):
+        step(theta, state, u[t], y[t], ints, floats)
+
+
+def genome_size(spec: Spec) -> int:
+    """Genes: every parameter."""
+    return layout(spec).size
+
+
+def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map a unit-scaled genome to theta: ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``."""
+    blocks = layout(spec)
+    theta = np.array(x)
+    p = blocks.views(theta)
+    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
+    p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
+    decode_readout(spec, p)
+    return theta
+
+
+def _no_options(spec: Spec) -> list[int]:
+    return []
+
+
+CELL: Final = Cell(
+    name="elman",
+    layout=layout,
+    state_layout=state_layout,
+    genome_size=genome_size,
+    decode=decode,
+    step=step,
+    rollout=rollout,
+    prime=nothing_ready,
+    advance=step,
+    own_ints=_no_options,
+    own_floats=_no_options,
+)

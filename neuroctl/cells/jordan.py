@@ -1,0 +1,135 @@
+"""Jordan network: recurrent through its own outputs, remembered in a decaying context.
+
+    s_t = alpha s_(t-1) + y_(t-1),     h_t = f(W_in u_t + U s_t + bias),     y_t = g(W_out h_t + b_out)
+
+M. I. Jordan, "Serial order: a parallel distributed processing approach", ICS report 8604, UC San Diego (1986). y is
+what left the controller, its limits included; s starts at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells.base import (
+    ACTIVATION,
+    AFFINE,
+    INPUTS,
+    LIMITS,
+    NEURONS,
+    OUTPUT_ACTIVATION,
+    OUTPUTS,
+    Cell,
+    decode_readout,
+    input_scale,
+    nothing_ready,
+    output_scale,
+    readout_blocks,
+)
+from neuroctl.layout import Layout
+from neuroctl.maths import vectors as v
+from neuroctl.maths.jit import jit_step
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_WEIGHT_SCALE: Final = 2.0
+
+
+def layout(spec: Spec) -> Layout:
+    """Blocks of theta; ``U`` takes the context."""
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    return Layout(("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
+
+
+def state_layout(spec: Spec) -> Layout:
+    """Blocks of the state: context and h are the network's; new is scratch; the held output and the two flags."""
+    n, q = spec.neurons, spec.outputs
+    return Layout(
+        ("context", (q,), "1"),
+        ("h", (n,), "1"),
+        ("new", (n,), "1"),
+        ("held", (q,), "1"),
+        ("ok", (), "1"),
+        ("fault", (), "1"),
+    )
+
+
+@jit_step
+def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Advance one time step: h = f(W_in u + U s + bias), read out, then s = alpha s + y for the next one.
+
+    A step that meets NaN or Inf leaves h and s as they were and holds the last output; see ``vectors.hold``.
+
+    theta: float[K] or [K, P], see ``layout``; read
+    state: float[S] or [S, P], see ``state_layout``; read and written
+    u: float[m] or [m, P], inputs; read
+    y: float[q] or [q, P], outputs; written
+    ints, floats: see ``cells.base``; alpha stands behind the limits
+    """
+    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    rec, bias = n * m, n * m + n * q
+    context, h, new, held = 0, q, q + n, q + 2 * n
+    ok = held + q
+    v.fill(1, state, ok, 1)
+    v.and_finite(u, 0, m, state, ok)
+    v.copy(theta, bias, state, new, n)
+    v.matvec_add(theta, 0, u, 0, state, new, n, m)
+    v.matvec_add(theta, rec, state, context, state, new, n, q)
+    v.apply(ints[ACTIVATION], state, new, n)
+    v.take(state, new, ok, h, n)
+    v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
+    v.trace(floats[LIMITS + 2 * q], y, state, ok, context, q)
+
+
+@jit_step
+def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    for t in range(u.shape[0]):
+        step(theta, state, u[t], y[t], ints, floats)
+
+
+def genome_size(spec: Spec) -> int:
+    """Genes: every parameter."""
+    return layout(spec).size
+
+
+def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map a unit-scaled genome to theta.
+
+    ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(q)`` over the outputs' range and times 1 - alpha, the
+    inverse of how much the context sums up; ``bias = x``.
+    """
+    blocks = layout(spec)
+    theta = np.array(x)
+    p = blocks.views(theta)
+    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
+    p["U"][:] *= _WEIGHT_SCALE * (1.0 - spec.context_decay) / math.sqrt(spec.outputs) / output_scale(spec)
+    decode_readout(spec, p)
+    return theta
+
+
+def _no_ints(spec: Spec) -> list[int]:
+    return []
+
+
+def _alpha(spec: Spec) -> list[float]:
+    return [spec.context_decay]
+
+
+CELL: Final = Cell(
+    name="jordan",
+    layout=layout,
+    state_layout=state_layout,
+    genome_size=genome_size,
+    decode=decode,
+    step=step,
+    rollout=rollout,
+    prime=nothing_ready,
+    advance=step,
+    own_ints=_no_ints,
+    own_floats=_alpha,
+)
