@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 import neuroctl as nc
+from neuroctl.spec import CELL_NAMES
 
 
 def limits(count):
@@ -12,16 +13,35 @@ def limits(count):
 
 
 DTYPES = st.sampled_from(["float32", "float64"])
+RNN = st.sampled_from(["tanh", "logistic", "relu"])
+OUTPUT = st.sampled_from(["identity", "tanh", "logistic"])
+OPTIONS = {
+    "ctrnn": st.just({}),
+    "indrnn": st.fixed_dictionaries(
+        {
+            "activation": st.sampled_from(["relu", "tanh", "hard_tanh"]),
+            "layers": st.integers(1, 3),
+            "residual": st.booleans(),
+            "horizon": st.none() | st.integers(1, 50),
+        }
+    ),
+    "elman": st.fixed_dictionaries({"activation": RNN}),
+    "jordan": st.fixed_dictionaries(
+        {"activation": RNN, "context_decay": st.floats(0, 0.9), "output_activation": OUTPUT}
+    ),
+}
 
 
 @st.composite
-def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False):
-    """Any valid spec of up to ``largest`` inputs, neurons and outputs."""
+def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrnn",)):
+    """Any valid spec of one of the cells, of up to ``largest`` inputs, neurons and outputs."""
     size = st.integers(1, largest)
+    cell = draw(st.sampled_from(cells))
     inputs, neurons, readout = draw(size), draw(size), draw(st.sampled_from(["affine", "identity"]))
+    readout = "affine" if cell == "jordan" else readout
     outputs = neurons if readout == "identity" else draw(size)
     return nc.Spec(
-        cell="ctrnn",
+        cell=cell,
         inputs=inputs,
         neurons=neurons,
         outputs=outputs,
@@ -30,4 +50,10 @@ def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False):
         dtype=draw(dtype),
         input_limits=draw(limits(inputs) if always_input_limits else st.none() | limits(inputs)),
         output_limits=draw(st.none() | limits(outputs)),
+        **draw(OPTIONS[cell]),
     )
+
+
+def any_cell(**options):
+    """Any valid spec of any cell."""
+    return specs(cells=CELL_NAMES, **options)

@@ -1,0 +1,68 @@
+"""Slow, plain forms of the discrete-time cells, in Python's floats, written from their equations."""
+
+import math
+
+import numpy as np
+
+FUNCTIONS = {
+    "identity": lambda x: x,
+    "tanh": math.tanh,
+    "logistic": lambda x: 1 / (1 + math.exp(-x)),
+    "relu": lambda x: max(0.0, x),
+    "hard_tanh": lambda x: max(-1.0, min(1.0, x)),
+}
+
+
+def _out(spec, p, h):
+    if spec.readout == "identity":
+        y = list(h)
+    else:
+        g = FUNCTIONS[spec.output_activation]
+        y = [
+            g(sum(w * v for w, v in zip(row, h, strict=True)) + b)
+            for row, b in zip(p["W_out"], p["b_out"], strict=True)
+        ]
+    if spec.output_limits is not None:
+        y = [min(max(v, low), high) for v, (low, high) in zip(y, spec.output_limits, strict=True)]
+    return y
+
+
+def _sum(row, x):
+    return sum(float(w) * float(v) for w, v in zip(row, x, strict=True))
+
+
+def elman(spec, p, inputs):
+    """h = f(W_in u + U h + bias)."""
+    f, h, outputs = FUNCTIONS[spec.activation], [0.0] * spec.neurons, []
+    for u in inputs:
+        rows = zip(p["W_in"], p["U"], p["bias"], strict=True)
+        h = [f(_sum(w, u) + _sum(r, h) + b) for w, r, b in rows]
+        outputs.append(_out(spec, p, h))
+    return np.array(outputs)
+
+
+def jordan(spec, p, inputs):
+    """s = alpha s + y; h = f(W_in u + U s + bias)."""
+    f, s, outputs = FUNCTIONS[spec.activation], [0.0] * spec.outputs, []
+    for u in inputs:
+        rows = zip(p["W_in"], p["U"], p["bias"], strict=True)
+        y = _out(spec, p, [f(_sum(w, u) + _sum(r, s) + b) for w, r, b in rows])
+        s = [spec.context_decay * a + b for a, b in zip(s, y, strict=True)]
+        outputs.append(y)
+    return np.array(outputs)
+
+
+def indrnn(spec, p, inputs):
+    """h = f(W_in x + u h + bias), layer by layer; residual: x of the next layer is h + x."""
+    f, outputs = FUNCTIONS[spec.activation], []
+    h = [[0.0] * spec.neurons for _ in range(spec.layers)]
+    for x in inputs:
+        for k in range(spec.layers):
+            rows = zip(p[f"W_in.{k}"], p[f"u.{k}"], h[k], p[f"bias.{k}"], strict=True)
+            h[k] = [f(_sum(w, x) + u * old + b) for w, u, old, b in rows]
+            x = [a + b for a, b in zip(h[k], x, strict=True)] if spec.residual and k > 0 else h[k]
+        outputs.append(_out(spec, p, x))
+    return np.array(outputs)
+
+
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn}
