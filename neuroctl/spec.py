@@ -38,11 +38,26 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
         "ctrnn": _Rules(activations=("logistic",), integrators=INTEGRATORS, options=("mask",)),
         "indrnn": _Rules(activations=("relu", "tanh", "hard_tanh"), options=("layers", "residual", "horizon")),
         "elman": _Rules(activations=("tanh", "logistic", "relu")),
+        "hopfield": _Rules(
+            activations=("tanh",),
+            readouts=("last", "identity"),
+            options=("update", "settle_steps", "clamp", "order_seed"),
+        ),
         "jordan": _Rules(activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay",)),
     }
 )
 CELL_NAMES: Final = tuple(_RULES)
-_OPTIONS: Final = ("mask", "layers", "residual", "horizon", "context_decay", "update", "settle_steps", "clamp")
+_OPTIONS: Final = (
+    "mask",
+    "layers",
+    "residual",
+    "horizon",
+    "context_decay",
+    "update",
+    "settle_steps",
+    "clamp",
+    "order_seed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +73,7 @@ class Spec:
         integrator: how the CTRNN's differential equation is stepped: ``euler``, ``heun``, ``rk4`` or ``etd1``.
         activation: the neurons' function; None takes the cell's default, and reads back as its name.
         readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs; None takes the cell's
-            default, and reads back as its name.
+            default, and reads back as its name. Hopfield: ``"last"`` gives the last ``outputs`` neurons' outputs.
         output_activation: applied to the affine readout, before the limits; one of ``OUTPUT_ACTIVATIONS``.
         mask: sparse wiring, rows ``[to][from]`` of 0 and 1 for the recurrent matrix; None is all to all.
         layers: IndRNN: number of layers, each of ``neurons``.
@@ -68,6 +83,7 @@ class Spec:
         update: Hopfield: ``"asynchronous"``, ``"synchronous"`` or ``"continuous"``.
         settle_steps: Hopfield: most sweeps of all neurons in one control step.
         clamp: Hopfield: hold the observed bits while settling; False presents them as a start only.
+        order_seed: Hopfield: seed of the order in which asynchronous updates take the neurons, 0 or more.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
         input_limits: (low, high) of each input in physical units; what fixed point scales by. Optional.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
@@ -94,6 +110,7 @@ class Spec:
     update: str = "asynchronous"
     settle_steps: int = 100
     clamp: bool = True
+    order_seed: int = 0
     dtype: str = "float32"
     input_limits: Limits | None = None
     output_limits: Limits | None = None
@@ -115,10 +132,15 @@ class Spec:
         _check_choice("dtype", self.dtype, DTYPES)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
-        if self.readout == "identity" and self.output_activation != "identity":
-            raise SpecError(f"output_activation: {self.output_activation!r}; allowed with readout 'identity': identity")
+        if self.readout != "affine" and self.output_activation != "identity":
+            got = self.output_activation
+            raise SpecError(f"output_activation: {got!r}; allowed with readout {self.readout!r}: identity")
         if self.readout == "identity" and self.outputs != self.neurons:
             raise SpecError(f"outputs: {self.outputs}; allowed with readout 'identity': {self.neurons}")
+        if self.cell == "hopfield":
+            for name in ("inputs", "outputs"):
+                if getattr(self, name) > self.neurons:
+                    raise SpecError(f"{name}: {getattr(self, name)}; allowed for cell 'hopfield': 1 to {self.neurons}")
 
     def _check_options(self, allowed: tuple[str, ...]) -> None:
         """Check the fields that belong to some cells only."""
@@ -130,6 +152,8 @@ class Spec:
         _check_size("layers", self.layers)
         _check_size("settle_steps", self.settle_steps)
         _check_choice("update", self.update, UPDATES)
+        if isinstance(self.order_seed, bool) or not isinstance(self.order_seed, int) or self.order_seed < 0:
+            raise SpecError(f"order_seed: {self.order_seed!r}; allowed: whole numbers from 0")
         for name in ("residual", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")

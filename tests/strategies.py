@@ -25,6 +25,14 @@ OPTIONS = {
             "horizon": st.none() | st.integers(1, 50),
         }
     ),
+    "hopfield": st.fixed_dictionaries(
+        {
+            "update": st.sampled_from(["asynchronous", "synchronous", "continuous"]),
+            "settle_steps": st.integers(1, 30),
+            "clamp": st.booleans(),
+            "order_seed": st.integers(0, 9),
+        }
+    ),
     "elman": st.fixed_dictionaries({"activation": RNN}),
     "jordan": st.fixed_dictionaries(
         {"activation": RNN, "context_decay": st.floats(0, 0.9), "output_activation": OUTPUT}
@@ -38,8 +46,10 @@ def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrn
     size = st.integers(1, largest)
     cell = draw(st.sampled_from(cells))
     inputs, neurons, readout = draw(size), draw(size), draw(st.sampled_from(["affine", "identity"]))
-    readout = "affine" if cell == "jordan" else readout
+    readout = {"jordan": "affine", "hopfield": readout.replace("affine", "last")}.get(cell, readout)
+    inputs = min(inputs, neurons) if cell == "hopfield" else inputs
     outputs = neurons if readout == "identity" else draw(size)
+    outputs = min(outputs, neurons) if cell == "hopfield" else outputs
     return nc.Spec(
         cell=cell,
         inputs=inputs,

@@ -67,7 +67,7 @@ def rollout(
         known = load(plant)
         check_plant(known, spec, fitness)
         return _episodes(spec, theta, known, check_steps(steps), starts, fitness, workers)
-    return _open_loop(spec, theta, plant, steps, workers)
+    return open_loop(spec, theta, plant, steps, threads=workers)
 
 
 def _threads(threads: int | None) -> int:
@@ -105,7 +105,11 @@ def _width(lanes: int) -> int:
 # --- Recorded inputs -------------------------------------------------------------------------------------------------
 
 
-def _open_loop(spec: Spec, theta: Array, inputs: ArrayLike, steps: int | None, workers: int) -> OpenLoop:
+def open_loop(
+    spec: Spec, theta: Array, inputs: ArrayLike, steps: int | None = None, *, threads: int | None = None
+) -> OpenLoop:
+    """Step a population through recorded inputs; see ``rollout``."""
+    workers = _threads(threads)
     u = check_inputs(inputs, spec, steps)
     lanes = check_theta(theta, spec, u.shape[2] if u.ndim == 3 else None)
     cell = cell_of(spec)

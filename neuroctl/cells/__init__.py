@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import ctrnn, elman, indrnn, jordan
+from neuroctl.cells import ctrnn, elman, hopfield, indrnn, jordan
 from neuroctl.cells.base import Cell, Integer
 from neuroctl.errors import ExportError, LayoutError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
 
-CELLS = MappingProxyType({cell.name: cell for cell in (ctrnn.CELL, indrnn.CELL, elman.CELL, jordan.CELL)})
+CELLS = MappingProxyType(
+    {cell.name: cell for cell in (ctrnn.CELL, indrnn.CELL, elman.CELL, jordan.CELL, hopfield.CELL)}
+)
 
 
 def cell_of(spec: Spec) -> Cell:

@@ -1,0 +1,257 @@
+"""Hopfield network: an associative memory that settles into a stored pattern.
+
+    s_i = sign(sum_j W_ij s_j - b_i)                     one at a time (asynchronous) or all at once (synchronous)
+    dv_i/dt = -v_i + sum_j W_ij s_j - b_i, s = tanh(v)   continuous, time in units of the neurons' own time constant
+
+J. J. Hopfield, PNAS 79 (1982) and PNAS 81 (1984). With W symmetric and its diagonal zero, as the learning rules of
+``neuroctl.hopfield`` and ``decode`` give it, an asynchronous update never raises E = -1/2 s'Ws + b's.
+
+As a controller: the first ``inputs`` neurons are observed, the last ``outputs`` are read. A control step shows the
+observation (in the binary forms its sign, 0 counting as +1), holds it (``clamp``) or only starts from it, and lets the
+network settle until a whole sweep changes nothing. Other neurons go on from where they were; 0, the state after
+reset, is a neuron that does not know yet. A field of exactly 0 leaves a neuron as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells.base import DT, INPUTS, LIMITS, NEURONS, OPTION, OUTPUTS, Cell, nothing_ready
+from neuroctl.layout import Layout
+from neuroctl.maths import vectors as v
+from neuroctl.maths.activations import IDENTITY, tanh
+from neuroctl.maths.jit import jit_rows, jit_step
+from neuroctl.spec import UPDATES, Spec
+
+Array = NDArray[Any]
+
+ASYNCHRONOUS, SYNCHRONOUS, CONTINUOUS = range(3)
+SETTLED: Final = 1e-6
+"""A continuous network has converged when no potential changes by more than this in a step."""
+_MODE, _STEPS, _CLAMP, _ORDER = OPTION, OPTION + 1, OPTION + 2, OPTION + 3
+
+
+def layout(spec: Spec) -> Layout:
+    """Blocks of theta."""
+    return Layout(("W", (spec.neurons, spec.neurons), "1"), ("bias", (spec.neurons,), "1"))
+
+
+def state_layout(spec: Spec) -> Layout:
+    """Blocks of the state: s, outputs of the neurons; v, potentials of the continuous form; how the last step settled.
+
+    Scratch: field; active and changed, 1 while a network still moves. ``converged`` is 1 if the last step ended in a
+    state that a further sweep does not change, ``sweeps`` how many it took.
+    """
+    n, q = spec.neurons, spec.outputs
+    names = ("active", "changed", "converged", "sweeps")
+    return Layout(
+        ("s", (n,), "1"),
+        ("v", (n,), "1"),
+        ("field", (n,), "1"),
+        *((name, (), "1") for name in names),
+        ("held", (q,), "1"),
+        ("ok", (), "1"),
+        ("fault", (), "1"),
+    )
+
+
+@jit_step
+def _sign(x: Any, otherwise: Any) -> Any:
+    one = otherwise * 0 + 1
+    return one if x > 0 else (-one if x < 0 else otherwise)
+
+
+@jit_step
+def _clip(x: Any) -> Any:
+    one = x * 0 + 1
+    low = -one if x < -1 else x
+    return one if low > 1 else low
+
+
+@jit_rows
+def _show_row(u: Array, i: Any, state: Array, ok: Any, s: Any, potential: Any, continuous: Any, clamp: Any) -> None:
+    for p in range(v.U(state.shape[1])):
+        seen = _clip(u[i, p])
+        shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, seen * 0 + 1)
+        state[s, p] = shown if state[ok, p] != 0 else state[s, p]
+        state[potential, p] = seen if state[ok, p] != 0 else state[potential, p]
+
+
+@jit_step
+def _show(u: Array, m: Any, state: Array, ok: Any, potentials: Any, continuous: Any, clamp: Any) -> None:
+    """Set the observed neurons, s_0 to s_(m-1), where ok."""
+    for i in range(v.U(m)):
+        if state.ndim == 2:
+            _show_row(u, i, state, v.U(ok), i, v.U(potentials) + i, continuous, clamp)
+        elif state[ok] != 0:
+            seen = _clip(u[i])
+            shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, seen * 0 + 1)
+            state[i] = shown
+            state[v.U(potentials) + i] = seen
+
+
+@jit_rows
+def _turn_row(state: Array, field: Any, theta: Array, bias: Any, s: Any, active: Any, changed: Any) -> None:
+    for p in range(v.U(state.shape[1])):
+        new = _sign(state[field, p] - v.lane(theta, bias, p), state[s, p])
+        new = new if state[active, p] != 0 else state[s, p]
+        state[changed, p] = state[changed, p] if new == state[s, p] else state[active, p]
+        state[s, p] = new
+
+
+@jit_step
+def _turn(state: Array, field: Any, theta: Array, bias: Any, s: Any, active: Any, changed: Any) -> None:
+    """Set s = sign(field - b) where active; note where that changed it."""
+    if state.ndim == 2:
+        _turn_row(state, v.U(field), theta, v.U(bias), v.U(s), v.U(active), v.U(changed))
+    elif state[active] != 0:
+        new = _sign(state[field] - theta[bias], state[s])
+        if new != state[s]:
+            state[changed] = 1
+        state[s] = new
+
+
+@jit_rows
+def _flow_row(
+    state: Array, field: Any, theta: Array, bias: Any, dt: Any, least: Any, potential: Any, s: Any, active: Any,
+    changed: Any,
+) -> None:  # fmt: skip
+    for p in range(v.U(state.shape[1])):
+        change = dt * (state[field, p] - v.lane(theta, bias, p) - state[potential, p])
+        change = change if state[active, p] != 0 else change * 0
+        state[changed, p] = state[changed, p] if abs(change) <= least else state[active, p]
+        state[potential, p] += change
+        state[s, p] = tanh(state[potential, p]) if state[active, p] != 0 else state[s, p]
+
+
+@jit_step
+def _flow(
+    state: Array, field: Any, theta: Array, bias: Any, dt: Any, least: Any, potential: Any, s: Any, active: Any,
+    changed: Any,
+) -> None:  # fmt: skip
+    """Step v += dt (field - b - v), s = tanh(v) where active; note where v changed by more than ``least``."""
+    if state.ndim == 2:
+        _flow_row(
+            state, v.U(field), theta, v.U(bias), dt, least, v.U(potential), v.U(s), v.U(active), v.U(changed)
+        )  # fmt: skip
+    elif state[active] != 0:
+        change = dt * (state[field] - theta[bias] - state[potential])
+        if not abs(change) <= least:
+            state[changed] = 1
+        state[potential] += change
+        state[s] = tanh(state[potential])
+
+
+@jit_step
+def _sweep(theta: Array, state: Array, ints: Array, floats: Array, active: Any, changed: Any, least: Any) -> None:
+    """Update every neuron that is not clamped once."""
+    n, mode = ints[NEURONS], ints[_MODE]
+    potentials, field, bias = n, 2 * n, n * n
+    first = ints[INPUTS] if ints[_CLAMP] != 0 else 0
+    if mode == ASYNCHRONOUS:
+        for k in range(n):
+            i = ints[_ORDER + k]
+            if i >= first:
+                v.fill(0, state, field, 1)
+                v.matvec_add(theta, i * n, state, 0, state, field, 1, n)
+                _turn(state, field, theta, bias + i, i, active, changed)
+    else:
+        v.fill(0, state, field, n)
+        v.matvec_add(theta, 0, state, 0, state, field, n, n)
+        for i in range(first, n):
+            if mode == SYNCHRONOUS:
+                _turn(state, field + i, theta, bias + i, i, active, changed)
+            else:
+                _flow(state, field + i, theta, bias + i, floats[DT], least, potentials + i, i, active, changed)
+
+
+@jit_step
+def _any(state: Array, flag: Any) -> Any:
+    if state.ndim == 1:
+        return state[flag] != 0
+    else:  # noqa: RET505 - see vectors.lane
+        count = 0
+        for p in range(state.shape[1]):
+            count += 1 if state[flag, p] != 0 else 0
+        return count > 0
+
+
+@jit_step
+def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Show the observation, settle, read out.
+
+    A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``vectors.hold``.
+
+    theta: float[K] or [K, P], see ``layout``; read
+    state: float[S] or [S, P], see ``state_layout``; read and written
+    u: float[m] or [m, P], inputs; read
+    y: float[q] or [q, P], outputs; written
+    ints, floats: see ``cells.base``; the kind of update, most sweeps, clamp and the order of updates at OPTION
+    """
+    n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
+    active = 3 * n
+    changed, converged, sweeps, held = active + 1, active + 2, active + 3, active + 4
+    ok = held + q
+    v.fill(1, state, ok, 1)
+    v.and_finite(u, 0, m, state, ok)
+    _show(u, m, state, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
+    v.copy(state, ok, state, active, 1)
+    v.fill(0, state, sweeps, 1)
+    for _ in range(ints[_STEPS]):
+        if not _any(state, active):
+            break
+        v.fill(0, state, changed, 1)
+        _sweep(theta, state, ints, floats, active, changed, floats[LIMITS + 2 * q])
+        v.add(state, active, state, sweeps, 1)
+        v.copy(state, changed, state, active, 1)
+    v.fill(1, state, converged, 1)
+    v.product_add(floats, LIMITS + 2 * q + 1, state, active, state, converged, 1)
+    v.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, LIMITS, ok, held)
+
+
+@jit_step
+def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    for t in range(u.shape[0]):
+        step(theta, state, u[t], y[t], ints, floats)
+
+
+def _options(spec: Spec) -> list[int]:
+    order = np.random.default_rng(spec.order_seed).permutation(spec.neurons)
+    return [UPDATES.index(spec.update), spec.settle_steps, int(spec.clamp), *(int(i) for i in order)]
+
+
+def _floats(spec: Spec) -> list[float]:
+    return [SETTLED, -1.0]
+
+
+def genome_size(spec: Spec) -> int:
+    """Genes: the upper triangle of W, and the biases."""
+    return spec.neurons * (spec.neurons - 1) // 2 + spec.neurons
+
+
+def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map a unit-scaled genome to theta: W symmetric with zero diagonal, ``W_ij = 2 x / sqrt(n)``; ``bias = x``."""
+    n = spec.neurons
+    upper = np.zeros((n, n))
+    upper[np.triu_indices(n, 1)] = 2.0 / math.sqrt(n) * x[:-n]
+    return np.concatenate([(upper + upper.T).ravel(), x[-n:]])
+
+
+CELL: Final = Cell(
+    name="hopfield",
+    layout=layout,
+    state_layout=state_layout,
+    genome_size=genome_size,
+    decode=decode,
+    step=step,
+    rollout=rollout,
+    prime=nothing_ready,
+    advance=step,
+    own_ints=_options,
+    own_floats=_floats,
+)

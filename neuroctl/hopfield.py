@@ -1,0 +1,176 @@
+"""Hopfield networks as associative memories: learning rules, energy, settling, capacity.
+
+Patterns are rows of +1 and -1, ``[k, n]``. The controller form is the cell ``"hopfield"``; ``settle`` runs that cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.backends import cpu
+from neuroctl.cells import cell_of
+from neuroctl.errors import LayoutError
+from neuroctl.spec import Spec
+
+Matrix = NDArray[np.float64]
+
+
+def hebb(patterns: ArrayLike) -> Matrix:
+    """Hebb's rule: W = 1/n sum xi xi', zero diagonal (Hopfield 1982). Recalls up to about 0.138 n random patterns.
+
+    Returns:
+        W float64 ``[n, n]``, symmetric.
+
+    Raises:
+        LayoutError: patterns are not rows of +1 and -1.
+
+    """
+    xi = _checked(patterns)
+    return _hollow(xi.T @ xi / xi.shape[1])
+
+
+def pseudo_inverse(patterns: ArrayLike) -> Matrix:
+    """Projection onto the patterns' span, zero diagonal (Personnaz, Guyon, Dreyfus 1985); see ``hebb``.
+
+    Every one of up to n - 1 linearly independent patterns stays a fixed point.
+    """
+    xi = _checked(patterns)
+    projection = np.linalg.pinv(xi) @ xi
+    return _hollow(0.5 * (projection + projection.T))
+
+
+def storkey(patterns: ArrayLike) -> Matrix:
+    """Storkey's rule (1997): local and incremental as Hebb's, with a larger capacity; see ``hebb``.
+
+    dW_ij = (xi_i xi_j - xi_i h_ji - h_ij xi_j) / n, with h_ij = sum_(k not i, j) W_ik xi_k, pattern by pattern.
+    """
+    patterns = _checked(patterns)
+    n = patterns.shape[1]
+    w = np.zeros((n, n))
+    for xi in patterns:
+        h = (w @ xi)[:, None] - w * xi
+        w = _hollow(w + (np.outer(xi, xi) - xi[:, None] * h.T - h * xi) / n)
+    return w
+
+
+RULES: Final[dict[str, Callable[[ArrayLike], Matrix]]] = {
+    "hebb": hebb,
+    "pseudo_inverse": pseudo_inverse,
+    "storkey": storkey,
+}
+
+
+def _hollow(w: Matrix) -> Matrix:
+    np.fill_diagonal(w, 0.0)
+    return w
+
+
+def _checked(patterns: ArrayLike, name: str = "patterns") -> Matrix:
+    try:
+        xi = np.array(patterns, dtype=np.float64, ndmin=2)
+    except (TypeError, ValueError):
+        raise LayoutError(f"{name}: {type(patterns).__name__}; allowed: rows of +1 and -1") from None
+    if xi.ndim != 2 or 0 in xi.shape or not (np.abs(xi) == 1.0).all():
+        raise LayoutError(f"{name}: shape {xi.shape}; allowed: rows of +1 and -1, at least one")
+    return xi
+
+
+def energy(w: ArrayLike, s: ArrayLike, bias: ArrayLike | None = None) -> Any:
+    """Return E = -1/2 s'Ws + b's of a state ``[n]``, or of each row of states ``[k, n]``."""
+    states = np.asarray(s, dtype=np.float64)
+    field = states @ np.asarray(w, dtype=np.float64)
+    return -0.5 * (field * states).sum(axis=-1) + (0.0 if bias is None else states @ np.asarray(bias, np.float64))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where networks came to rest.
+
+    Args:
+        s: ``[k, n]``, their states.
+        converged: bool ``[k]``; False if the last sweep within the limit still changed something.
+        sweeps: int64 ``[k]``, sweeps over all neurons that it took, the last, unchanged one included.
+
+    """
+
+    s: Matrix
+    converged: NDArray[np.bool_]
+    sweeps: NDArray[np.int64]
+
+
+def settle(
+    w: ArrayLike,
+    s: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    update: str = "asynchronous",
+    seed: int = 0,
+    limit: int = 100,
+) -> Settled:
+    """Let a network settle from each of several states, by sweeps over all its neurons.
+
+    Args:
+        w: weights ``[n, n]``.
+        s: states to start from, rows of +1 and -1, ``[k, n]`` or ``[n]``.
+        bias: thresholds ``[n]``, 0 if None.
+        update: ``"asynchronous"`` (one at a time, in an order drawn from the seed) or ``"synchronous"`` (all at once;
+            may end in a cycle of two states, and then is not converged).
+        seed: of the order of updates.
+        limit: most sweeps.
+
+    Raises:
+        LayoutError: shapes do not fit each other.
+        SpecError: update or limit is not allowed.
+
+    """
+    start = _checked(s, "s")
+    n = start.shape[1]
+    spec = Spec(
+        cell="hopfield", inputs=n, neurons=n, outputs=n, dt_s=1.0, readout="identity", dtype="float64",
+        update=update, clamp=False, settle_steps=limit, order_seed=seed,
+    )  # fmt: skip
+    weights = np.asarray(w, dtype=np.float64)
+    thresholds = np.zeros(n) if bias is None else np.asarray(bias, dtype=np.float64)
+    if weights.shape != (n, n) or thresholds.shape != (n,):
+        raise LayoutError(f"w, bias: shapes {weights.shape}, {thresholds.shape}; allowed: ({n}, {n}) and ({n},)")
+    theta = np.concatenate([weights.ravel(), thresholds])
+    done = cpu.open_loop(spec, theta, np.ascontiguousarray(start.T[None]))
+    state = cell_of(spec).state_layout(spec).views(done.state)
+    return Settled(done.outputs[0].T, state["converged"] != 0, state["sweeps"].astype(np.int64))
+
+
+def capacity(
+    n: int, loads: Iterable[float], rule: str = "hebb", *, trials: int = 3, seed: int = 0
+) -> dict[float, float]:
+    """Measure how well random patterns are kept: the mean overlap with what settling from each of them leads to.
+
+    Args:
+        n: number of neurons.
+        loads: numbers of patterns per neuron.
+        rule: ``"hebb"``, ``"pseudo_inverse"`` or ``"storkey"``.
+        trials: sets of patterns for each load.
+        seed: of the patterns.
+
+    Returns:
+        Mean overlap, 1 where every pattern is a fixed point, for each load.
+
+    Raises:
+        LayoutError: an unknown rule.
+
+    """
+    if rule not in RULES:
+        raise LayoutError(f"rule: {rule!r}; allowed: {', '.join(RULES)}")
+    rng = np.random.default_rng(seed)
+    result = {}
+    for load in loads:
+        overlaps = []
+        for trial in range(trials):
+            xi = rng.choice([-1.0, 1.0], (max(1, round(load * n)), n))
+            overlaps.append((settle(RULES[rule](xi), xi, seed=trial).s * xi).mean())
+        result[float(load)] = float(np.mean(overlaps))
+    return result
