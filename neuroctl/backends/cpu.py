@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -124,8 +125,8 @@ def open_loop(
     def run(block: slice) -> None:
         count = block.stop - block.start
         work = theta if theta.ndim == 1 else _padded(theta[:, block], width)
-        state = _padded(np.repeat(start[:, None], count, axis=1), width)
-        seen = _padded(u[:, :, block] if u.ndim == 3 else np.repeat(u[:, :, None], count, axis=2), width)
+        state = _padded(start[:, None], width)
+        seen = _padded(u[:, :, block] if u.ndim == 3 else u[:, :, None], width)
         y = _aligned((len(u), spec.outputs, width), spec.dtype)
         cell.rollout(work, state, seen, y, ints, floats)
         result.outputs[:, :, block] = y[:, :, :count]
@@ -202,6 +203,7 @@ def _episodes(
     return result
 
 
+@lru_cache(maxsize=256)
 def kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of lanes: generated, or from the cache."""
     text = head(cell_of(spec), plant, spec.dtype, "lanes on the CPU") + _lanes(plant, fitness)

@@ -26,10 +26,10 @@ for indices, exponents and the arguments of ``range``, is taken in the controlle
 from __future__ import annotations
 
 import ast
-import importlib.util
 import numbers
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -62,16 +62,27 @@ def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
         PlantError: the file cannot be read, or a constant or function is missing or bad.
 
     """
-    module = plant if isinstance(plant, ModuleType) else _run(Path(plant))
-    path = getattr(module, "__file__", None)
+    path = plant.__dict__.get("__file__") if isinstance(plant, ModuleType) else plant
     if path is None:
-        raise PlantError(f"plant: {module.__name__} has no file; allowed: a module read from a file, or a path")
-    name = Path(path).stem
+        raise PlantError(f"plant: {plant} has no file; allowed: a module read from a file, or a path")
+    try:
+        changed = os.stat(path)
+    except OSError:
+        raise PlantError(f"plant: {os.fspath(path)}; allowed: a module, or the path of a Python file") from None
+    module = plant if isinstance(plant, ModuleType) else None
+    return _loaded(Path(path).resolve(), (changed.st_mtime_ns, changed.st_size), module)
+
+
+@lru_cache(maxsize=64)
+def _loaded(path: Path, version: tuple[int, int], given: ModuleType | None) -> Plant:
+    """Read and check a plant once for each version of its file."""
+    module = _run(path) if given is None else given
+    name = path.stem
     _check_functions(module, name)
     start = _numbers(module, name, "START")
     return Plant(
         name=name,
-        source=Path(path).read_text(encoding="utf-8"),
+        source=path.read_text(encoding="utf-8"),
         module=module,
         start=start,
         observations=_observations(module, name, start),
@@ -83,12 +94,10 @@ def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
 
 
 def _run(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise PlantError(f"plant: {os.fspath(path)}; allowed: a module, or the path of a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     except Exception as error:
         raise PlantError(f"plant: {os.fspath(path)}: {type(error).__name__}: {error}") from error
     return module
