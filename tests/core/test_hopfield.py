@@ -103,21 +103,6 @@ def test_the_pseudo_inverse_keeps_every_pattern():
     assert (got.sweeps == 1).all()
 
 
-# Mean overlaps by an independent plain loop, random order in each sweep, 6 to 12 sets of patterns.
-LOADS = {
-    "hebb": {0.1: 0.996, 0.138: 0.965, 0.2: 0.68, 0.4: 0.35},
-    "storkey": {0.1: 1.0, 0.138: 1.0, 0.2: 1.0, 0.4: 0.999},
-    "pseudo_inverse": {0.1: 1.0, 0.138: 1.0, 0.2: 1.0, 0.4: 1.0},
-}
-
-
-@pytest.mark.parametrize("rule", LOADS)
-def test_capacity_at_300_neurons(rule):
-    measured = hopfield.capacity(300, LOADS[rule], rule, trials=16)
-    for load, expected in LOADS[rule].items():
-        assert abs(measured[load] - expected) < 0.02, (load, measured[load])
-
-
 @pytest.mark.parametrize("clamp", [True, False])
 def test_as_a_controller_it_completes_what_it_sees(clamp):
     """Three associations of 20 observed bits with 4 actions: the observation recalls the actions."""

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
 from neuroctl import io
 from neuroctl.cells import decode, genome_size
+from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat
 from neuroctl.quant import QuantController
 from tests import reference
@@ -44,7 +45,10 @@ def test_integer_step_equals_plain_python_integers(spec, seed, weight_bits):
 @given(specs(dtype=FLOAT32, always_input_limits=True), st.integers(0, 2**32 - 1))
 def test_states_stay_within_the_proven_bounds(spec, seed):
     rng = np.random.default_rng(seed)
-    _, q = random_quant(spec, rng, spread=rng.uniform(0, 6))
+    try:
+        _, q = random_quant(spec, rng, spread=rng.uniform(0, 6))
+    except ExportError:  # weights too wide for 32 bits are refused
+        reject()
     low, high = q.bounds["y"]
     n = spec.neurons
     for row in inputs_int(rng, 60, spec.inputs):
