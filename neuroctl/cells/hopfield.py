@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from neuroctl.cells.base import DT, INPUTS, LIMITS, NEURONS, OPTION, OUTPUTS, Cell, nothing_ready
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.activations import IDENTITY, tanh
+from neuroctl.maths.activations import IDENTITY, hard_tanh, tanh
 from neuroctl.maths.jit import jit_rows, jit_step
+from neuroctl.maths.scalars import one, zero
 from neuroctl.spec import UPDATES, Spec
 
 Array = NDArray[Any]
@@ -61,22 +62,14 @@ def state_layout(spec: Spec) -> Layout:
 
 @jit_step
 def _sign(x: Any, otherwise: Any) -> Any:
-    one = otherwise * 0 + 1
-    return one if x > 0 else (-one if x < 0 else otherwise)
-
-
-@jit_step
-def _clip(x: Any) -> Any:
-    one = x * 0 + 1
-    low = -one if x < -1 else x
-    return one if low > 1 else low
+    return one(x) if x > zero(x) else (-one(x) if x < zero(x) else otherwise)
 
 
 @jit_rows
 def _show_row(u: Array, i: Any, state: Array, ok: Any, s: Any, potential: Any, continuous: Any, clamp: Any) -> None:
     for p in range(v.U(state.shape[1])):
-        seen = _clip(u[i, p])
-        shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, seen * 0 + 1)
+        seen = hard_tanh(u[i, p])
+        shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
         state[s, p] = shown if state[ok, p] != 0 else state[s, p]
         state[potential, p] = seen if state[ok, p] != 0 else state[potential, p]
 
@@ -88,8 +81,8 @@ def _show(u: Array, m: Any, state: Array, ok: Any, potentials: Any, continuous: 
         if state.ndim == 2:
             _show_row(u, i, state, v.U(ok), i, v.U(potentials) + i, continuous, clamp)
         elif state[ok] != 0:
-            seen = _clip(u[i])
-            shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, seen * 0 + 1)
+            seen = hard_tanh(u[i])
+            shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
             state[i] = shown
             state[v.U(potentials) + i] = seen
 
@@ -122,7 +115,7 @@ def _flow_row(
 ) -> None:  # fmt: skip
     for p in range(v.U(state.shape[1])):
         change = dt * (state[field, p] - v.lane(theta, bias, p) - state[potential, p])
-        change = change if state[active, p] != 0 else change * 0
+        change = change if state[active, p] != 0 else zero(change)
         state[changed, p] = state[changed, p] if abs(change) <= least else state[active, p]
         state[potential, p] += change
         state[s, p] = tanh(state[potential, p]) if state[active, p] != 0 else state[s, p]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
+from neuroctl.maths.scalars import nearest32, one, zero
 
 
 @jit_ordered
@@ -23,7 +24,7 @@ def _exp32(x: Any) -> Any:
     """
     x = np.float32(87.0) if x > np.float32(87.0) else x
     x = np.float32(-87.0) if x < np.float32(-87.0) else x
-    k = np.floor(x * np.float32(1.442695040888963) + np.float32(0.5))
+    k = nearest32(x * np.float32(1.442695040888963))
     r = x - k * np.float32(0.693359375)  # ln 2 in two parts: 9 bits here, so that k times it is exact ...
     r = r - k * np.float32(-0.00021219444005469057)  # ... and the rest
     p = np.float32(0.0013814540579915047)
@@ -39,8 +40,7 @@ def _exp32(x: Any) -> Any:
 
 @jit_step
 def _logistic32(x: Any) -> Any:
-    one = np.float32(1.0)
-    return one / (one + _exp32(-x))
+    return one(x) / (one(x) + _exp32(-x))
 
 
 @jit_step
@@ -61,9 +61,9 @@ def logistic(x: Any) -> Any:
 @jit_ordered
 def _tanh32(x: Any) -> Any:
     """Tanh: an odd polynomial of degree 11 up to 0.625, 1 - 2 / (e^2|x| + 1) beyond."""
-    one, two = np.float32(1.0), np.float32(2.0)
+    two = np.float32(2.0)
     a = abs(x)
-    far = one - two / (_exp32(two * a) + one)
+    far = one(x) - two / (_exp32(two * a) + one(x))
     z = x * x
     p = np.float32(0.0020595798268914223)
     p = p * z - np.float32(0.008085625246167183)
@@ -84,26 +84,24 @@ def tanh(x: Any) -> Any:
 @jit_step
 def relu(x: Any) -> Any:
     """Return x above 0, else 0. NaN stays NaN."""
-    return x * 0 if x < 0 else x
+    return zero(x) if x < zero(x) else x
 
 
 @jit_step
 def hard_tanh(x: Any) -> Any:
     """Return x clipped into [-1, 1]. NaN stays NaN."""
-    one = x * 0 + 1
-    low = -one if x < -1 else x
-    return one if low > 1 else low
+    low = -one(x) if x < -one(x) else x
+    return one(x) if low > one(x) else low
 
 
 @jit_ordered
 def _decay32(x: Any) -> Any:
     """1 - e^-x for x >= 0; by its series near 0, where the difference would cancel."""
-    one = np.float32(1.0)
-    p = one - x * np.float32(0.2)
-    p = one - x * np.float32(0.25) * p
-    p = one - x * np.float32(0.3333333333) * p
-    p = one - x * np.float32(0.5) * p
-    return x * p if x < np.float32(0.125) else one - _exp32(-x)
+    p = one(x) - x * np.float32(0.2)
+    p = one(x) - x * np.float32(0.25) * p
+    p = one(x) - x * np.float32(0.3333333333) * p
+    p = one(x) - x * np.float32(0.5) * p
+    return x * p if x < np.float32(0.125) else one(x) - _exp32(-x)
 
 
 @jit_step

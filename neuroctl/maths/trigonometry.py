@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
+from neuroctl.maths.scalars import nearest32, one
 
 
 @jit_ordered
 def _quadrant(x: Any) -> Any:
     """Return the nearest multiple k of pi/2, as a float, and x - k pi/2; NaN and Inf give NaN for the rest."""
-    k = np.floor(x * np.float32(0.6366197723675814) + np.float32(0.5))
+    k = nearest32(x * np.float32(0.6366197723675814))
     r = x - k * np.float32(1.5703125)  # pi/2 in three parts: the first two have 11 bits, so that k times them is exact
     r = r - k * np.float32(0.0004837512969970703)
     r = r - k * np.float32(7.549789948768648e-08)
@@ -42,23 +43,22 @@ def _cosine_part(r: Any) -> Any:
     return np.float32(1.0) - np.float32(0.5) * z + z * z * p
 
 
-@jit_step
+@jit_ordered
 def _turned(k: Any, r: Any) -> Any:
     """Return the sine of k pi/2 + r."""
-    half = k * np.float32(0.5)
-    odd = half != np.floor(half)
-    value = _cosine_part(r) if odd else _sine_part(r)
-    pair = np.floor(half) * np.float32(0.5)
-    return -value if pair != np.floor(pair) else value
+    # Converting what no int32 holds is undefined; r is NaN there, or far beyond the stated range.
+    quarter = np.int32(k if abs(k) < np.float32(4194304.0) else np.float32(0.0))
+    value = _cosine_part(r) if quarter & np.int32(1) != 0 else _sine_part(r)
+    return -value if quarter & np.int32(2) != 0 else value
 
 
-@jit_step
+@jit_ordered
 def _sin32(x: Any) -> Any:
     k, r = _quadrant(x)
     return _turned(k, r)
 
 
-@jit_step
+@jit_ordered
 def _cos32(x: Any) -> Any:
     k, r = _quadrant(x)
     return _turned(k + np.float32(1.0), r)
@@ -66,9 +66,8 @@ def _cos32(x: Any) -> Any:
 
 @jit_step
 def _atan32(x: Any) -> Any:
-    one = np.float32(1.0)
     a = abs(x)
-    t = one / a if a > one else a
+    t = one(x) / a if a > one(x) else a
     z = t * t
     p = np.float32(0.002974589355289936)
     p = p * z - np.float32(0.016581179574131966)
@@ -79,7 +78,7 @@ def _atan32(x: Any) -> Any:
     p = p * z + np.float32(0.19994136691093445)
     p = p * z - np.float32(0.3333316743373871)
     angle = t + t * z * p
-    angle = np.float32(1.5707963267948966) - angle if a > one else angle
+    angle = np.float32(1.5707963267948966) - angle if a > one(x) else angle
     return -angle if x < 0 else angle
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from neuroctl.maths.activations import HARD_TANH, IDENTITY, LOGISTIC, RELU, TANH, decay, hard_tanh, logistic, relu, tanh
 from neuroctl.maths.jit import jit_rows, jit_step
+from neuroctl.maths.scalars import one, zero
 
 Array = NDArray[Any]
 # Offsets are cast to unsigned before a loop: a signed index makes Numba test for negative ones, which keeps LLVM
@@ -143,7 +144,7 @@ def _row_apply(code: Any, y: Array, yi: Any) -> None:
 @jit_rows
 def _row_and_finite(u: Array, ui: Any, state: Array, ok: Any) -> None:
     for p in range(U(u.shape[1])):
-        state[ok, p] = state[ok, p] if abs(u[ui, p]) < np.inf else state[ok, p] * 0
+        state[ok, p] = state[ok, p] if abs(u[ui, p]) < np.inf else zero(state[ok, p])
 
 
 @jit_rows
@@ -164,7 +165,7 @@ def _row_hold(state: Array, ok: Any, held: Any, y: Array, yi: Any) -> None:
 @jit_rows
 def _row_latch(state: Array, ok: Any, fault: Any) -> None:
     for p in range(U(state.shape[1])):
-        state[fault, p] = state[fault, p] if state[ok, p] != 0 else state[ok, p] + 1
+        state[fault, p] = state[fault, p] if state[ok, p] != 0 else one(state[ok, p])
 
 
 # --- Vectors: what steps are written with ----------------------------------------------------------------------------
