@@ -20,4 +20,7 @@ def get(name: str) -> ModuleType:
     """
     if name not in NAMES:
         raise BackendUnavailable(f"backend: {name!r}; allowed: {', '.join(NAMES)}")
-    return import_module(f"neuroctl.backends.{name}")
+    backend = import_module(f"neuroctl.backends.{name}")
+    if name == "cuda":
+        backend.require_device()
+    return backend

@@ -206,7 +206,8 @@ def _episodes(
 @lru_cache(maxsize=256)
 def kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of lanes: generated, or from the cache."""
-    text = head(cell_of(spec), plant, spec.dtype, "lanes on the CPU") + _lanes(plant, fitness)
+    title = f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for lanes on the CPU"
+    text = head(cell_of(spec), spec.dtype, title, plant) + _lanes(plant, fitness)
     return build(text, f"cpu_{spec.cell}_{plant.name}_{spec.dtype}")
 
 

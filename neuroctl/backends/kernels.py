@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numba
+from numpy.typing import NDArray
 
 from neuroctl.backends.plant import Plant, typed_source
 from neuroctl.cells.base import Cell
@@ -84,21 +85,26 @@ def retype(dtype: Callable[[float], Any]) -> Callable[[Any], Any]:
     return typed
 
 
-def head(cell: Cell, plant: Plant, dtype: str, target: str) -> str:
+def constants(values: NDArray[Any]) -> str:
+    """Return the text that makes a vector of numbers again, bit for bit."""
+    return f"np.array({values.tolist()}, dtype=np.{values.dtype})"
+
+
+def head(cell: Cell, dtype: str, title: str, plant: Plant | None = None) -> str:
     """Return the part that all kernels share: imports, the plant's functions, and one control step of the plant."""
+    lines = [] if plant is None else [typed_source(plant), *_optional(plant), _next_state(plant)]
     return "\n".join(
         [
-            f'"""{plant.name} controlled by {cell.name}, {dtype}, for {target}. Generated; safe to delete."""',
+            f'"""{title}. Generated; safe to delete."""',
             "import numpy as np",
+            "from numpy import inf",
             f"from {cell.prime.__module__} import {cell.prime.__name__} as _prime",
             f"from {cell.advance.__module__} import {cell.advance.__name__} as _advance",
             "from neuroctl.backends.kernels import retype",
             "from neuroctl.maths.jit import jit_inline as _jit, jit_rows as _jit_rows, jit_step as _jit_step",
             "_F, _U = np." + dtype + ", np.uint64",
             "_typed = retype(_F)",
-            typed_source(plant),
-            *_optional(plant),
-            _next_state(plant),
+            *lines,
         ]
     )
 
