@@ -84,8 +84,8 @@ def main() -> None:
         f"walker, CTRNN with {arguments.neurons} neurons; CPU lanes {on_cpu:.3g} agent-steps/s; peak {peak:.3g} flop/s"
     )
     for row in rows:
-        print("{individuals:>9} individuals {threads:>4} threads {agent_steps_per_s:>10.3g} agent-steps/s".format(**row),
-              "{of_peak:>7.2%} of peak {times_cpu:>7.1f} x the CPU".format(**row))  # fmt: skip
+        size = "{individuals:>9} individuals {threads:>4} threads".format(**row)
+        print(size, "{agent_steps_per_s:>10.3g}/s {of_peak:>7.2%} of peak {times_cpu:>7.1f} x the CPU".format(**row))
 
 
 if __name__ == "__main__":

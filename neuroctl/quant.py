@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import cell_of, integer_of
+from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.io import Archive, canonical_json, write_archive
@@ -49,7 +49,7 @@ def quantize(
     cell = cell_of(spec)
     flat = cell.layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
-    formats, theta_q = integer_of(spec).quantize(spec, flat, _input_format(spec, recorded), weight_bits)
+    formats, theta_q = cell.integer.quantize(spec, flat, _input_format(spec, recorded), weight_bits)
     return QuantController(spec, formats, theta_q, recorded)
 
 
@@ -90,7 +90,7 @@ class QuantController:
     """
 
     def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):
-        cell = integer_of(spec)
+        cell = cell_of(spec).integer
         self._spec = spec
         self.layout = cell_of(spec).layout(spec)
         self.state_layout = cell.state_layout_q(spec)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import ctrnn, elman, hopfield, indrnn, jordan
-from neuroctl.cells.base import Cell, Integer
-from neuroctl.errors import ExportError, LayoutError
+from neuroctl.cells.base import Cell
+from neuroctl.errors import LayoutError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
@@ -23,20 +23,6 @@ CELLS = MappingProxyType(
 def cell_of(spec: Spec) -> Cell:
     """Return the spec's row of ``CELLS``."""
     return CELLS[spec.cell]
-
-
-def integer_of(spec: Spec) -> Integer:
-    """Return the integer form of the spec's cell.
-
-    Raises:
-        ExportError: it has none.
-
-    """
-    integer = cell_of(spec).integer
-    if integer is None:
-        allowed = ", ".join(name for name, cell in CELLS.items() if cell.integer is not None)
-        raise ExportError(f"cell: {spec.cell!r}; allowed in fixed point: {allowed}")
-    return integer
 
 
 def step_ints(spec: Spec) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ class Cell:
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
     A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
     with the arguments of ``step``, which leaves it fitting: a rollout primes once.
-    ``integer`` is its fixed-point form, None while it has none.
+    ``integer`` is its fixed-point form.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Cell:
     advance: Callable[[Array, Array, Array, Array, Array, Array], None]
     own_ints: Callable[[Spec], Sequence[int]]
     own_floats: Callable[[Spec], Sequence[float]]
-    integer: Integer | None = None
+    integer: Integer
 
 
 @dataclass(frozen=True)

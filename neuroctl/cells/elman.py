@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import dense_q as d
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -22,15 +23,20 @@ from neuroctl.cells.base import (
     NEURONS,
     OUTPUT_ACTIVATION,
     OUTPUTS,
+    Bounds,
     Cell,
+    Formats,
+    Integer,
     decode_readout,
     input_scale,
     nothing_ready,
     readout_blocks,
 )
+from neuroctl.cells.integer import Q15_HIGH, hull, matvec_q, readout_bounds, readout_formats, readout_q, row_range
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.jit import jit_step
+from neuroctl.maths.fixed import QFormat, round_shift
+from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -103,6 +109,105 @@ def _no_options(spec: Spec) -> list[int]:
     return []
 
 
+# --- Fixed point: see cells.dense_q ----------------------------------------------------------------------------------
+
+
+def state_layout_q(spec: Spec) -> Layout:
+    """Blocks of the integer state: s, activations in the format ``"s"``; new is scratch."""
+    return Layout(("s", (spec.neurons,), "1"), ("new", (spec.neurons,), "1"))
+
+
+def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the state after reset: zeros."""
+    return np.zeros(2 * spec.neurons, np.int32)
+
+
+@jit_integer
+def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Advance one time step in integers: s = f_q((W_in u) >> + (U s) >> + bias); out = (W_out s + b) >>.
+
+    theta: int32[K] or [K, P], see ``layout``; read
+    state: int32[S] or [S, P], see ``state_layout_q``; read and written
+    u: int32[m] or [m, P], inputs in the format "u", saturated into int16; read
+    y: int32[q] or [q, P], outputs in the format "out"; written
+    ints: see ``cells.dense_q``; read
+    """
+    if state.ndim == 1:
+        _step_q(theta, state, u, y, ints)
+    elif theta.ndim == 1:
+        for p in range(state.shape[1]):
+            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
+    else:
+        for p in range(state.shape[1]):
+            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
+
+
+@jit_integer
+def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    n, m = ints[d.N], ints[d.M]
+    rec, bias = n * m, n * m + n * n
+    for i in range(n):
+        net = round_shift(d.drive_q(theta, i * m, u, m), ints[d.IN_SHIFT]) + np.int64(theta[bias + i])
+        net += round_shift(matvec_q(theta, rec + i * n, state, 0, n), ints[d.REC_SHIFT])
+        state[n + i] = d.activate_q(net, ints)
+    for i in range(n):
+        state[i] = state[n + i]
+    readout_q(theta, bias + n, state, 0, n, y, ints[d.OUT], ints[d.AFFINE], ints[d.READOUT], ints, d.READOUT + 1)
+
+
+@jit_integer
+def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    for t in range(u.shape[0]):
+        step_q(theta, state, u[t], y[t], ints)
+
+
+def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> float:
+    """Return the largest activation: 1, or of ReLU what the inputs bring, summed up by U's largest row."""
+    if spec.activation != "relu":
+        return 1.0
+    driven = float(np.maximum(np.abs(p["W_in"]).sum(axis=1) * u_reach + p["bias"], 0.0).max())
+    growth = float(np.maximum(p["U"], 0.0).sum(axis=1).max())
+    return max(driven * min(d.MOST_GROWTH, 1.0 / max(1.0 - growth, 1e-9)), 1e-3)
+
+
+def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+    """Choose the formats of all blocks and return them with theta_q.
+
+    Raises:
+        ExportError: a range is too wide for the words.
+
+    """
+    blocks, u_reach = layout(spec), -u_format.low * u_format.lsb
+    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
+    s_reach = _s_reach(spec, p, u_reach)
+    rows = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["U"]).sum(axis=1) * s_reach + np.abs(p["bias"])
+    net, s = d.net_format(float(rows.max()), "W_in, U, bias"), d.s_format(s_reach)
+    formats = {"u": u_format, "net": net, "s": s, "bias": net}
+    formats["W_in"] = d.weights(p["W_in"], weight_bits, u_format, -u_format.low, net)
+    formats["U"] = d.weights(p["U"], weight_bits, s, Q15_HIGH, net)
+    formats |= readout_formats(spec, p, weight_bits, s, s_reach)
+    return formats, d.quantized(blocks, p, formats, ())
+
+
+def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+    """Return sizes, shifts and limits; see ``cells.dense_q``."""
+    return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "s"), (0, 0, 0))
+
+
+def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+    """Range of every intermediate of ``step_q``, over all int16 inputs and all int16 activations."""
+    ints = ints_q(spec, formats)
+    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
+    s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
+    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
+    kept = [row_range(row, *s) for row in p["U"]]
+    bounds = {"U s": hull(kept)} | d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])
+    if spec.readout == "affine":
+        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], s)
+    return bounds
+
+
 CELL: Final = Cell(
     name="elman",
     layout=layout,
@@ -115,4 +220,13 @@ CELL: Final = Cell(
     advance=step,
     own_ints=_no_options,
     own_floats=_no_options,
+    integer=Integer(
+        quantize=quantize,
+        state_layout_q=state_layout_q,
+        ints_q=ints_q,
+        bounds_q=bounds_q,
+        start_q=start_q,
+        step_q=step_q,
+        rollout_q=rollout_q,
+    ),
 )

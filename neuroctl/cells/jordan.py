@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import dense_q as d
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -22,16 +23,31 @@ from neuroctl.cells.base import (
     NEURONS,
     OUTPUT_ACTIVATION,
     OUTPUTS,
+    Bounds,
     Cell,
+    Formats,
+    Integer,
     decode_readout,
     input_scale,
     nothing_ready,
     output_scale,
     readout_blocks,
 )
+from neuroctl.cells.integer import (
+    GUARD_BITS,
+    Q15_HIGH,
+    hull,
+    matvec_q,
+    readout_bounds,
+    readout_formats,
+    readout_q,
+    row_range,
+)
+from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.jit import jit_step
+from neuroctl.maths.fixed import QFormat, round_shift, saturate, widest_frac_bits
+from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -120,6 +136,125 @@ def _alpha(spec: Spec) -> list[float]:
     return [spec.context_decay]
 
 
+# --- Fixed point: see cells.dense_q ----------------------------------------------------------------------------------
+#
+# The context is int32, in out's format and up to 14 bits more, so that a slow decay does not stall; what U takes of it
+# is narrowed to int16. No number of a step can leave its bounds: outputs are clipped, and the context sums them up to
+# at most 1 / (1 - alpha) times as much.
+
+_DECAY, _Y_SHIFT, _NARROW = d.OWN, d.OWN + 1, d.OWN + 2
+_MOST_EXTRA_BITS: Final = 14
+
+
+def state_layout_q(spec: Spec) -> Layout:
+    """Blocks of the integer state: context; s, activations; narrow is scratch, the context in the format ``"c"``."""
+    n, q = spec.neurons, spec.outputs
+    return Layout(("context", (q,), "1"), ("s", (n,), "1"), ("narrow", (q,), "1"))
+
+
+def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the state after reset: zeros."""
+    return np.zeros(state_layout_q(spec).size, np.int32)
+
+
+@jit_integer
+def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Advance one time step in integers: s = f_q((W_in u) >> + (U context) >> + bias); out; context decays, plus out.
+
+    theta: int32[K] or [K, P], see ``layout``; read
+    state: int32[S] or [S, P], see ``state_layout_q``; read and written
+    u: int32[m] or [m, P], inputs in the format "u", saturated into int16; read
+    y: int32[q] or [q, P], outputs in the format "out"; written
+    ints: see ``cells.dense_q``; of its own the packed decay 1 - alpha, out's shift and the narrowing one; read
+    """
+    if state.ndim == 1:
+        _step_q(theta, state, u, y, ints)
+    elif theta.ndim == 1:
+        for p in range(state.shape[1]):
+            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
+    else:
+        for p in range(state.shape[1]):
+            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
+
+
+@jit_integer
+def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    n, m, q = ints[d.N], ints[d.M], ints[d.OUT]
+    rec, bias = n * m, n * m + n * q
+    s, narrow = q, q + n
+    for k in range(q):
+        state[narrow + k] = saturate(round_shift(np.int64(state[k]), ints[_NARROW]), -32767, 32767)
+    for i in range(n):
+        net = round_shift(d.drive_q(theta, i * m, u, m), ints[d.IN_SHIFT]) + np.int64(theta[bias + i])
+        net += round_shift(matvec_q(theta, rec + i * q, state, narrow, q), ints[d.REC_SHIFT])
+        state[s + i] = d.activate_q(net, ints)
+    readout_q(theta, bias + n, state, s, n, y, q, ints[d.AFFINE], ints[d.READOUT], ints, d.READOUT + 1)
+    for k in range(q):
+        state[k] = d.decayed_q(state[k], ints[_DECAY]) + (np.int64(y[k]) << ints[_Y_SHIFT])
+
+
+@jit_integer
+def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    for t in range(u.shape[0]):
+        step_q(theta, state, u[t], y[t], ints)
+
+
+def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+    """Choose the formats of all blocks and return them with theta_q.
+
+    Raises:
+        ExportError: a range is too wide for the words.
+
+    """
+    blocks, u_reach = layout(spec), -u_format.low * u_format.lsb
+    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
+    driven = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["bias"])
+    s_reach = 1.0 if spec.activation != "relu" else max(d.MOST_GROWTH * float(driven.max()), 1e-3)
+    s = d.s_format(s_reach)
+    formats = {"u": u_format, "s": s} | readout_formats(spec, p, weight_bits, s, s_reach)
+    out = formats["out"]
+    c_reach = -out.low * out.lsb / (1.0 - spec.context_decay)
+    extra = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MOST_EXTRA_BITS) - out.frac_bits
+    if extra < 0:
+        raise ExportError(f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller")
+    formats["context"], formats["c"] = QFormat(32, out.frac_bits + extra), QFormat(16, widest_frac_bits(c_reach, 16))
+    rows = driven + np.abs(p["U"]).sum(axis=1) * c_reach
+    net = d.net_format(float(rows.max()), "W_in, U, bias")
+    formats |= {"net": net, "bias": net}
+    formats["W_in"] = d.weights(p["W_in"], weight_bits, u_format, -u_format.low, net)
+    formats["U"] = d.weights(p["U"], weight_bits, formats["c"], Q15_HIGH, net)
+    return formats, d.quantized(blocks, p, formats, ())
+
+
+def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+    """Return sizes, shifts and limits; see ``cells.dense_q``."""
+    context = formats["context"].frac_bits
+    own = (
+        d.pack_decay(spec.context_decay, "context_decay"),
+        context - formats["out"].frac_bits,
+        context - formats["c"].frac_bits,
+    )
+    return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), own)
+
+
+def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+    """Range of every intermediate of ``step_q``, over all int16 inputs and all reachable contexts.
+
+    A decay by d takes c to one of magnitude at most (1 - d) |c| + 1.
+    """
+    ints = ints_q(spec, formats)
+    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
+    s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
+    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
+    kept = [row_range(row, -Q15_HIGH, Q15_HIGH) for row in p["U"]]
+    most = max(abs(int(limit)) for limit in ints[d.READOUT + 1 :]) << int(ints[_Y_SHIFT])
+    summed = math.ceil((most + 1) / d.unpack_decay(int(ints[_DECAY])))
+    bounds = {"U context": hull(kept), "context": (-summed, summed)}
+    bounds |= d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])
+    return bounds | readout_bounds(spec, formats, p["W_out"], p["b_out"], s)
+
+
 CELL: Final = Cell(
     name="jordan",
     layout=layout,
@@ -132,4 +267,13 @@ CELL: Final = Cell(
     advance=step,
     own_ints=_no_ints,
     own_floats=_alpha,
+    integer=Integer(
+        quantize=quantize,
+        state_layout_q=state_layout_q,
+        ints_q=ints_q,
+        bounds_q=bounds_q,
+        start_q=start_q,
+        step_q=step_q,
+        rollout_q=rollout_q,
+    ),
 )

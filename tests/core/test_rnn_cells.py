@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import neuroctl as nc
 from neuroctl.backends import get
-from neuroctl.cells import cell_of, decode, genome_size, indrnn
-from neuroctl.errors import ExportError, LayoutError, SpecError
+from neuroctl.cells import decode, genome_size, indrnn
+from neuroctl.errors import LayoutError, SpecError
 from tests import reference_rnn
 from tests.strategies import specs
 
@@ -76,14 +76,6 @@ def test_save_and_load(cell, tmp_path):
     inputs = np.random.default_rng(0).standard_normal((9, 2))
     assert again.spec == ctl.spec
     assert (again.rollout(inputs) == ctl.rollout(inputs)).all()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_no_fixed_point_form_is_said(cell):
-    spec = make(cell, input_limits=((-1, 1),))
-    if cell_of(spec).integer is None:
-        with pytest.raises(ExportError, match=f"cell: '{cell}'; allowed in fixed point: ctrnn"):
-            nc.Controller(spec).quantize()
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])

@@ -1,0 +1,173 @@
+"""The integer forms of all cells: against Python integers, their proven bounds, lanes, and the float form."""
+
+import numpy as np
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+import neuroctl as nc
+from neuroctl.cells import cell_of, decode, genome_size
+from neuroctl.cells.dense_q import pack_decay, unpack_decay
+from neuroctl.errors import ExportError
+from neuroctl.maths.fixed import LOGISTIC_TABLE, tanh_q
+from neuroctl.spec import CELL_NAMES
+from tests import reference_q
+from tests.core.test_quant import inputs_int
+from tests.strategies import specs
+
+OTHERS = ("elman", "jordan", "indrnn", "hopfield")
+
+
+def quant(spec, seed, spread=0.5, weight_bits=16):
+    """A random integer controller, or none where fixed point refuses its ranges."""
+    rng = np.random.default_rng(seed)
+    options = spec.to_dict() | {"output_activation": "identity"}
+    if spec.update == "continuous":
+        options["update"] = "synchronous"
+    spec = nc.Spec.from_dict(options)
+    try:
+        return nc.Controller(spec, decode(spec, spread * rng.standard_normal(genome_size(spec)))).quantize(
+            weight_bits=weight_bits
+        )
+    except ExportError:
+        reject()
+
+
+CASES = given(
+    specs(cells=OTHERS, dtype=st.just("float32"), always_input_limits=True),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 2),
+    st.sampled_from([8, 16]),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@CASES
+def test_the_integer_step_equals_plain_python_integers(spec, seed, spread, bits):
+    q = quant(spec, seed, spread, bits)
+    u = inputs_int(np.random.default_rng(seed), 10, spec.inputs)
+    expected = reference_q.ROLLOUTS[spec.cell](q, u, LOGISTIC_TABLE)
+    assert q.rollout_int(u).tolist() == expected
+    q.reset()
+    assert [q.step_int(row).tolist() for row in u] == expected
+
+
+@settings(max_examples=80, deadline=None)
+@CASES
+def test_states_stay_within_the_proven_bounds(spec, seed, spread, bits):
+    q = quant(spec, seed, spread, bits)
+    views = q.state_layout.views(q.state)
+    for row in inputs_int(np.random.default_rng(seed), 60, spec.inputs):
+        q.step_int(row)
+        assert np.abs(q.state).max() < 2**30
+        for name, values in views.items():
+            if name == "context":
+                assert np.abs(values).max() <= q.bounds["context"][1]
+            if name in ("s", "narrow"):
+                assert np.abs(values).max() <= 32767
+            if name.startswith("h."):
+                low, high = q.bounds[f"x, layer {name[2:]}"]
+                assert low <= values.min() <= values.max() <= high
+    assert all(max(-low, high) < 2**30 for low, high in q.bounds.values())
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_lanes_equal_single_controllers(cell):
+    readout = "last" if cell == "hopfield" else None
+    spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
+    q = nc.Controller(spec, seed=1).quantize()
+    count, steps = 3, 30
+    u = np.random.default_rng(0).integers(-32768, 32768, (steps, 2, count)).astype(np.int32)
+    y = np.empty((steps, 1, count), np.int32)
+    start = np.repeat(q.state[:, None], count, axis=1)
+    for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):
+        state = start.copy()
+        cell_of(spec).integer.rollout_q(theta, state, u, y, q.ints)
+        for p in range(count):
+            q.reset()
+            assert (q.rollout_int(np.ascontiguousarray(u[:, :, p])) == y[:, :, p]).all()
+
+
+FOLLOWING = {
+    "elman": ({}, 2e-3),
+    "elman relu": ({"activation": "relu"}, 1e-1),  # 8 fractional bits: the format holds the worst case
+    "jordan": ({"context_decay": 0.9}, 2e-3),
+    "jordan relu": ({"activation": "relu", "output_limits": ((-1, 1),) * 2}, 5e-2),
+    "indrnn": ({"horizon": 100, "layers": 2, "residual": True}, 4e-2),
+    "indrnn tanh": ({"activation": "tanh"}, 2e-3),
+    "indrnn hard_tanh": ({"activation": "hard_tanh", "layers": 3}, 2e-3),
+    "hopfield": ({"readout": "last"}, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_fixed_point_follows_float(name):
+    options, tolerance = FOLLOWING[name]
+    spec = nc.Spec(
+        cell=name.split()[0], inputs=3, neurons=6, outputs=2, dt_s=0.02, input_limits=((-1, 1),) * 3, **options
+    )
+    for seed in range(5):
+        ctl = nc.Controller(spec, seed=seed)
+        u = np.random.default_rng(seed).uniform(-1, 1, (300, 3)).astype(np.float32)
+        assert np.abs(ctl.rollout(u) - ctl.quantize().rollout(u)).max() <= tolerance
+
+
+def test_a_slow_integrator_does_not_stall():
+    """One neuron with u = 0.9999: what a pulse left is still there to 2 % after 5,000 steps, exp(-0.5) of it."""
+    spec = nc.Spec(
+        cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, readout="identity", input_limits=((-1, 1),)
+    )
+    ctl = nc.Controller(spec, [1.0, 0.9999, 0.0])
+    u = np.zeros((5001, 1), np.float32)
+    u[0] = 0.9
+    fixed, exact = ctl.quantize().rollout(u), ctl.rollout(u)
+    assert abs(exact[-1, 0] - 0.9 * 0.9999**5000) < 1e-3
+    assert abs(fixed[-1, 0] / exact[-1, 0] - 1) < 0.02
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-6.9, 8.9))
+def test_decays_keep_sixteen_bits(kept):
+    packed = pack_decay(kept, "u")
+    assert abs(unpack_decay(packed) - (1 - kept)) <= max(2.0**-16 * abs(1 - kept), 2.0**-30)
+
+
+def test_table_tanh_is_within_1_1_lsb():
+    x = np.arange(-(12 << 21), 12 << 21, 997)
+    error = np.array([tanh_q(int(v)) for v in x]) - np.tanh(x / 2**21) * 32768
+    assert np.abs(error[np.abs(error) < 2]).max() < 1.1
+    assert np.abs(error).max() <= 1.1
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_saved_and_loaded(tmp_path, cell):
+    readout = "last" if cell == "hopfield" else None
+    spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
+    q = nc.Controller(spec, seed=1).quantize()
+    q.save(tmp_path / "q.npz")
+    again = nc.load(tmp_path / "q.npz")
+    u = inputs_int(np.random.default_rng(0), 20, 2)
+    assert (again.rollout_int(u) == q.rollout_int(u)).all()
+    assert again.model_crc32 == q.model_crc32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "hopfield", "update": "continuous", "readout": "last"}, "update: 'continuous'; allowed in fixed"),
+        ({"cell": "elman", "output_activation": "tanh"}, "output_activation: 'tanh'; allowed in fixed point: identity"),
+    ],
+)
+def test_what_fixed_point_lacks_is_named(options, message):
+    spec = nc.Spec(inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1),) * 2, **options)
+    with pytest.raises(ExportError, match=message):
+        nc.Controller(spec).quantize()
+
+
+def test_ranges_too_wide_are_refused():
+    spec = nc.Spec(cell="elman", inputs=1, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
+    with pytest.raises(ExportError, match="W_in, U, bias: sums can reach 2e.07; allowed in fixed point: less than"):
+        nc.Controller(spec, [1e7, 0.0, 0.0, 1.0, 0.0]).quantize()
+    spec = nc.Spec(cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
+    with pytest.raises(ExportError, match=r"u\.0\[0\]: 20; allowed in fixed point: -7 to 9"):
+        nc.Controller(spec, [1.0, 20.0, 0.0, 1.0, 0.0]).quantize()

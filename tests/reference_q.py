@@ -1,0 +1,166 @@
+"""The integer forms of Elman, Jordan, IndRNN and Hopfield in Python integers and fractions, from their equations."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from tests.reference import half_up, logistic_q, scale
+
+
+def clip(x, low, high):
+    return max(low, min(high, x))
+
+
+def dot(row, x):
+    return sum(int(w) * int(v) for w, v in zip(row, x, strict=True))
+
+
+def tanh_q(x, table):
+    """Q15 tanh: twice the table's logistic of 2 x, less one half, in 31 fractional bits, rounded half away from 0."""
+    one = 1 << 21
+    a = 2 * abs(x)
+    position = Fraction(a, one // 32)
+    if a > 4 * one:
+        position = 128 + Fraction((a >> 1) - 2 * one, one // 32)
+    position = min(position, 255 - Fraction(1, 65536))
+    knot = int(position)
+    part = int((position - knot) * 16384)
+    half = (int(table[knot]) << 14) + (int(table[knot + 1]) - int(table[knot])) * part
+    t = min(32767, half_up(Fraction(half, 1 << 15)))
+    return -t if x < 0 else t
+
+
+class Dense:
+    """What the three dense cells have in common."""
+
+    def __init__(self, q, table):
+        self.q, self.spec, self.f, self.table = q, q.spec, q.formats, table
+        self.p = {
+            name: [[int(v) for v in np.atleast_1d(row)] for row in view]
+            for name, view in q.layout.views(q.theta_q).items()
+        }
+        self.net, self.s = self.f["net"].frac_bits, self.f["s"].frac_bits
+
+    def summed(self, weights, row, x, x_format):
+        return scale(dot(self.p[weights][row], x), self.f[weights].frac_bits + self.f[x_format].frac_bits - self.net)
+
+    def function(self, net):
+        kind = self.spec.activation
+        if kind in ("logistic", "tanh"):
+            x = scale(clip(net, -(12 << self.net), 12 << self.net), self.net - 21)
+            return logistic_q(x, self.table) if kind == "logistic" else tanh_q(x, self.table)
+        return clip(scale(net, self.net - self.s), 0 if kind == "relu" else -32767, 32767)
+
+    def limits(self):
+        f, spec = self.f["out"], self.spec
+        if spec.output_limits is None:
+            return [(f.low, f.high)] * spec.outputs
+        exact = [[half_up(Fraction(v) * Fraction(2) ** f.frac_bits) for v in pair] for pair in spec.output_limits]
+        return [(clip(low, f.low, f.high), clip(high, f.low, f.high)) for low, high in exact]
+
+    def out(self, s):
+        out, values = self.f["out"].frac_bits, []
+        for k, (low, high) in enumerate(self.limits()):
+            if self.spec.readout == "affine":
+                total = dot(self.p["W_out"][k], s) + self.p["b_out"][k][0]
+                value = scale(total, self.f["b_out"].frac_bits - out)
+            else:
+                value = scale(s[k], self.s - out)
+            values.append(clip(value, low, high))
+        return values
+
+
+def decay(packed):
+    """d as an exact fraction, and its sign, mantissa, shift."""
+    size = abs(packed)
+    return (1 if packed >= 0 else -1), size % 65536, size // 65536 - 4
+
+
+def decayed(x, packed):
+    sign, mantissa, shift = decay(packed)
+    part = scale(half_up(Fraction(x * mantissa, 65536)), shift) if packed else 0
+    return x - sign * part
+
+
+def raw(row):
+    return [clip(int(v), -32768, 32767) for v in row]
+
+
+def elman(q, inputs, table):
+    d, s, outputs = Dense(q, table), [0] * q.spec.neurons, []
+    for row in inputs:
+        u = raw(row)
+        s = [
+            d.function(d.summed("W_in", i, u, "u") + d.summed("U", i, s, "s") + d.p["bias"][i][0])
+            for i in range(q.spec.neurons)
+        ]
+        outputs.append(d.out(s))
+    return outputs
+
+
+def jordan(q, inputs, table):
+    d, context, outputs = Dense(q, table), [0] * q.spec.outputs, []
+    f = {name: form.frac_bits for name, form in q.formats.items()}
+    alpha = Fraction(q.spec.context_decay)
+    for row in inputs:
+        u = raw(row)
+        c = [clip(scale(v, f["context"] - f["c"]), -32767, 32767) for v in context]
+        s = [
+            d.function(d.summed("W_in", i, u, "u") + d.summed("U", i, c, "c") + d.p["bias"][i][0])
+            for i in range(q.spec.neurons)
+        ]
+        y = d.out(s)
+        packed = int(q.ints[11])
+        sign, mantissa, shift = decay(packed)
+        assert abs(Fraction(mantissa) / 2 ** (16 + shift) - (1 - alpha)) <= Fraction(1, 2**16) * (1 - alpha) + 2**-40
+        context = [decayed(v, packed) + (w << (f["context"] - f["out"])) for v, w in zip(context, y, strict=True)]
+        outputs.append(y)
+    return outputs
+
+
+def indrnn(q, inputs, table):
+    d, spec = Dense(q, table), q.spec
+    n, layers, outputs = spec.neurons, range(spec.layers), []
+    h = [[0] * n for _ in layers]
+    for row in inputs:
+        narrow, x, fmt = raw(row), None, "u"
+        for k in layers:
+            high = q.formats[f"h.{k}"].high if spec.activation == "relu" else 1 << d.net
+            new = []
+            for i in range(n):
+                net = d.summed(f"W_in.{k}", i, narrow, fmt) + decayed(h[k][i], d.p[f"u.{k}"][i][0])
+                net += d.p[f"bias.{k}"][i][0]
+                if spec.activation == "tanh":
+                    new.append(scale(d.function(net), 15 - d.net))
+                else:
+                    new.append(clip(net, 0 if spec.activation == "relu" else -high, high))
+            h[k] = new
+            x = [a + b for a, b in zip(new, x, strict=True)] if spec.residual and k > 0 else list(new)
+            narrow, fmt = [clip(scale(v, d.net - d.s), -32767, 32767) for v in x], "s"
+        outputs.append(d.out(narrow))
+    return outputs
+
+
+def hopfield(q, inputs, table):
+    spec, outputs = q.spec, []
+    p = q.layout.views(q.theta_q)
+    n, m = spec.neurons, spec.inputs
+    order = np.random.default_rng(spec.order_seed).permutation(n)
+    low, high = zip(*Dense.limits(type("Q", (), {"f": q.formats, "spec": spec})()), strict=True)
+    s = [0] * n
+    for row in inputs:
+        s[:m] = [1 if v >= 0 else -1 for v in row]
+        for _ in range(spec.settle_steps):
+            old = list(s)
+            for i in order if spec.update == "asynchronous" else range(n):
+                field = dot(p["W"][i], s if spec.update == "asynchronous" else old) - int(p["bias"][i])
+                if field != 0 and not (spec.clamp and i < m):
+                    s[i] = 1 if field > 0 else -1
+            if s == old:
+                break
+        one = 1 << q.formats["out"].frac_bits
+        outputs.append([clip(v * one, a, b) for v, a, b in zip(s[n - spec.outputs :], low, high, strict=True)])
+    return outputs
+
+
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "hopfield": hopfield}
