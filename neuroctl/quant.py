@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of
-from neuroctl.cells.base import Bounds, Formats
+from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
@@ -64,7 +64,9 @@ def _recorded(calibration: ArrayLike, width: int) -> NDArray[np.float64]:
 
 
 def _input_format(spec: Spec, recorded: Array | None) -> QFormat:
-    if spec.input_limits is not None:
+    if spec.scale_inputs:
+        largest = 1.0
+    elif spec.input_limits is not None:
         largest = max(abs(value) for pair in spec.input_limits for value in pair)
     elif recorded is not None:
         largest = float(np.abs(recorded).max())
@@ -105,6 +107,7 @@ class QuantController:
         self._yi = np.zeros(spec.outputs, np.int32)
         self._y = np.zeros(spec.outputs, spec.dtype)
         self._step, self._rollout = cell.step_q, cell.rollout_q
+        self._offset, self._gain = input_map(spec)
         self._u_low, self._u_high = self._input_range()
         self._u_lsb, self._y_lsb = formats["u"].lsb, formats["out"].lsb
         self.step(np.zeros(spec.inputs, spec.dtype))  # compile, or load from the cache, now
@@ -114,7 +117,11 @@ class QuantController:
         u = self._formats["u"]
         limits = self._spec.input_limits or ((u.low * u.lsb, u.high * u.lsb),) * self._spec.inputs
         lows, highs = zip(*limits, strict=True)
-        return u.quantize(lows), u.quantize(highs)
+        return u.quantize(self._seen(lows)), u.quantize(self._seen(highs))
+
+    def _seen(self, u: ArrayLike) -> NDArray[np.float64]:
+        """Return physical inputs as the network sees them: scaled, if the spec asks for it."""
+        return (np.asarray(u, np.float64) - self._offset) * self._gain
 
     @property
     def spec(self) -> Spec:
@@ -163,7 +170,7 @@ class QuantController:
 
     def quantize_input(self, u: ArrayLike) -> IntArray:
         """Physical inputs ``[..., inputs]`` to int32; half up, saturating at the declared range; NaN gives 0."""
-        return np.clip(self._formats["u"].quantize(u), self._u_low, self._u_high).astype(np.int32)
+        return np.clip(self._formats["u"].quantize(self._seen(u)), self._u_low, self._u_high).astype(np.int32)
 
     def dequantize_output(self, y: ArrayLike) -> Array:
         """Integer outputs ``[..., outputs]`` to physical units in the spec's dtype."""
@@ -179,7 +186,7 @@ class QuantController:
         if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: a {self._y.dtype} array of shape {self._ui.shape}")
-        quantize_into(u, self._u_lsb, self._u_low, self._u_high, self._ui)
+        quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
         dequantize_into(self._yi, self._y_lsb, self._y)
         return self._y

@@ -86,6 +86,7 @@ class Spec:
         order_seed: Hopfield: seed of the order in which asynchronous updates take the neurons, 0 or more.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
         input_limits: (low, high) of each input in physical units; what fixed point scales by. Optional.
+        scale_inputs: show the network its inputs mapped from their limits to [-1, 1] instead of in physical units.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
 
     Raises:
@@ -113,6 +114,7 @@ class Spec:
     order_seed: int = 0
     dtype: str = "float32"
     input_limits: Limits | None = None
+    scale_inputs: bool = False
     output_limits: Limits | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +134,8 @@ class Spec:
         _check_choice("dtype", self.dtype, DTYPES)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
+        if not isinstance(self.scale_inputs, bool) or (self.scale_inputs and self.input_limits is None):
+            raise SpecError(f"scale_inputs: {self.scale_inputs!r}; allowed: False, or True with input_limits")
         if self.readout != "affine" and self.output_activation != "identity":
             got = self.output_activation
             raise SpecError(f"output_activation: {got!r}; allowed with readout {self.readout!r}: identity")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from firmware_export.emit import ctrnn
 from firmware_export.emit.text import rows
 from firmware_export.emit.vectors import vectors
@@ -85,6 +87,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "neurons": spec.neurons,
         "outputs": spec.outputs,
         "affine": spec.readout == "affine",
+        "in_kind": "scaled" if spec.scale_inputs else "physical",
         "in_frac_bits": _macro(formats["u"].frac_bits),
         "out_frac_bits": _macro(formats["out"].frac_bits),
         "y_frac_bits": formats["y"].frac_bits,
@@ -124,15 +127,15 @@ def _macro(value: int) -> str:
 
 def _io_rows(q: QuantController) -> list[str]:
     parts = (
-        ("in", q.spec.inputs, q.spec.input_limits, q.formats["u"]),
-        ("out", q.spec.outputs, q.spec.output_limits, q.formats["out"]),
+        ("in", q.spec.inputs, q.spec.input_limits, q.formats["u"], q.quantize_input),
+        ("out", q.spec.outputs, q.spec.output_limits, q.formats["out"], q.formats["out"].quantize),
     )
     lines = []
-    for name, count, limits, form in parts:
-        for index in range(count):
-            low, high = limits[index] if limits else (form.low * form.lsb, form.high * form.lsb)
-            raw = [int(form.quantize(value)) for value in (low, high)]
-            lines.append(f"{name}[{index}]: {low:g} to {high:g}, as integers {raw[0]} to {raw[1]}")
+    for name, count, limits, form, to_raw in parts:
+        pairs = limits or ((form.low * form.lsb, form.high * form.lsb),) * count
+        raw = to_raw(np.array(pairs).T)
+        for index, (low, high) in enumerate(pairs):
+            lines.append(f"{name}[{index}]: {low:g} to {high:g}, as integers {raw[0, index]} to {raw[1, index]}")
     return lines
 
 

@@ -27,7 +27,9 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-_MOST_LANES: Final = 256
+_LEAST_LANES, _MOST_LANES = 64, 256
+_CACHE_BYTES: Final = 192 << 10  # of a core's second-level cache, for parameters
+_MOST_STEPS: Final = 64  # of recorded inputs and outputs at a time, which then stay in the cache
 _LANE_STEP: Final = 16  # the widest vector of float32: blocks are multiples of it
 _ALIGNMENT: Final = 64
 
@@ -99,8 +101,16 @@ def _aligned(shape: Sequence[int], dtype: Any) -> Array:
     return aligned
 
 
-def _width(lanes: int) -> int:
-    return min(_MOST_LANES, -(-lanes // _LANE_STEP) * _LANE_STEP)
+def _most_lanes(theta: Array) -> int:
+    """Return how many lanes a block may have: few enough for their parameters to stay in the cache."""
+    if theta.ndim == 1:
+        return _MOST_LANES
+    fitting = _CACHE_BYTES // int(theta.shape[0] * theta.itemsize) // _LANE_STEP * _LANE_STEP
+    return min(_MOST_LANES, max(_LEAST_LANES, fitting))
+
+
+def _width(lanes: int, most: int) -> int:
+    return min(most, -(-lanes // _LANE_STEP) * _LANE_STEP)
 
 
 # --- Recorded inputs -------------------------------------------------------------------------------------------------
@@ -119,17 +129,19 @@ def open_loop(
         state=np.empty((cell.state_layout(spec).size, lanes), spec.dtype),
     )
     ints, floats, start = step_ints(spec), step_floats(spec), start_state(spec, cell.state_layout(spec))
-    width = _width(-(-lanes // workers))
+    width = _width(-(-lanes // workers), _most_lanes(theta))
     blocks = [slice(first, min(first + width, lanes)) for first in range(0, lanes, width)]
 
     def run(block: slice) -> None:
         count = block.stop - block.start
         work = theta if theta.ndim == 1 else _padded(theta[:, block], width)
         state = _padded(start[:, None], width)
-        seen = _padded(u[:, :, block] if u.ndim == 3 else u[:, :, None], width)
-        y = _aligned((len(u), spec.outputs, width), spec.dtype)
-        cell.rollout(work, state, seen, y, ints, floats)
-        result.outputs[:, :, block] = y[:, :, :count]
+        y = _aligned((_MOST_STEPS, spec.outputs, width), spec.dtype)
+        for first in range(0, len(u), _MOST_STEPS):
+            part = slice(first, min(first + _MOST_STEPS, len(u)))
+            seen = _padded(u[part, :, block], width) if u.ndim == 3 else u[part]
+            cell.rollout(work, state, seen, y[: len(seen)], ints, floats)
+            result.outputs[part, :, block] = y[: len(seen), :, :count]
         result.state[:, block] = state[:, :count]
 
     run(blocks[0])  # compiles, if need be, before threads start
@@ -163,7 +175,7 @@ class _Block:
     def narrow(self) -> None:
         """Keep the live lanes only, in as many columns as they need."""
         live = np.flatnonzero(self.who >= 0)
-        width = _width(len(live))
+        width = _width(len(live), _MOST_LANES)
         self.rows = {name: _padded(values[..., live], width) for name, values in self.rows.items()}
         self.who = np.concatenate([self.who[live], np.full(width - len(live), -1, np.int64)])
 
@@ -187,7 +199,9 @@ def _episodes(
 
     def run(worker: int) -> None:
         mine = np.arange(worker, lanes, workers)
-        block = _Block(_width(len(mine)), spec, plant, len(start), theta.shape[0] if theta.ndim == 2 else None)
+        block = _Block(
+            _width(len(mine), _most_lanes(theta)), spec, plant, len(start), theta.shape[0] if theta.ndim == 2 else None
+        )
         following = np.zeros(2, np.int64)  # next of mine to start; the block's own clock
         while following[0] < len(mine) or (block.who >= 0).any():
             r = block.rows

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import ctrnn, elman, hopfield, indrnn, jordan
-from neuroctl.cells.base import Cell
+from neuroctl.cells.base import Cell, input_map
 from neuroctl.errors import LayoutError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS
@@ -36,7 +36,8 @@ def step_floats(spec: Spec) -> NDArray[Any]:
     """Return what a step of the spec's cell needs in numbers of the spec's dtype."""
     limits = spec.output_limits or ((-np.inf, np.inf),) * spec.outputs
     lows, highs = zip(*limits, strict=True)
-    return np.array([spec.dt_s, *lows, *highs, *cell_of(spec).own_floats(spec)], dtype=spec.dtype)
+    scales = np.concatenate(input_map(spec))
+    return np.array([spec.dt_s, *scales, *lows, *highs, *cell_of(spec).own_floats(spec)], dtype=spec.dtype)
 
 
 def layout(spec: Spec) -> Layout:

@@ -65,8 +65,8 @@ class Integer:
 NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(7)
 """Places in ``ints``: sizes, 1 for an affine readout, codes of ``ACTIVATIONS``; a cell's own options from OPTION on."""
 
-DT, LIMITS = 0, 1
-"""Places in ``floats``: dt_s; from LIMITS on the outputs' lows, their highs, and a cell's own constants."""
+DT, SCALES = 0, 1
+"""Places in ``floats``: dt_s; the inputs' offsets and gains; the outputs' lows and highs; a cell's own constants."""
 
 
 def start_state(spec: Spec, layout: Layout) -> Array:
@@ -89,8 +89,18 @@ def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
 
 
 def input_scale(spec: Spec) -> NDArray[np.float64]:
-    """Return the largest magnitude of each input, ``[inputs]``; 1 where the spec declares none."""
+    """Return the largest magnitude of each input, ``[inputs]``; 1 where it is scaled or the spec declares none."""
+    if spec.scale_inputs:
+        return np.ones(spec.inputs)
     return np.array([max(abs(low), abs(high)) for low, high in spec.input_limits or ((-1.0, 1.0),) * spec.inputs])
+
+
+def input_map(spec: Spec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return offsets and gains ``[inputs]``: a network sees (u - offset) gain, which is u itself unless scaled."""
+    if not spec.scale_inputs or spec.input_limits is None:
+        return np.zeros(spec.inputs), np.ones(spec.inputs)
+    lows, highs = np.array(spec.input_limits).T
+    return 0.5 * (lows + highs), 2.0 / (highs - lows)
 
 
 def output_scale(spec: Spec) -> NDArray[np.float64]:

@@ -19,11 +19,11 @@ from neuroctl.cells.base import (
     AFFINE,
     DT,
     INPUTS,
-    LIMITS,
     NEURONS,
     OPTION,
     OUTPUT_ACTIVATION,
     OUTPUTS,
+    SCALES,
     Bounds,
     Cell,
     Formats,
@@ -59,7 +59,7 @@ from neuroctl.maths.fixed import (
     saturate,
     widest_frac_bits,
 )
-from neuroctl.maths.jit import jit_integer, jit_step
+from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -98,17 +98,19 @@ def layout(spec: Spec) -> Layout:
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags.
 
-    Scratch: s, activations of y; rate, dt/tau; net, drive, y0 and total, sums of a step.
+    Scratch: rate, dt/tau; net, drive, y0 and total, sums of a step; s, activations of y; u, the scaled inputs. s stands
+    so far behind y that vectors of 16 of both are apart, which is what LLVM tests before it takes such vectors.
     """
-    n, q = spec.neurons, spec.outputs
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
     return Layout(
         ("y", (n,), "1"),
-        ("s", (n,), "1"),
         ("rate", (n,), "1"),
         ("net", (n,), "1"),
+        ("s", (n,), "1"),
         ("drive", (n,), "1"),
         ("y0", (n,), "1"),
         ("total", (n,), "1"),
+        ("u", (m,), "1"),
         ("held", (q,), "1"),
         ("ok", (), "1"),
         ("fault", (), "1"),
@@ -136,30 +138,27 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 def prime(theta: Array, state: Array, ints: Array, floats: Array) -> None:
     """Bring s in line with y and rate with tau, both of which may have been written to since the last step."""
     n = ints[NEURONS]
-    v.activate(state, 0, theta, n * n + n, n * n, state, n, n)
-    v.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, 2 * n, n)
+    v.activate(state, 0, theta, n * n + n, n * n, state, 3 * n, n)
+    v.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
 
 
-@jit_step
+@jit_inline
 def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step from a state in which s fits y and rate fits tau, and leave it so."""
     n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
     bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
     w_out = w_in + n * m
-    s, rate, net, drive, y0, total, held = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
-    ok = held + q
-    tables = LIMITS + 2 * q
+    rate, net, s, drive, y0, total, seen = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
+    held, limits = seen + m, SCALES + 2 * m
+    ok, tables = held + q, limits + 2 * q
 
-    v.fill(1, state, ok, 1)
-    v.and_finite(u, 0, m, state, ok)
+    v.accept(u, m, floats, SCALES, state, seen, ok)
     if stages == 0:  # euler or etd1
-        v.fill(0, state, net, n)
-        v.matvec_add(theta, w_in, u, 0, state, net, n, m)
-        v.matvec_add(theta, 0, state, s, state, net, n, n)
+        v.two_matvecs(theta, w_in, 0, state, seen, s, net, n, m, n)
         v.relax(state, net, rate, ok, 0, n)
     else:
         v.fill(0, state, drive, n)
-        v.matvec_add(theta, w_in, u, 0, state, drive, n, m)
+        v.matvec_add(theta, w_in, state, seen, state, drive, n, m)
         v.copy(state, 0, state, y0, n)
         v.fill(0, state, total, n)
         for k in range(stages):
@@ -171,7 +170,7 @@ def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
             v.stage(state, net, rate, a, b, y0, total, 0, n)
         v.land(state, y0, total, ok, 0, n)
     v.activate(state, 0, theta, gain, bias, state, s, n)
-    v.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
+    v.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step

@@ -19,10 +19,10 @@ from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
     INPUTS,
-    LIMITS,
     NEURONS,
     OUTPUT_ACTIVATION,
     OUTPUTS,
+    SCALES,
     Bounds,
     Cell,
     Formats,
@@ -36,7 +36,7 @@ from neuroctl.cells.integer import Q15_HIGH, hull, matvec_q, readout_bounds, rea
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift
-from neuroctl.maths.jit import jit_integer, jit_step
+from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -51,16 +51,23 @@ def layout(spec: Spec) -> Layout:
 
 
 def state_layout(spec: Spec) -> Layout:
-    """Blocks of the state: h is the network's; new is scratch; the held output and the two flags."""
-    n, q = spec.neurons, spec.outputs
-    return Layout(("h", (n,), "1"), ("new", (n,), "1"), ("held", (q,), "1"), ("ok", (), "1"), ("fault", (), "1"))
+    """Blocks of the state: h is the network's; new and u, scaled inputs, are scratch; the held output; flags."""
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    return Layout(
+        ("h", (n,), "1"),
+        ("new", (n,), "1"),
+        ("u", (m,), "1"),
+        ("held", (q,), "1"),
+        ("ok", (), "1"),
+        ("fault", (), "1"),
+    )
 
 
-@jit_step
+@jit_inline
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step: h = f(W_in u + U h + bias), then read out.
 
-    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``vectors.hold``.
+    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``vectors.release``.
 
     theta: float[K] or [K, P], see ``layout``; read
     state: float[S] or [S, P], see ``state_layout``; read and written
@@ -70,16 +77,15 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
     rec, bias = n * m, n * m + n * n
-    h, new, held = 0, n, 2 * n
+    h, new, seen, limits = 0, n, 2 * n, SCALES + 2 * m
+    held = seen + m
     ok = held + q
-    v.fill(1, state, ok, 1)
-    v.and_finite(u, 0, m, state, ok)
-    v.copy(theta, bias, state, new, n)
-    v.matvec_add(theta, 0, u, 0, state, new, n, m)
-    v.matvec_add(theta, rec, state, h, state, new, n, n)
+    v.accept(u, m, floats, SCALES, state, seen, ok)
+    v.two_matvecs(theta, 0, rec, state, seen, h, new, n, m, n)
+    v.add(theta, bias, state, new, n)
     v.apply(ints[ACTIVATION], state, new, n)
     v.take(state, new, ok, h, n)
-    v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
+    v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from neuroctl.cells.base import (
     DT,
     INPUTS,
-    LIMITS,
     NEURONS,
     OPTION,
     OUTPUTS,
+    SCALES,
     Bounds,
     Cell,
     Formats,
@@ -62,13 +62,14 @@ def state_layout(spec: Spec) -> Layout:
     Scratch: field; active and changed, 1 while a network still moves. ``converged`` is 1 if the last step ended in a
     state that a further sweep does not change, ``sweeps`` how many it took.
     """
-    n, q = spec.neurons, spec.outputs
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
     names = ("active", "changed", "converged", "sweeps")
     return Layout(
         ("s", (n,), "1"),
         ("v", (n,), "1"),
         ("field", (n,), "1"),
         *((name, (), "1") for name in names),
+        ("u", (m,), "1"),
         ("held", (q,), "1"),
         ("ok", (), "1"),
         ("fault", (), "1"),
@@ -81,22 +82,22 @@ def _sign(x: Any, otherwise: Any) -> Any:
 
 
 @jit_rows
-def _show_row(u: Array, i: Any, state: Array, ok: Any, s: Any, potential: Any, continuous: Any, clamp: Any) -> None:
+def _show_row(state: Array, x: Any, ok: Any, s: Any, potential: Any, continuous: Any, clamp: Any) -> None:
     for p in range(v.U(state.shape[1])):
-        seen = hard_tanh(u[i, p])
+        seen = hard_tanh(state[x, p])
         shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
         state[s, p] = shown if state[ok, p] != 0 else state[s, p]
         state[potential, p] = seen if state[ok, p] != 0 else state[potential, p]
 
 
 @jit_step
-def _show(u: Array, m: Any, state: Array, ok: Any, potentials: Any, continuous: Any, clamp: Any) -> None:
+def _show(state: Array, x: Any, m: Any, ok: Any, potentials: Any, continuous: Any, clamp: Any) -> None:
     """Set the observed neurons, s_0 to s_(m-1), where ok."""
     for i in range(v.U(m)):
         if state.ndim == 2:
-            _show_row(u, i, state, v.U(ok), i, v.U(potentials) + i, continuous, clamp)
+            _show_row(state, v.U(x) + i, v.U(ok), i, v.U(potentials) + i, continuous, clamp)
         elif state[ok] != 0:
-            seen = hard_tanh(u[i])
+            seen = hard_tanh(state[v.U(x) + i])
             shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
             state[i] = shown
             state[v.U(potentials) + i] = seen
@@ -192,7 +193,7 @@ def _any(state: Array, flag: Any) -> Any:
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Show the observation, settle, read out.
 
-    A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``vectors.hold``.
+    A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``vectors.release``.
 
     theta: float[K] or [K, P], see ``layout``; read
     state: float[S] or [S, P], see ``state_layout``; read and written
@@ -202,23 +203,23 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
     active = 3 * n
-    changed, converged, sweeps, held = active + 1, active + 2, active + 3, active + 4
+    changed, converged, sweeps, seen = active + 1, active + 2, active + 3, active + 4
+    held, own = seen + m, SCALES + 2 * (m + q)
     ok = held + q
-    v.fill(1, state, ok, 1)
-    v.and_finite(u, 0, m, state, ok)
-    _show(u, m, state, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
+    v.accept(u, m, floats, SCALES, state, seen, ok)
+    _show(state, seen, m, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
     v.copy(state, ok, state, active, 1)
     v.fill(0, state, sweeps, 1)
     for _ in range(ints[_STEPS]):
         if not _any(state, active):
             break
         v.fill(0, state, changed, 1)
-        _sweep(theta, state, ints, floats, active, changed, floats[LIMITS + 2 * q])
+        _sweep(theta, state, ints, floats, active, changed, floats[own])
         v.add(state, active, state, sweeps, 1)
         v.copy(state, changed, state, active, 1)
     v.fill(1, state, converged, 1)
-    v.product_add(floats, LIMITS + 2 * q + 1, state, active, state, converged, 1)
-    v.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, LIMITS, ok, held)
+    v.product_add(floats, own + 1, state, active, state, converged, 1)
+    v.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
 
 
 @jit_step

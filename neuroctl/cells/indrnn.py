@@ -19,11 +19,11 @@ from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
     INPUTS,
-    LIMITS,
     NEURONS,
     OPTION,
     OUTPUT_ACTIVATION,
     OUTPUTS,
+    SCALES,
     Bounds,
     Cell,
     Formats,
@@ -38,7 +38,7 @@ from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
-from neuroctl.maths.jit import jit_integer, jit_step
+from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -67,22 +67,23 @@ def layout(spec: Spec) -> Layout:
 
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: h of each layer is the network's; x, new are scratch; the held output and the two flags."""
-    n, q = spec.neurons, spec.outputs
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
     return Layout(
         *((f"h.{layer}", (n,), "1") for layer in range(spec.layers)),
         ("x", (n,), "1"),
         ("new", (n,), "1"),
+        ("u", (m,), "1"),
         ("held", (q,), "1"),
         ("ok", (), "1"),
         ("fault", (), "1"),
     )
 
 
-@jit_step
+@jit_inline
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step: h = f(W_in x + u * h + bias) layer by layer, then read out.
 
-    A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``vectors.hold``.
+    A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``vectors.release``.
 
     theta: float[K] or [K, P], see ``layout``; read
     state: float[S] or [S, P], see ``state_layout``; read and written
@@ -92,10 +93,10 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q, layers, residual = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION], ints[OPTION + 1]
     x, new = layers * n, (layers + 1) * n
-    held = new + n
+    seen, limits = new + n, SCALES + 2 * m
+    held = seen + m
     ok = held + q
-    v.fill(1, state, ok, 1)
-    v.and_finite(u, 0, m, state, ok)
+    v.accept(u, m, floats, SCALES, state, seen, ok)
     w_in = 0
     for layer in range(layers):
         cols = m if layer == 0 else n
@@ -103,7 +104,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         h = layer * n
         v.copy(theta, rec + n, state, new, n)
         if layer == 0:
-            v.matvec_add(theta, w_in, u, 0, state, new, n, m)
+            v.matvec_add(theta, w_in, state, seen, state, new, n, m)
         else:
             v.matvec_add(theta, w_in, state, x, state, new, n, n)
         v.product_add(theta, rec, state, h, state, new, n)
@@ -113,7 +114,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
             v.fill(0, state, x, n)
         v.add(state, h, state, x, n)
         w_in = rec + 2 * n
-    v.readout(theta, w_in, state, x, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, LIMITS, ok, held)
+    v.readout(theta, w_in, state, x, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step

@@ -143,13 +143,15 @@ def tanh_q(x: Any) -> Any:
 
 
 @jit_integer
-def quantize_into(u: Any, lsb: Any, low: Any, high: Any, out: Any) -> None:
-    """Write ``QFormat.quantize(u)``, clipped into [low_i, high_i], to out; the form for a control loop.
+def quantize_into(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any, out: Any) -> None:
+    """Write ``QFormat.quantize((u - offset) gain)``, clipped into [low_i, high_i], to out; for a control loop.
 
-    u: float[m]; lsb: float64, a power of two, so that the division is exact; low, high, out: int32[m]
+    u: float[m]; offset, gain: float64[m]; lsb: float64, a power of two, so that the division is exact; low, high, out:
+    int32[m]
     """
     for i in range(u.shape[0]):
-        scaled = math.floor(np.float64(u[i]) / lsb + 0.5) if abs(u[i]) < np.inf else np.float64(0.0)
+        x = (np.float64(u[i]) - offset[i]) * gain[i]
+        scaled = math.floor(x / lsb + 0.5) if abs(u[i]) < np.inf else np.float64(0.0)
         value = np.float64(high[i]) if scaled > high[i] or u[i] == np.inf else scaled
         out[i] = np.int32(np.float64(low[i]) if value < low[i] or u[i] == -np.inf else value)
 

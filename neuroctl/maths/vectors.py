@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.maths.activations import HARD_TANH, IDENTITY, LOGISTIC, RELU, TANH, decay, hard_tanh, logistic, relu, tanh
-from neuroctl.maths.jit import jit_rows, jit_step
+from neuroctl.maths.jit import jit_inline, jit_rows, jit_step
 from neuroctl.maths.scalars import one, zero
 
 Array = NDArray[Any]
@@ -40,15 +40,51 @@ def lane(theta: Array, k: Any, p: Any) -> Any:
 
 
 @jit_rows
-def _row_fma4(a: Array, row: Any, x: Array, xi: Any, y: Array, yi: Any) -> None:
-    # Four products at a time: y is read and written a quarter as often.
-    for p in range(U(y.shape[1])):
-        y[yi, p] += (
-            lane(a, row, p) * x[xi, p]
-            + lane(a, row + U(1), p) * x[xi + U(1), p]
-            + lane(a, row + U(2), p) * x[xi + U(2), p]
-            + lane(a, row + U(3), p) * x[xi + U(3), p]
-        )
+def _row_sum4(a: Array, row: Any, x: Array, xi: Any, y: Array, yi: Any, fresh: Any) -> None:
+    # Four products at a time: y is written a quarter as often; where y is fresh it need not be read.
+    if fresh:
+        for p in range(U(y.shape[1])):
+            y[yi, p] = (
+                lane(a, row, p) * x[xi, p]
+                + lane(a, row + U(1), p) * x[xi + U(1), p]
+                + lane(a, row + U(2), p) * x[xi + U(2), p]
+                + lane(a, row + U(3), p) * x[xi + U(3), p]
+            )
+    else:
+        for p in range(U(y.shape[1])):
+            y[yi, p] += (
+                lane(a, row, p) * x[xi, p]
+                + lane(a, row + U(1), p) * x[xi + U(1), p]
+                + lane(a, row + U(2), p) * x[xi + U(2), p]
+                + lane(a, row + U(3), p) * x[xi + U(3), p]
+            )
+
+
+@jit_rows
+def _row_sum_rest(a: Array, row: Any, x: Array, xi: Any, count: Any, y: Array, yi: Any, fresh: Any) -> None:
+    """Add one to three products."""
+    if fresh:
+        for p in range(U(y.shape[1])):
+            y[yi, p] = lane(a, row, p) * x[xi, p]
+    else:
+        for p in range(U(y.shape[1])):
+            y[yi, p] += lane(a, row, p) * x[xi, p]
+    if count == 2:
+        for p in range(U(y.shape[1])):
+            y[yi, p] += lane(a, row + U(1), p) * x[xi + U(1), p]
+    elif count == 3:
+        for p in range(U(y.shape[1])):
+            y[yi, p] += lane(a, row + U(1), p) * x[xi + U(1), p] + lane(a, row + U(2), p) * x[xi + U(2), p]
+
+
+@jit_step
+def _row_sum(a: Array, row: Any, x: Array, xo: Any, cols: Any, y: Array, yi: Any, fresh: Any) -> None:
+    """y_i = (y_i or, if fresh, 0) + sum_j a_j x_j, of lanes."""
+    fours = cols - cols % U(4)
+    for j in range(U(0), fours, U(4)):
+        _row_sum4(a, row + j, x, xo + j, y, yi, fresh and j == 0)
+    if fours < cols:
+        _row_sum_rest(a, row + fours, x, xo + fours, cols - fours, y, yi, fresh and fours == 0)
 
 
 @jit_rows
@@ -60,7 +96,7 @@ def _row_fma(a: Array, row: Any, x: Array, xi: Any, y: Array, yi: Any) -> None:
 @jit_rows
 def _row_add(x: Array, xi: Any, y: Array, yi: Any) -> None:
     for p in range(U(y.shape[1])):
-        y[yi, p] += x[xi, p]
+        y[yi, p] += lane(x, xi, p)
 
 
 @jit_rows
@@ -142,16 +178,20 @@ def _row_apply(code: Any, y: Array, yi: Any) -> None:
 
 
 @jit_rows
-def _row_and_finite(u: Array, ui: Any, state: Array, ok: Any) -> None:
-    for p in range(U(u.shape[1])):
-        state[ok, p] = state[ok, p] if abs(u[ui, p]) < np.inf else zero(state[ok, p])
+def _row_accept(u: Array, ui: Any, offset: Any, gain: Any, state: Array, x: Any, ok: Any) -> None:
+    for p in range(U(state.shape[1])):
+        value = (lane(u, ui, p) - offset) * gain
+        state[x, p] = value
+        state[ok, p] = state[ok, p] if abs(value) < np.inf else zero(value)
 
 
 @jit_rows
-def _row_clip(low: Any, high: Any, y: Array, yi: Any) -> None:
+def _row_clip(low: Any, high: Any, y: Array, yi: Any, state: Array, ok: Any) -> None:
     for p in range(U(y.shape[1])):
         value = low if y[yi, p] < low else y[yi, p]
-        y[yi, p] = high if value > high else value
+        value = high if value > high else value
+        y[yi, p] = value
+        state[ok, p] = state[ok, p] if abs(value) < np.inf else zero(value)
 
 
 @jit_rows
@@ -195,7 +235,7 @@ def copy(x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
 
 @jit_step
 def add(x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
-    """y_i += x_i."""
+    """y_i += x_i; x may be a shared vector of rank 1 where y has lanes."""
     xo, yo, n = U(xo), U(yo), U(n)
     for i in range(n):
         if y.ndim == 1:
@@ -227,23 +267,85 @@ def trace(alpha: Any, y: Array, state: Array, ok: Any, s: Any, n: Any) -> None:
             state[s + i] = alpha * state[s + i] + y[i]
 
 
+@jit_inline
+def _four_rows(a: Array, row: Any, x: Array, xo: Any, y: Array, yi: Any, cols: Any) -> None:
+    """Add four rows of a product at once: x is read a quarter as often, and short rows start one loop, not four."""
+    row1 = row + cols
+    row2 = row1 + cols
+    row3 = row2 + cols
+    total, total1, total2, total3 = y[yi], y[yi + U(1)], y[yi + U(2)], y[yi + U(3)]
+    for j in range(cols):
+        value = x[xo + j]
+        total += a[row + j] * value
+        total1 += a[row1 + j] * value
+        total2 += a[row2 + j] * value
+        total3 += a[row3 + j] * value
+    y[yi], y[yi + U(1)], y[yi + U(2)], y[yi + U(3)] = total, total1, total2, total3
+
+
 @jit_step
 def matvec_add(a: Array, ao: Any, x: Array, xo: Any, y: Array, yo: Any, rows: Any, cols: Any) -> None:
     """y_i += sum_j A_ij x_j, with A row-major ``[rows, cols]`` = ``[to, from]``."""
     ao, xo, yo, rows, cols = U(ao), U(xo), U(yo), U(rows), U(cols)
-    for i in range(rows):
-        row = ao + i * cols
-        if y.ndim == 1:
+    if y.ndim == 1:
+        fours = rows - rows % U(4)
+        for i in range(U(0), fours, U(4)):
+            _four_rows(a, ao + i * cols, x, xo, y, yo + i, cols)
+        for i in range(fours, rows):
+            row = ao + i * cols
             total = y[yo + i]
             for j in range(cols):
                 total += a[row + j] * x[xo + j]
             y[yo + i] = total
-        else:
-            fours = cols - cols % U(4)
-            for j in range(U(0), fours, U(4)):
-                _row_fma4(a, row + j, x, xo + j, y, yo + i)
-            for j in range(fours, cols):
-                _row_fma(a, row + j, x, xo + j, y, yo + i)
+    else:
+        for i in range(rows):
+            _row_sum(a, ao + i * cols, x, xo, cols, y, yo + i, False)
+
+
+@jit_inline
+def _four_sums(
+    theta: Array, a: Any, b: Any, state: Array, x: Any, z: Any, y: Any, nx: Any, nz: Any
+) -> None:  # fmt: skip
+    a1 = a + nx
+    a2 = a1 + nx
+    a3 = a2 + nx
+    b1 = b + nz
+    b2 = b1 + nz
+    b3 = b2 + nz
+    total = total1 = total2 = total3 = zero(state[y])
+    for j in range(nx):
+        value = state[x + j]
+        total += theta[a + j] * value
+        total1 += theta[a1 + j] * value
+        total2 += theta[a2 + j] * value
+        total3 += theta[a3 + j] * value
+    for j in range(nz):
+        value = state[z + j]
+        total += theta[b + j] * value
+        total1 += theta[b1 + j] * value
+        total2 += theta[b2 + j] * value
+        total3 += theta[b3 + j] * value
+    state[y], state[y + U(1)], state[y + U(2)], state[y + U(3)] = total, total1, total2, total3
+
+
+@jit_step
+def two_matvecs(
+    theta: Array, a: Any, b: Any, state: Array, x: Any, z: Any, y: Any, n: Any, nx: Any, nz: Any
+) -> None:  # fmt: skip
+    """Set y = A x + B z: matrices ``[n, nx]`` and ``[n, nz]`` in theta, vectors in state; all are offsets."""
+    a, b, x, z, y, n, nx, nz = U(a), U(b), U(x), U(z), U(y), U(n), U(nx), U(nz)
+    if state.ndim == 2:
+        for i in range(n):
+            _row_sum(theta, a + i * nx, state, x, nx, state, y + i, True)
+            _row_sum(theta, b + i * nz, state, z, nz, state, y + i, False)
+    else:
+        fours = n - n % U(4)
+        for i in range(U(0), fours, U(4)):
+            _four_sums(theta, a + i * nx, b + i * nz, state, x, z, y + i, nx, nz)
+        if fours < n:
+            fill(0, state, y + fours, n - fours)
+            matvec_add(theta, a + fours * nx, state, x, state, y + fours, n - fours, nx)
+            matvec_add(theta, b + fours * nz, state, z, state, y + fours, n - fours, nz)
 
 
 @jit_step
@@ -345,45 +447,49 @@ def apply(code: Any, y: Array, yo: Any, n: Any) -> None:
 
 
 @jit_step
-def and_finite(u: Array, uo: Any, n: Any, state: Array, ok: Any) -> None:
-    """Clear ``state[ok]`` where one of u is NaN or Inf."""
-    uo, n, ok = U(uo), U(n), U(ok)
-    for i in range(n):
-        if state.ndim == 1:
-            if not abs(u[uo + i]) < np.inf:
-                state[ok] = 0
-        else:
-            _row_and_finite(u, uo + i, state, ok)
-
-
-@jit_step
-def clip(low_high: Array, lo: Any, y: Array, n: Any) -> None:
-    """Clip y_i into [low_i, high_i]; lows then highs from ``low_high[lo:]``."""
-    low, high, n = U(lo), U(lo) + U(n), U(n)
-    for i in range(n):
-        if y.ndim == 1:
-            y[i] = low_high[low + i] if y[i] < low_high[low + i] else y[i]
-            y[i] = low_high[high + i] if y[i] > low_high[high + i] else y[i]
-        else:
-            _row_clip(low_high[low + i], low_high[high + i], y, i)
-
-
-@jit_step
-def hold(state: Array, ok: Any, held: Any, y: Array, n: Any) -> None:
-    """Where ok, remember the outputs y; elsewhere give the remembered ones and latch ``state[ok + 1]``, the fault."""
-    ok, held, n = U(ok), U(held), U(n)
+def accept(u: Array, n: Any, scales: Array, so: Any, state: Array, x: Any, ok: Any) -> None:
+    """x_i = (u_i - offset_i) gain_i; ``state[ok]`` = whether all are finite. Offsets, then gains: ``scales[so:]``."""
+    n, so, x, ok = U(n), U(so), U(x), U(ok)
     if state.ndim == 1:
-        if state[ok] != 0:
-            for i in range(n):
-                state[held + i] = y[i]
-        else:
-            state[ok + U(1)] = 1
-            for i in range(n):
-                y[i] = state[held + i]
+        for i in range(n):
+            state[x + i] = (u[i] - scales[so + i]) * scales[so + n + i]
+        bad = zero(state[ok])
+        for i in range(n):
+            bad += zero(bad) if abs(state[x + i]) < np.inf else one(bad)
+        state[ok] = zero(bad) if bad > zero(bad) else one(bad)
     else:
+        fill(1, state, ok, 1)
+        for i in range(n):
+            _row_accept(u, i, scales[so + i], scales[so + n + i], state, x + i, ok)
+
+
+@jit_step
+def release(low_high: Array, lo: Any, state: Array, ok: Any, held: Any, y: Array, n: Any) -> None:
+    """Clip the outputs y into their limits; let them out and remember them if all is finite, else hold the last ones.
+
+    Lows then highs from ``low_high[lo:]``. A held output latches the fault flag, ``state[ok + 1]``.
+    """
+    low, high, ok, held, n = U(lo), U(lo) + U(n), U(ok), U(held), U(n)
+    if state.ndim == 2:
+        for i in range(n):
+            _row_clip(low_high[low + i], low_high[high + i], y, i, state, ok)
         for i in range(n):
             _row_hold(state, ok, held + i, y, i)
         _row_latch(state, ok, ok + U(1))
+    else:
+        bad = one(state[ok]) - state[ok]
+        for i in range(n):
+            value = low_high[low + i] if y[i] < low_high[low + i] else y[i]
+            value = low_high[high + i] if value > low_high[high + i] else value
+            bad += zero(value) if abs(value) < np.inf else one(value)
+            y[i] = value
+        if bad > zero(bad):
+            state[ok], state[ok + U(1)] = 0, 1
+            for i in range(n):
+                y[i] = state[held + i]
+        else:
+            for i in range(n):
+                state[held + i] = y[i]
 
 
 @jit_step
@@ -391,7 +497,7 @@ def readout(
     theta: Array, w_out: Any, state: Array, s: Any, n: Any, y: Array, q: Any, affine: Any, code: Any, low_high: Array,
     lo: Any, ok: Any, held: Any,
 ) -> None:  # fmt: skip
-    """Write outputs: y = clip(f(W_out s + b_out)), or s itself; NaN and Inf never leave: see ``hold``.
+    """Write outputs: y = clip(f(W_out s + b_out)), or s itself; NaN and Inf never leave: see ``release``.
 
     ``w_out`` is W_out's offset in theta, with b_out behind it; ``s``, ``ok``, ``held`` are offsets in state.
     """
@@ -402,6 +508,4 @@ def readout(
             apply(code, y, 0, q)
     else:
         copy(state, s, y, 0, q)
-    clip(low_high, lo, y, q)
-    and_finite(y, 0, q, state, ok)
-    hold(state, ok, held, y, q)
+    release(low_high, lo, state, ok, held, y, q)
