@@ -1,4 +1,4 @@
-"""Lanes beside the scalar loop over individuals, beside JAX, and by numbers of lanes and threads, in one run.
+"""Lanes beside the scalar loop over individuals, C and JAX, and by numbers of lanes and threads, in one run.
 
     python benchmarks/lanes.py
     python benchmarks/lanes.py --json
@@ -10,6 +10,7 @@ are medians of the ratios of neighbouring runs. JAX runs ``vmap`` over individua
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import compiled
 import numpy as np
 
 import neuroctl as nc
@@ -60,8 +62,26 @@ def against_scalar(neurons: int, lanes: int = 256, steps: int = 400) -> dict[str
             ctl.rollout(u)
 
     forms = {"scalar_ns": scalar, "lanes_ns": lambda: CPU.rollout(spec, theta, u, threads=1)}
-    best, times = take_turns(forms, lanes * steps)
-    return best | {"ratio": float(np.median(times[:, 0] / times[:, 1]))}
+    with tempfile.TemporaryDirectory() as folder:
+        forms["c_ns"] = in_c(compiled.built_c(folder), spec, theta, u)
+        best, times = take_turns(forms, lanes * steps)
+    ratios = {"ratio": times[:, 0] / times[:, 1], "c_ratio": times[:, 2] / times[:, 1]}
+    return best | {name: float(np.median(values)) for name, values in ratios.items()}
+
+
+def in_c(library: Any, spec: nc.Spec, theta: np.ndarray, u: np.ndarray) -> Callable[[], None]:
+    """Return a loop over individuals in C, see compiled.py."""
+    n, out = spec.neurons, np.empty((len(u), 1), np.float32)
+    y, scratch, each = np.zeros(n, np.float32), np.zeros(2 * n, np.float32), np.ascontiguousarray(theta.T)
+    sizes = [ctypes.c_long(value) for value in (len(u), n, u.shape[1], 1)]
+
+    def run() -> None:
+        for row in each:
+            y[:] = 0
+            arrays = [compiled.pointer(array) for array in (row, y, scratch, u, out)]
+            library.ctrnn_rollout(*arrays, *sizes, ctypes.c_float(spec.dt_s))
+
+    return run
 
 
 def endless(folder: str) -> Path:
@@ -131,7 +151,7 @@ def against_jax(lanes: int = 1024, steps: int = 200) -> dict[str, float]:
     return best | ({"ratio": float(np.median(times[:, 1] / times[:, 0]))} if program is not None else {})
 
 
-def by_threads(lanes: int = 4096, steps: int = 200) -> dict[str, float]:
+def by_threads(lanes: int = 4096, steps: int = 1000) -> dict[str, float]:
     """Double pole on one and on two threads."""
     theta = population(POLES, lanes)
     with tempfile.TemporaryDirectory() as folder:
@@ -159,17 +179,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     results: dict[str, Any] = {f"ctrnn_{n}": against_scalar(n) for n in (4, 8, 16)}
-    results["double_pole"] = against_jax()
     results["lanes"] = by_lanes()
-    if len(os.sched_getaffinity(0)) > 1:
+    if len(os.sched_getaffinity(0)) > 1:  # before JAX, whose own threads would take part
         results["threads"] = by_threads()
+    results["double_pole"] = against_jax()
     if arguments.json:
         print(json.dumps(results, indent=1))
         return
     for n in (4, 8, 16):
         r = results[f"ctrnn_{n}"]
         times = f"scalar loop {r['scalar_ns']:6.1f} ns, lanes {r['lanes_ns']:5.1f} ns"
-        print(f"CTRNN {n:>2}: {times}, {r['ratio']:.1f} times as fast")
+        print(f"CTRNN {n:>2}: {times}, {r['ratio']:.1f} times as fast; C, one by one, {r['c_ns']:.1f} ns")
     r = results["double_pole"]
     if "jax_ns" in r:
         times = f"JAX {r['jax_ns']:.0f} ns, lanes {r['lanes_ns']:.0f} ns"

@@ -4,9 +4,9 @@
     python benchmarks/walker.py --seeds 3 --budget-s 20
     python benchmarks/walker.py --blind          # no sensor: the network has to oscillate by itself
 
-The fitness is the mean forward velocity over 220 time units; the plant allows 0.6264. Center-crossing networks are what
-a genome's origin decodes to (Mathayomchan and Beer 2002); the random ones draw weights, biases and inputs
-uniformly from [-16, 16] (Beer 1995) and search on from there.
+The fitness is the mean forward velocity over 220 time units; the plant allows 0.6264. Time constants lie in [0.5, 10].
+Center-crossing networks search weights around 0 and put each neuron's bias at the middle of what the others send it
+(Mathayomchan and Beer 2002); the random ones start anywhere in weights and biases of [-16, 16] (Beer 1995).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl.backends import get
-from neuroctl.cells import decode, genome_size, layout
+from neuroctl.cells import layout
+from neuroctl.dynamics import center_crossing_bias
 from sims.plants import walker
 
 SPEC = nc.Spec(cell="ctrnn", inputs=1, neurons=3, outputs=3, dt_s=0.1, readout="identity")
@@ -30,17 +31,30 @@ STEPS, POPULATION, GOAL = 2200, 128, 0.60
 RANGE = 16.0
 
 
-def from_random(spec: nc.Spec, x: np.ndarray) -> np.ndarray:
-    """Decode weights and biases from [-16, 16], tau from [0.5, 10], by a logistic of each gene."""
-    p = layout(spec)
+def parameters(w: np.ndarray, bias: np.ndarray, tau: np.ndarray, w_in: np.ndarray) -> np.ndarray:
+    """Return theta; tau's genes go through tanh into [0.5, 10]."""
+    p = layout(SPEC)
     theta = np.empty(p.size, np.float32)
-    views, n = p.views(theta), spec.neurons
-    unit = np.tanh(x)
-    w, bias, tau, w_in = np.split(unit, np.cumsum([n * n, n, n]))
-    views["W"][:], views["bias"][:] = RANGE * w.reshape(n, n), RANGE * bias
-    views["tau_s"][:], views["gain"][:] = 0.5 * 20.0 ** (0.5 + 0.5 * tau), 1.0
-    views["W_in"][:] = RANGE * w_in.reshape(n, -1)
+    views, n = p.views(theta), SPEC.neurons
+    views["W"][:], views["bias"][:], views["gain"][:] = w.reshape(n, n), bias, 1.0
+    views["tau_s"][:], views["W_in"][:] = 0.5 * 20.0 ** (0.5 + 0.5 * np.tanh(tau)), w_in.reshape(n, -1)
     return theta
+
+
+def genes(x: np.ndarray) -> list[np.ndarray]:
+    n = SPEC.neurons
+    return np.split(x, np.cumsum([n * n, n, n]))
+
+
+def center_crossing(x: np.ndarray) -> np.ndarray:
+    w, bias, tau, w_in = genes(x)
+    w = 8.0 * w
+    return parameters(w, center_crossing_bias(w.reshape(SPEC.neurons, -1)) + 2.0 * bias, tau, 8.0 * w_in)
+
+
+def from_random(x: np.ndarray) -> np.ndarray:
+    w, bias, _, w_in = genes(RANGE * np.tanh(x))
+    return parameters(w, bias, genes(x)[2], w_in)
 
 
 def evolve(
@@ -55,7 +69,7 @@ def evolve(
         best_here, idle = -np.inf, 0
         while perf_counter() - begin < budget_s and not strategy.stop() and idle < 40:
             genomes = strategy.ask()
-            theta = np.ascontiguousarray(np.stack([to_theta(SPEC, x) for x in genomes], axis=1))
+            theta = np.ascontiguousarray(np.stack([to_theta(x) for x in genomes], axis=1))
             if blind:
                 theta[layout(SPEC)["W_in"].part] = 0.0
             fitness = get("cpu").rollout(SPEC, theta, walker, STEPS).fitness
@@ -77,12 +91,12 @@ def main() -> None:
     parser.add_argument("--blind", action="store_true", help="cut the sensor of the leg's angle off")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    size = genome_size(SPEC)
-    warm = np.repeat(decode(SPEC, np.zeros(size))[:, None], 2, axis=1)
+    size = SPEC.neurons * (SPEC.neurons + 2 + SPEC.inputs)
+    warm = np.repeat(center_crossing(np.zeros(size))[:, None], 2, axis=1)
     get("cpu").rollout(SPEC, np.ascontiguousarray(warm), walker, 2)
     limits = (arguments.budget_s, arguments.blind)
     forms = {
-        "center-crossing": lambda seed: evolve(seed, *limits, decode, np.zeros(size), 0.5),
+        "center-crossing": lambda seed: evolve(seed, *limits, center_crossing, np.zeros(size), 1.0),
         "random": lambda seed: evolve(
             seed, *limits, from_random, np.random.default_rng(seed).uniform(-1, 1, size), 0.3
         ),

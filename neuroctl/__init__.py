@@ -9,6 +9,7 @@ from neuroctl.errors import (
     LinkError,
     NeuroctlError,
     SpecError,
+    StabilityWarning,
     StudyError,
     TaskError,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "QuantController",
     "Spec",
     "SpecError",
+    "StabilityWarning",
     "StudyError",
     "TaskError",
     "load",

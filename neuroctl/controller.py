@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl import io
 from neuroctl.cells import cell_of, initial, step_floats, step_ints
 from neuroctl.cells.base import start_state
-from neuroctl.errors import LayoutError
+from neuroctl.dynamics import max_stable_dt
+from neuroctl.errors import LayoutError, StabilityWarning
 from neuroctl.quant import QuantController, quantize
 from neuroctl.spec import Spec
 
@@ -30,6 +32,9 @@ class Controller:
     Raises:
         LayoutError: theta has the wrong length, holds NaN or Inf, or is out of a block's bounds.
 
+    Warns:
+        StabilityWarning: a CTRNN's dt_s is above ``neuroctl.dynamics.max_stable_dt`` for the given theta.
+
     Example:
         >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
         >>> ctl.step(np.zeros(1, np.float32)).shape
@@ -43,6 +48,8 @@ class Controller:
         self.layout = cell.layout(spec)
         self.state_layout = cell.state_layout(spec)
         self._theta = initial(spec, seed) if theta is None else self.layout.coerce(theta, spec.dtype)
+        if theta is not None and spec.cell == "ctrnn":
+            _warn_above_stable_dt(spec, self._theta)
         self._params = self.layout.views(self._theta)
         self._dtype = self._theta.dtype
         self._start = start_state(spec, self.state_layout)
@@ -150,6 +157,13 @@ class Controller:
     ) -> None:
         """Write spec and parameters (not the state) to an ``.npz`` file; see ``neuroctl.io.save_model``."""
         io.save_model(path, self._spec, self._theta, meta=meta, calibration=calibration)
+
+
+def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
+    if spec.dt_s > max_stable_dt(spec, theta):
+        # Without the limit in it the text is always the same, so that Python shows it once for a line of code.
+        text = f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow"
+        warnings.warn(text, StabilityWarning, stacklevel=3)
 
 
 def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") -> Array:

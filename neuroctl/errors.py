@@ -55,6 +55,10 @@ class ExportError(NeuroctlError, ValueError):
     """A controller that cannot be quantised or exported as asked; nothing has been written."""
 
 
+class StabilityWarning(RuntimeWarning):
+    """A time step so long that the integrator, not the network, may grow or oscillate."""
+
+
 class LinkError(NeuroctlError, OSError):
     """The serial link to a board failed."""
 

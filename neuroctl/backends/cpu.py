@@ -83,13 +83,22 @@ def _threads(threads: int | None) -> int:
 
 
 def _spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:
-    """Do all parts of the work, in threads if there are several; compiled code holds no lock."""
-    if min(len(parts), workers) <= 1:
-        for part in parts:
+    """Do all parts of the work, in this thread and others if there are several; compiled code holds no lock."""
+    waiting = iter(parts)
+
+    def drain() -> None:
+        for part in waiting:
             work(part)
+
+    others = min(len(parts), workers) - 1
+    if others < 1:
+        drain()
         return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, parts))
+    with ThreadPoolExecutor(others) as pool:
+        helping = [pool.submit(drain) for _ in range(others)]
+        drain()
+        for helper in helping:
+            helper.result()
 
 
 def _aligned(shape: Sequence[int], dtype: Any) -> Array:
@@ -197,8 +206,10 @@ def _episodes(
     fixed = (step_ints(spec), step_floats(spec), cell.state_layout(spec)["fault"].offset, float(steps))
     workers = min(workers, -(-lanes // _LANE_STEP))
 
+    everyone = np.arange(lanes)
+
     def run(worker: int) -> None:
-        mine = np.arange(worker, lanes, workers)
+        mine = everyone[everyone // _LANE_STEP % workers == worker]  # a cache line of neighbours to each in turn
         block = _Block(
             _width(len(mine), _most_lanes(theta)), spec, plant, len(start), theta.shape[0] if theta.ndim == 2 else None
         )
@@ -207,7 +218,7 @@ def _episodes(
             r = block.rows
             kernel.run(
                 theta, begin, mine, following, start, *fixed, r.get("theta", theta), r["state"], r["x"], r["u"], r["y"],
-                r["total"], r["recent"], r["age"], r["ended"], block.who,
+                r["total"], r["recent"], r["age"], r["ended"], block.who, np.empty_like(block.who),
                 result.fitness, result.steps, result.final, result.fault,
             )  # fmt: skip
             if (block.who >= 0).any():
@@ -268,15 +279,27 @@ def _count(ended):
 
 
 @_jit_step
-def _load(b, p, theta, begin, start, work, state, x, total, age, who):
+def _fill(theta, begin, mine, following, start, work, state, x, total, age, who, fresh):
+    # The next individuals take the idle lanes' places, row by row: a lane's numbers lie far apart in memory.
+    count = 0
+    for b in range(who.shape[0]):
+        if who[b] < 0 and following[0] < mine.shape[0]:
+            who[b] = mine[following[0]]
+            following[0] += 1
+            fresh[count] = b
+            count += 1
+            total[b], age[b] = _F(0), _F(0)
     if theta.ndim == 2:
         for k in range(theta.shape[0]):
-            work[k, b] = theta[k, p]
+            for c in range(count):
+                work[k, fresh[c]] = theta[k, who[fresh[c]]]
     for k in range(start.shape[0]):
-        state[k, b] = start[k]
+        for c in range(count):
+            state[k, fresh[c]] = start[k]
     for k in range(x.shape[0]):
-        x[k, b] = begin[k, p % begin.shape[1]]
-    total[b], age[b], who[b] = _F(0), _F(0), p
+        for c in range(count):
+            x[k, fresh[c]] = begin[k, who[fresh[c]] % begin.shape[1]]
+    return count
 
 
 @_jit_step
@@ -296,14 +319,12 @@ def _finish(b, x, total, recent, age, clock, fault, state, who, fitness_out, ste
 
 @_jit_step
 def run(theta, begin, mine, following, start, ints, floats, fault, last, work, state, x, u, y,
-        total, recent, age, ended, who, fitness_out, steps_out, final_out, fault_out):
+        total, recent, age, ended, who, fresh, fitness_out, steps_out, final_out, fault_out):
     lanes = who.shape[0]
     count = mine.shape[0]
+    _fill(theta, begin, mine, following, start, work, state, x, total, age, who, fresh)
     live = 0
     for b in range(lanes):
-        if who[b] < 0 and following[0] < count:
-            _load(b, mine[following[0]], theta, begin, start, work, state, x, total, age, who)
-            following[0] += 1
         if who[b] >= 0:
             live += 1
         else:
@@ -319,20 +340,15 @@ def run(theta, begin, mine, following, start, ints, floats, fault, last, work, s
         clock = following[1] % recent.shape[0]
         _account_lanes({given["x"]}, {given["y"]}, total, recent[clock], age, _F(last), ended)
         if _count(ended) > lanes - live:
-            loaded = 0
-            live = 0
             for b in range(lanes):
                 if ended[b] != 0 and who[b] >= 0:
                     _finish(b, x, total, recent, age, clock, fault, state, who,
                             fitness_out, steps_out, final_out, fault_out)
                     who[b] = -1
                     age[b] = _F(last)
-                    if following[0] < count:
-                        _load(b, mine[following[0]], theta, begin, start, work, state, x, total, age, who)
-                        following[0] += 1
-                        loaded += 1
-                if who[b] >= 0:
-                    live += 1
+                    live -= 1
+            loaded = _fill(theta, begin, mine, following, start, work, state, x, total, age, who, fresh)
+            live += loaded
             if loaded > 0:
                 _prime(work, state, ints, floats)
         following[1] += 1

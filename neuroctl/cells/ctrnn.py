@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells.base import (
     AFFINE,
@@ -201,6 +201,19 @@ def genome_size(spec: Spec) -> int:
     return layout(spec).size - spec.neurons - int((~_wired(spec)).sum())
 
 
+def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:
+    """Return the biases ``[n]`` that put each neuron at its middle when all others are at theirs.
+
+    bias_i = -1/2 sum_j W_ij (Mathayomchan and Beer 2002, eq. 3): the null manifolds cross at their centers, where
+    oscillation is richest.
+
+    Args:
+        w: recurrent weights ``[to, from]``.
+
+    """
+    return np.asarray(-0.5 * np.asarray(w, dtype=np.float64).sum(axis=1))
+
+
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta; the origin is a center-crossing network (Mathayomchan and Beer 2002).
 
@@ -216,7 +229,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     w, bias, tau, w_in, rest = np.split(x, np.cumsum([wired.sum(), n, n, n * m]))
     p["W"][:] = 0.0
     p["W"][wired] = _WEIGHT_SCALE * w
-    p["bias"][:] = -0.5 * p["W"].sum(axis=1) + _BIAS_SCALE * bias
+    p["bias"][:] = center_crossing_bias(p["W"]) + _BIAS_SCALE * bias
     p["gain"][:] = 1.0
     tau_low = _TAU_LOW_STEPS * spec.dt_s
     tau_high = max(_TAU_HIGH_S, 10.0 * tau_low)

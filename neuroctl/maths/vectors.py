@@ -40,51 +40,23 @@ def lane(theta: Array, k: Any, p: Any) -> Any:
 
 
 @jit_rows
-def _row_sum4(a: Array, row: Any, x: Array, xi: Any, y: Array, yi: Any, fresh: Any) -> None:
-    # Four products at a time: y is written a quarter as often; where y is fresh it need not be read.
-    if fresh:
-        for p in range(U(y.shape[1])):
-            y[yi, p] = (
-                lane(a, row, p) * x[xi, p]
-                + lane(a, row + U(1), p) * x[xi + U(1), p]
-                + lane(a, row + U(2), p) * x[xi + U(2), p]
-                + lane(a, row + U(3), p) * x[xi + U(3), p]
-            )
-    else:
-        for p in range(U(y.shape[1])):
-            y[yi, p] += (
-                lane(a, row, p) * x[xi, p]
-                + lane(a, row + U(1), p) * x[xi + U(1), p]
-                + lane(a, row + U(2), p) * x[xi + U(2), p]
-                + lane(a, row + U(3), p) * x[xi + U(3), p]
-            )
-
-
-@jit_rows
-def _row_sum_rest(a: Array, row: Any, x: Array, xi: Any, count: Any, y: Array, yi: Any, fresh: Any) -> None:
-    """Add one to three products."""
-    if fresh:
-        for p in range(U(y.shape[1])):
-            y[yi, p] = lane(a, row, p) * x[xi, p]
-    else:
-        for p in range(U(y.shape[1])):
-            y[yi, p] += lane(a, row, p) * x[xi, p]
-    if count == 2:
-        for p in range(U(y.shape[1])):
-            y[yi, p] += lane(a, row + U(1), p) * x[xi + U(1), p]
-    elif count == 3:
-        for p in range(U(y.shape[1])):
-            y[yi, p] += lane(a, row + U(1), p) * x[xi + U(1), p] + lane(a, row + U(2), p) * x[xi + U(2), p]
-
-
-@jit_step
 def _row_sum(a: Array, row: Any, x: Array, xo: Any, cols: Any, y: Array, yi: Any, fresh: Any) -> None:
-    """y_i = (y_i or, if fresh, 0) + sum_j a_j x_j, of lanes."""
+    """y_i = (y_i or, if fresh, 0) + sum_j a_j x_j; four products at a time, so that y is written a quarter as often."""
+    if fresh:
+        for p in range(U(y.shape[1])):
+            y[yi, p] = zero(y[yi, p])
     fours = cols - cols % U(4)
     for j in range(U(0), fours, U(4)):
-        _row_sum4(a, row + j, x, xo + j, y, yi, fresh and j == 0)
-    if fours < cols:
-        _row_sum_rest(a, row + fours, x, xo + fours, cols - fours, y, yi, fresh and fours == 0)
+        for p in range(U(y.shape[1])):
+            y[yi, p] += (
+                lane(a, row + j, p) * x[xo + j, p]
+                + lane(a, row + j + U(1), p) * x[xo + j + U(1), p]
+                + lane(a, row + j + U(2), p) * x[xo + j + U(2), p]
+                + lane(a, row + j + U(3), p) * x[xo + j + U(3), p]
+            )
+    for j in range(fours, cols):
+        for p in range(U(y.shape[1])):
+            y[yi, p] += lane(a, row + j, p) * x[xo + j, p]
 
 
 @jit_rows
