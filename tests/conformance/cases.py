@@ -1,0 +1,42 @@
+"""Controllers that all forms are run with: each cell with its options, small and well-behaved weights, 150 steps."""
+
+import numpy as np
+
+import neuroctl as nc
+from neuroctl.cells import decode, genome_size
+
+BASE = {"inputs": 3, "neurons": 6, "outputs": 2, "dt_s": 0.05, "input_limits": ((-1.0, 1.0),) * 3}
+BITS = {"update": "asynchronous", "readout": "last", "cell": "hopfield", "neurons": 12}
+OPTIONS = {
+    "CTRNN, Euler": {"cell": "ctrnn"},
+    "CTRNN, Heun": {"cell": "ctrnn", "integrator": "heun"},
+    "CTRNN, RK4": {"cell": "ctrnn", "integrator": "rk4"},
+    "CTRNN, ETD1": {"cell": "ctrnn", "integrator": "etd1"},
+    "IndRNN, ReLU": {"cell": "indrnn", "horizon": 20},
+    "IndRNN, tanh, 2 layers, residual": {"cell": "indrnn", "activation": "tanh", "layers": 2, "residual": True},
+    "IndRNN, hard tanh": {"cell": "indrnn", "activation": "hard_tanh"},
+    "Elman, tanh": {"cell": "elman"},
+    "Elman, logistic": {"cell": "elman", "activation": "logistic"},
+    "Elman, ReLU": {"cell": "elman", "activation": "relu"},
+    "Jordan, tanh": {"cell": "jordan", "context_decay": 0.8},
+    "Jordan, logistic": {"cell": "jordan", "activation": "logistic", "context_decay": 0.5},
+    "Hopfield, asynchronous": BITS,
+    "Hopfield, synchronous": BITS | {"update": "synchronous"},
+    "Hopfield, continuous": BITS | {"update": "continuous", "dt_s": 0.1},
+}
+FIXED_TOLERANCE = {16: 5e-3, 8: 0.3}
+"""Of an output of magnitude about 1; formats that hold ReLU's worst case are coarser, ``WORST_CASE``."""
+WORST_CASE = {"IndRNN, ReLU": 0.05, "Elman, ReLU": 0.05}
+
+
+def case(name, dtype):
+    """Return spec, theta and inputs."""
+    spec = nc.Spec(**(BASE | OPTIONS[name]), dtype=dtype)
+    rng = np.random.default_rng(sum(map(ord, name)))
+    theta = decode(spec, 0.3 * rng.standard_normal(genome_size(spec)))
+    return spec, theta, np.clip(rng.normal(0, 0.5, (150, 3)), -1, 1)
+
+
+def in_fixed_point(name):
+    """Whether the case has an integer form."""
+    return name not in ("CTRNN, Heun", "CTRNN, RK4", "Hopfield, continuous")

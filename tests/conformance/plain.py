@@ -1,0 +1,76 @@
+"""Every cell in plain NumPy and Python floats, from the literature's equations: what all forms are compared with."""
+
+import math
+
+import numpy as np
+
+from tests import reference_rnn
+
+
+def logistic(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def ctrnn(spec, p, inputs):
+    """tau dy/dt = -y + W s + W_in u, stepped by the textbook's methods with u held over a step."""
+    y, h, outputs = np.zeros(spec.neurons), spec.dt_s, []
+    for u in inputs:
+
+        def slope(y, u=u):
+            return (p["W"] @ logistic(p["gain"] * (y + p["bias"])) + p["W_in"] @ u - y) / p["tau_s"]
+
+        k1 = slope(y)
+        if spec.integrator == "euler":
+            y = y + h * k1
+        elif spec.integrator == "heun":
+            y = y + h / 2 * (k1 + slope(y + h * k1))
+        elif spec.integrator == "rk4":
+            k2 = slope(y + h / 2 * k1)
+            k3 = slope(y + h / 2 * k2)
+            y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(y + h * k3))
+        else:  # the leak exactly, all else held: exponential Euler
+            y = y + (1 - np.exp(-h / p["tau_s"])) * (k1 * p["tau_s"])
+        s = logistic(p["gain"] * (y + p["bias"]))
+        outputs.append(p["W_out"] @ s + p["b_out"] if spec.readout == "affine" else s)
+    return np.array(outputs)
+
+
+def hopfield(spec, p, inputs):
+    """Show the observation, sweep until nothing changes, read the last neurons."""
+    n, m, outputs = spec.neurons, spec.inputs, []
+    s, v = np.zeros(n), np.zeros(n)
+    order = np.random.default_rng(spec.order_seed).permutation(n)
+    for u in inputs:
+        seen = np.clip(u, -1, 1)
+        continuous = spec.update == "continuous"
+        s[:m] = np.where(seen >= 0, 1, -1) if not continuous else (seen if spec.clamp else np.tanh(seen))
+        v[:m] = seen
+        free = [i for i in range(n) if not (spec.clamp and i < m)]
+        for _ in range(spec.settle_steps):
+            old = s.copy()
+            if continuous:
+                change = spec.dt_s * (p["W"] @ old - p["bias"] - v)
+                v[free] += change[free]
+                s[free] = np.tanh(v[free])
+                if np.abs(change[free]).max(initial=0) <= 1e-6:
+                    break
+                continue
+            for i in order:
+                field = math.fsum(p["W"][i] * (s if spec.update == "asynchronous" else old)) - p["bias"][i]
+                if i in free and field != 0:
+                    s[i] = np.sign(field)
+            if (s == old).all():
+                break
+        outputs.append(s[n - spec.outputs :].copy())
+    return np.array(outputs)
+
+
+ROLLOUTS = {"ctrnn": ctrnn, "hopfield": hopfield} | reference_rnn.ROLLOUTS
+
+
+def rollout(spec, theta, inputs):
+    """Outputs ``[T, q]`` in float64 for theta as it is stored."""
+    from neuroctl.cells import layout
+
+    p = {name: np.asarray(view, float) for name, view in layout(spec).views(theta).items()}
+    return ROLLOUTS[spec.cell](spec, p, np.asarray(inputs, float))
