@@ -1,48 +1,44 @@
 """Latency of one control step from Python, beside what a user would write instead, in one run.
 
-    python benchmarks/step.py            # table
+    python benchmarks/step.py                 # CTRNN and its peers
+    python benchmarks/step.py --cells         # all cells
     python benchmarks/step.py --json
 
-Each form steps a CTRNN with 8 inputs and 4 outputs (torch: an RNNCell of the same sizes). Figures are the median,
-99th and 99.9th percentile of single calls, timed one by one, and the ratio of medians to neuroctl's.
+Each form has 8 inputs and 4 outputs. Figures are the median, 99th and 99.9th percentile of single calls, timed one by
+one, and the ratio of medians to neuroctl's. torch's and JAX's cells run without gradients, on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 import neuroctl as nc
+from neuroctl.bench import INPUTS, OUTPUTS, cell_step, latency
+from neuroctl.spec import CELL_NAMES
 
-INPUTS, OUTPUTS = 8, 4
-CALLS = 50_000
-
-
-def neuroctl_step(neurons: int) -> Callable[[], Any]:
-    ctl = nc.Controller(nc.Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01))
-    u = np.full(INPUTS, 0.1, np.float32)
-    return lambda: ctl.step(u)
+Step = Callable[[], Any]
 
 
-def fixed_step(neurons: int) -> Callable[[], Any]:
-    limits = ((-1.0, 1.0),) * INPUTS
-    spec = nc.Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01, input_limits=limits)
-    ctl = nc.Controller(spec).quantize()
-    u = np.full(INPUTS, 0.1, np.float32)
-    return lambda: ctl.step(u)
+def blocks(neurons: int) -> dict[str, np.ndarray]:
+    spec = nc.Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01)
+    return dict(nc.Controller(spec).params)
 
 
-def numpy_step(neurons: int) -> Callable[[], Any]:
-    p = nc.Controller(nc.Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01)).params
-    y, u, rate = np.zeros(neurons, np.float32), np.full(INPUTS, 0.1, np.float32), np.float32(0.01) / p["tau_s"]
+def observation() -> np.ndarray:
+    return np.full(INPUTS, 0.1, np.float32)
+
+
+def numpy_step(neurons: int) -> Step:
+    p, u = blocks(neurons), observation()
+    y, rate = np.zeros(neurons, np.float32), np.float32(0.01) / p["tau_s"]
 
     def step() -> Any:
         s = 1 / (1 + np.exp(-p["gain"] * (y + p["bias"])))
@@ -52,66 +48,142 @@ def numpy_step(neurons: int) -> Callable[[], Any]:
     return step
 
 
-def torch_step(neurons: int) -> Callable[[], Any] | None:
+def torch_step(kind: str) -> Callable[[int], Step | None]:
+    def make(neurons: int) -> Step | None:
+        try:
+            import torch
+        except ImportError:
+            return None
+        torch.set_num_threads(1)
+        cell, readout = getattr(torch.nn, kind)(INPUTS, neurons), torch.nn.Linear(neurons, OUTPUTS)
+        state, u = {"h": torch.zeros(1, neurons)}, observation()[None]
+
+        @torch.inference_mode()
+        def step() -> Any:
+            state["h"] = cell(torch.from_numpy(u), state["h"])
+            return readout(state["h"]).numpy()
+
+        return step
+
+    return make
+
+
+def onnx_step(neurons: int) -> Step | None:
     try:
-        import torch
+        import onnx
+        import onnxruntime
+        from onnx import helper, numpy_helper
     except ImportError:
         return None
-    torch.set_num_threads(1)
-    cell, readout = torch.nn.RNNCell(INPUTS, neurons), torch.nn.Linear(neurons, OUTPUTS)
-    state = {"h": torch.zeros(1, neurons)}
-    u = np.full((1, INPUTS), 0.1, np.float32)
+    p = blocks(neurons)
+    constants = {name: p[name].T for name in ("W", "W_in", "W_out")}
+    constants |= {"bias": p["bias"], "gain": p["gain"], "b_out": p["b_out"], "rate": np.float32(0.01) / p["tau_s"]}
 
-    @torch.inference_mode()
+    def logistic(y: str, s: str) -> list[Any]:
+        return [
+            helper.make_node("Add", [y, "bias"], [f"{s}_a"]),
+            helper.make_node("Mul", [f"{s}_a", "gain"], [f"{s}_b"]),
+            helper.make_node("Sigmoid", [f"{s}_b"], [s]),
+        ]
+
+    nodes = [
+        *logistic("y", "s"),
+        helper.make_node("MatMul", ["s", "W"], ["recurrent"]),
+        helper.make_node("MatMul", ["u", "W_in"], ["drive"]),
+        helper.make_node("Add", ["recurrent", "drive"], ["net"]),
+        helper.make_node("Sub", ["net", "y"], ["error"]),
+        helper.make_node("Mul", ["error", "rate"], ["change"]),
+        helper.make_node("Add", ["y", "change"], ["new_y"]),
+        *logistic("new_y", "new_s"),
+        helper.make_node("MatMul", ["new_s", "W_out"], ["sum"]),
+        helper.make_node("Add", ["sum", "b_out"], ["out"]),
+    ]
+    sizes = {"y": neurons, "u": INPUTS, "new_y": neurons, "out": OUTPUTS}
+    values = {
+        name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size]) for name, size in sizes.items()
+    }
+    weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "ctrnn", [values["y"], values["u"]], [values["new_y"], values["out"]], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feed = {"y": np.zeros((1, neurons), np.float32), "u": observation()[None]}
+
     def step() -> Any:
-        state["h"] = cell(torch.from_numpy(u), state["h"])
-        return readout(state["h"]).numpy()
+        feed["y"], out = session.run(None, feed)
+        return out
 
     return step
 
 
-FORMS = {"neuroctl": neuroctl_step, "neuroctl fixed": fixed_step, "NumPy": numpy_step, "torch RNNCell": torch_step}
+def jax_step(neurons: int) -> Step | None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    try:
+        import jax
+    except ImportError:
+        return None
+    p, u = blocks(neurons), observation()
+    rate = np.float32(0.01) / p["tau_s"]
+
+    @jax.jit
+    def advance(y: Any, u: Any) -> Any:
+        s = jax.nn.sigmoid(p["gain"] * (y + p["bias"]))
+        y = y + rate * (p["W"] @ s + p["W_in"] @ u - y)
+        return y, p["W_out"] @ jax.nn.sigmoid(p["gain"] * (y + p["bias"])) + p["b_out"]
+
+    state = {"y": np.zeros(neurons, np.float32)}
+
+    def step() -> Any:
+        state["y"], out = advance(state["y"], u)
+        return np.asarray(out)
+
+    return step
 
 
-def measure(step: Callable[[], Any]) -> dict[str, float]:
-    """Time single calls; the clock's own cost, measured in the same way, is taken off."""
-    times = np.empty(CALLS, np.int64)
-    for call in (lambda: None, step):
-        for _ in range(1000):
-            call()
-        gc.disable()
-        for i in range(CALLS):
-            start = perf_counter_ns()
-            call()
-            times[i] = perf_counter_ns() - start
-        gc.enable()
-        if call is not step:
-            empty = float(np.median(times))
-    p50, p99, p999 = np.percentile(times, [50, 99, 99.9]) - empty
-    return {"p50_us": p50 / 1e3, "p99_us": p99 / 1e3, "p999_us": p999 / 1e3}
+PEERS: dict[str, Callable[[int], Step | None]] = {
+    "NumPy": numpy_step,
+    "torch RNNCell": torch_step("RNNCell"),
+    "torch GRUCell": torch_step("GRUCell"),
+    "ONNX Runtime": onnx_step,
+    "JAX jit": jax_step,
+}
+
+
+def forms(neurons: int, all_cells: bool) -> dict[str, Step | None]:
+    """Return what to time, neuroctl's CTRNN first."""
+    ours = {"neuroctl": cell_step("ctrnn", neurons), "neuroctl fixed": cell_step("ctrnn", neurons, fixed=True)}
+    if not all_cells:
+        return ours | {name: make(neurons) for name, make in PEERS.items()}
+    for cell in CELL_NAMES[1:]:
+        ours |= {cell: cell_step(cell, neurons), f"{cell} fixed": cell_step(cell, neurons, fixed=True)}
+    return ours
 
 
 def main() -> None:
     """Measure every form at every size and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--cells", action="store_true", help="all cells, no peers")
     parser.add_argument("--neurons", type=int, nargs="*", default=[8, 32, 128])
     arguments = parser.parse_args()
     results: dict[str, dict[str, dict[str, float]]] = {}
+    missing = set()
     for neurons in arguments.neurons:
-        steps = {name: make(neurons) for name, make in FORMS.items()}
-        results[str(neurons)] = {name: measure(step) for name, step in steps.items() if step is not None}
+        steps = forms(neurons, arguments.cells)
+        missing |= {name for name, step in steps.items() if step is None}
+        results[str(neurons)] = {name: latency(step) for name, step in steps.items() if step is not None}
     if arguments.json:
         print(json.dumps({"machine": platform.processor() or platform.machine(), "step": results}, indent=1))
         return
     print(f"{'neurons':>7}  {'form':<15}{'p50 [us]':>9}{'p99':>8}{'p99.9':>8}{'ratio':>8}")
-    for neurons, forms in results.items():
-        base = forms["neuroctl"]["p50_us"]
-        for name, t in forms.items():
+    for neurons, rows in results.items():
+        base = rows["neuroctl"]["p50_us"]
+        for name, t in rows.items():
             cells = f"{t['p50_us']:>9.2f}{t['p99_us']:>8.2f}{t['p999_us']:>8.2f}{t['p50_us'] / base:>8.1f}"
             print(f"{neurons:>7}  {name:<15}{cells}")
-    if torch_step(8) is None:
-        print("torch is not installed: its row is missing", file=sys.stderr)
+    if missing:
+        print(f"not installed, so their rows are missing: {', '.join(sorted(missing))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

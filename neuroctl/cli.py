@@ -295,3 +295,30 @@ def verify(
         show_report(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: [bold]neuroctl bench --json > bench.json[/bold]")
+def bench(
+    neurons: Annotated[list[int], typer.Option(help="Sizes; may be given several times.")] = [8, 32],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Measure on this machine: a step of each cell from Python, a population's steps a second, and the cold start."""
+    from neuroctl.bench import short
+
+    figures = short(tuple(neurons))
+    if as_json:
+        emit(figures)
+        return
+    times = ("p50 [us]", "p99", "p99.9")
+    table = plain_table("One step called from Python", "cell", "neurons", "form", *times, numbers=("neurons", *times))
+    for row in figures["step"]:
+        micros = [f"{row[key]:.2f}" for key in ("p50_us", "p99_us", "p999_us")]
+        table.add_row(row["cell"], str(row["neurons"]), row["form"], *micros)
+    out.print(table)
+    for n, rate in figures["lanes_steps_per_s"].items():
+        out.print(f"population of 1024 CTRNNs with {n} neurons: {rate / 1e6:.1f} million steps/s", highlight=False)
+    cold = figures["cold_start"]
+    out.print(
+        f"cold start: import {cold['import_s']:.2f} s, first step {cold['first_step_s']:.2f} s after that",
+        highlight=False,
+    )

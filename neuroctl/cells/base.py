@@ -26,6 +26,7 @@ class Cell:
     ``step(theta, state, u, y, ints, floats)`` advances one time step; ``rollout`` takes a time axis in front of
     u and y. Both are polymorphic in rank (see ``maths.vectors``), allocate nothing and raise nothing.
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
+    ``enter`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
     with the arguments of ``step``, which leaves it fitting: a rollout primes once.
     ``integer`` is its fixed-point form.
@@ -37,6 +38,7 @@ class Cell:
     genome_size: Callable[[Spec], int]
     decode: Callable[[Spec, NDArray[np.float64]], NDArray[np.float64]]
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
+    enter: Callable[[Array, Array, Array, Array, Array, Array], int]
     rollout: Callable[[Array, Array, Array, Array, Array, Array], None]
     prime: Callable[[Array, Array, Array, Array], None]
     advance: Callable[[Array, Array, Array, Array, Array, Array], None]

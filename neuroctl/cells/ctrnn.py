@@ -174,6 +174,15 @@ def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
 
 
 @jit_step
+def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
+    if u.shape[0] != ints[INPUTS]:
+        return 1
+    step(theta, state, u, y, ints, floats)
+    return 0
+
+
+@jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
     prime(theta, state, ints, floats)
@@ -443,6 +452,7 @@ CELL: Final = Cell(
     genome_size=genome_size,
     decode=decode,
     step=step,
+    enter=enter,
     rollout=rollout,
     prime=prime,
     advance=advance,

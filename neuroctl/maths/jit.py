@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from numba import njit, types
 from numba.core.compiler import Compiler
 from numba.extending import overload
@@ -51,6 +52,35 @@ def jit_ordered(function: Function) -> Function:
 def jit_integer(function: Function) -> Function:
     """Compile integer arithmetic."""
     return njit(**INTEGER)(function)  # type: ignore[no-any-return]
+
+
+def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """Call a compiled function once, which compiles it or loads it from the cache, and return it.
+
+    From then on it raises TypeError where it would have to compile: in a control loop that would take 0.1 s or more.
+    Without the JIT the function that is returned compares the types itself.
+    """
+    if hasattr(function, "disable_compile"):
+        function.disable_compile(False)
+        try:
+            function(*arguments)
+        finally:
+            function.disable_compile()
+        return function
+    known = [_kind(value) for value in arguments]
+
+    def checked(*values: Any) -> Any:
+        if [_kind(value) for value in values] != known:
+            raise TypeError("other types than before")
+        return function(*values)
+
+    return checked
+
+
+def _kind(value: Any) -> Any:
+    if type(value) is not np.ndarray:
+        return type(value)
+    return value.dtype, value.ndim, value.flags.carray
 
 
 Scalar = Callable[[Any], Any]

@@ -60,13 +60,13 @@ def test_bad_observation_is_refused_and_leaves_the_state(u, quantized):
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: nothing is compiled")
 def test_read_only_and_unaligned_observations_do_not_compile_anew():
     ctl = nc.Controller(SPEC, seed=1)
-    signatures = len(ctl._step.signatures)
+    signatures = len(ctl._enter.signatures)
     frozen = np.frombuffer(np.array([0.1, 0.2], np.float32).tobytes(), np.float32)
     unaligned = np.frombuffer(b"\0" + frozen.tobytes(), np.uint8)[1:].view(np.float32)
     first = ctl.step(frozen).copy()
     ctl.reset()
     assert ctl.step(unaligned) == first
-    assert len(ctl._step.signatures) == signatures
+    assert len(ctl._enter.signatures) == signatures
 
 
 @pytest.mark.parametrize("u", [np.zeros((0, 2)), np.zeros(2), np.zeros((5, 3)), "abc"])
