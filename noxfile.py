@@ -39,7 +39,24 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Check every form of every cell against the literature, and print form x cell x largest error."""
+    session.install("-e", ".[all,dev,cuda]", "torch")
+    session.run("python", "-m", "pytest", "tests/conformance", *session.posargs)
+    session.run("python", "-m", "tests.conformance.table")
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the suite that needs an NVIDIA GPU, and print its figures."""
+    session.install("-e", ".[all,dev,cuda]")
+    session.run("python", "-m", "pytest", "-m", "gpu", *session.posargs)
+    session.run("python", "benchmarks/gpu.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
-    """Print the latency of a step beside its peers."""
-    session.install("-e", ".[all]")
-    session.run("python", "benchmarks/step.py", *session.posargs)
+    """Print how fast steps, compiled loops, populations and evolution with them are, beside their peers."""
+    session.install("-e", ".[all]", "torch", "onnx", "onnxruntime", "jax")
+    for script in ("step", "compiled", "lanes", "walker", "cold_start"):
+        session.run("python", f"benchmarks/{script}.py")

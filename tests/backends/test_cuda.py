@@ -16,6 +16,7 @@ from neuroctl.errors import BackendUnavailable
 from neuroctl.spec import CELL_NAMES, INTEGRATORS
 
 ROOT = Path(__file__).resolve().parents[2]
+SUITE = [f"tests/{name}.py" for name in ("backends/cuda_suite", "conformance/test_forms", "conformance/test_dynamics")]
 installed = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed: no CUDA kernels")
 
 
@@ -28,7 +29,7 @@ def gpu():
 
 
 def run_suite(env):
-    command = [sys.executable, *"-m pytest -q -n 0 -p no:cacheprovider tests/backends/cuda_suite.py".split()]
+    command = [sys.executable, *"-m pytest -q -n 0 -p no:cacheprovider".split(), *SUITE]
     return subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
 
 

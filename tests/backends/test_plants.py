@@ -2,11 +2,14 @@
 
 import math
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+import neuroctl as nc
+from neuroctl.backends import get
 from neuroctl.backends import plant as plants
 from neuroctl.errors import PlantError
 from sims.plants import double_pole, walker
@@ -59,6 +62,15 @@ def test_the_perfect_stepper_walks_at_the_published_speed():
             stands = False
         x = walker.step(x, (1.0, 1.0, 0.0) if stands else (0.0, 0.0, 1.0), 0.1)
     assert abs(walker.fitness(x, 2200, 0.0, 0.0) - 0.6264) < 5e-5
+
+
+def test_the_template_runs():
+    """A PD law on sine and cosine of the angle would need the velocity; standing at rest at the top needs nothing."""
+    spec = nc.Spec(cell="elman", inputs=2, neurons=3, outputs=1, dt_s=0.02)
+    path = Path(walker.__file__).with_name("_TEMPLATE.py")
+    got = get("cpu").rollout(spec, np.zeros(len(nc.Controller(spec).theta), np.float32), path, 500, starts=[0.0, 0.0])
+    assert (got.fitness[0], got.steps[0]) == (500, 500)
+    assert get("cpu").rollout(spec, nc.Controller(spec, seed=0).theta, path, 500).steps[0] < 500
 
 
 def written(tmp_path, text):
