@@ -24,7 +24,7 @@ def _exp32(x: Any) -> Any:
     """
     x = np.float32(87.0) if x > np.float32(87.0) else x
     x = np.float32(-87.0) if x < np.float32(-87.0) else x
-    k = nearest32(x * np.float32(1.442695040888963))
+    k, bits = nearest32(x * np.float32(1.442695040888963))
     r = x - k * np.float32(0.693359375)  # ln 2 in two parts: 9 bits here, so that k times it is exact ...
     r = r - k * np.float32(-0.00021219444005469057)  # ... and the rest
     p = np.float32(0.0013814540579915047)
@@ -33,8 +33,7 @@ def _exp32(x: Any) -> Any:
     p = p * r + np.float32(0.1666652113199234)
     p = p * r + np.float32(0.4999999403953552)
     p = p * (r * r) + r + np.float32(1.0)
-    k = k if k == k else np.float32(0.0)  # converting NaN to an integer is undefined; p is NaN already
-    scale = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+    scale = np.int32((bits + np.int32(127)) << np.int32(23)).view(np.float32)
     return p * scale
 
 

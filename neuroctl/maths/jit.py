@@ -62,10 +62,8 @@ def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[...,
     """
     if hasattr(function, "disable_compile"):
         function.disable_compile(False)
-        try:
-            function(*arguments)
-        finally:
-            function.disable_compile()
+        function(*arguments)
+        function.disable_compile()
         return function
     known = [_kind(value) for value in arguments]
 

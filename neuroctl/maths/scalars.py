@@ -45,5 +45,9 @@ overload_by_dtype(one, _one32, _one64)
 
 @jit_ordered
 def nearest32(x: Any) -> Any:
-    """Return the whole number nearest to a float32 of magnitude below 2^22: what 1.5 * 2^23 added leaves of it."""
-    return (x + np.float32(12582912.0)) - np.float32(12582912.0)
+    """Return the whole number nearest to a float32 of magnitude below 2^22, as float32 and as int32.
+
+    1.5 * 2^23 added leaves it in the last bits. Of the int32 only the lower 22 bits count; it is defined for NaN too.
+    """
+    moved = np.float32(x + np.float32(12582912.0))
+    return moved - np.float32(12582912.0), moved.view(np.int32)

@@ -17,12 +17,12 @@ from neuroctl.maths.scalars import nearest32, one
 
 @jit_ordered
 def _quadrant(x: Any) -> Any:
-    """Return the nearest multiple k of pi/2, as a float, and x - k pi/2; NaN and Inf give NaN for the rest."""
-    k = nearest32(x * np.float32(0.6366197723675814))
+    """Return the nearest multiple k of pi/2, its lower bits, and x - k pi/2; NaN and Inf give NaN for the rest."""
+    k, quarter = nearest32(x * np.float32(0.6366197723675814))
     r = x - k * np.float32(1.5703125)  # pi/2 in three parts: the first two have 11 bits, so that k times them is exact
     r = r - k * np.float32(0.0004837512969970703)
     r = r - k * np.float32(7.549789948768648e-08)
-    return k, r
+    return quarter, r
 
 
 @jit_step
@@ -44,24 +44,22 @@ def _cosine_part(r: Any) -> Any:
 
 
 @jit_ordered
-def _turned(k: Any, r: Any) -> Any:
-    """Return the sine of k pi/2 + r."""
-    # Converting what no int32 holds is undefined; r is NaN there, or far beyond the stated range.
-    quarter = np.int32(k if abs(k) < np.float32(4194304.0) else np.float32(0.0))
+def _turned(quarter: Any, r: Any) -> Any:
+    """Return the sine of quarter pi/2 + r."""
     value = _cosine_part(r) if quarter & np.int32(1) != 0 else _sine_part(r)
     return -value if quarter & np.int32(2) != 0 else value
 
 
 @jit_ordered
 def _sin32(x: Any) -> Any:
-    k, r = _quadrant(x)
-    return _turned(k, r)
+    quarter, r = _quadrant(x)
+    return _turned(quarter, r)
 
 
 @jit_ordered
 def _cos32(x: Any) -> Any:
-    k, r = _quadrant(x)
-    return _turned(k + np.float32(1.0), r)
+    quarter, r = _quadrant(x)
+    return _turned(quarter + np.int32(1), r)
 
 
 @jit_step
