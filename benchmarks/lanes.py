@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +29,7 @@ from neuroctl.backends import get
 from neuroctl.cells import initial, layout
 from sims.plants import double_pole
 
+warnings.simplefilter("ignore", nc.StabilityWarning)  # random networks, some too stiff for their time step
 RUNS = 9
 CPU = get("cpu")
 POLES = nc.Spec(cell="ctrnn", inputs=3, neurons=5, outputs=1, dt_s=0.02, output_limits=((-10.0, 10.0),))

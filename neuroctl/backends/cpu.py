@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 _LEAST_LANES, _MOST_LANES = 64, 256
 _CACHE_BYTES: Final = 192 << 10  # of a core's second-level cache, for parameters
-_MOST_STEPS: Final = 64  # of recorded inputs and outputs at a time, which then stay in the cache
+_RECORD_BYTES: Final = 128 << 10  # of inputs and outputs at a time, which then stay in the cache
 _LANE_STEP: Final = 16  # the widest vector of float32: blocks are multiples of it
 _ALIGNMENT: Final = 64
 
@@ -139,15 +139,17 @@ def open_loop(
     )
     ints, floats, start = step_ints(spec), step_floats(spec), start_state(spec, cell.state_layout(spec))
     width = _width(-(-lanes // workers), _most_lanes(theta))
+    row = width * np.dtype(spec.dtype).itemsize
+    most = max(16, _RECORD_BYTES // (row * (spec.outputs + (spec.inputs if u.ndim == 3 else 0))))
     blocks = [slice(first, min(first + width, lanes)) for first in range(0, lanes, width)]
 
     def run(block: slice) -> None:
         count = block.stop - block.start
         work = theta if theta.ndim == 1 else _padded(theta[:, block], width)
         state = _padded(start[:, None], width)
-        y = _aligned((_MOST_STEPS, spec.outputs, width), spec.dtype)
-        for first in range(0, len(u), _MOST_STEPS):
-            part = slice(first, min(first + _MOST_STEPS, len(u)))
+        y = _aligned((most, spec.outputs, width), spec.dtype)
+        for first in range(0, len(u), most):
+            part = slice(first, min(first + most, len(u)))
             seen = _padded(u[part, :, block], width) if u.ndim == 3 else u[part]
             cell.rollout(work, state, seen, y[: len(seen)], ints, floats)
             result.outputs[part, :, block] = y[: len(seen), :, :count]

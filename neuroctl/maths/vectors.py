@@ -40,23 +40,25 @@ def lane(theta: Array, k: Any, p: Any) -> Any:
 
 
 @jit_rows
-def _row_sum(a: Array, row: Any, x: Array, xo: Any, cols: Any, y: Array, yi: Any, fresh: Any) -> None:
-    """y_i = (y_i or, if fresh, 0) + sum_j a_j x_j; four products at a time, so that y is written a quarter as often."""
-    if fresh:
-        for p in range(U(y.shape[1])):
-            y[yi, p] = zero(y[yi, p])
+def _rows_sum(a: Array, ao: Any, x: Array, xo: Any, y: Array, yo: Any, rows: Any, cols: Any, fresh: Any) -> None:
+    """y_i = (y_i or, if fresh, 0) + sum_j A_ij x_j; four products at a time: y is written a quarter as often."""
     fours = cols - cols % U(4)
-    for j in range(U(0), fours, U(4)):
-        for p in range(U(y.shape[1])):
-            y[yi, p] += (
-                lane(a, row + j, p) * x[xo + j, p]
-                + lane(a, row + j + U(1), p) * x[xo + j + U(1), p]
-                + lane(a, row + j + U(2), p) * x[xo + j + U(2), p]
-                + lane(a, row + j + U(3), p) * x[xo + j + U(3), p]
-            )
-    for j in range(fours, cols):
-        for p in range(U(y.shape[1])):
-            y[yi, p] += lane(a, row + j, p) * x[xo + j, p]
+    for i in range(rows):
+        row, yi = ao + i * cols, yo + i
+        if fresh:
+            for p in range(U(y.shape[1])):
+                y[yi, p] = zero(y[yi, p])
+        for j in range(U(0), fours, U(4)):
+            for p in range(U(y.shape[1])):
+                y[yi, p] += (
+                    lane(a, row + j, p) * x[xo + j, p]
+                    + lane(a, row + j + U(1), p) * x[xo + j + U(1), p]
+                    + lane(a, row + j + U(2), p) * x[xo + j + U(2), p]
+                    + lane(a, row + j + U(3), p) * x[xo + j + U(3), p]
+                )
+        for j in range(fours, cols):
+            for p in range(U(y.shape[1])):
+                y[yi, p] += lane(a, row + j, p) * x[xo + j, p]
 
 
 @jit_rows
@@ -91,9 +93,10 @@ def _row_fill(value: Any, y: Array, yi: Any) -> None:
 
 
 @jit_rows
-def _row_activate(y: Array, yi: Any, theta: Array, gain: Any, bias: Any, s: Array, si: Any) -> None:
-    for p in range(U(s.shape[1])):
-        s[si, p] = logistic(lane(theta, gain, p) * (y[yi, p] + lane(theta, bias, p)))
+def _rows_activate(y: Array, yo: Any, theta: Array, gain: Any, bias: Any, s: Array, so: Any, n: Any) -> None:
+    for i in range(n):
+        for p in range(U(s.shape[1])):
+            s[so + i, p] = logistic(lane(theta, gain + i, p) * (y[yo + i, p] + lane(theta, bias + i, p)))
 
 
 @jit_rows
@@ -107,10 +110,11 @@ def _row_rates(theta: Array, tau: Any, dt_s: Any, exact: Any, state: Array, rate
 
 
 @jit_rows
-def _row_relax(state: Array, net: Any, rate: Any, ok: Any, y: Any) -> None:
-    for p in range(U(state.shape[1])):
-        change = state[rate, p] * (state[net, p] - state[y, p])
-        state[y, p] = state[y, p] + change if state[ok, p] != 0 else state[y, p]
+def _rows_relax(state: Array, net: Any, rate: Any, ok: Any, y: Any, n: Any) -> None:
+    for i in range(n):
+        for p in range(U(state.shape[1])):
+            change = state[rate + i, p] * (state[net + i, p] - state[y + i, p])
+            state[y + i, p] = state[y + i, p] + change if state[ok, p] != 0 else state[y + i, p]
 
 
 @jit_rows
@@ -270,8 +274,7 @@ def matvec_add(a: Array, ao: Any, x: Array, xo: Any, y: Array, yo: Any, rows: An
                 total += a[row + j] * x[xo + j]
             y[yo + i] = total
     else:
-        for i in range(rows):
-            _row_sum(a, ao + i * cols, x, xo, cols, y, yo + i, False)
+        _rows_sum(a, ao, x, xo, y, yo, rows, cols, False)
 
 
 @jit_inline
@@ -307,9 +310,8 @@ def two_matvecs(
     """Set y = A x + B z: matrices ``[n, nx]`` and ``[n, nz]`` in theta, vectors in state; all are offsets."""
     a, b, x, z, y, n, nx, nz = U(a), U(b), U(x), U(z), U(y), U(n), U(nx), U(nz)
     if state.ndim == 2:
-        for i in range(n):
-            _row_sum(theta, a + i * nx, state, x, nx, state, y + i, True)
-            _row_sum(theta, b + i * nz, state, z, nz, state, y + i, False)
+        _rows_sum(theta, a, state, x, state, y, n, nx, True)
+        _rows_sum(theta, b, state, z, state, y, n, nz, False)
     else:
         fours = n - n % U(4)
         for i in range(U(0), fours, U(4)):
@@ -324,11 +326,11 @@ def two_matvecs(
 def activate(y: Array, yo: Any, theta: Array, gain: Any, bias: Any, s: Array, so: Any, n: Any) -> None:
     """s_i = logistic(g_i (y_i + b_i)); ``gain`` and ``bias`` are offsets in theta."""
     yo, gain, bias, so, n = U(yo), U(gain), U(bias), U(so), U(n)
-    for i in range(n):
-        if y.ndim == 1:
+    if y.ndim == 2:
+        _rows_activate(y, yo, theta, gain, bias, s, so, n)
+    else:
+        for i in range(n):
             s[so + i] = logistic(theta[gain + i] * (y[yo + i] + theta[bias + i]))
-        else:
-            _row_activate(y, yo + i, theta, gain + i, bias + i, s, so + i)
 
 
 @jit_step
@@ -351,8 +353,7 @@ def relax(state: Array, net: Any, rate: Any, ok: Any, y: Any, n: Any) -> None:
     """y_i += r_i (net_i - y_i) where ok. All are offsets in state."""
     net, rate, ok, y, n = U(net), U(rate), U(ok), U(y), U(n)
     if state.ndim == 2:
-        for i in range(n):
-            _row_relax(state, net + i, rate + i, ok, y + i)
+        _rows_relax(state, net, rate, ok, y, n)
     elif state[ok] != 0:
         for i in range(n):
             state[y + i] += state[rate + i] * (state[net + i] - state[y + i])
