@@ -148,9 +148,21 @@ class Controller:
         self._rollout(self._theta, self._state, u, y, self._ints, self._floats)
         return y
 
-    def quantize(self, weight_bits: int = 16, calibration: ArrayLike | None = None) -> QuantController:
+    def quantize(
+        self,
+        weight_bits: int | Mapping[str, int] = 16,
+        calibration: ArrayLike | None = None,
+        state_bits: int = 32,
+    ) -> QuantController:
         """Return the fixed-point controller; see ``neuroctl.quant.quantize``."""
-        return quantize(self._spec, self._theta, weight_bits=weight_bits, calibration=calibration)
+        return quantize(
+            self._spec,
+            self._theta,
+            weight_bits=weight_bits,
+            state_bits=state_bits,
+            calibration=calibration,
+            reference=lambda inputs: Controller(self._spec, self._theta).rollout(inputs),
+        )
 
     def save(
         self,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats, input_map
+from neuroctl.cells.integer import Choice
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
@@ -22,35 +24,89 @@ Array = NDArray[Any]
 IntArray = NDArray[np.int32]
 
 WEIGHT_BITS: Final = (8, 16)
+STATE_BITS: Final = (16, 32)
+_MOST_SEARCH_STEPS: Final = 1000
+_LEAST_GAIN: Final = 0.99
+"""A search takes other formats only if they leave less than this of the error."""
 
 
 def quantize(
-    spec: Spec, theta: ArrayLike, *, weight_bits: int = 16, calibration: ArrayLike | None = None
+    spec: Spec,
+    theta: ArrayLike,
+    *,
+    weight_bits: int | Mapping[str, int] = 16,
+    state_bits: int = 32,
+    calibration: ArrayLike | None = None,
+    reference: Callable[[Array], Array] | None = None,
 ) -> QuantController:
     """Choose power-of-two formats for a float controller and return its integer form.
 
     The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. All
-    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits.
+    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits. Recorded
+    inputs let a search refine them: for each matrix, and for ReLU's activations, the fractional bits with the smallest
+    root mean square error of the outputs against the float controller over the first 1,000 recorded steps.
 
     Args:
         spec: the controller.
         theta: its parameters ``[n_params]``.
-        weight_bits: storage of the weight matrices, 8 or 16.
+        weight_bits: storage of the weight matrices, 8 or 16, or of each by its block's name; 16 where it is not named.
+        state_bits: storage of what is integrated over time (y, h, Jordan's context): 16 or 32.
         calibration: recorded inputs ``[T, inputs]`` in physical units; needed without declared limits. They are
             kept with the controller, as test vectors.
+        reference: what the float controller makes of inputs ``[T, inputs]`` from reset; ``Controller.quantize`` gives
+            its own. Without it formats are not searched.
 
     Raises:
-        ExportError: neither limits nor calibration, or a range is too wide for its word.
+        ExportError: neither limits nor calibration, an option is bad, or a range is too wide for its word.
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
 
     """
-    if isinstance(weight_bits, bool) or weight_bits not in WEIGHT_BITS:
-        raise ExportError(f"weight_bits: {weight_bits!r}; allowed: 8 or 16")
-    cell = cell_of(spec)
-    flat = cell.layout(spec).coerce(theta, spec.dtype)
+    if isinstance(state_bits, bool) or state_bits not in STATE_BITS:
+        raise ExportError(f"state_bits: {state_bits!r}; allowed: 16 or 32")
+    choice = Choice(_weight_bits(spec, weight_bits), state_bits)
+    flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
-    formats, theta_q = cell.integer.quantize(spec, flat, _input_format(spec, recorded), weight_bits)
+    u_format = _input_format(spec, recorded)
+    if recorded is not None and reference is not None:
+        inputs = recorded[:_MOST_SEARCH_STEPS]
+        choice = _search(spec, flat, u_format, choice, inputs, reference(inputs))
+    formats, theta_q = cell_of(spec).integer.quantize(spec, flat, u_format, choice)
     return QuantController(spec, formats, theta_q, recorded)
+
+
+def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
+    matrices = [name for name, block in cell_of(spec).layout(spec).blocks.items() if len(block.shape) == 2]
+    given = asked if isinstance(asked, Mapping) else dict.fromkeys(matrices, asked)
+    for name, bits in given.items():
+        if name not in matrices:
+            raise ExportError(f"weight_bits: {name!r}; allowed: {', '.join(matrices)}")
+        if isinstance(bits, bool) or bits not in WEIGHT_BITS:
+            raise ExportError(f"weight_bits: {bits!r}; allowed: 8 or 16")
+    return {name: given.get(name, 16) for name in matrices}
+
+
+def _search(spec: Spec, theta: Array, u_format: QFormat, choice: Choice, inputs: Array, truth: Array) -> Choice:
+    """Return a choice of fractional bits with a smaller error on recorded inputs: one block after the other."""
+
+    def built(candidate: Choice) -> tuple[Formats, float]:
+        try:
+            formats, theta_q = cell_of(spec).integer.quantize(spec, theta, u_format, candidate)
+            outputs = QuantController(spec, formats, theta_q).rollout(inputs)
+        except ExportError:
+            return {}, np.inf
+        return formats, float(np.sqrt(np.mean((outputs.astype(np.float64) - truth) ** 2)))
+
+    formats, least = built(choice)
+    for block in [*choice.weight_bits, *(["s"] if spec.activation == "relu" else [])]:
+        for step in (1, -1):
+            while block in formats:
+                bits = dict(choice.frac_bits) | {block: formats[block].frac_bits + step}
+                candidate = dataclasses.replace(choice, frac_bits=bits)
+                found, error = built(candidate)
+                if not error < _LEAST_GAIN * least:
+                    break
+                choice, formats, least = candidate, found, error
+    return choice
 
 
 def _recorded(calibration: ArrayLike, width: int) -> NDArray[np.float64]:
@@ -140,7 +196,7 @@ class QuantController:
 
     @property
     def state(self) -> IntArray:
-        """Integer state int32; CTRNN: ``state[:neurons]`` is y, the rest s."""
+        """Integer state int32, see ``state_layout``; CTRNN: ``state[:neurons]`` is y, then s."""
         return self._state
 
     @property

@@ -45,24 +45,40 @@ def scale(x: int, shift: int) -> int:
     return half_up(Fraction(x, 1 << shift)) if shift > 0 else x * (1 << -shift)
 
 
+def logistic_half_q(a: int, table) -> int:
+    """(logistic(a 2^-21) - 1/2) 2^31 by cubics on pieces of 1/2, a >= 0: Horner's scheme, each product rounded down."""
+    position = min(Fraction(a, 1 << 20), 22 - Fraction(1, 1 << 20))  # in pieces
+    piece = int(position)
+    t = Fraction(int((position - piece) * 32768), 32768)  # 15 bits of the way through the piece
+    c0, c1, c2, c3 = (int(c) for c in table[piece])
+    slope = c2 + math.floor(c3 * t)  # in 2^-21
+    slope = c1 + math.floor(slope * t / 8)  # in 2^-18
+    return (c0 << 14) + math.floor(slope * t * 2**13)
+
+
 def logistic_q(x: int, table) -> int:
-    """Q15 logistic of x 2^-21 by the table of (logistic - 1/2) 2^17: knots 1/32 apart up to 4, then 1/16."""
-    one = 1 << 21
-    a = abs(x)
-    position = Fraction(a, one // 32)  # in knots
-    if a > 4 * one:
-        # The first bit of the remainder is dropped, as the shift by one does.
-        position = 128 + Fraction((a >> 1) - 2 * one, one // 32)
-    position = min(position, 255 - Fraction(1, 65536))
-    knot = int(position)
-    part = int((position - knot) * 16384)  # 14 bits of the way to the next knot
-    left, right = int(table[knot]), int(table[knot + 1])
-    half = (left << 14) + (right - left) * part
+    """Q15 logistic of x 2^-21."""
+    half = logistic_half_q(abs(x), table)
     return min(32767, 16384 + half_up(Fraction(half if x >= 0 else -half, 65536)))
 
 
+def tanh_q(x: int, table) -> int:
+    """Q15 tanh of x 2^-21: twice the logistic of 2 x, less one half, rounded half away from 0."""
+    t = min(32767, half_up(Fraction(logistic_half_q(2 * abs(x), table), 1 << 15)))
+    return -t if x < 0 else t
+
+
+def squash(kind: str, total: int, frac: int, table) -> tuple[int, int]:
+    """An output function of total 2^-frac, and the fractional bits of its result."""
+    if kind == "identity":
+        return total, frac
+    one = Fraction(11) * Fraction(2) ** frac
+    x = scale(math.floor(max(-one, min(one, Fraction(total)))), frac - 21)
+    return (logistic_q if kind == "logistic" else tanh_q)(x, table), 15
+
+
 def ctrnn_rollout_q(q, inputs, table):
-    """The integer CTRNN on raw inputs [T, m], from reset. Returns outputs [T, q] and states [T, 2 n]: y then s."""
+    """The integer CTRNN on raw inputs [T, m], from reset: outputs [T, q] and states [T, 3 n] (y, s, residual)."""
     spec, f = q.spec, q.formats
     p = {
         name: [[int(v) for v in np.atleast_1d(row)] for row in view] for name, view in q.layout.views(q.theta_q).items()
@@ -76,7 +92,7 @@ def ctrnn_rollout_q(q, inputs, table):
         for i in range(n):
             product = half_up(Fraction((y[i] + flat["bias"][i]) * flat["gain"][i], 1 << 16))
             frac = y_frac + f["gain"].frac_bits - 16
-            product = max(-(12 << frac), min(12 << frac, product))
+            product = max(-(11 << frac), min(11 << frac, product))
             result.append(logistic_q(scale(product, frac - 21), table))
         return result
 
@@ -87,7 +103,7 @@ def ctrnn_rollout_q(q, inputs, table):
         lows = [max(f["out"].low, min(f["out"].high, low)) for low in lows]
         highs = [max(f["out"].low, min(f["out"].high, high)) for high in highs]
 
-    y, outputs, states = [0] * n, [], []
+    y, kept, outputs, states = [0] * n, [0] * n, [], []
     for row in inputs:
         u = [max(-32768, min(32767, int(v))) for v in row]
         s = activations(y)
@@ -97,17 +113,25 @@ def ctrnn_rollout_q(q, inputs, table):
             drive = sum(w * x for w, x in zip(p["W_in"][i], u, strict=True))
             net += scale(drive, f["W_in"].frac_bits + f["u"].frac_bits - y_frac)
             mantissa, shift = flat["tau_s"][i] % 65536, flat["tau_s"][i] // 65536
-            new.append(y[i] + scale(half_up(Fraction((net - y[i]) * mantissa, 1 << 16)), shift))
+            change = half_up(Fraction((net - y[i]) * mantissa, 1 << 16))
+            if "residual" in f:
+                fine = min(shift, 16)
+                total = scale(change, shift - fine) + kept[i]
+                new.append(y[i] + math.floor(Fraction(total, 1 << fine)))
+                kept[i] = total % (1 << fine)
+            else:
+                new.append(y[i] + scale(change, shift))
         y = new
         s = activations(y)
         out = []
         for k in range(spec.outputs):
-            if spec.readout == "affine":
-                total = sum(w * x for w, x in zip(p["W_out"][k], s, strict=True)) + p["b_out"][k][0]
-                value = scale(total, f["b_out"].frac_bits - f["out"].frac_bits)
+            if spec.readout == "identity":
+                total, frac = s[k], 15
             else:
-                value = scale(s[k], 15 - f["out"].frac_bits)
-            out.append(max(lows[k], min(highs[k], value)))
+                total = sum(w * x for w, x in zip(p["W_out"][k], s, strict=True)) + p["b_out"][k][0]
+                frac = f["b_out"].frac_bits
+            total, frac = squash(spec.output_activation, total, frac, table)
+            out.append(max(lows[k], min(highs[k], scale(total, frac - f["out"].frac_bits))))
         outputs.append(out)
-        states.append(y + s)
+        states.append(y + s + kept)
     return np.array(outputs), np.array(states)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tests.reference import half_up, logistic_q, scale
+from tests.reference import half_up, logistic_q, scale, squash, tanh_q
 
 
 def clip(x, low, high):
@@ -13,21 +13,6 @@ def clip(x, low, high):
 
 def dot(row, x):
     return sum(int(w) * int(v) for w, v in zip(row, x, strict=True))
-
-
-def tanh_q(x, table):
-    """Q15 tanh: twice the table's logistic of 2 x, less one half, in 31 fractional bits, rounded half away from 0."""
-    one = 1 << 21
-    a = 2 * abs(x)
-    position = Fraction(a, one // 32)
-    if a > 4 * one:
-        position = 128 + Fraction((a >> 1) - 2 * one, one // 32)
-    position = min(position, 255 - Fraction(1, 65536))
-    knot = int(position)
-    part = int((position - knot) * 16384)
-    half = (int(table[knot]) << 14) + (int(table[knot + 1]) - int(table[knot])) * part
-    t = min(32767, half_up(Fraction(half, 1 << 15)))
-    return -t if x < 0 else t
 
 
 class Dense:
@@ -47,7 +32,7 @@ class Dense:
     def function(self, net):
         kind = self.spec.activation
         if kind in ("logistic", "tanh"):
-            x = scale(clip(net, -(12 << self.net), 12 << self.net), self.net - 21)
+            x = scale(clip(net, -(11 << self.net), 11 << self.net), self.net - 21)
             return logistic_q(x, self.table) if kind == "logistic" else tanh_q(x, self.table)
         return clip(scale(net, self.net - self.s), 0 if kind == "relu" else -32767, 32767)
 
@@ -61,12 +46,12 @@ class Dense:
     def out(self, s):
         out, values = self.f["out"].frac_bits, []
         for k, (low, high) in enumerate(self.limits()):
-            if self.spec.readout == "affine":
-                total = dot(self.p["W_out"][k], s) + self.p["b_out"][k][0]
-                value = scale(total, self.f["b_out"].frac_bits - out)
+            if self.spec.readout == "identity":
+                total, frac = s[k], self.s
             else:
-                value = scale(s[k], self.s - out)
-            values.append(clip(value, low, high))
+                total, frac = dot(self.p["W_out"][k], s) + self.p["b_out"][k][0], self.f["b_out"].frac_bits
+            total, frac = squash(self.spec.output_activation, total, frac, self.table)
+            values.append(clip(scale(total, frac - out), low, high))
         return values
 
 

@@ -5,58 +5,79 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable
+import zlib
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
-from firmware_export.emit import ctrnn
+from firmware_export.emit.cells import EMITTERS
+from firmware_export.emit.parts import CellC, Field
 from firmware_export.emit.text import rows
 from firmware_export.emit.vectors import vectors
 from firmware_export.targets import Target
 from neuroctl import __version__
 from neuroctl.errors import ExportError, require
+from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
 
 _HERE: Final = Path(__file__).parent
 _RUNTIME: Final = _HERE.parent / "runtime" / "nc_fixed.h"
+_EQUATIONS: Final = {
+    "ctrnn": "y += alpha (W s + W_in u - y), s = logistic(g (y + b))",
+    "indrnn": "layer by layer h = f(W_in x + u h + bias)",
+    "elman": "s = f(W_in u + U s + bias)",
+    "jordan": "s = f(W_in u + U context + bias), context = decay * context + out",
+    "hopfield": "show the inputs' signs, settle s = sign(W s - bias)",
+}
 
 
-class Emitter(NamedTuple):
-    """How one cell becomes C: its template, and what the template needs."""
-
-    template: str
-    context: Callable[[QuantController, str], dict[str, Any]]
-
-
-EMITTERS: Final = MappingProxyType({"ctrnn": Emitter("ctrnn.j2", ctrnn.context)})
-"""One line a cell."""
-
-
-def sources(q: QuantController, name: str, target: Target) -> dict[str, str]:
+def sources(q: QuantController, name: str, target: Target, *, split: bool = False) -> dict[str, str]:
     """Return the text of each source file by its name. Equal controllers give equal text.
 
     Args:
         q: a controller of the caller's own; it is stepped.
         name: prefix of every identifier, already checked.
         target: the core that the comments name.
+        split: a header with declarations and a C file, instead of one header with all.
 
     Raises:
-        ExportError: no C is known for its cell, or a number does not fit its C type.
+        ExportError: a number does not fit its C type.
         BackendUnavailable: the template engine is not installed.
 
     """
-    emitter = EMITTERS.get(q.spec.cell)
-    if emitter is None:
-        raise ExportError(f"cell: {q.spec.cell!r}; allowed in C: {', '.join(EMITTERS)}")
-    context = _common(q, name, target) | emitter.context(q, name) | {"cell_template": emitter.template}
+    cell = cell_c(q, name)
+    context = _common(q, name, target) | _shared(q, cell) | cell.values | {"split": split}
+    context["api"] = "" if split else "static inline"
     render = _environment().get_template
-    return {
-        f"{name}.h": render("header.h.j2").render(context),
-        f"{name}_example.c": render("example.c.j2").render(context),
-    }
+    files = {f"{name}.h": render("header.h.j2").render(context)}
+    if split:
+        files[f"{name}.c"] = render("source.c.j2").render(context)
+    else:
+        files[f"{name}_example.c"] = render("example.c.j2").render(context)
+    return {file: _tidy(text) for file, text in files.items()}
+
+
+def cell_c(q: QuantController, name: str) -> CellC:
+    """Return the C of the controller's cell: its state, tables and what its template fills in.
+
+    Raises:
+        ExportError: a number does not fit its C type.
+
+    """
+    return EMITTERS[q.spec.cell](q, name)
+
+
+def layout_crc32(q: QuantController, fields: list[Field]) -> int:
+    """Return the CRC-32 that a state carries: over the controller, and where what lies in the state."""
+    members = [[member.name, member.storage, member.words] for member in fields]
+    return zlib.crc32(canonical_json({"model_crc32": q.model_crc32, "state": members}))
+
+
+def _tidy(text: str) -> str:
+    """Remove blank lines that follow each other, and those at the start and end of a block."""
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"\n\n( *\})", r"\n\1", re.sub(r"\{\n\n", "{\n", text))
 
 
 @functools.cache
@@ -72,17 +93,30 @@ def _environment() -> Any:
     )
 
 
+def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
+    return {
+        "fields": cell.fields,
+        "tables": cell.tables,
+        "vectors": vectors(q),
+        "layout_crc": f"0x{layout_crc32(q, cell.fields):08X}",
+        "odd_neurons": q.spec.neurons % 2 == 1,
+        "odd_outputs": q.spec.outputs % 2 == 1,
+        "cell_template": f"{q.spec.cell}.j2",
+    }
+
+
 def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
     spec, formats = q.spec, q.formats
     for block in ("u", "out"):
         if formats[block].bits != 16:
             raise ExportError(f"{block}: {formats[block].bits} bits; allowed in C: 16")
+    bits = sorted({form.bits for block, form in formats.items() if block.startswith(("W", "U"))})
     return {
         "name": name,
         "NAME": name.upper(),
         "version": __version__,
         "target": target,
-        "cell": spec.cell.upper(),
+        "cell": spec.cell.upper() if spec.cell == "ctrnn" else spec.cell.capitalize().replace("rnn", "RNN"),
         "inputs": spec.inputs,
         "neurons": spec.neurons,
         "outputs": spec.outputs,
@@ -90,17 +124,48 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "in_kind": "scaled" if spec.scale_inputs else "physical",
         "in_frac_bits": _macro(formats["u"].frac_bits),
         "out_frac_bits": _macro(formats["out"].frac_bits),
-        "y_frac_bits": formats["y"].frac_bits,
-        "weight_bits_text": formats["W"].bits,
+        "weight_bits_text": " and ".join(map(str, bits)),
         "dt_text": f"{spec.dt_s:.9g}",
         "dt_us": dt_us(spec.dt_s),
         "crc": f"0x{q.model_crc32:08X}",
         "io_rows": _io_rows(q),
-        "format_rows": [f"{block:6} {form.bits:2}, {form.frac_bits}" for block, form in sorted(formats.items())],
-        "bound_rows": _bound_rows(q),
-        "vectors": vectors(q),
+        "format_rows": [f"{block:8} {form.bits:2}, {form.frac_bits}" for block, form in sorted(formats.items())],
+        "bound_rows": [f"{block:22} {low:11} to {high:11}" for block, (low, high) in q.bounds.items()],
         "rows": rows,
+        "step_comment": _step_comment(q, name),
+        "prototypes": _prototypes(name),
     } | _runtime()
+
+
+def _step_comment(q: QuantController, name: str) -> str:
+    big = name.upper()
+    reads = {"affine": "out = W_out s + b_out", "identity": "out = s", "last": "out = the last neurons"}
+    out = reads[str(q.spec.readout)]
+    if q.spec.output_activation != "identity":
+        out = out.replace("= ", f"= {q.spec.output_activation}(") + ")"
+    return "\n".join(
+        [
+            f"/** Advance one time step of {q.spec.dt_s:.9g} s: {_EQUATIONS[q.spec.cell]},",
+            f" *  {out}. Any input is safe: no overflow, no fault. Outputs saturate at their limits.",
+            " * @param s   state; read and written",
+            f" * @param in  inputs, {big}_IN_FRAC_BITS fractional bits; read",
+            f" * @param out outputs, {big}_OUT_FRAC_BITS fractional bits; written; may be the same array as in */",
+        ]
+    )
+
+
+def _prototypes(name: str) -> list[str]:
+    big, state = name.upper(), f"{name}_state_t *s"
+    return [
+        f"void {name}_reset({state});   /**< Set the whole state to its start. */",
+        f"void {name}_init({state});    /**< The same; call it before the first step. */",
+        f"/** Advance one time step; fractional bits: inputs {big}_IN_FRAC_BITS, outputs {big}_OUT_FRAC_BITS. */",
+        f"void {name}_step({state}, const {name}_in_t in[{big}_INPUTS], {name}_out_t out[{big}_OUTPUTS]);",
+        "/** Go on from a saved state; returns 1, and does nothing, if it is of another controller. */",
+        f"int {name}_restore({state}, const {name}_state_t *saved);",
+        "/** Compare recorded and extreme inputs' outputs with what the simulator computed; 0: passed. */",
+        f"int {name}_selftest(void);",
+    ]
 
 
 def _runtime() -> dict[str, str]:
@@ -137,7 +202,3 @@ def _io_rows(q: QuantController) -> list[str]:
         for index, (low, high) in enumerate(pairs):
             lines.append(f"{name}[{index}]: {low:g} to {high:g}, as integers {raw[0, index]} to {raw[1, index]}")
     return lines
-
-
-def _bound_rows(q: QuantController) -> list[str]:
-    return [f"{name:18} {low:11} to {high:11}" for name, (low, high) in q.bounds.items()]

@@ -16,11 +16,11 @@ _EXTREMES: Final = ((0,), (_HIGH,), (_LOW,), (_HIGH, _LOW), (1,), (-1,))
 
 
 class Vectors(NamedTuple):
-    """One sequence from reset: ``inputs [T, m]``, ``outputs [T, q]`` and the last ``y [n]``, raw integers."""
+    """One sequence from reset: ``inputs [T, m]``, ``outputs [T, q]`` and the last state, raw integers."""
 
     inputs: NDArray[Any]
     outputs: NDArray[Any]
-    y: NDArray[Any]
+    state: NDArray[Any]
 
 
 def vectors(q: QuantController) -> Vectors:
@@ -33,7 +33,7 @@ def vectors(q: QuantController) -> Vectors:
     inputs = _inputs(q)
     q.reset()
     outputs = q.rollout_int(inputs)
-    return Vectors(inputs, outputs, q.state[: q.spec.neurons].copy())
+    return Vectors(inputs, outputs, q.state.copy())
 
 
 def recorded(q: QuantController) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Compile the exported header with the harness: with this machine's compiler, and for the emulated cores."""
+"""Compile the exported headers with the harness: with this machine's compilers, and for other cores."""
 
 from __future__ import annotations
 
@@ -6,87 +6,118 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from firmware_export.proof.harness import HARNESS
 from firmware_export.targets import Target
 from neuroctl.errors import ExportError, require
 
-_HARNESS: Final = Path(__file__).parent / "harness"
 _TIMEOUT_S: Final = 300
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration")
-_CORE_FLAGS: Final = (
-    "-target",
-    "thumb-freestanding-eabi",
-    "-std=c99",
-    "-ffreestanding",
-    "-g0",
-    "-ffunction-sections",
-    "-fdata-sections",
-    # What firmware compilers do by themselves, and this one does not.
+_CORE_FLAGS: Final = ("-std=c99", "-ffreestanding", "-g0", "-ffunction-sections", "-fdata-sections")
+# What firmware compilers do by themselves, and zig does not.
+_ZIG_FLAGS: Final = (
     "-fomit-frame-pointer",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-fno-sanitize=all",
+    "-Wno-unused-command-line-argument",
 )
 
 
-def host_compiler() -> str | None:
-    """Return the path of this machine's C compiler, or None."""
-    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+class Objects(NamedTuple):
+    """A linked program; the object that holds the firmware alone, as -O2 makes it and as -Os does."""
+
+    program: Path
+    firmware: Path
+    small: Path
 
 
-def build_host(compiler: str, header: Path, defines: Mapping[str, object], scratch: Path) -> Path:
+def zig_command(target: Target) -> list[str]:
+    """Return the command that compiles for a core with zig's C compiler.
+
+    Raises:
+        BackendUnavailable: it is not installed.
+
+    """
+    require("ziglang", "export")
+    return [sys.executable, "-m", "ziglang", "cc", *target.zig, *_ZIG_FLAGS]
+
+
+def host_compilers() -> list[str]:
+    """Return the names of this machine's C compilers, the first being the usual one."""
+    return [name for name in ("gcc", "clang") if shutil.which(name)] or [name for name in ("cc",) if shutil.which(name)]
+
+
+def build_host(compiler: str, scratch: Path) -> Path:
     """Compile the harness for this machine.
 
     Raises:
         ExportError: it does not compile; says the compiler's first error.
 
     """
-    program = scratch / "harness"
-    sources = [_HARNESS / f"{part}.c" for part in ("control", "selftest", "run", "main")]
-    flags = ["-std=c99", "-O2", *_WARNINGS, *_flags(header, defines)]
-    _run([compiler, *flags, *map(str, sources), "-o", str(program)], header, "host", scratch)
+    program = scratch / f"harness-{compiler}"
+    sources = [f"{part}.c" for part in ("control", "selftest", "run", "main")]
+    run([compiler, "-std=c99", "-O2", *_WARNINGS, *sources, "-o", str(program)], "host", scratch)
     return program
 
 
-def build_core(target: Target, header: Path, defines: Mapping[str, object], scratch: Path) -> tuple[Path, Path, Path]:
-    """Compile the harness for an emulated core.
+def build_core(command: Sequence[str], target: Target, scratch: Path, *, qemu: bool = False) -> Objects:
+    """Compile the harness for a core, for Unicorn or for a board of QEMU's.
 
-    Linked without any runtime library: the firmware needs none, not even for arithmetic.
-
-    Returns:
-        The executable, the object that holds the firmware alone, and the same object compiled for size.
+    Linked without any library: the firmware needs none, not even for arithmetic.
 
     Raises:
         ExportError: it does not compile; says the compiler's first error.
-        BackendUnavailable: the cross compiler is not installed.
 
     """
-    require("ziglang", "export")
-    zig = [sys.executable, "-m", "ziglang", "cc", *_CORE_FLAGS, f"-mcpu={target.cpu}"]
-    compile_ = [*zig, *_WARNINGS, *_flags(header, defines), "-c"]
+    compile_ = [*command, *_CORE_FLAGS, *_WARNINGS, "-c"]
+    place = scratch / f"{os.path.basename(command[0])}-{target.name}{'-qemu' if qemu else ''}"
+    place.mkdir()
 
-    def compiled(part: str, optimise: str = "-O2") -> Path:
-        out = scratch / f"{part}{optimise}.o"
-        _run([*compile_, optimise, str(_HARNESS / f"{part}.c"), "-o", str(out)], header, target.name, scratch)
+    def compiled(part: str, *flags: str) -> Path:
+        out = place / f"{part}{flags[0]}.o"
+        run([*compile_, *flags, f"{part}.c", "-o", str(out)], target.name, scratch)
         return out
 
-    objects = [compiled(part) for part in ("control", "selftest", "run")]
-    small = compiled("control", "-Os")
-    image = scratch / "image.elf"
-    script = ["-nostdlib", f"-Wl,-T,{_HARNESS / 'cortex_m.ld'}", "-Wl,-e,nc_v_run", "-Wl,--no-gc-sections"]
-    _run([*zig, "-O2", *script, *map(str, objects), "-o", str(image)], header, target.name, scratch)
-    return image, objects[0], small
+    objects = [compiled(part, "-O2") for part in ("control", "selftest", "run")]
+    small = objects[0] if qemu else compiled("control", "-Os")
+    image = place / "image.elf"
+    script = ["-nostdlib", "-Wl,--no-gc-sections"]
+    if qemu and target.qemu is not None:
+        objects.append(compiled("main", "-O2", "-DNC_V_QEMU"))
+        script += [f"-Wl,-T,{HARNESS / 'qemu.ld'}", f"-Wl,--defsym=nc_v_base={target.qemu.base:#x}", "-Wl,-e,nc_v_main"]
+    else:
+        script += [f"-Wl,-T,{HARNESS / 'core.ld'}", "-Wl,-e,0x10000"]
+    run([*command, "-O2", *script, *map(str, objects), "-o", str(image)], target.name, scratch)
+    return Objects(image, objects[0], small)
 
 
-def _flags(header: Path, defines: Mapping[str, object]) -> list[str]:
-    named = {"NC_V_HEADER": f'"{header.name}"', **defines}
-    return [f"-I{header.parent}", *(f"-D{key}={value}" for key, value in named.items())]
+def build_avr(command: Sequence[str], target: Target, defines: Sequence[str], scratch: Path) -> Objects:
+    """Compile the harness for an AVR, with its C library.
+
+    Raises:
+        ExportError: it does not compile, or does not fit the flash; says the compiler's first error.
+
+    """
+    flags = ["-std=gnu99", "-ffunction-sections", "-fdata-sections", *_WARNINGS, *defines]
+    for optimise in ("-O2", "-Os"):
+        run([*command, *flags, optimise, "-c", "control.c", "-o", f"avr{optimise}.o"], target.name, scratch)
+    image = scratch / "avr.elf"
+    rest = ["selftest.c", "run.c", "avr.c", "-Wl,--gc-sections"]
+    run([*command, *flags, "-O2", "avr-O2.o", *rest, "-o", str(image)], target.name, scratch)
+    return Objects(image, scratch / "avr-O2.o", scratch / "avr-Os.o")
 
 
-def _run(command: Sequence[str], header: Path, target: str, scratch: Path) -> None:
+def run(command: Sequence[str], target: str, scratch: Path) -> None:
+    """Run a compiler in a folder.
+
+    Raises:
+        ExportError: it fails; says its first error.
+
+    """
     # Nothing of the cross compiler's own has to be built, so that its cache need not outlive the proof.
     cache = str(scratch / "zig-cache")
     environment = {**os.environ, "LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
@@ -95,11 +126,11 @@ def _run(command: Sequence[str], header: Path, target: str, scratch: Path) -> No
             command, cwd=scratch, env=environment, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        raise ExportError(f"{header.name}: compiling for {target} took more than {_TIMEOUT_S} s") from None
+        raise ExportError(f"compiling for {target} took more than {_TIMEOUT_S} s") from None
     except OSError as error:
         raise ExportError(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        raise ExportError(f"{header.name}: does not compile for {target}: {_first_error(done.stderr)}")
+        raise ExportError(f"does not compile for {target}: {_first_error(done.stderr)}")
 
 
 def _first_error(text: str) -> str:

@@ -1,9 +1,9 @@
-"""Run a linked image on an emulated Arm Cortex-M core, and count what a step costs."""
+"""Run a linked image on an emulated Arm Cortex-M or RISC-V core, and count what a step costs."""
 
 from __future__ import annotations
 
-import struct
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from firmware_export.proof.elf import Elf
 from neuroctl.errors import ExportError, require
@@ -19,8 +19,36 @@ _PATTERN: Final = b"\xa5"
 _TIMEOUT_S: Final = 60
 
 
-class Fault(ExportError):
-    """The emulated firmware read or wrote outside its memory, met an unknown instruction, or did not return."""
+class Crashed(ExportError):
+    """The firmware read or wrote outside its memory, met an unknown instruction, or did not return: a finding."""
+
+
+class Core(NamedTuple):
+    """How Unicorn names a core and its registers.
+
+    ``thumb`` is what is added to addresses of code.
+    """
+
+    family: str
+    mode: tuple[str, ...]
+    model: str
+    arguments: tuple[str, ...]
+    stack: str
+    link: str
+    counter: str
+    thumb: int
+
+
+def _cortex_m(model: str) -> Core:
+    mode = ("UC_MODE_THUMB", "UC_MODE_MCLASS")
+    return Core("ARM", mode, f"UC_CPU_ARM_CORTEX_{model}", ("R0", "R1", "R2", "R3"), "SP", "LR", "PC", 1)
+
+
+CORES: Final = MappingProxyType(
+    {model: _cortex_m(model) for model in ("M0", "M3", "M4", "M7", "M33")}
+    | {"RV32": Core("RISCV", ("UC_MODE_RISCV32",), "", ("A0", "A1", "A2", "A3"), "SP", "RA", "PC", 0)}
+)
+"""One line a core."""
 
 
 class Machine:
@@ -28,7 +56,7 @@ class Machine:
 
     Args:
         image: a linked executable.
-        core: the emulator's name of the core, such as ``"M4"``.
+        core: a row of ``CORES``.
 
     Raises:
         BackendUnavailable: the emulator is not installed.
@@ -37,10 +65,14 @@ class Machine:
 
     def __init__(self, image: Elf, core: str):
         self._uc = require("unicorn", "export")
-        self._reg = require("unicorn.arm_const", "export")
+        self._core = CORES[core]
+        family = self._core.family
+        self._constants = require(f"unicorn.{family.lower()}_const", "export")
         self._image = image
-        self._cpu = self._uc.Uc(self._uc.UC_ARCH_ARM, self._uc.UC_MODE_THUMB | self._uc.UC_MODE_MCLASS)
-        self._cpu.ctl_set_cpu_model(getattr(self._reg, f"UC_CPU_ARM_CORTEX_{core}"))
+        mode = sum(getattr(self._uc, name) for name in self._core.mode)
+        self._cpu = self._uc.Uc(getattr(self._uc, f"UC_ARCH_{family}"), mode)
+        if self._core.model:
+            self._cpu.ctl_set_cpu_model(getattr(self._constants, self._core.model))
         self._blocks: dict[tuple[int, int], int] = {}
         self._load(image)
 
@@ -72,25 +104,27 @@ class Machine:
         """Call a function with up to four words, and return its signed result.
 
         Raises:
-            Fault: it crashed or did not return in time.
+            Crashed: it crashed or did not return in time.
 
         """
-        for register, value in zip(("R0", "R1", "R2", "R3"), arguments, strict=False):
-            self._set(register, value)
-        self._set("SP", self._stack)
-        self._set("LR", _RETURN | 1)
+        core = self._core
+        for register, value in zip(core.arguments, arguments, strict=False):
+            self._cpu.reg_write(self._register(register), value)
+        self._cpu.reg_write(self._register(core.stack), self._stack)
+        self._cpu.reg_write(self._register(core.link), _RETURN | core.thumb)
+        start = self._image.symbols[function] | core.thumb
         try:
-            self._cpu.emu_start(self._image.symbols[function] | 1, _RETURN, timeout=_TIMEOUT_S * 1_000_000)
+            self._cpu.emu_start(start, _RETURN, timeout=_TIMEOUT_S * 1_000_000)
         except self._uc.UcError as error:
-            place = self._cpu.reg_read(self._reg.UC_ARM_REG_PC)
-            raise Fault(f"{function}: {error} at {place:#010x}") from None
-        if self._cpu.reg_read(self._reg.UC_ARM_REG_PC) != _RETURN:
-            raise Fault(f"{function}: did not return within {_TIMEOUT_S} s")
-        result: int = struct.unpack("<i", struct.pack("<I", self._cpu.reg_read(self._reg.UC_ARM_REG_R0)))[0]
-        return result
+            place = self._cpu.reg_read(self._register(core.counter))
+            raise Crashed(f"{function}: {error} at {place:#010x}") from None
+        if self._cpu.reg_read(self._register(core.counter)) != _RETURN:
+            raise Crashed(f"{function}: did not return within {_TIMEOUT_S} s")
+        value = self._cpu.reg_read(self._register(core.arguments[0])) & 0xFFFFFFFF
+        return int(value - (1 << 32) if value >> 31 else value)
 
-    def _set(self, register: str, value: int) -> None:
-        self._cpu.reg_write(getattr(self._reg, f"UC_ARM_REG_{register}"), value)
+    def _register(self, name: str) -> int:
+        return int(getattr(self._constants, f"UC_{self._core.family}_REG_{name}"))
 
     def count(self, function: str, *arguments: int) -> int:
         """Call a function and return how many instructions it executed.
@@ -98,7 +132,7 @@ class Machine:
         Counted a block at a time, which calls Python back once for some ten instructions.
 
         Raises:
-            Fault: it crashed or did not return in time.
+            Crashed: it crashed or did not return in time.
 
         """
         counted = [0]
@@ -124,12 +158,13 @@ class Machine:
         return -(-len(content.lstrip(_PATTERN)) // 4) * 4
 
     def _block(self, address: int, size: int) -> int:
-        """Return the instructions in a block of Thumb code: those whose first halfword says so take two."""
+        """Return the instructions in a block: those whose first halfword says so take two halfwords."""
         key = (address, size)
         if key not in self._blocks:
             count, at, code = 0, 0, self.read(address, size)
             while at < size:
-                at += 4 if code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+                wide = code[at + 1] >> 3 in (0b11101, 0b11110, 0b11111) if self._core.thumb else code[at] & 3 == 3
+                at += 4 if wide else 2
                 count += 1
             self._blocks[key] = count
         return self._blocks[key]

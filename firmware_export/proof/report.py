@@ -22,15 +22,17 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What init and step take on a core, without harness and self-test: bytes, and instructions a step.
+    """What init and step take on a core, without harness and self-test: bytes, and a step's instructions or cycles.
 
     ``code``, ``const`` (tables) and the instructions are those of -O2; ``code_small`` is the code of -Os. ``ram`` is
-    one state and all variables, ``stack`` the deepest that a step reached. The instructions are those of 256 steps.
+    one state and all variables, ``stack`` the deepest that a step reached. The cost, in ``unit``s, is that of some
+    hundred steps.
     """
 
-    instructions_mean: float
-    instructions_min: int
-    instructions_max: int
+    unit: str
+    cost_mean: float
+    cost_min: int
+    cost_max: int
     code: int
     code_small: int
     const: int
@@ -43,6 +45,7 @@ class TargetReport:
     """What was found on one target; ``problem`` is empty unless it was skipped or crashed."""
 
     target: str
+    tools: str
     ran: bool
     problem: str = ""
     steps: int = 0

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_export.emit.vectors import recorded
+from firmware_export.proof.harness import Subject
 from neuroctl.quant import QuantController
 
 _LOW, _HIGH = -32768, 32767
 _HOLDS: Final = (1, 8, 64, 512)
 _LEVELS: Final = (_LOW, _HIGH, 0)
+_EXTREMES: Final = (_LOW, _HIGH, 0, -1)
 _RESETS_A_THOUSAND: Final = 2
 
 
@@ -21,6 +23,7 @@ class Stimulus(NamedTuple):
 
     inputs: NDArray[np.int16]
     resets: NDArray[np.bool_]
+    seed: int
 
     @property
     def script(self) -> NDArray[np.int16]:
@@ -44,7 +47,7 @@ def stimulus(q: QuantController, steps: int, seed: int) -> Stimulus:
         inputs[first:, column] = _held(rng, steps - first)
     resets = rng.random(steps) < _RESETS_A_THOUSAND / 1000
     resets[[0, first]] = True
-    return Stimulus(inputs, resets)
+    return Stimulus(inputs, resets, seed)
 
 
 def _held(rng: np.random.Generator, steps: int) -> NDArray[np.int16]:
@@ -57,37 +60,49 @@ def _held(rng: np.random.Generator, steps: int) -> NDArray[np.int16]:
     return np.concatenate(pieces)[:steps]
 
 
-def expected(q: QuantController, run: Stimulus) -> NDArray[np.int32]:
-    """Return what the integer controller makes of a script: ``[T, q + 2 n]``, outputs, then y, then s.
-
-    Args:
-        q: a controller of the caller's own; it is reset and stepped.
-        run: the script.
-
-    """
-    count, size = len(run.inputs), q.spec.outputs
-    words = np.empty((count, size + len(q.state)), np.int32)
+def expected(subject: Subject, run: Stimulus) -> NDArray[np.int64]:
+    """Return what the integer controller makes of a script: ``[T, words]``, outputs, then the state's fields."""
+    q, size = subject.q, subject.q.spec.outputs
+    words = np.empty((len(run.inputs), subject.words), np.int64)
     inputs = run.inputs.astype(np.int32)
+    state = np.concatenate([np.arange(field.start, field.start + field.words) for field in subject.fields])
     q.reset()
-    for t in range(count):
+    for t in range(len(inputs)):
         if run.resets[t]:
             q.reset()
         words[t, :size] = q.step_int(inputs[t])
-        words[t, size:] = q.state
+        words[t, size:] = q.state[state]
     return words
 
 
-def word_name(q: QuantController, index: int) -> str:
-    """Return the name of a column of ``expected``, such as ``y[3]``."""
-    outputs, neurons = q.spec.outputs, q.spec.neurons
-    if index < outputs:
-        return f"out[{index}]"
-    return f"y[{index - outputs}]" if index < outputs + neurons else f"s[{index - outputs - neurons}]"
+def board_stimulus(q: QuantController, steps: int, seed: int) -> Stimulus:
+    """Return the steps that ``harness/avr.c`` makes up by itself: Marsaglia's xorshift32 from ``seed``."""
+    random, inputs = seed & 0xFFFFFFFF, np.zeros((steps, q.spec.inputs), np.int16)
+    resets, row = np.zeros(steps, np.bool_), [0] * q.spec.inputs
+
+    def bits() -> int:
+        nonlocal random
+        random ^= random << 13 & 0xFFFFFFFF
+        random ^= random >> 17
+        random ^= random << 5 & 0xFFFFFFFF
+        return random
+
+    for t in range(steps):
+        what = bits()
+        resets[t] = what >> 8 & 511 == 0
+        if what & 7 == 0:
+            levels = [bits() for _ in row]
+            row = [_EXTREMES[level >> 1 & 3] if level & 1 else (level >> 16 ^ 0x8000) - 0x8000 for level in levels]
+        inputs[t] = row
+    return Stimulus(inputs, resets, seed)
 
 
-def unpack(q: QuantController, record: bytes) -> NDArray[np.int32]:
-    """Return the harness's records in the form of ``expected``."""
-    outputs, neurons = q.spec.outputs, q.spec.neurons
-    halves = np.frombuffer(record, "<i2").reshape(-1, outputs + 3 * neurons)
-    y = np.ascontiguousarray(halves[:, outputs : outputs + 2 * neurons]).view("<i4")
-    return np.column_stack([halves[:, :outputs], y, halves[:, outputs + 2 * neurons :]]).astype(np.int32)
+def block_hashes(words: NDArray[np.int64], block: int) -> NDArray[np.int64]:
+    """Return the FNV-1a hash, 32 bits, of all words up to the end of each block ``[blocks, 1]``."""
+    hashes, state = [], 2166136261
+    for t, row in enumerate(words.astype("<i4")):
+        for byte in row.tobytes():
+            state = (state ^ byte) * 16777619 & 0xFFFFFFFF
+        if (t + 1) % block == 0 or t + 1 == len(words):
+            hashes.append([state])
+    return np.array(hashes, np.int64)

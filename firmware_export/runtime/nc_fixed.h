@@ -8,14 +8,18 @@
  */
 #ifndef NC_FIXED_H
 #define NC_FIXED_H
-#define NC_FIXED_VERSION 1
+#define NC_FIXED_VERSION 2
 
 #include <stdint.h>
 
-/* Qualifier of constant tables. Define it before the first include where flash is another address space:
- * avr-gcc: -std=gnu99 -DNC_CONST='const __flash'. */
+/* Qualifier of constant tables. On AVR flash is another address space, which avr-gcc knows in GNU C (-std=gnu99) alone:
+ * compiled as C++ or strict C the tables take RAM. */
 #ifndef NC_CONST
+#ifdef __FLASH
+#define NC_CONST const __flash
+#else
 #define NC_CONST const
+#endif
 #endif
 
 /* C leaves the right shift of a negative number to the compiler. All known ones shift arithmetically; on one that
@@ -52,48 +56,62 @@ static inline int32_t nc_mul_q16_s16(int32_t a, int16_t m)
     return nc_asr(a, 16) * m + nc_asr((int32_t)((uint32_t)a & 0xFFFFu) * m + 0x8000, 16);
 }
 
-/* 2^17 (logistic(x) - 1/2): x in [0, 4) by 1/32, then in [4, 12) by 1/16; 512 bytes, one copy a translation unit. */
-static NC_CONST uint16_t nc_logistic_table[256] = {
-    0, 1024, 2047, 3070, 4091, 5110, 6126, 7140, 8150, 9156, 10158, 11155, 12146, 13132, 14112, 15085,
-    16051, 17010, 17961, 18904, 19839, 20765, 21681, 22588, 23486, 24373, 25251, 26117, 26973, 27818, 28652, 29475,
-    30286, 31086, 31873, 32649, 33413, 34165, 34904, 35632, 36347, 37050, 37740, 38419, 39085, 39738, 40380, 41009,
-    41626, 42231, 42824, 43404, 43973, 44530, 45076, 45610, 46132, 46643, 47143, 47631, 48109, 48576, 49032, 49477,
-    49912, 50337, 50752, 51157, 51552, 51938, 52314, 52681, 53039, 53388, 53728, 54059, 54382, 54697, 55004, 55303,
-    55594, 55877, 56153, 56421, 56683, 56937, 57185, 57426, 57661, 57889, 58111, 58327, 58537, 58741, 58939, 59132,
-    59320, 59503, 59680, 59852, 60020, 60183, 60341, 60494, 60644, 60789, 60930, 61067, 61200, 61329, 61454, 61576,
-    61694, 61809, 61921, 62029, 62134, 62236, 62335, 62431, 62524, 62615, 62703, 62788, 62871, 62952, 63030, 63105,
-    63179, 63319, 63452, 63576, 63693, 63803, 63907, 64004, 64096, 64183, 64264, 64340, 64412, 64480, 64543, 64603,
-    64659, 64712, 64761, 64808, 64852, 64893, 64932, 64968, 65003, 65035, 65065, 65094, 65120, 65145, 65169, 65191,
-    65212, 65232, 65250, 65267, 65284, 65299, 65313, 65327, 65339, 65351, 65362, 65373, 65383, 65392, 65401, 65409,
-    65417, 65424, 65431, 65437, 65443, 65449, 65454, 65459, 65464, 65468, 65472, 65476, 65480, 65483, 65486, 65489,
-    65492, 65495, 65497, 65500, 65502, 65504, 65506, 65508, 65509, 65511, 65512, 65514, 65515, 65516, 65518, 65519,
-    65520, 65521, 65522, 65523, 65523, 65524, 65525, 65526, 65526, 65527, 65527, 65528, 65528, 65529, 65529, 65530,
-    65530, 65530, 65531, 65531, 65531, 65532, 65532, 65532, 65532, 65533, 65533, 65533, 65533, 65533, 65534, 65534,
-    65534, 65534, 65534, 65534, 65534, 65534, 65534, 65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535
+/* One piece of the logistic: on [k/2, (k+1)/2] it is 1/2 + c0 + t (c1 + t (c2 + t c3)) with t from 0 to 1. */
+typedef struct {
+    uint16_t c0; /* 17 fractional bits */
+    uint16_t c1; /* 18 */
+    int16_t c2;  /* 21 */
+    int16_t c3;  /* 21 */
+} nc_piece_t;
+
+/* Up to 11; 176 bytes, one copy a translation unit. */
+static NC_CONST nc_piece_t nc_pieces[22] = {
+    {0, 32776, -296, -5098}, {16051, 30823, -15916, -2921}, {30285, 25789, -24567, -306}, {41625, 19558, -25199, 1325},
+    {49912, 13763, -21011, 1810}, {55593, 9186, -15491, 1629}, {59320, 5918, -10590, 1232}, {61694, 3727, -6911, 850},
+    {63179, 2313, -4383, 557}, {64096, 1423, -2731, 353}, {64659, 871, -1684, 220}, {65003, 531, -1032, 136},
+    {65212, 323, -630, 83}, {65339, 196, -383, 51}, {65417, 119, -233, 31}, {65464, 72, -142, 19},
+    {65492, 44, -86, 11}, {65509, 27, -52, 7}, {65520, 16, -32, 4}, {65526, 10, -19, 3},
+    {65530, 6, -12, 2}, {65532, 4, -7, 1}
 };
 
-/* Logistic by table and linear interpolation; returns 0..32767, 15 fractional bits.
- * x: 21 - left fractional bits, any value; 0 <= left <= 17. Beyond +-11.94 the table's last entry holds. */
+/* logistic(|x|) - 1/2 with 31 fractional bits, below 2^30. x: 21 - left fractional bits, any value; 0 <= left <= 18.
+ * Beyond 11 it stays at the last entry's end. */
+static inline uint32_t nc_half(int32_t x, unsigned left)
+{
+    const uint32_t end = UINT32_C(22) << 20;
+    uint32_t a = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+    NC_CONST nc_piece_t *piece;
+    int32_t t, slope;
+
+    a = a < end >> left ? a << left : end - 1u;
+    piece = &nc_pieces[a >> 20];
+    t = (int32_t)((a >> 5) & 0x7FFFu);
+    slope = piece->c2 + nc_asr(piece->c3 * t, 15);
+    slope = (int32_t)piece->c1 + nc_asr(slope * t, 18);
+    return ((uint32_t)piece->c0 << 14) + ((uint32_t)(slope * t) >> 2);
+}
+
+/* Logistic; returns 0..32767, 15 fractional bits; see nc_half. */
 static inline int16_t nc_logistic(int32_t x, unsigned left)
 {
-    const uint32_t fold = UINT32_C(4) << 21;
-    const uint32_t end = UINT32_C(191) << 17; /* folded, this is entry 255 */
     const uint32_t half_up = (UINT32_C(1) << 30) + 0x8000u; /* 1/2 with 31 fractional bits, and the rounding */
-    uint32_t a = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
-    NC_CONST uint16_t *entry;
-    uint32_t rise, s;
-
-    if (a <= fold >> left) {
-        a <<= left;
-    } else if (a < end >> left) { /* beyond 4 the entries lie 1/16 apart */
-        a = ((a << left) >> 1) + (fold >> 1);
-    } else {
-        a = (UINT32_C(255) << 16) - 1u;
-    }
-    entry = &nc_logistic_table[a >> 16];
-    rise = ((uint32_t)entry[0] << 14) + (uint32_t)(entry[1] - entry[0]) * ((a & 0xFFFFu) >> 2); /* below 2^30 */
-    s = (x < 0 ? half_up - rise : half_up + rise) >> 16;
+    const uint32_t half = nc_half(x, left);
+    const uint32_t s = (x < 0 ? half_up - half : half_up + half) >> 16;
     return (int16_t)(s - (s >> 15)); /* 1.0, which Q15 cannot hold, becomes 32767 */
+}
+
+/* tanh x = 2 logistic(2 x) - 1; returns -32767..32767, 15 fractional bits; left: up to 17, see nc_half. */
+static inline int16_t nc_tanh(int32_t x, unsigned left)
+{
+    const uint32_t t = (nc_half(x, left + 1u) + 0x4000u) >> 15;
+    const int32_t size = (int32_t)(t - (t >> 15));
+    return (int16_t)(x < 0 ? -size : size);
+}
+
+/* x (1 - d) with d = m 2^-(16 + shift), rounded half up twice; |x| < 2^30, 0 <= shift <= 30. */
+static inline int32_t nc_decayed(int32_t x, uint16_t m, unsigned shift)
+{
+    return x - nc_round_shift(nc_mul_q16_u16(x, m), shift);
 }
 
 /* Inner products: w points to rows of n >= 1 weights, x to n numbers. nc_dot_* takes one row; nc_dot2_* takes two that

@@ -5,12 +5,41 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from firmware_export.targets import cortex_m0plus, cortex_m4, generic, host
+from firmware_export.targets import (
+    avr,
+    cortex_m0,
+    cortex_m0plus,
+    cortex_m3,
+    cortex_m4,
+    cortex_m7,
+    cortex_m33,
+    cortex_m55,
+    esp32,
+    generic,
+    host,
+    rv32imc,
+)
 from firmware_export.targets.base import Target
 from neuroctl.errors import ExportError
 
 TARGETS: Final = MappingProxyType(
-    {target.name: target for target in (generic.TARGET, host.TARGET, cortex_m0plus.TARGET, cortex_m4.TARGET)}
+    {
+        target.name: target
+        for target in (
+            generic.TARGET,
+            host.TARGET,
+            cortex_m0.TARGET,
+            cortex_m0plus.TARGET,
+            cortex_m3.TARGET,
+            cortex_m4.TARGET,
+            cortex_m7.TARGET,
+            cortex_m33.TARGET,
+            cortex_m55.TARGET,
+            rv32imc.TARGET,
+            avr.TARGET,
+            esp32.TARGET,
+        )
+    }
 )
 
 

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Board(NamedTuple):
+    """A board that QEMU emulates: its name, and the address that it starts from."""
+
+    machine: str
+    base: int = 0
 
 
 @dataclass(frozen=True)
@@ -12,14 +20,37 @@ class Target:
     Args:
         name: what the user writes.
         hint: one sentence for the header's comment: how to compile for it.
-        cpu: the compiler's name of the core for ``-mcpu``; empty where the machine's own compiler is used.
-        emulator: the emulator's name of the core; empty where the program runs on this machine.
-        verified: whether ``verify`` builds for it and runs it.
+        host: whether it is the machine that runs this program.
+        zig: flags of ``python -m ziglang cc`` for it; empty where it knows no such core.
+        gcc: its GCC: the command's name, then flags.
+        unicorn: Unicorn's name of the core, see ``proof.emulate.CORES``.
+        qemu: the board that QEMU has with such a core.
+        simavr: simavr's name of the microcontroller.
 
     """
 
     name: str
     hint: str
-    cpu: str = ""
-    emulator: str = ""
-    verified: bool = True
+    host: bool = False
+    zig: tuple[str, ...] = ()
+    gcc: tuple[str, ...] = ()
+    unicorn: str = ""
+    qemu: Board | None = None
+    simavr: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether ``verify`` builds for it and runs it."""
+        return self.host or bool(self.unicorn or self.qemu or self.simavr)
+
+
+def cortex_m(number: str, text: str, *, unicorn: str = "", qemu: Board | None = None, features: str = "") -> Target:
+    """Return an Arm Cortex-M core's target: ``number`` such as ``"m4"``; ``features`` is what zig has to be told."""
+    return Target(
+        name=f"cortex-{number}",
+        hint=f"{text} Compile with -mcpu=cortex-{number} -mthumb -O2, or -Os for size.",
+        zig=("-target", "thumb-freestanding-eabi", f"-mcpu=cortex_{number}{features}"),
+        gcc=("arm-none-eabi-gcc", f"-mcpu=cortex-{number}", "-mthumb"),
+        unicorn=unicorn,
+        qemu=qemu,
+    )

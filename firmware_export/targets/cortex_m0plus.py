@@ -1,10 +1,5 @@
-"""Arm Cortex-M0+ and M0: Thumb-1, 32-bit multiply in hardware, no long multiply, no unaligned access."""
+"""Arm Cortex-M0+: the M0's instructions in fewer cycles."""
 
-from firmware_export.targets.base import Target
+from firmware_export.targets.base import cortex_m
 
-TARGET = Target(
-    name="cortex-m0plus",
-    hint="Compile with -mcpu=cortex-m0plus -mthumb -O2, or -Os for size.",
-    cpu="cortex_m0plus",
-    emulator="M0",
-)
+TARGET = cortex_m("m0plus", "Thumb-1.", unicorn="M0")

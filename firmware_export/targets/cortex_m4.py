@@ -1,10 +1,5 @@
 """Arm Cortex-M4: Thumb-2 with the DSP extension, two 16-bit products an instruction."""
 
-from firmware_export.targets.base import Target
+from firmware_export.targets.base import Board, cortex_m
 
-TARGET = Target(
-    name="cortex-m4",
-    hint="Compile with -mcpu=cortex-m4 -mthumb -O2, or -Os for size.",
-    cpu="cortex_m4",
-    emulator="M4",
-)
+TARGET = cortex_m("m4", "Uses SMLAD.", unicorn="M4", qemu=Board("mps2-an386"))

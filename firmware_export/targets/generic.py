@@ -2,8 +2,4 @@
 
 from firmware_export.targets.base import Target
 
-TARGET = Target(
-    name="generic",
-    hint="Any C99 or C++11 compiler; nothing but <stdint.h> is assumed.",
-    verified=False,
-)
+TARGET = Target(name="generic", hint="Any C99 or C++11 compiler; nothing but <stdint.h> is assumed.")

@@ -36,6 +36,7 @@ from neuroctl.cells.integer import (
     GUARD_BITS,
     MOST_SHIFT,
     Q15_HIGH,
+    Choice,
     hull,
     matvec_q,
     readout_bounds,
@@ -43,7 +44,6 @@ from neuroctl.cells.integer import (
     readout_ints,
     readout_q,
     row_range,
-    weight_format,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
@@ -255,17 +255,24 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 # y, bias and net share one int32 format; s is Q15; weights are int16 (or int8) with one format a block. A tau's
 # slot in theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a
 # uint16 with its top bit set. No 64-bit number is needed: ``bounds_q`` proves that 32 bits hold everything.
+#
+# Where a neuron is so slow that its last bits would stall, all keep what a step's shift would drop, the residual: with
+# it y reaches net exactly, however small alpha is.
 
 # How far y gets towards net in a step, from dt/tau.
 _ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
 _MOST_Y_FRAC_BITS: Final = 26
 _LEAST_Y_FRAC_BITS: Final = 8
 _LEAST_X_FRAC_BITS: Final = 4
+_MOST_RESIDUAL_BITS: Final = 16
+READOUT: Final = 9
+"""Where ``readout_ints`` start in ``ints_q``."""
 
 
 def state_layout_q(spec: Spec) -> Layout:
-    """Blocks of the integer state: y (see the format ``"y"``) and s = logistic(g (y + b)), Q15."""
-    return Layout(("y", (spec.neurons,), "1"), ("s", (spec.neurons,), "1"))
+    """Blocks of the integer state: y (see the format ``"y"``); s = logistic(g (y + b)), Q15; residual, 0 if unused."""
+    n = spec.neurons
+    return Layout(("y", (n,), "1"), ("s", (n,), "1"), ("residual", (n,), "1"))
 
 
 @jit_integer
@@ -278,7 +285,7 @@ def _activate_q(theta: Array, state: Array, n: Any, gain_shift: Any, clamp: Any)
 
 def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the state after reset: y = 0 and s to match."""
-    state = np.zeros(2 * spec.neurons, np.int32)
+    state = np.zeros(3 * spec.neurons, np.int32)
     ints = ints_q(spec, formats)
     _activate_q(theta_q, state, ints[0], ints[6], ints[7])
     return state
@@ -289,13 +296,14 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step in integers; the definition that generated C equals bit for bit.
 
     s = logistic_q(g (y + b)); net = (W s) >> + (W_in u) >>; y += ((net - y) alpha); s again; out = (W_out s + b) >>.
-    Every >> rounds half up. Saturates at three named places: u into int16, the argument of the logistic, out.
+    Every >> rounds half up; with a residual y's takes the last steps' remainder along and leaves the next its own.
+    Saturates at three named places: u into int16, the argument of the logistic, out.
 
     theta: int32[K] or [K, P], see ``layout``; read
     state: int32[S] or [S, P], see ``state_layout_q``; read and written
     u: int32[m] or [m, P], inputs in the format "u"; read
     y: int32[q] or [q, P], outputs in the format "out"; written
-    ints: int64[9 + 2 q], see ``ints_q``; read
+    ints: int64[13 + 2 q], see ``ints_q``; read
     """
     if state.ndim == 1:
         _step_q(theta, state, u, y, ints)
@@ -310,7 +318,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 @jit_integer
 def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     n, m, q, affine = ints[0], ints[1], ints[2], ints[3]
-    rec_shift, in_shift, gain_shift, clamp = ints[4], ints[5], ints[6], ints[7]
+    rec_shift, in_shift, gain_shift, clamp, keeps = ints[4], ints[5], ints[6], ints[7], ints[8]
     tau, w_in = n * n + 2 * n, n * n + 3 * n
     w_out = w_in + n * m
 
@@ -321,10 +329,16 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
             drive += np.int64(theta[w_in + i * m + k]) * saturate(np.int64(u[k]), -32768, 32767)
         net = round_shift(matvec_q(theta, i * n, state, n, n), rec_shift) + round_shift(drive, in_shift)
         alpha = np.int64(theta[tau + i])
-        change = mul_q16(net - np.int64(state[i]), alpha & 65535)
-        state[i] = np.int64(state[i]) + round_shift(change, alpha >> 16)
+        change, shift = mul_q16(net - np.int64(state[i]), alpha & 65535), alpha >> 16
+        if keeps != 0:
+            over = shift - _MOST_RESIDUAL_BITS if shift > _MOST_RESIDUAL_BITS else 0
+            change = round_shift(change, over) + np.int64(state[2 * n + i])
+            state[i] = np.int64(state[i]) + (change >> (shift - over))
+            state[2 * n + i] = change & ((1 << (shift - over)) - 1)
+        else:
+            state[i] = np.int64(state[i]) + round_shift(change, shift)
     _activate_q(theta, state, n, gain_shift, clamp)
-    readout_q(theta, w_out, state, n, n, y, q, affine, ints[8], ints, 9)
+    readout_q(theta, w_out, state, n, n, y, q, affine, ints, READOUT)
 
 
 @jit_integer
@@ -334,14 +348,14 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q. Integrators: euler and etd1.
 
     Args:
         spec: the controller.
         theta: its parameters.
         u_format: format of the inputs.
-        weight_bits: storage of W, W_in and W_out: 8 or 16.
+        choice: what is asked of the formats.
 
     Raises:
         ExportError: alpha = dt/tau is above 1, or a range is too wide for the words.
@@ -351,13 +365,16 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
         raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(_ALPHA)}")
     blocks = layout(spec)
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": _y_format(p, u_format)}
+    formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": _y_format(p, u_format, choice)}
     y_frac = formats["y"].frac_bits
     formats["bias"] = formats["y"]
     formats["gain"] = _gain_format(p["gain"], y_frac)
-    formats["W"] = weight_format(p["W"], weight_bits, Q15_HIGH, y_frac + MOST_SHIFT - ACTIVATION_FRAC_BITS)
-    formats["W_in"] = weight_format(p["W_in"], weight_bits, -u_format.low, y_frac + MOST_SHIFT - u_format.frac_bits)
-    formats |= readout_formats(spec, p, weight_bits)
+    most = y_frac + MOST_SHIFT
+    formats["W"] = choice.weights("W", p["W"], Q15_HIGH, most - ACTIVATION_FRAC_BITS)
+    formats["W_in"] = choice.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
+    formats |= readout_formats(spec, p, choice)
+    if _stalls(spec, p, u_format, y_frac):
+        formats["residual"] = QFormat(16, y_frac + _MOST_RESIDUAL_BITS)
 
     theta_q = np.zeros(blocks.size, np.int32)
     for name, block in blocks.blocks.items():
@@ -365,20 +382,35 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     return formats, theta_q
 
 
-def _y_format(p: Mapping[str, Array], u_format: QFormat) -> QFormat:
+def _stalls(spec: Spec, p: Mapping[str, Array], u_format: QFormat, y_frac_bits: int) -> bool:
+    """Whether a neuron would stop short of net by more than half of the least change of an input.
+
+    y stays where it is while alpha (net - y) rounds to 0: up to half of y's last bit, over alpha.
+    """
+    alphas = np.array([_ALPHA[spec.integrator](spec.dt_s / float(tau)) for tau in p["tau_s"]])
+    stalled = np.ldexp(0.5, -y_frac_bits) / alphas
+    finest = np.abs(p["W_in"]).max(axis=1) * u_format.lsb
+    recurrent = np.abs(p["W"]).max(axis=1) * 2.0**-ACTIVATION_FRAC_BITS
+    finest = np.where(finest > 0, finest, np.where(recurrent > 0, recurrent, np.inf))
+    return bool((stalled > 0.5 * finest).any())
+
+
+def _y_format(p: Mapping[str, Array], u_format: QFormat, choice: Choice) -> QFormat:
     """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29."""
     drive = np.abs(p["W_in"]).sum(axis=1) * -u_format.low * u_format.lsb
     low, high = np.minimum(p["W"], 0).sum(axis=1) - drive, np.maximum(p["W"], 0).sum(axis=1) + drive
     reach = max(float((high - low).max()), float((np.maximum(high, -low) + np.abs(p["bias"])).max()))
     frac_bits = widest_frac_bits(reach, GUARD_BITS, _MOST_Y_FRAC_BITS)
-    if frac_bits < _LEAST_Y_FRAC_BITS:
+    least = _LEAST_Y_FRAC_BITS if choice.state_bits == 32 else 0
+    frac_bits = choice.state_frac_bits(float(np.maximum(high, -low).max()), frac_bits)
+    if frac_bits < least:
         most = math.ldexp(1.0, GUARD_BITS - 1 - _LEAST_Y_FRAC_BITS)
         raise ExportError(f"W, W_in, bias: y can reach {reach:g}; allowed in fixed point: less than {most:g}")
     return QFormat(32, frac_bits)
 
 
 def _gain_format(gain: Array, y_frac_bits: int) -> QFormat:
-    # The clamp of the product, 12 in its own format, has to fit 32 bits too.
+    # The clamp of the product, 11 in its own format, has to fit 32 bits too.
     frac_bits = widest_frac_bits(float(np.abs(gain).max()), 16, 43 - y_frac_bits)
     if y_frac_bits + frac_bits - 16 < _LEAST_X_FRAC_BITS:
         raise ExportError(f"gain: {np.abs(gain).max():g} with y in {y_frac_bits} fractional bits; allowed: smaller")
@@ -401,7 +433,7 @@ def _alpha_q(spec: Spec, tau_s: Array) -> NDArray[np.int32]:
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
-    """Sizes n, m, q, affine; shifts of W s, W_in u and g (y + b), that product's clamp; shift, lows, highs of out."""
+    """Sizes n, m, q, affine; shifts of W s, W_in u, g (y + b), its clamp; 1 with residual; then ``readout_ints``."""
     y_frac = formats["y"].frac_bits
     x_frac = y_frac + formats["gain"].frac_bits - 16
     shifts = [
@@ -409,6 +441,7 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
         formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac,
         x_frac - ARGUMENT_FRAC_BITS,
         ARGUMENT_LIMIT << x_frac,
+        int("residual" in formats),
     ]
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
     return np.array([*sizes, *shifts, *readout_ints(spec, formats)], dtype=np.int64)
@@ -418,7 +451,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     """Range of every intermediate of ``step_q``, over all int16 inputs and all states reachable from reset.
 
     y starts at 0 and each update moves it towards net without passing it: mul_q16 and round_shift take a number
-    d to one between 0 and d, since alpha < 1. So y stays in the hull of 0 and net's range. Exact Python integers.
+    d to one between 0 and d, since alpha < 1; a residual below 2^shift adds less than one before the shift's floor, and
+    nothing to d = 0. So y stays in the hull of 0 and net's range. Exact Python integers.
     """
     ints = [int(value) for value in ints_q(spec, formats)]
     rec_shift, in_shift = ints[4], ints[5]

@@ -20,22 +20,22 @@ from neuroctl.cells.integer import (
     MOST_SHIFT,
     Q15,
     Q15_HIGH,
+    Choice,
     hull,
     readout_ints,
-    weight_format,
+    squash_q,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS, LOGISTIC, TANH
 from neuroctl.maths.fixed import (
+    ACTIVATION_FRAC_BITS,
     ARGUMENT_FRAC_BITS,
     ARGUMENT_LIMIT,
     QFormat,
-    logistic_q,
     mul_q16,
     round_shift,
     saturate,
-    tanh_q,
     widest_frac_bits,
 )
 from neuroctl.maths.jit import jit_integer
@@ -46,7 +46,7 @@ Array = NDArray[Any]
 Blocks = Mapping[str, NDArray[np.float64]]
 Range = tuple[int, int]
 
-_MOST_NET_FRAC_BITS: Final = 26  # the clamp of the argument, 12, has to fit 30 bits
+_MOST_NET_FRAC_BITS: Final = 26  # the clamp of the argument, 11, has to fit 30 bits
 _LEAST_NET_FRAC_BITS: Final = 8
 MOST_GROWTH: Final = 16.0
 """ReLU neurons saturate at this many times what the inputs alone bring, where what they remember may add up to more."""
@@ -54,7 +54,7 @@ _SHIFT_ORIGIN: Final = 4  # the packed shift is positive
 
 N, M, OUT, AFFINE, CODE, IN_SHIFT, REC_SHIFT, ARGUMENT_SHIFT, CLAMP, S_SHIFT, S_LOW, OWN = range(12)
 """Places in ``ints``: sizes; code of the activation; shifts of sums and argument; the argument's clamp; shift from net
-to s, the least s; from OWN on three numbers of the cell's own, then the readout's shift, lows and highs."""
+to s, the least s; from OWN on three numbers of the cell's own, then ``readout_ints``."""
 READOUT: Final = OWN + 3
 
 
@@ -73,7 +73,7 @@ def activate_q(net: Any, ints: Array) -> Any:
     """Return the activation of net in the format ``"s"``."""
     if ints[CODE] == LOGISTIC or ints[CODE] == TANH:
         x = round_shift(saturate(net, -ints[CLAMP], ints[CLAMP]), ints[ARGUMENT_SHIFT])
-        return logistic_q(x) if ints[CODE] == LOGISTIC else tanh_q(x)
+        return squash_q(x, ints[CODE])
     else:  # noqa: RET505 - ReLU and hard tanh: a clip
         return saturate(round_shift(net, ints[S_SHIFT]), ints[S_LOW], 32767)
 
@@ -123,14 +123,21 @@ def net_format(reach: float, names: str) -> QFormat:
     return QFormat(32, frac_bits)
 
 
-def s_format(s_reach: float) -> QFormat:
-    """Return the int16 format of activations up to ``s_reach``; Q15 up to 1."""
-    return Q15 if s_reach <= 1.0 else QFormat(16, widest_frac_bits(s_reach, 16))
+def s_format(spec: Spec, s_reach: float, choice: Choice) -> tuple[QFormat, float]:
+    """Return the int16 format of activations up to ``s_reach``, and how far it reaches; Q15 where 1 bounds them.
+
+    ReLU saturates where a choice asks for more fractional bits.
+    """
+    if spec.activation != "relu":
+        form = Q15 if s_reach <= 1.0 else QFormat(16, widest_frac_bits(s_reach, 16))
+        return form, s_reach
+    frac_bits = min(choice.frac_bits.get("s", widest_frac_bits(s_reach, 16)), ACTIVATION_FRAC_BITS)
+    return QFormat(16, frac_bits), math.ldexp(1.0, 15 - frac_bits)
 
 
-def weights(w: Array, bits: int, x: QFormat, x_high: int, net: QFormat) -> QFormat:
+def weights(choice: Choice, name: str, w: Array, x: QFormat, x_high: int, net: QFormat) -> QFormat:
     """Return the format of weights on x whose sums are shifted into ``net``."""
-    return weight_format(w, bits, x_high, net.frac_bits + MOST_SHIFT - x.frac_bits)
+    return choice.weights(name, w, x_high, net.frac_bits + MOST_SHIFT - x.frac_bits)
 
 
 def quantized(blocks: Layout, p: Blocks, formats: Formats, packed: Iterable[str]) -> NDArray[np.int32]:

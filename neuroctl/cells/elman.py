@@ -32,7 +32,16 @@ from neuroctl.cells.base import (
     nothing_ready,
     readout_blocks,
 )
-from neuroctl.cells.integer import Q15_HIGH, hull, matvec_q, readout_bounds, readout_formats, readout_q, row_range
+from neuroctl.cells.integer import (
+    Q15_HIGH,
+    Choice,
+    hull,
+    matvec_q,
+    readout_bounds,
+    readout_formats,
+    readout_q,
+    row_range,
+)
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift
@@ -167,7 +176,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         state[n + i] = d.activate_q(net, ints)
     for i in range(n):
         state[i] = state[n + i]
-    readout_q(theta, bias + n, state, 0, n, y, ints[d.OUT], ints[d.AFFINE], ints[d.READOUT], ints, d.READOUT + 1)
+    readout_q(theta, bias + n, state, 0, n, y, ints[d.OUT], ints[d.AFFINE], ints, d.READOUT)
 
 
 @jit_integer
@@ -186,7 +195,7 @@ def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> float:
     return max(driven * min(d.MOST_GROWTH, 1.0 / max(1.0 - growth, 1e-9)), 1e-3)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q.
 
     Raises:
@@ -195,13 +204,13 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     """
     blocks, u_reach = layout(spec), -u_format.low * u_format.lsb
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    s_reach = _s_reach(spec, p, u_reach)
+    s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), choice)
     rows = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["U"]).sum(axis=1) * s_reach + np.abs(p["bias"])
-    net, s = d.net_format(float(rows.max()), "W_in, U, bias"), d.s_format(s_reach)
+    net = d.net_format(float(rows.max()), "W_in, U, bias")
     formats = {"u": u_format, "net": net, "s": s, "bias": net}
-    formats["W_in"] = d.weights(p["W_in"], weight_bits, u_format, -u_format.low, net)
-    formats["U"] = d.weights(p["U"], weight_bits, s, Q15_HIGH, net)
-    formats |= readout_formats(spec, p, weight_bits, s, s_reach)
+    formats["W_in"] = d.weights(choice, "W_in", p["W_in"], u_format, -u_format.low, net)
+    formats["U"] = d.weights(choice, "U", p["U"], s, Q15_HIGH, net)
+    formats |= readout_formats(spec, p, choice, s, s_reach)
     return formats, d.quantized(blocks, p, formats, ())
 
 

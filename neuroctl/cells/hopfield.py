@@ -33,7 +33,7 @@ from neuroctl.cells.base import (
     Integer,
     nothing_ready,
 )
-from neuroctl.cells.integer import hull, matvec_q, row_range
+from neuroctl.cells.integer import Choice, hull, matvec_q, row_range
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
@@ -336,7 +336,7 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q. Updates: asynchronous and synchronous.
 
     Raises:
@@ -349,7 +349,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
     limits = [abs(value) for pair in spec.output_limits or () for value in pair]
     out = QFormat(16, widest_frac_bits(max(1.0, *limits) if limits else 1.0, 16))
-    w = QFormat(weight_bits, widest_frac_bits(float(np.abs(p["W"]).max()), weight_bits, 24))
+    w = choice.weights("W", p["W"], 1, 24)
     bias = QFormat(32, w.frac_bits)
     if float(np.abs(p["bias"]).max()) * 2.0**bias.frac_bits >= 1 << 29:
         most = math.ldexp(1.0, 29 - bias.frac_bits)

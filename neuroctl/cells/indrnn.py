@@ -33,7 +33,17 @@ from neuroctl.cells.base import (
     nothing_ready,
     readout_blocks,
 )
-from neuroctl.cells.integer import Q15_HIGH, hull, matvec_q, readout_bounds, readout_formats, readout_q, row_range
+from neuroctl.cells.integer import (
+    Q15_HIGH,
+    READOUT_INTS,
+    Choice,
+    hull,
+    matvec_q,
+    readout_bounds,
+    readout_formats,
+    readout_q,
+    row_range,
+)
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
@@ -231,7 +241,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 @jit_integer
 def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     n, m, q, layers = ints[d.N], ints[d.M], ints[d.OUT], ints[_LAYERS]
-    x, s, own = layers * n, (layers + 1) * n, d.READOUT + 1 + 2 * q
+    x, s, own = layers * n, (layers + 1) * n, d.READOUT + READOUT_INTS + 2 * q
     w_in = 0
     for layer in range(layers):
         cols = m if layer == 0 else n
@@ -249,7 +259,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
             state[x + i] = np.int64(state[h + i]) + skip
             state[s + i] = saturate(round_shift(np.int64(state[x + i]), ints[d.S_SHIFT]), -32767, 32767)
         w_in = rec + 2 * n
-    readout_q(theta, w_in, state, s, n, y, q, ints[d.AFFINE], ints[d.READOUT], ints, d.READOUT + 1)
+    readout_q(theta, w_in, state, s, n, y, q, ints[d.AFFINE], ints, d.READOUT)
 
 
 @jit_integer
@@ -268,8 +278,8 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float) -> tuple[list[float], float, float]:
-    """Return each layer's largest h (of ReLU a power of two), the largest x, and the largest sum."""
+def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: float) -> tuple[list[float], float, float]:
+    """Return each layer's largest h (of ReLU a power of two, at most ``most``), the largest x, and the largest sum."""
     x_reach, skip, h_reaches, x_most, sum_most = u_reach, 0.0, [], 0.0, 0.0
     for layer in range(spec.layers):
         bias, u = p[f"bias.{layer}"], p[f"u.{layer}"]
@@ -278,7 +288,7 @@ def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float) -> tuple[list[float], fl
         if spec.activation == "relu":
             steps = float(spec.horizon or _MOST_STEPS)
             h = np.maximum(driven + bias, 0.0) * np.minimum(steps, 1.0 / np.maximum(1.0 - np.maximum(u, 0.0), 1e-9))
-            h_reach = 2.0 ** math.ceil(math.log2(max(float(h.max()), 2.0**-20)))
+            h_reach = min(most, 2.0 ** math.ceil(math.log2(max(float(h.max()), 2.0**-20))))
         h_reaches.append(h_reach)
         x_reach = h_reach + (skip if spec.residual and layer > 0 else 0.0)
         skip = x_reach
@@ -288,7 +298,7 @@ def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float) -> tuple[list[float], fl
     return h_reaches, x_most, sum_most
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q.
 
     Raises:
@@ -297,15 +307,20 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     """
     blocks = layout(spec)
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    h_reaches, x_reach, sum_reach = _h_reaches(spec, p, -u_format.low * u_format.lsb)
-    net, s = d.net_format(max(sum_reach, x_reach), "W_in, u, bias"), d.s_format(x_reach)
+    u_reach = -u_format.low * u_format.lsb
+    h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, math.inf)
+    s, s_reach = d.s_format(spec, x_reach, choice)
+    if s_reach < x_reach:  # asked for: h saturates earlier, and all else follows
+        h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, s_reach)
+    net = d.net_format(max(sum_reach, x_reach), "W_in, u, bias")
+    net = QFormat(32, choice.state_frac_bits(max(h_reaches), net.frac_bits))
     formats = {"u": u_format, "net": net, "s": s}
     for layer, h_reach in enumerate(h_reaches):
         x = u_format if layer == 0 else s
-        formats[f"W_in.{layer}"] = d.weights(p[f"W_in.{layer}"], weight_bits, x, -x.low, net)
+        formats[f"W_in.{layer}"] = d.weights(choice, f"W_in.{layer}", p[f"W_in.{layer}"], x, -x.low, net)
         formats[f"bias.{layer}"] = net
         formats[f"h.{layer}"] = QFormat(max(2, math.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
-    formats |= readout_formats(spec, p, weight_bits, s, x_reach)
+    formats |= readout_formats(spec, p, choice, s, x_reach)
     return formats, d.quantized(blocks, p, formats, [f"u.{layer}" for layer in range(spec.layers)])
 
 
@@ -322,7 +337,7 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
 def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all h up to their limits."""
     ints = [int(value) for value in ints_q(spec, formats)]
-    own, s_shift = ints[d.READOUT + 1 + 2 * spec.outputs :], ints[d.S_SHIFT]
+    own, s_shift = ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[d.S_SHIFT]
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
     bounds: dict[str, tuple[int, int]] = {}
     narrow, x = (formats["u"].low, formats["u"].high), (0, 0)
@@ -333,7 +348,7 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
         lost = [_lost(int(packed), low, high) for packed in p[f"u.{layer}"]]
         kept = [(min(low, low - b, high - b), max(high, high - a, low - a)) for a, b in lost]
         x = (low, high) if layer == 0 or not spec.residual else (low + x[0], high + x[1])
-        here = d.net_bounds(drive, shift, kept, p[f"bias.{layer}"]) | {"lost": hull(lost), "x": x}
+        here = d.net_bounds(drive, shift, kept, p[f"bias.{layer}"]) | {"lost": hull(lost), "h": (low, high), "x": x}
         bounds |= {f"{name}, layer {layer}": value for name, value in here.items()}
         narrow = (max(-Q15_HIGH, round_shift(x[0], s_shift)), min(Q15_HIGH, round_shift(x[1], s_shift)))
     if spec.readout == "affine":

@@ -1,17 +1,28 @@
-"""What the integer forms of all cells share: sums of products, weight formats, the readout, and intervals."""
+"""What the integer forms of all cells share: choices, sums of products, the readout, and intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import Formats
-from neuroctl.errors import ExportError
-from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, round_shift, saturate, widest_frac_bits
+from neuroctl.maths.activations import ACTIVATIONS, IDENTITY, LOGISTIC
+from neuroctl.maths.fixed import (
+    ACTIVATION_FRAC_BITS,
+    ARGUMENT_FRAC_BITS,
+    ARGUMENT_LIMIT,
+    QFormat,
+    logistic_q,
+    round_shift,
+    saturate,
+    tanh_q,
+    widest_frac_bits,
+)
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
@@ -22,6 +33,57 @@ GUARD_BITS: Final = 30  # sums, and numbers that a 16-bit mantissa multiplies, s
 Q15_HIGH: Final = 32767
 MOST_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
 Q15: Final = QFormat(16, ACTIVATION_FRAC_BITS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user, or a search, wants of the formats.
+
+    Args:
+        weight_bits: storage of each matrix: 8 or 16.
+        state_bits: storage of what is integrated over time (y, h, context): 16 or 32.
+        frac_bits: fractional bits of a block, instead of the cell's own choice. With more than that the largest
+            weights, or ReLU's activations, saturate.
+
+    """
+
+    weight_bits: Mapping[str, int]
+    state_bits: int = 32
+    frac_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def weights(
+        self, name: str, w: Array, x_high: int, most: int, offset: float = 0.0, x_frac_bits: int = 0
+    ) -> QFormat:
+        """Return the format of weights: the most fractional bits that fit storage, and each row's sum 30 bits.
+
+        Args:
+            name: the block.
+            w: the weights ``[to, from]``.
+            x_high: the largest integer that they multiply.
+            most: the most fractional bits allowed.
+            offset: a number that each sum gets added, in units of weight times x.
+            x_frac_bits: fractional bits of x.
+
+        """
+        bits = self.weight_bits[name]
+        frac_bits = widest_frac_bits(float(np.abs(w).max()), bits, min(24, most))
+        frac_bits = min(self.frac_bits.get(name, frac_bits), 24, most)
+        while True:
+            q = QFormat(bits, frac_bits).quantize(w).astype(np.int64)
+            largest = np.abs(q).sum(axis=1).max() * x_high + math.ldexp(offset, frac_bits + x_frac_bits)
+            if largest < 1 << GUARD_BITS:
+                return QFormat(bits, frac_bits)
+            frac_bits -= 1
+
+    def state_frac_bits(self, reach: float, frac_bits: int) -> int:
+        """Return the given fractional bits, or as many as leave a state up to ``reach`` its storage."""
+        return frac_bits if self.state_bits == 32 else min(frac_bits, widest_frac_bits(reach, 16))
+
+
+@jit_integer
+def squash_q(x: Any, code: Any) -> Any:
+    """Return logistic or tanh of x, 21 fractional bits, in Q15."""
+    return logistic_q(x) if code == LOGISTIC else tanh_q(x)
 
 
 @jit_integer
@@ -36,68 +98,68 @@ def matvec_q(a: Array, ao: Any, x: Array, xo: Any, cols: Any) -> Any:
 
 @jit_integer
 def readout_q(
-    theta: Array, w_out: Any, state: Array, s: Any, n: Any, y: Array, q: Any, affine: Any, shift: Any, ints: Array,
-    limits: Any,
-) -> None:  # fmt: skip
-    """Write outputs: y = saturate((W_out s + b_out) >> shift), or s >> shift. Lows, highs: ``ints[limits:]``."""
+    theta: Array, w_out: Any, state: Array, s: Any, n: Any, y: Array, q: Any, affine: Any, ints: Array, at: Any
+) -> None:
+    """Write outputs: y = saturate((W_out s + b_out) >> shift), or s >> shift; squashed before, if asked.
+
+    ints, from ``at`` on: see ``readout_ints``.
+    """
+    shift, code, argument_shift, clamp, limits = ints[at], ints[at + 1], ints[at + 2], ints[at + 3], at + 4
     for i in range(q):
         if affine != 0:
             total = matvec_q(theta, w_out + i * n, state, s, n) + np.int64(theta[w_out + q * n + i])
         else:
             total = np.int64(state[s + i])
+        if code != IDENTITY:
+            total = squash_q(round_shift(saturate(total, -clamp, clamp), argument_shift), code)
         y[i] = saturate(round_shift(total, shift), ints[limits + i], ints[limits + q + i])
 
 
-def weight_format(
-    weights: Array, bits: int, x_high: int, most: int, offset: float = 0.0, x_frac_bits: int = ACTIVATION_FRAC_BITS
-) -> QFormat:
-    """Most fractional bits such that each weight fits its storage and each row's sum of products 31 bits."""
-    frac_bits = widest_frac_bits(float(np.abs(weights).max()), bits, min(24, most))
-    while True:
-        q = QFormat(bits, frac_bits).quantize(weights).astype(np.int64)
-        largest = np.abs(q).sum(axis=1).max() * x_high + math.ldexp(offset, frac_bits + x_frac_bits)
-        if largest < 1 << GUARD_BITS:
-            return QFormat(bits, frac_bits)
-        frac_bits -= 1
-
-
 def readout_formats(
-    spec: Spec, p: Mapping[str, Array], weight_bits: int, s: QFormat = Q15, s_reach: float = 1.0
+    spec: Spec, p: Mapping[str, Array], choice: Choice, s: QFormat = Q15, s_reach: float = 1.0
 ) -> dict[str, QFormat]:
     """Return the formats of W_out, b_out and out: as many fractional bits as the sum, the weights and the limits allow.
 
     ``s`` is the format of what is read out, ``s_reach`` its largest magnitude.
-
-    Raises:
-        ExportError: the readout has a function that fixed point does not have.
-
     """
-    if spec.output_activation != "identity":
-        raise ExportError(f"output_activation: {spec.output_activation!r}; allowed in fixed point: identity")
-    reach = s_reach
+    squashed = spec.output_activation != "identity"
+    reach = 1.0 if squashed else s_reach
     if spec.output_limits is not None:
-        reach = max(abs(value) for pair in spec.output_limits for value in pair)
-    elif spec.readout == "affine":
+        limit = max(abs(value) for pair in spec.output_limits for value in pair)
+        reach = min(reach, limit) if squashed else limit
+    elif spec.readout == "affine" and not squashed:
         reach = float((s_reach * np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
     if spec.readout == "identity":
         # s itself (in Q15 its 1 is 32767); coarser only where the limits ask for more.
         return {"out": QFormat(16, s.frac_bits if reach <= s_reach else widest_frac_bits(reach, 16))}
-    out_frac = widest_frac_bits(reach, 16)
-    most = out_frac + MOST_SHIFT - s.frac_bits
-    w_out = weight_format(p["W_out"], weight_bits, Q15_HIGH, most, float(np.abs(p["b_out"]).max()), s.frac_bits)
+    out_frac = min(widest_frac_bits(reach, 16), ACTIVATION_FRAC_BITS if squashed else MOST_SHIFT)
+    most = (ARGUMENT_FRAC_BITS if squashed else out_frac) + MOST_SHIFT - s.frac_bits
+    offset = float(np.abs(p["b_out"]).max())
+    w_out = choice.weights("W_out", p["W_out"], Q15_HIGH, most, offset, s.frac_bits)
     sum_frac = w_out.frac_bits + s.frac_bits
-    return {"W_out": w_out, "b_out": QFormat(32, sum_frac), "out": QFormat(16, min(out_frac, sum_frac))}
+    out = QFormat(16, out_frac if squashed else min(out_frac, sum_frac))
+    return {"W_out": w_out, "b_out": QFormat(32, sum_frac), "out": out}
+
+
+READOUT_INTS: Final = 4
+"""How many numbers stand in front of the outputs' lows and highs in ``readout_ints``."""
 
 
 def readout_ints(spec: Spec, formats: Formats) -> list[int]:
-    """Return the readout's shift, then the outputs' lows and highs as integers."""
+    """Return the shift to out; the squash's code, its argument's shift and clamp; the outputs' lows and highs."""
     out = formats["out"]
     sum_frac = formats["b_out"].frac_bits if spec.readout == "affine" else formats["s"].frac_bits
+    squash = [ACTIVATIONS[spec.output_activation], 0, 0]
+    if spec.output_activation != "identity":
+        # A sum stays below 2^30; where 11 does not, nothing has to be clamped.
+        clamp = ARGUMENT_LIMIT << sum_frac if sum_frac >= 0 else 1 << GUARD_BITS
+        squash[1:] = [sum_frac - ARGUMENT_FRAC_BITS, min(clamp, 1 << GUARD_BITS)]
+        sum_frac = ACTIVATION_FRAC_BITS
     lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
     if spec.output_limits is not None:
         lows = [int(out.quantize(low)) for low, _ in spec.output_limits]
         highs = [int(out.quantize(high)) for _, high in spec.output_limits]
-    return [sum_frac - out.frac_bits, *lows, *highs]
+    return [sum_frac - out.frac_bits, *squash, *lows, *highs]
 
 
 def readout_bounds(
@@ -106,8 +168,9 @@ def readout_bounds(
     """Range of the readout's sum, and of the sum with its rounding, for activations in the range s."""
     sums = [row_range(row, *s) for row in w_out]
     low, high = hull([(a + int(b), c + int(b)) for (a, c), b in zip(sums, b_out, strict=True)])
-    shift = formats["b_out"].frac_bits - formats["out"].frac_bits
-    return {"W_out s + b_out": (low, high), "out, rounded": (low, high + (1 << shift >> 1))}
+    squashed = spec.output_activation != "identity"
+    shift = formats["b_out"].frac_bits - (ARGUMENT_FRAC_BITS if squashed else formats["out"].frac_bits)
+    return {"W_out s + b_out": (low, high), "out, rounded": (low, high + (1 << shift >> 1 if shift > 0 else 0))}
 
 
 def row_range(row: Array, low: int, high: int) -> tuple[int, int]:

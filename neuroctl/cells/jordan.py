@@ -36,6 +36,8 @@ from neuroctl.cells.base import (
 from neuroctl.cells.integer import (
     GUARD_BITS,
     Q15_HIGH,
+    READOUT_INTS,
+    Choice,
     hull,
     matvec_q,
     readout_bounds,
@@ -197,7 +199,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         net = round_shift(d.drive_q(theta, i * m, u, m), ints[d.IN_SHIFT]) + np.int64(theta[bias + i])
         net += round_shift(matvec_q(theta, rec + i * q, state, narrow, q), ints[d.REC_SHIFT])
         state[s + i] = d.activate_q(net, ints)
-    readout_q(theta, bias + n, state, s, n, y, q, ints[d.AFFINE], ints[d.READOUT], ints, d.READOUT + 1)
+    readout_q(theta, bias + n, state, s, n, y, q, ints[d.AFFINE], ints, d.READOUT)
     for k in range(q):
         state[k] = d.decayed_q(state[k], ints[_DECAY]) + (np.int64(y[k]) << ints[_Y_SHIFT])
 
@@ -209,7 +211,7 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> tuple[Formats, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q.
 
     Raises:
@@ -220,19 +222,21 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, weight_bits: int) -> t
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
     driven = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["bias"])
     s_reach = 1.0 if spec.activation != "relu" else max(d.MOST_GROWTH * float(driven.max()), 1e-3)
-    s = d.s_format(s_reach)
-    formats = {"u": u_format, "s": s} | readout_formats(spec, p, weight_bits, s, s_reach)
+    s, s_reach = d.s_format(spec, s_reach, choice)
+    formats = {"u": u_format, "s": s} | readout_formats(spec, p, choice, s, s_reach)
     out = formats["out"]
     c_reach = -out.low * out.lsb / (1.0 - spec.context_decay)
-    extra = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MOST_EXTRA_BITS) - out.frac_bits
+    most = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MOST_EXTRA_BITS)
+    # Room for the rounding of each step, which adds up like the outputs do.
+    extra = choice.state_frac_bits(c_reach * (1 + 2**-10), most) - out.frac_bits
     if extra < 0:
         raise ExportError(f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller")
     formats["context"], formats["c"] = QFormat(32, out.frac_bits + extra), QFormat(16, widest_frac_bits(c_reach, 16))
     rows = driven + np.abs(p["U"]).sum(axis=1) * c_reach
     net = d.net_format(float(rows.max()), "W_in, U, bias")
     formats |= {"net": net, "bias": net}
-    formats["W_in"] = d.weights(p["W_in"], weight_bits, u_format, -u_format.low, net)
-    formats["U"] = d.weights(p["U"], weight_bits, formats["c"], Q15_HIGH, net)
+    formats["W_in"] = d.weights(choice, "W_in", p["W_in"], u_format, -u_format.low, net)
+    formats["U"] = d.weights(choice, "U", p["U"], formats["c"], Q15_HIGH, net)
     return formats, d.quantized(blocks, p, formats, ())
 
 
@@ -257,7 +261,7 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
     drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
     kept = [row_range(row, -Q15_HIGH, Q15_HIGH) for row in p["U"]]
-    most = max(abs(int(limit)) for limit in ints[d.READOUT + 1 :]) << int(ints[_Y_SHIFT])
+    most = max(abs(int(limit)) for limit in ints[d.READOUT + READOUT_INTS :]) << int(ints[_Y_SHIFT])
     summed = math.ceil((most + 1) / d.unpack_decay(int(ints[_DECAY])))
     bounds = {"U context": hull(kept), "context": (-summed, summed)}
     bounds |= d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])

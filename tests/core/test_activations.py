@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from neuroctl.maths import activations
-from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat, logistic_q, widest_frac_bits
+from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat, logistic_q, tanh_q, widest_frac_bits
 from neuroctl.maths.jit import STEP, jit_integer, jit_step
 from tests import reference
 
@@ -18,6 +18,12 @@ def logistic_all(x, y):
 def logistic_q_all(x, y):
     for i in range(x.shape[0]):
         y[i] = logistic_q(x[i])
+
+
+@jit_integer
+def tanh_q_all(x, y):
+    for i in range(x.shape[0]):
+        y[i] = tanh_q(x[i])
 
 
 def compiled(function):
@@ -86,24 +92,28 @@ def test_logistic_at_the_ends(dtype):
 
 
 def test_table_logistic_is_within_one_lsb_over_all_16_bit_arguments():
-    """All 65,536 int16 arguments over [-16, 16), and a dense grid of the table's own argument."""
+    """All 65,536 int16 arguments over [-16, 16), and a dense grid of the table's own argument; 176 bytes in C."""
     coarse = np.arange(-32768, 32768, dtype=np.int64) << 10  # 11 fractional bits -> 21
-    fine = np.arange(-12 << 21, (12 << 21) + 1, 97, dtype=np.int64)
-    for x, most in ((coarse, 1.0), (fine, 0.80)):
-        y = np.empty_like(x)
-        logistic_q_all(np.clip(x, -12 << 21, 12 << 21), y)
-        error = np.abs(y - exact(x / 2.0**21) * 32768)
-        assert error.max() <= most
-        assert (np.diff(y) >= 0).all()
-    assert LOGISTIC_TABLE.nbytes == 512
+    fine = np.arange(-11 << 21, (11 << 21) + 1, 97, dtype=np.int64)
+    for x, logistic_most in ((coarse, 1.0), (fine, 0.74)):
+        for compiled, function, most in ((logistic_q_all, exact, logistic_most), (tanh_q_all, np.tanh, 1.0)):
+            y = np.empty_like(x)
+            compiled(x, y)
+            assert np.abs(y - function(x / 2.0**21) * 32768).max() <= most
+            assert (np.diff(y) >= -1).all()
+    assert LOGISTIC_TABLE.shape == (22, 4)
+    assert LOGISTIC_TABLE[:, :2].max() < 65536
+    assert np.abs(LOGISTIC_TABLE[:, 2:]).max() < 32768
 
 
 def test_table_logistic_equals_the_plain_form():
     x = np.random.default_rng(0).integers(-12 << 21, 12 << 21, 5000)
-    x = np.concatenate([x, [0, 1, -1, 4 << 21, (4 << 21) + 1, (4 << 21) + 2, 12 << 21, -12 << 21]])
+    x = np.concatenate([x, [0, 1, -1, 1 << 20, (1 << 20) - 1, 11 << 21, (11 << 21) - 1, -11 << 21, 12 << 21]])
     y = np.empty_like(x)
     logistic_q_all(x, y)
     assert [reference.logistic_q(int(v), LOGISTIC_TABLE) for v in x] == list(y)
+    tanh_q_all(x, y)
+    assert [reference.tanh_q(int(v), LOGISTIC_TABLE) for v in x] == list(y)
 
 
 def test_qformat_rounds_half_up_and_saturates():

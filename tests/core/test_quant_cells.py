@@ -9,7 +9,7 @@ import neuroctl as nc
 from neuroctl.cells import cell_of, decode, genome_size
 from neuroctl.cells.dense_q import pack_decay, unpack_decay
 from neuroctl.errors import ExportError
-from neuroctl.maths.fixed import LOGISTIC_TABLE, tanh_q
+from neuroctl.maths.fixed import LOGISTIC_TABLE
 from neuroctl.spec import CELL_NAMES
 from tests import reference_q
 from tests.core.test_quant import inputs_int
@@ -21,7 +21,7 @@ OTHERS = ("elman", "jordan", "indrnn", "hopfield")
 def quant(spec, seed, spread=0.5, weight_bits=16):
     """A random integer controller, or none where fixed point refuses its ranges."""
     rng = np.random.default_rng(seed)
-    options = spec.to_dict() | {"output_activation": "identity"}
+    options = spec.to_dict()
     if spec.update == "continuous":
         options["update"] = "synchronous"
     spec = nc.Spec.from_dict(options)
@@ -132,13 +132,6 @@ def test_decays_keep_sixteen_bits(kept):
     assert abs(unpack_decay(packed) - (1 - kept)) <= max(2.0**-16 * abs(1 - kept), 2.0**-30)
 
 
-def test_table_tanh_is_within_1_1_lsb():
-    x = np.arange(-(12 << 21), 12 << 21, 997)
-    error = np.array([tanh_q(int(v)) for v in x]) - np.tanh(x / 2**21) * 32768
-    assert np.abs(error[np.abs(error) < 2]).max() < 1.1
-    assert np.abs(error).max() <= 1.1
-
-
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_saved_and_loaded(tmp_path, cell):
     readout = "last" if cell == "hopfield" else None
@@ -155,7 +148,6 @@ def test_saved_and_loaded(tmp_path, cell):
     ("options", "message"),
     [
         ({"cell": "hopfield", "update": "continuous", "readout": "last"}, "update: 'continuous'; allowed in fixed"),
-        ({"cell": "elman", "output_activation": "tanh"}, "output_activation: 'tanh'; allowed in fixed point: identity"),
     ],
 )
 def test_what_fixed_point_lacks_is_named(options, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
+from firmware_export.emit import cell_c
 
 CC = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 CXX = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -19,12 +20,37 @@ STRICT_CXX = ["-std=c++17", *STRICT]
 SANITIZE = ["-fsanitize=undefined,address", "-fno-sanitize-recover=all", "-g"]
 
 
-def controller(neurons=8, inputs=2, outputs=1, seed=3, weight_bits=16, readout="affine", calibrated=False, **fields):
-    """A quantised controller with random parameters."""
-    fields = {"input_limits": ((-2.0, 2.0),) * inputs, "output_limits": ((-10.0, 10.0),) * outputs} | fields
-    spec = nc.Spec(cell="ctrnn", inputs=inputs, neurons=neurons, outputs=outputs, dt_s=0.02, readout=readout, **fields)
+CELLS = {
+    "ctrnn": {},
+    "indrnn": {"layers": 2, "residual": True},
+    "indrnn tanh": {"activation": "tanh", "horizon": 100},
+    "indrnn hard_tanh": {"activation": "hard_tanh", "layers": 3},
+    "elman": {},
+    "elman relu": {"activation": "relu"},
+    "elman logistic": {"activation": "logistic", "output_activation": "tanh"},
+    "jordan": {"context_decay": 0.9},
+    "jordan relu": {"activation": "relu", "output_activation": "logistic"},
+    "hopfield": {"settle_steps": 20},
+    "hopfield synchronous": {"update": "synchronous", "settle_steps": 20, "clamp": False},
+}
+"""Every cell, and the options that make other C."""
+
+
+def controller(
+    neurons=8, inputs=2, outputs=1, seed=3, weight_bits=16, readout="affine", calibrated=False, cell="ctrnn",
+    state_bits=32, **fields,
+):  # fmt: skip
+    """A quantised controller with random parameters; ``cell`` may be a row of ``CELLS``."""
+    fields = CELLS[cell] | fields
+    kind = cell.split()[0]
+    if kind == "hopfield":
+        readout = readout.replace("affine", "last")
+    limits = {"input_limits": ((-2.0, 2.0),) * inputs, "output_limits": ((-10.0, 10.0),) * outputs}
+    spec = nc.Spec(
+        cell=kind, inputs=inputs, neurons=neurons, outputs=outputs, dt_s=0.02, readout=readout, **(limits | fields)
+    )
     recorded = np.random.default_rng(seed).normal(0, 0.5, (300, inputs)) if calibrated else None
-    return nc.Controller(spec, seed=seed).quantize(weight_bits=weight_bits, calibration=recorded)
+    return nc.Controller(spec, seed=seed).quantize(weight_bits=weight_bits, state_bits=state_bits, calibration=recorded)
 
 
 def compiled(compiler, flags, source, folder, name="program"):
@@ -36,43 +62,56 @@ def compiled(compiler, flags, source, folder, name="program"):
     return folder / name
 
 
-def batch_source(headers):
-    """A program that reads a count and raw inputs for each controller, and writes out, y and s of each step."""
-    lines = ["#include <stdio.h>", *(f'#include "{path}"' for path in headers), "int main(void) {"]
-    for name in (path.stem for path in headers):
+def members(q):
+    """The members of a controller's state in C."""
+    return cell_c(q, "x").fields
+
+
+def state_of(q):
+    """The numbers of the integer controller's state that C keeps too, in C's order."""
+    return np.concatenate([q.state[f.start : f.start + f.words] for f in members(q)])
+
+
+def batch_source(headers, controllers):
+    """A program that reads a count and raw inputs for each controller, and writes out and the state of each step."""
+    lines = ["#include <stdio.h>", *(f'#include "{path}"' for path in headers)]
+    lines.append("static void put(int32_t word) { fwrite(&word, sizeof word, 1, stdout); }")
+    lines.append("int main(void) {")
+    for name, q in zip((path.stem for path in headers), controllers, strict=True):
         big = name.upper()
+        words = "".join(
+            f"            for (i = 0; i < {f.words}; i++) put((int32_t)s.{f.name}{'[i]' if f.size else ''});\n"
+            for f in members(q)
+        )
         lines.append(f"""    {{
         static {name}_state_t s;
         {name}_in_t in[{big}_INPUTS];
         {name}_out_t out[{big}_OUTPUTS];
         int32_t count;
+        int i;
         if ({name}_selftest() != 0) return 2;
         {name}_init(&s);
         if (fread(&count, sizeof count, 1, stdin) != 1) return 3;
         for (; count > 0; count--) {{
             if (fread(in, sizeof in, 1, stdin) != 1) return 4;
             {name}_step(&s, in, out);
-            fwrite(out, sizeof out, 1, stdout);
-            fwrite(s.y, sizeof s.y, 1, stdout);
-            fwrite(s.s, sizeof s.s, 1, stdout);
-        }}
+            for (i = 0; i < {big}_OUTPUTS; i++) put(out[i]);
+{words}        }}
     }}""")
     return "\n".join([*lines, "    return 0;", "}", ""])
 
 
 def run_batch(program, controllers, inputs):
-    """Run ``batch_source``'s program; returns outputs [T, q] and states [T, 2 n] of each controller."""
+    """Run ``batch_source``'s program; returns outputs [T, q] and states [T, words] of each controller."""
     stdin = b"".join(np.int32(len(u)).tobytes() + u.astype("<i2").tobytes() for u in inputs)
     done = subprocess.run([str(program)], input=stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     results, at = [], 0
     for q, u in zip(controllers, inputs, strict=True):
-        n, k = q.spec.neurons, q.spec.outputs
-        step = np.dtype([("out", "<i2", k), ("y", "<i4", n), ("s", "<i2", n)])
-        records = np.frombuffer(done.stdout, step, len(u), at)
+        width = q.spec.outputs + sum(f.words for f in members(q))
+        records = np.frombuffer(done.stdout, "<i4", len(u) * width, at).reshape(len(u), width)
         at += records.nbytes
-        states = np.column_stack([records["y"].reshape(len(u), n), records["s"].reshape(len(u), n)])
-        results.append((records["out"].reshape(len(u), k), states))
+        results.append((records[:, : q.spec.outputs], records[:, q.spec.outputs :]))
     assert at == len(done.stdout)
     return results
 

@@ -16,6 +16,7 @@ from firmware_export.targets import TARGETS
 from neuroctl.maths.fixed import LOGISTIC_TABLE
 from tests.firmware.helpers import (
     CC,
+    CELLS,
     CXX,
     STRICT_C,
     STRICT_CXX,
@@ -23,6 +24,7 @@ from tests.firmware.helpers import (
     compiled,
     controller,
     extreme_inputs,
+    members,
     needs_cc,
     needs_cxx,
     run_batch,
@@ -39,6 +41,9 @@ SHAPES = {
     "mixed limits": {"outputs": 2, "output_limits": ((-1.0, 2.0), (0.0, 3.0))},
     "no limits of outputs": {"output_limits": None},
     "recorded inputs": {"calibrated": True, "input_limits": None},
+    "16-bit state": {"state_bits": 16},
+    **{name: {"cell": name} for name in CELLS},
+    **{f"{name}, odd": {"cell": name, "neurons": 5, "inputs": 3, "outputs": 3} for name in CELLS},
 }
 
 
@@ -65,7 +70,7 @@ def test_compiles_as_c_without_a_warning(exported, tmp_path):
 @needs_cxx
 def test_compiles_as_cpp_and_gives_the_same_bits(exported, tmp_path):
     q, header = exported
-    program = compiled(CXX, STRICT_CXX, batch_source([header]), tmp_path)
+    program = compiled(CXX, STRICT_CXX, batch_source([header], [q]), tmp_path)
     inputs = extreme_inputs(q.spec.inputs, 50, 0)
     ((outputs, _),) = run_batch(program, [q], [inputs])
     q.reset()
@@ -83,7 +88,8 @@ def test_macros_say_what_the_controller_is(exported, tmp_path):
     spec = q.spec
     frac_bits = [q.formats["u"].frac_bits, q.formats["out"].frac_bits]
     numbers = [spec.inputs, spec.outputs, spec.neurons, *frac_bits, 20000, q.model_crc32]
-    state_bytes = -(-6 * spec.neurons // 4) * 4
+    sizes = {"int16_t": 2, "uint16_t": 2, "int32_t": 4}
+    state_bytes = 4 + -(-sum(sizes[f.storage] * f.words for f in members(q)) // 4) * 4
     assert printed.split() == [*map(str, numbers), nc.__version__, str(state_bytes)]
 
 
@@ -96,14 +102,14 @@ def test_text_says_formats_ranges_and_bounds(exported):
         for low, high in limits or ():
             assert f": {low:g} to {high:g}, as integers" in text
     assert "float" not in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    assert all(len(line) <= 130 for line in text.splitlines())
+    assert all(len(line) <= 132 for line in text.splitlines())
     assert text.isascii()
 
 
 def test_table_is_the_one_that_python_uses():
     runtime = Path(firmware_export.__file__).parent / "runtime" / "nc_fixed.h"
-    body = re.search(r"nc_logistic_table\[256\] = \{(.*?)\}", runtime.read_text(), re.DOTALL).group(1)
-    assert [int(number) for number in body.split(",")] == LOGISTIC_TABLE.tolist()
+    body = re.search(r"nc_pieces\[22\] = \{(.*?)\n\};", runtime.read_text(), re.DOTALL).group(1)
+    assert [int(number) for number in re.findall(r"-?\d+", body)] == LOGISTIC_TABLE.ravel().tolist()
 
 
 def test_same_bytes_from_any_folder_on_any_day(tmp_path, monkeypatch):
@@ -132,7 +138,9 @@ def test_targets_differ_in_comments_only(tmp_path):
 def test_outputs_may_overwrite_inputs(tmp_path):
     q = controller(3, 2, 2)
     header = firmware_export.export(q, tmp_path / "fw")
-    source = batch_source([header]).replace("ctl_step(&s, in, out);", "for (int k = 0; k < 2; k++) out[k] = in[k];\n")
+    source = batch_source([header], [q]).replace(
+        "ctl_step(&s, in, out);", "for (int k = 0; k < 2; k++) out[k] = in[k];\n"
+    )
     source = source.replace("out[k] = in[k];\n", "out[k] = in[k];\n            ctl_step(&s, out, out);\n")
     inputs = extreme_inputs(2, 100, 0)
     ((outputs, _),) = run_batch(compiled(CC, ["-std=c99", "-O2"], source, tmp_path), [q], [inputs])
@@ -144,7 +152,7 @@ def test_outputs_may_overwrite_inputs(tmp_path):
 def test_headers_of_different_versions_refuse_each_other(tmp_path):
     first = firmware_export.export(controller(), tmp_path / "a", name="a")
     second = firmware_export.export(controller(), tmp_path / "b", name="b")
-    first.write_text(first.read_text().replace("NC_FIXED_VERSION 1", "NC_FIXED_VERSION 2").replace("!= 1", "!= 2"))
+    first.write_text(first.read_text().replace("NC_FIXED_VERSION 2", "NC_FIXED_VERSION 3").replace("!= 2", "!= 3"))
     (tmp_path / "both.c").write_text(f'#include "{first}"\n#include "{second}"\n')
     done = subprocess.run([CC, "-std=c99", "-fsyntax-only", str(tmp_path / "both.c")], capture_output=True, text=True)
     assert done.returncode != 0

@@ -1,0 +1,19 @@
+"""How each cell becomes C: one file a cell, one line here."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from firmware_export.emit.cells import ctrnn, elman, hopfield, indrnn, jordan
+
+EMITTERS: Final = MappingProxyType(
+    {
+        "ctrnn": ctrnn.emit,
+        "indrnn": indrnn.emit,
+        "elman": elman.emit,
+        "jordan": jordan.emit,
+        "hopfield": hopfield.emit,
+    }
+)
+"""One line a cell; its template is ``templates/<cell>.j2``."""

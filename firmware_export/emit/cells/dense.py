@@ -1,0 +1,66 @@
+"""What Elman, Jordan and IndRNN have in common in C: a weighted sum and its activation."""
+
+from __future__ import annotations
+
+from firmware_export.emit import parts
+from firmware_export.emit.text import Column, shifted
+from neuroctl.cells import dense_q as d
+from neuroctl.quant import QuantController
+
+
+def shift_of(q: QuantController, weights: str, x: str) -> int:
+    """Return the shift from a sum of weights times x to net's format."""
+    return parts.check_shift(weights, d.sum_shift(q.formats, weights, x))
+
+
+def activation(q: QuantController, name: str, suffix: str, bias: tuple[int, ...], net: str) -> tuple[Column, str]:
+    """Return the bias's column, and the expression of the int16 activation of ``net`` plus the bias.
+
+    The bias holds the rounding of the shift that follows, where there is one.
+    """
+    kind, argument_shift, s_shift, s_low = (
+        q.spec.activation,
+        *parts.ints(q.ints[[d.ARGUMENT_SHIFT, d.S_SHIFT, d.S_LOW]]),
+    )
+    squashes = kind in ("logistic", "tanh")
+    shift = argument_shift if squashes else s_shift
+    parts.check_shift("net", shift, argument=squashes)
+    rounding = parts.folded(shift)
+    column = parts.column(name, suffix, f"{name.upper()}_NEURONS", tuple(value + rounding for value in bias))
+    total = f"{net} + {column.at('i')}"
+    total = f"nc_asr({total}, {shift}u)" if rounding else shifted(total, max(0, shift))
+    if squashes:
+        return column, f"nc_{kind}({total}, {max(0, -shift)}u)"
+    return column, f"(int16_t)nc_clip({shifted(total, min(0, shift))}, {s_low}, 32767)"
+
+
+def lost(x: str, packed: tuple[int, ...], columns: list[Column], name: str = "", suffix: str = "") -> str:
+    """Return the expression of d x that a decay x (1 - d) takes away.
+
+    Args:
+        x: the expression that decays.
+        packed: decays as ``pack_decay`` gives them, one, or one a neuron ``i``.
+        columns: gets the tables that the expression needs.
+        name: prefix of the tables.
+        suffix: what the tables' names start with behind the prefix.
+
+    """
+    if not any(packed):
+        return "0"
+    sizes = [abs(value) for value in packed]
+    shifts = [((size >> 16) - 4 if size else 0) for size in sizes]
+    up = max(0, -min(shifts))  # a d above 1 is a shift to the left: all are taken so far left, then right again
+    size = f"{name.upper()}_NEURONS"
+    mantissa = Column(f"{name}_{suffix}", "uint16_t", size, tuple(value & 0xFFFF for value in sizes))
+    signs = parts.column(name, f"{suffix}_sign", size, tuple(-1 if value < 0 else 1 for value in packed))
+    right = Column(f"{name}_{suffix}_shift", "uint8_t", size, tuple(max(0, shift) for shift in shifts))
+    left = parts.column(name, f"{suffix}_times", size, tuple(1 << max(0, -shift) for shift in shifts))
+    part = f"nc_mul_q16_u16({x}, {mantissa.at('i')})"
+    if any(right.values):
+        part = f"nc_round_shift({part}, {right.at('i')}{'u' if right.uniform else ''})"
+    if up:
+        part = f"{part} * {left.at('i')}"
+    if set(signs.values) != {1}:
+        part = f"{part} * {signs.at('i')}"
+    columns += [mantissa, right, left, signs]
+    return part

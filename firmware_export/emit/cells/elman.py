@@ -1,0 +1,32 @@
+"""Elman network to C."""
+
+from __future__ import annotations
+
+from firmware_export.emit import parts
+from firmware_export.emit.cells import dense
+from firmware_export.emit.text import shifted
+from neuroctl.cells import dense_q as d
+from neuroctl.quant import QuantController
+
+
+def emit(q: QuantController, name: str) -> parts.CellC:
+    """Return the cell's C.
+
+    Raises:
+        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+
+    """
+    p, big = q.layout.views(q.theta_q), name.upper()
+    net = f"{shifted('recurrent', dense.shift_of(q, 'U', 's'))} + {shifted('drive', dense.shift_of(q, 'W_in', 'u'))}"
+    bias, activation = dense.activation(q, name, "bias", parts.ints(p["bias"]), net)
+    result = parts.readout(q, p, name, d.READOUT)
+    sizes = {"W_in": f"{big}_NEURONS * {big}_INPUTS", "U": f"{big}_NEURONS * {big}_NEURONS"}
+    if "W_out" in p:
+        sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
+    text = f"activations, {q.formats['s'].frac_bits} fractional bits"
+    return parts.CellC(
+        [parts.field(q, "s", "int16_t", f"{big}_NEURONS", text)],
+        [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
+        + parts.tables([bias, *result.columns]),
+        parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
+    )

@@ -1,0 +1,47 @@
+"""Hopfield network to C: whole weights, neurons of -1, 0 and 1; only a field's sign counts."""
+
+from __future__ import annotations
+
+from firmware_export.emit import parts
+from firmware_export.emit.text import shifted
+from neuroctl.quant import QuantController
+
+
+def emit(q: QuantController, name: str) -> parts.CellC:
+    """Return the cell's C.
+
+    Raises:
+        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+
+    """
+    p, big, spec = q.layout.views(q.theta_q), name.upper(), q.spec
+    n, count = spec.neurons, spec.outputs
+    low = parts.column(name, "out_low", f"{big}_OUTPUTS", parts.ints(q.ints[7 : 7 + count]))
+    high = parts.column(name, "out_high", f"{big}_OUTPUTS", parts.ints(q.ints[7 + count : 7 + 2 * count]))
+    bias = parts.column(name, "bias", f"{big}_NEURONS", parts.ints(p["bias"]))
+    value = shifted("(int32_t)sum", -int(q.ints[6]))
+    result = parts.Readout([low, high], f"nc_clip({value}, {low.at('i')}, {high.at('i')})")
+    columns = [bias, low, high]
+    first = spec.inputs if spec.clamp else 0
+    ordered = tuple(int(i) for i in q.ints[7 + 2 * count :] if i >= first)
+    order = parts.column(name, "order", str(max(1, len(ordered))), ordered or (0,))
+    if spec.update == "asynchronous":
+        columns.append(order)
+    return parts.CellC(
+        [
+            parts.field(q, "s", "int16_t", f"{big}_NEURONS", "the neurons: -1, 1, or 0 as long as it does not know"),
+            parts.field(q, "converged", "int16_t", "", "1 if a further sweep would change nothing"),
+            parts.field(q, "sweeps", "int16_t", "", "how many sweeps the last step took"),
+        ],
+        [parts.matrix(q, p, name, "W", f"{big}_NEURONS * {big}_NEURONS"), *parts.tables(columns)],
+        parts.common(q, result)
+        | {
+            "bias": bias.at("i"),
+            "order": order.at("k"),
+            "asynchronous": spec.update == "asynchronous",
+            "first": first,
+            "updated": len(ordered),
+            "most_sweeps": spec.settle_steps,
+            "first_out": n - count,
+        },
+    )

@@ -1,0 +1,70 @@
+"""IndRNN to C: a stack of layers, each with its own tables and shifts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firmware_export.emit import parts
+from firmware_export.emit.cells import dense
+from firmware_export.emit.text import Column, shifted
+from neuroctl.cells import dense_q as d
+from neuroctl.cells.integer import READOUT_INTS
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS
+from neuroctl.quant import QuantController
+
+
+def emit(q: QuantController, name: str) -> parts.CellC:
+    """Return the cell's C.
+
+    Raises:
+        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+
+    """
+    p, big, spec = q.layout.views(q.theta_q), name.upper(), q.spec
+    result = parts.readout(q, p, name, d.READOUT)
+    columns: list[Column] = []
+    layers = [_layer(q, p, name, layer, columns) for layer in range(spec.layers)]
+    sizes = {f"W_in.{k}": f"{big}_NEURONS * {big}_{'NEURONS' if k else 'INPUTS'}" for k in range(spec.layers)}
+    if "W_out" in p:
+        sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
+    reach = [q.bounds[f"h, layer {k}"] for k in range(spec.layers)]
+    storage = parts.signed_storage(min(low for low, _ in reach), max(high for _, high in reach))
+    count = spec.layers * spec.neurons
+    text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
+    narrow = parts.check_shift("s", int(q.ints[d.S_SHIFT]))
+    return parts.CellC(
+        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, text)],
+        [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
+        + parts.tables(columns + result.columns),
+        parts.common(q, result)
+        | {
+            "layers": layers,
+            "residual": spec.residual and spec.layers > 1,
+            "h_type": storage,
+            "narrow": shifted("x", narrow),
+        },
+    )
+
+
+def _layer(q: QuantController, p: parts.Blocks, name: str, k: int, columns: list[Column]) -> dict[str, Any]:
+    """Return one layer's expressions at neuron ``i``; append the columns that they use."""
+    spec, net_frac, first = q.spec, q.formats["net"].frac_bits, len(columns)
+    lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, name, f"d_{k}")
+    biases = parts.ints(p[f"bias.{k}"])
+    if spec.activation == "tanh":
+        bias, new = dense.activation(q, name, f"bias_{k}", biases, "net")
+        new, added = shifted(new, ACTIVATION_FRAC_BITS - net_frac), ""
+    else:
+        bias = parts.column(name, f"bias_{k}", f"{name.upper()}_NEURONS", biases)
+        high = int(q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs + spec.layers + k])
+        new, added = f"nc_clip(net, {0 if spec.activation == 'relu' else -high}, {high})", f" + {bias.at('i')}"
+    columns.append(bias)
+    return {
+        "block": f"W_in.{k}",
+        "table": parts.c_name(name, f"W_in.{k}"),
+        "drive": shifted("drive", dense.shift_of(q, f"W_in.{k}", "u" if k == 0 else "s")),
+        "lost": lost,
+        "bias": added,
+        "new": new,
+        "uniform": all(column.uniform for column in columns[first:]),
+    }

@@ -1,0 +1,44 @@
+"""Jordan network to C."""
+
+from __future__ import annotations
+
+from firmware_export.emit import parts
+from firmware_export.emit.cells import dense
+from firmware_export.emit.text import shifted
+from neuroctl.cells import dense_q as d
+from neuroctl.quant import QuantController
+
+
+def emit(q: QuantController, name: str) -> parts.CellC:
+    """Return the cell's C.
+
+    Raises:
+        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+
+    """
+    p, big = q.layout.views(q.theta_q), name.upper()
+    packed, y_shift, narrow = parts.ints(q.ints[d.OWN : d.OWN + 3])
+    net = f"{shifted('recurrent', dense.shift_of(q, 'U', 'c'))} + {shifted('drive', dense.shift_of(q, 'W_in', 'u'))}"
+    bias, activation = dense.activation(q, name, "bias", parts.ints(p["bias"]), net)
+    result = parts.readout(q, p, name, d.READOUT)
+    sizes = {
+        "W_in": f"{big}_NEURONS * {big}_INPUTS",
+        "U": f"{big}_NEURONS * {big}_OUTPUTS",
+        "W_out": f"{big}_OUTPUTS * {big}_NEURONS",
+    }
+    storage = parts.signed_storage(*q.bounds["context"])
+    text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
+    return parts.CellC(
+        [parts.field(q, "context", storage, f"{big}_OUTPUTS", text)],
+        [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
+        + parts.tables([bias, *result.columns]),
+        parts.common(q, result)
+        | {
+            "activation": activation,
+            "bias_is_uniform": bias.uniform,
+            "narrow": shifted("s->context[i]", parts.check_shift("context", narrow)),
+            "lost": dense.lost("s->context[i]", (packed,), []),
+            "added": shifted("(int32_t)out[i]", -y_shift),
+            "context_type": storage,
+        },
+    )
