@@ -12,8 +12,9 @@ from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
 from firmware_export.targets import target_of
 from neuroctl import io
+from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
-from neuroctl.quant import QuantController, quantize
+from neuroctl.quant import QuantController
 
 PACKAGES: Final = ("header",)
 """Forms of an export; ``header`` is one self-contained C99 header."""
@@ -86,6 +87,7 @@ def export_file(
     target: str = "generic",
     package: str = "header",
     weight_bits: int = 16,
+    state_bits: int = 32,
     force: bool = False,
 ) -> Path:
     """Export a saved controller, float or integer; see ``export``.
@@ -98,6 +100,7 @@ def export_file(
         target: see ``export``.
         package: see ``export``.
         weight_bits: storage of a float controller's weights, 8 or 16; an integer one keeps its own.
+        state_bits: storage of a float controller's state, 16 or 32; an integer one keeps its own.
         force: see ``export``.
 
     Returns:
@@ -114,5 +117,7 @@ def export_file(
     else:
         io.expect_kind(archive, "controller", file)
         model = io.model_of(archive, file)
-        q = quantize(model.spec, model.theta, weight_bits=weight_bits, calibration=model.calibration)
+        q = Controller(model.spec, model.theta).quantize(
+            weight_bits=weight_bits, state_bits=state_bits, calibration=model.calibration
+        )
     return export(q, out_dir, name, target, package, force=force)

@@ -46,24 +46,23 @@ def scale(x: int, shift: int) -> int:
 
 
 def logistic_half_q(a: int, table) -> int:
-    """(logistic(a 2^-21) - 1/2) 2^31 by cubics on pieces of 1/2, a >= 0: Horner's scheme, each product rounded down."""
-    position = min(Fraction(a, 1 << 20), 22 - Fraction(1, 1 << 20))  # in pieces
+    """(logistic(a 2^-17) - 1/2) 2^31 by cubics on pieces of 1/2, a >= 0: Horner's scheme, each product rounded down."""
+    position = min(Fraction(a, 1 << 16), 22 - Fraction(1, 1 << 16))  # in pieces
     piece = int(position)
-    t = Fraction(int((position - piece) * 32768), 32768)  # 15 bits of the way through the piece
+    t = position - piece
     c0, c1, c2, c3 = (int(c) for c in table[piece])
-    slope = c2 + math.floor(c3 * t)  # in 2^-21
-    slope = c1 + math.floor(slope * t / 8)  # in 2^-18
+    slope = c1 + math.floor((c2 + math.floor(c3 * t)) * t)  # in 2^-18
     return (c0 << 14) + math.floor(slope * t * 2**13)
 
 
 def logistic_q(x: int, table) -> int:
-    """Q15 logistic of x 2^-21."""
+    """Q15 logistic of x 2^-17."""
     half = logistic_half_q(abs(x), table)
     return min(32767, 16384 + half_up(Fraction(half if x >= 0 else -half, 65536)))
 
 
 def tanh_q(x: int, table) -> int:
-    """Q15 tanh of x 2^-21: twice the logistic of 2 x, less one half, rounded half away from 0."""
+    """Q15 tanh of x 2^-17: twice the logistic of 2 x, less one half, rounded half away from 0."""
     t = min(32767, half_up(Fraction(logistic_half_q(2 * abs(x), table), 1 << 15)))
     return -t if x < 0 else t
 
@@ -73,7 +72,7 @@ def squash(kind: str, total: int, frac: int, table) -> tuple[int, int]:
     if kind == "identity":
         return total, frac
     one = Fraction(11) * Fraction(2) ** frac
-    x = scale(math.floor(max(-one, min(one, Fraction(total)))), frac - 21)
+    x = scale(math.floor(max(-one, min(one, Fraction(total)))), frac - 17)
     return (logistic_q if kind == "logistic" else tanh_q)(x, table), 15
 
 
@@ -93,7 +92,7 @@ def ctrnn_rollout_q(q, inputs, table):
             product = half_up(Fraction((y[i] + flat["bias"][i]) * flat["gain"][i], 1 << 16))
             frac = y_frac + f["gain"].frac_bits - 16
             product = max(-(11 << frac), min(11 << frac, product))
-            result.append(logistic_q(scale(product, frac - 21), table))
+            result.append(logistic_q(scale(product, frac - 17), table))
         return result
 
     lows, highs = [f["out"].low] * spec.outputs, [f["out"].high] * spec.outputs

@@ -32,7 +32,7 @@ class Dense:
     def function(self, net):
         kind = self.spec.activation
         if kind in ("logistic", "tanh"):
-            x = scale(clip(net, -(11 << self.net), 11 << self.net), self.net - 21)
+            x = scale(clip(net, -(11 << self.net), 11 << self.net), self.net - 17)
             return logistic_q(x, self.table) if kind == "logistic" else tanh_q(x, self.table)
         return clip(scale(net, self.net - self.s), 0 if kind == "relu" else -32767, 32767)
 

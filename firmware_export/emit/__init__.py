@@ -99,8 +99,6 @@ def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
         "tables": cell.tables,
         "vectors": vectors(q),
         "layout_crc": f"0x{layout_crc32(q, cell.fields):08X}",
-        "odd_neurons": q.spec.neurons % 2 == 1,
-        "odd_outputs": q.spec.outputs % 2 == 1,
         "cell_template": f"{q.spec.cell}.j2",
     }
 

@@ -17,7 +17,7 @@ from neuroctl.quant import QuantController
 Blocks = Mapping[str, NDArray[Any]]
 
 MOST_SHIFT: Final = 30
-_MOST_LEFT: Final = 17  # of an activation's argument
+_MOST_LEFT: Final = 16  # of an activation's argument
 _MOST_FOLDED: Final = 24  # a sum below 2^30 plus a rounding of 2^24 does not overflow
 _TYPES: Final = (
     ("int8_t", -(1 << 7), (1 << 7) - 1),

@@ -82,7 +82,7 @@ class Choice:
 
 @jit_integer
 def squash_q(x: Any, code: Any) -> Any:
-    """Return logistic or tanh of x, 21 fractional bits, in Q15."""
+    """Return logistic or tanh of x, 17 fractional bits, in Q15."""
     return logistic_q(x) if code == LOGISTIC else tanh_q(x)
 
 

@@ -53,7 +53,7 @@ def test_any_name_is_taken_or_refused_with_one_line(name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"target": "z80"}, ("target", "z80", "generic, host, cortex-m0plus, cortex-m4")),
+        ({"target": "z80"}, ("target", "z80", "generic, host, cortex-m0, cortex-m0plus, cortex-m3, cortex-m4")),
         ({"target": None}, ("target", "None")),
         ({"package": "zip"}, ("package", "zip", "header")),
         ({"package": None}, ("package", "None")),

@@ -53,7 +53,7 @@ def _layer(q: QuantController, p: parts.Blocks, name: str, k: int, columns: list
     biases = parts.ints(p[f"bias.{k}"])
     if spec.activation == "tanh":
         bias, new = dense.activation(q, name, f"bias_{k}", biases, "net")
-        new, added = shifted(new, ACTIVATION_FRAC_BITS - net_frac), ""
+        new, added = shifted(f"(int32_t){new}", ACTIVATION_FRAC_BITS - net_frac), ""
     else:
         bias = parts.column(name, f"bias_{k}", f"{name.upper()}_NEURONS", biases)
         high = int(q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs + spec.layers + k])
