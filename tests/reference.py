@@ -119,7 +119,7 @@ def ctrnn_rollout_q(q, inputs, table):
                 new.append(y[i] + math.floor(Fraction(total, 1 << fine)))
                 kept[i] = total % (1 << fine)
             else:
-                new.append(y[i] + scale(change, shift))
+                new.append(y[i] + scale((net - y[i]) * mantissa, shift + 16))
         y = new
         s = activations(y)
         out = []

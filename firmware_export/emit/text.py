@@ -33,6 +33,33 @@ def shifted(expression: str, bits: int) -> str:
 
 
 @dataclass(frozen=True)
+class Table:
+    """One C expression a neuron or output. Where all are equal it stands in the code and takes no table."""
+
+    name: str
+    storage: str
+    size: str
+    values: tuple[str, ...]
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all values are equal."""
+        return len(set(self.values)) == 1
+
+    @property
+    def definition(self) -> str:
+        """The table."""
+        body = textwrap.fill(
+            ", ".join(self.values), _WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+        )
+        return f"static NC_CONST {self.storage} {self.name}[{self.size}] = {{\n{body}\n}};"
+
+    def at(self, index: str) -> str:
+        """Return the C expression of the value at ``index``."""
+        return self.values[0] if self.uniform else f"{self.name}[{index}]"
+
+
+@dataclass(frozen=True)
 class Column:
     """One number a neuron or output. Where all are equal it is a literal in the code and takes no table."""
 

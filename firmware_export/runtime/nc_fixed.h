@@ -65,6 +65,30 @@ static inline int32_t nc_mul_q16_u16(int32_t a, uint16_t m)
 #endif
 }
 
+/* How far a state goes towards its goal in a step: m 2^-(16 + s), 32768 <= m <= 65535, 0 <= s <= 15. */
+#ifdef NC_DSP
+#define NC_RATE(m, s) ((int32_t)((uint32_t)(m) << (15 - (s))))
+#else
+#define NC_RATE(m, s) ((int32_t)((uint32_t)(m) | (uint32_t)(s) << 16))
+#endif
+
+/* away times the rate, rounded half up once; |away| < 2^30; fast: whether any rate has s = 0. */
+static inline int32_t nc_towards(int32_t away, int32_t rate, int fast)
+{
+#ifdef NC_DSP
+    int32_t product; /* the upper word of (2 away) rate + 2^31 */
+    (void)fast;
+    __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(away * 2), "r"(rate));
+    return product;
+#else
+    const uint32_t m = (uint32_t)rate & 0xFFFFu;
+    const unsigned s = (unsigned)((uint32_t)rate >> 16);
+    const uint32_t half_up = fast && s == 0u ? 0x8000u : 0u; /* else the shift rounds */
+    const uint32_t low = (((uint32_t)away & 0xFFFFu) * m + half_up) >> 16;
+    return nc_round_shift(nc_asr(away, 16) * (int32_t)m + (int32_t)low, s);
+#endif
+}
+
 /* The same for a signed m: 65535 * 32767 + 2^15 < 2^31. */
 static inline int32_t nc_mul_q16_s16(int32_t a, int16_t m)
 {
@@ -259,14 +283,18 @@ static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int
 {
     int32_t a = 0, b = 0, c = 0, d = 0;
     int j;
-    for (j = 0; j + 1 < n; j += 2) {
-        const int32_t xx = nc_pair(x + j); /* two products and their sum an instruction */
-        a = __builtin_arm_smlad(nc_pair(w + j), xx, a);
-        b = __builtin_arm_smlad(nc_pair(w + n + j), xx, b);
-        c = __builtin_arm_smlad(nc_pair(w + 2 * n + j), xx, c);
-        d = __builtin_arm_smlad(nc_pair(w + 3 * n + j), xx, d);
+    for (j = 0; j + 3 < n; j += 4) { /* two products and their sum an instruction */
+        const int32_t x0 = nc_pair(x + j), x2 = nc_pair(x + j + 2);
+        a = __builtin_arm_smlad(nc_pair(w + j), x0, a);
+        b = __builtin_arm_smlad(nc_pair(w + n + j), x0, b);
+        c = __builtin_arm_smlad(nc_pair(w + 2 * n + j), x0, c);
+        d = __builtin_arm_smlad(nc_pair(w + 3 * n + j), x0, d);
+        a = __builtin_arm_smlad(nc_pair(w + j + 2), x2, a);
+        b = __builtin_arm_smlad(nc_pair(w + n + j + 2), x2, b);
+        c = __builtin_arm_smlad(nc_pair(w + 2 * n + j + 2), x2, c);
+        d = __builtin_arm_smlad(nc_pair(w + 3 * n + j + 2), x2, d);
     }
-    if (j < n) {
+    for (j = n & ~3; j < n; j++) {
         a += (int32_t)w[j] * x[j];
         b += (int32_t)w[n + j] * x[j];
         c += (int32_t)w[2 * n + j] * x[j];

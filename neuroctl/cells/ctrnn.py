@@ -329,14 +329,15 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
             drive += np.int64(theta[w_in + i * m + k]) * saturate(np.int64(u[k]), -32768, 32767)
         net = round_shift(matvec_q(theta, i * n, state, n, n), rec_shift) + round_shift(drive, in_shift)
         alpha = np.int64(theta[tau + i])
-        change, shift = mul_q16(net - np.int64(state[i]), alpha & 65535), alpha >> 16
+        away, mantissa, shift = net - np.int64(state[i]), alpha & 65535, alpha >> 16
         if keeps != 0:
+            change = mul_q16(away, mantissa)
             over = shift - _MOST_RESIDUAL_BITS if shift > _MOST_RESIDUAL_BITS else 0
             change = round_shift(change, over) + np.int64(state[2 * n + i])
             state[i] = np.int64(state[i]) + (change >> (shift - over))
             state[2 * n + i] = change & ((1 << (shift - over)) - 1)
         else:
-            state[i] = np.int64(state[i]) + round_shift(change, shift)
+            state[i] = np.int64(state[i]) + round_shift(away * mantissa, shift + 16)
     _activate_q(theta, state, n, gain_shift, clamp)
     readout_q(theta, w_out, state, n, n, y, q, affine, ints, READOUT)
 
@@ -383,7 +384,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
 
 
 def _stalls(spec: Spec, p: Mapping[str, Array], u_format: QFormat, y_frac_bits: int) -> bool:
-    """Whether a neuron would stop short of net by more than half of the least change of an input.
+    """Whether a neuron is slower than 2^-16, or would stop short of net by more than half an input's least change.
 
     y stays where it is while alpha (net - y) rounds to 0: up to half of y's last bit, over alpha.
     """
@@ -392,7 +393,7 @@ def _stalls(spec: Spec, p: Mapping[str, Array], u_format: QFormat, y_frac_bits: 
     finest = np.abs(p["W_in"]).max(axis=1) * u_format.lsb
     recurrent = np.abs(p["W"]).max(axis=1) * 2.0**-ACTIVATION_FRAC_BITS
     finest = np.where(finest > 0, finest, np.where(recurrent > 0, recurrent, np.inf))
-    return bool((stalled > 0.5 * finest).any())
+    return bool((stalled > 0.5 * finest).any() or alphas.min() < 2.0**-_MOST_RESIDUAL_BITS)
 
 
 def _y_format(p: Mapping[str, Array], u_format: QFormat, choice: Choice) -> QFormat:
@@ -450,8 +451,8 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
 def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all states reachable from reset.
 
-    y starts at 0 and each update moves it towards net without passing it: mul_q16 and round_shift take a number
-    d to one between 0 and d, since alpha < 1; a residual below 2^shift adds less than one before the shift's floor, and
+    y starts at 0 and each update moves it towards net without passing it: a number d times alpha < 1, rounded half up
+    once or twice, lies between 0 and d; a residual below 2^shift adds less than one before the shift's floor, and
     nothing to d = 0. So y stays in the hull of 0 and net's range. Exact Python integers.
     """
     ints = [int(value) for value in ints_q(spec, formats)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from firmware_export.emit import parts
-from firmware_export.emit.text import Column, shifted
+from firmware_export.emit.text import Column, Table, shifted
 from neuroctl.cells.ctrnn import READOUT
 from neuroctl.quant import QuantController
 
@@ -22,7 +22,7 @@ def emit(q: QuantController, name: str) -> parts.CellC:
     p, big = q.layout.views(q.theta_q), name.upper()
     recurrent, drive, argument = parts.ints(q.ints[4:7])
     parts.check_range("gain", p["gain"], -(1 << 15), (1 << 15) - 1)
-    columns, expressions = _neurons(q, p, name, argument)
+    neurons, expressions = _neurons(q, p, name, argument)
     result = parts.readout(q, p, name, READOUT)
     sizes = {"W": f"{big}_NEURONS * {big}_NEURONS", "W_in": f"{big}_NEURONS * {big}_INPUTS"}
     if "W_out" in p:
@@ -33,7 +33,7 @@ def emit(q: QuantController, name: str) -> parts.CellC:
         "recurrent": shifted("recurrent", parts.check_shift("recurrent", recurrent)),
         "drive": shifted("drive", parts.check_shift("drive", drive)),
     }
-    return parts.CellC(_fields(q, big), matrices + parts.tables(columns + result.columns), values)
+    return parts.CellC(_fields(q, big), matrices + neurons + parts.tables(result.columns), values)
 
 
 def _fields(q: QuantController, big: str) -> list[parts.Field]:
@@ -47,35 +47,44 @@ def _fields(q: QuantController, big: str) -> list[parts.Field]:
     return fields
 
 
-def _neurons(q: QuantController, p: parts.Blocks, name: str, argument: int) -> tuple[list[Column], dict[str, Any]]:
+def _neurons(q: QuantController, p: parts.Blocks, name: str, argument: int) -> tuple[list[str], dict[str, Any]]:
     """Return the per-neuron tables, and the expressions at neuron ``i`` that use them."""
     size = f"{name.upper()}_NEURONS"
     shifts = p["tau_s"] >> 16
     parts.check_range("tau_s, its mantissa", p["tau_s"] & 0xFFFF, 0, 0xFFFF)
     parts.check_range("tau_s, its shift", shifts, 0, parts.MOST_SHIFT)
     gain = Column(f"{name}_gain", "int16_t", size, parts.ints(p["gain"]))
-    alpha = Column(f"{name}_alpha", "uint16_t", size, parts.ints(p["tau_s"] & 0xFFFF))
+    rates = list(zip(parts.ints(p["tau_s"] & 0xFFFF), parts.ints(shifts), strict=True))
     keeps = "residual" in q.formats
-    over = Column(f"{name}_alpha_over", "uint8_t", size, parts.ints((shifts - _MOST_RESIDUAL_BITS).clip(0) * keeps))
-    fine = parts.ints(shifts)
-    if keeps:
-        fine = tuple(a - b for a, b in zip(fine, over.values, strict=True))
-    alpha_shift = Column(f"{name}_alpha_shift", "uint8_t", size, fine)
+    slow, slow_columns = _slow(name, size, rates) if keeps else ({}, [])
+    rate = Table(f"{name}_rate", "int32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
     activation, rounding = _activation(argument, gain)
     bias = parts.column(name, "bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
+    definitions = [] if keeps or rate.uniform else [rate.definition]
+    return (
+        parts.tables([bias, gain, *slow_columns]) + definitions,
+        {
+            "bias": bias.at("i"),
+            "bias_rounds": rounding > 0,
+            "activation": activation,
+            "keeps": keeps,
+            "rate": rate.at("i"),
+            "fast": int(any(shift == 0 for _, shift in rates)),
+            "y_type": parts.signed_storage(*q.bounds["y"]),
+        }
+        | slow,
+    )
+
+
+def _slow(name: str, size: str, rates: list[tuple[int, int]]) -> tuple[dict[str, Any], list[Column]]:
+    """Return the expressions of a step that keeps a residual, and their tables."""
+    alpha = Column(f"{name}_alpha", "uint16_t", size, tuple(m for m, _ in rates))
+    over = Column(f"{name}_alpha_over", "uint8_t", size, tuple(max(0, s - _MOST_RESIDUAL_BITS) for _, s in rates))
+    shift = Column(f"{name}_alpha_shift", "uint8_t", size, tuple(min(s, _MOST_RESIDUAL_BITS) for _, s in rates))
     change = f"nc_mul_q16_u16(net - s->y[i], {alpha.at('i')})"
     if any(over.values):
         change = f"nc_round_shift({change}, {over.at('i')})"
-    columns = [bias, gain, alpha, alpha_shift, over]
-    return columns, {
-        "bias": bias.at("i"),
-        "bias_rounds": rounding > 0,
-        "activation": activation,
-        "change": change,
-        "keeps": keeps,
-        "alpha_shift": alpha_shift.at("i"),
-        "y_type": parts.signed_storage(*q.bounds["y"]),
-    }
+    return {"change": change, "alpha_shift": shift.at("i")}, [alpha, over, shift]
 
 
 def _activation(shift: int, gain: Column) -> tuple[str, int]:
