@@ -4,7 +4,8 @@
 emulated microcontrollers and compares every bit of every step with the integer controller that was tested.
 """
 
-from firmware_export.export import PACKAGES, export, export_file
+from firmware_export.export import export, export_file
+from firmware_export.packages import PACKAGES
 from firmware_export.proof.report import Footprint, Mismatch, TargetReport, VerifyReport
 from firmware_export.targets import TARGETS, Target
 from firmware_export.verify import verify

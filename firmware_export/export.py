@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from firmware_export.emit import sources
 from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
+from firmware_export.packages import PACKAGES
 from firmware_export.targets import target_of
 from neuroctl import io
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
-from neuroctl.quant import QuantController
-
-PACKAGES: Final = ("header",)
-"""Forms of an export; ``header`` is one self-contained C99 header."""
+from neuroctl.quant import LIMIT, QuantController
 
 
 def export(
@@ -29,12 +26,12 @@ def export(
     *,
     force: bool = False,
 ) -> Path:
-    """Write a controller's firmware into a folder: ``<name>.h`` with an example, itself, and a manifest.
+    """Write a controller's firmware into a folder: C with an example, itself, and a manifest.
 
-    - ``<name>.h``: one self-contained C99 header
-    - ``<name>_example.c``: a small main that uses it
+    - ``<name>.h``: the header, self-contained in the package ``header``, else with ``<name>.c`` in its place
+    - an example, and what the package's build system reads; see ``PACKAGES``
     - ``<name>.npz``: the integer controller, which ``verify`` compares the header with
-    - ``<name>.json``: what was exported, and the hash of each file
+    - ``<name>.json``: what was exported, the overflow certificate, and the hash of each file
 
     The same controller gives the same bytes, from any folder, on any day. All files are replaced or none.
 
@@ -43,7 +40,7 @@ def export(
         out_dir: an empty or new folder, or one that holds an earlier export of the same name and nothing else.
         name: prefix of every C identifier.
         target: a row of ``TARGETS``; the C is the same for all, the header's comments differ.
-        package: a form of ``PACKAGES``.
+        package: a row of ``PACKAGES``: header, cmake, arduino, platformio, zephyr or espidf.
         force: replace edited files, and write beside files that are not ours.
 
     Returns:
@@ -56,20 +53,23 @@ def export(
     """
     check_name(name)
     core = target_of(target)
-    if package not in PACKAGES:
+    if not isinstance(package, str) or package not in PACKAGES:
         raise ExportError(f"package: {package!r}; allowed: {', '.join(PACKAGES)}")
     if not isinstance(q, QuantController):
         raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
     own = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
-    files = {file: text.encode() for file, text in sources(own, name, core).items()}
+    form = PACKAGES[package]
+    files = {file: text.encode() for file, text in sources(own, name, core, form).items()}
     files[f"{name}.npz"] = _saved(own)
     fields = {"name": name, "target": target, "package": package, "model_crc32": own.model_crc32}
+    fields |= {"certificate": {block: list(bound) for block, bound in own.bounds.items()}, "certificate_limit": LIMIT}
+    fields |= {"header": form.header.format(name=name), "source": form.source.format(name=name)}
     files[f"{name}.json"] = manifest(fields, files)
     folder = Path(out_dir)
     if not force:
         check_free(folder, name, frozenset(files))
     replace_all(folder, name, files)
-    return folder / f"{name}.h"
+    return folder / form.header.format(name=name)
 
 
 def _saved(q: QuantController) -> bytes:

@@ -37,9 +37,10 @@ def edited(folder: Path, data: Mapping[str, Any]) -> list[str]:
     """Return the files that lie in the folder and differ from what the manifest says was exported."""
     changed = []
     for name, digest in sorted(data["files"].items()):
-        path = folder / os.path.basename(name)
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            changed.append(path.name)
+        path = folder / name
+        inside = not os.path.isabs(name) and ".." not in Path(name).parts
+        if inside and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            changed.append(name)
     return changed
 
 
@@ -51,7 +52,7 @@ def check_free(folder: Path, name: str, own: frozenset[str]) -> None:
 
     """
     try:
-        present = {entry for entry in os.listdir(folder) if not _is_partial(entry, name)}
+        present = {entry for entry in _files(folder) if not _is_partial(entry, name)}
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
@@ -66,6 +67,18 @@ def check_free(folder: Path, name: str, own: frozenset[str]) -> None:
         raise ExportError(f"out_dir: {folder} holds {min(present)!r}, which is no export of ours; force replaces it")
     if data is not None and (changed := edited(folder, data)):
         raise ExportError(f"out_dir: {changed[0]} was edited since it was exported; force replaces it")
+
+
+def _files(folder: Path) -> list[str]:
+    """Return all files below a folder by their place in it; a folder that holds none counts as one."""
+    found = []
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            inner = _files(Path(entry.path))
+            found += [f"{entry.name}/{name}" for name in inner] or [entry.name]
+        else:
+            found.append(entry.name)
+    return found
 
 
 def replace_all(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
@@ -121,7 +134,7 @@ def _staged(folder: Path, name: str, files: Mapping[str, bytes]) -> Iterator[dic
     staged: dict[str, Path] = {}
     try:
         for file, content in files.items():
-            staged[file] = folder / f".{name}.{file}{_PARTIAL}"
+            staged[file] = folder / f".{name}.{file.replace('/', '-')}{_PARTIAL}"
             _write(staged[file], content)
         yield staged
     finally:
@@ -144,6 +157,7 @@ def _rename(folder: Path, staged: Mapping[str, Path]) -> None:
     done: list[str] = []
     try:
         for file, path in staged.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             done.append(file)
             os.replace(path, folder / file)
         _sync(folder)
@@ -155,6 +169,8 @@ def _rename(folder: Path, staged: Mapping[str, Path]) -> None:
                     (folder / file).unlink(missing_ok=True)
                 else:
                     (folder / file).write_bytes(content)
+        for file in staged:
+            _remove_empty([folder / parent for parent in Path(file).parents if parent != Path()])
         raise
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from firmware_export.folder import edited, read_manifest
 from firmware_export.names import check_name
+from firmware_export.packages import PACKAGES
 from firmware_export.proof.emulate import Crashed
 from firmware_export.proof.harness import Subject, subject, write_harness
 from firmware_export.proof.report import Mismatch, TargetReport, VerifyReport
@@ -52,8 +53,8 @@ def verify(
         raise ExportError(f"seed: {seed!r}; allowed: whole numbers from 0")
     chosen = _chosen(targets)
     folder = Path(export_dir)
-    name, q = _load(folder)
-    entry = subject(name, folder / f"{name}.h", q)
+    entry = _load(folder)
+    name, q = entry.name, entry.q
     found = [report for target in chosen for way in ways(target) for report in prove([entry], way, steps, seed)]
     return VerifyReport(name, q.model_crc32, seed, tuple(found), _notes(folder, name))
 
@@ -68,7 +69,7 @@ def _chosen(names: Sequence[str] | None) -> list[Target]:
     return chosen
 
 
-def _load(folder: Path) -> tuple[str, QuantController]:
+def _load(folder: Path) -> Subject:
     if not folder.is_dir():
         raise ExportError(f"export_dir: {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     found = sorted(folder.glob("*.npz"))
@@ -76,12 +77,14 @@ def _load(folder: Path) -> tuple[str, QuantController]:
         names = ", ".join(path.name for path in found) or "none"
         raise ExportError(f"export_dir: {folder} holds these .npz files: {names}; allowed: the one of an export")
     name = check_name(found[0].stem)
-    header = folder / f"{name}.h"
-    if not header.is_file():
-        raise ExportError(f"export_dir: {folder} holds {found[0].name} but no {header.name}; export it again")
+    places = [(folder / form.header.format(name=name), form.source) for form in PACKAGES.values()]
+    header, source = next(((path, source) for path, source in places if path.is_file()), (None, ""))
+    if header is None:
+        raise ExportError(f"export_dir: {folder} holds {found[0].name} but no {name}.h; export it again")
     archive = io.read_archive(found[0])
     io.expect_kind(archive, "quant", found[0])
-    return name, QuantController.from_archive(archive, found[0])
+    q = QuantController.from_archive(archive, found[0])
+    return subject(name, header, q, folder / source.format(name=name) if source else None)
 
 
 def _notes(folder: Path, name: str) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ IntArray = NDArray[np.int32]
 
 WEIGHT_BITS: Final = (8, 16)
 STATE_BITS: Final = (16, 32)
+LIMIT: Final = 1 << 30
+"""What every intermediate of an integer step stays below in magnitude: see ``prove``."""
 _MOST_SEARCH_STEPS: Final = 1000
 _LEAST_GAIN: Final = 0.99
 """A search takes other formats only if they leave less than this of the error."""
@@ -350,6 +352,6 @@ def prove(bounds: Bounds) -> Bounds:
 
     """
     for name, (low, high) in bounds.items():
-        if max(-low, high) >= 1 << 30:
+        if max(-low, high) >= LIMIT:
             raise ExportError(f"{name}: can reach {max(-low, high)}; allowed: below 2^30; narrow its weights or inputs")
     return MappingProxyType(dict(bounds))

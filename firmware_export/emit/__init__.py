@@ -15,6 +15,7 @@ from firmware_export.emit.cells import EMITTERS
 from firmware_export.emit.parts import CellC, Field
 from firmware_export.emit.text import rows
 from firmware_export.emit.vectors import vectors
+from firmware_export.packages import Package
 from firmware_export.targets import Target
 from neuroctl import __version__
 from neuroctl.errors import ExportError, require
@@ -32,14 +33,14 @@ _EQUATIONS: Final = {
 }
 
 
-def sources(q: QuantController, name: str, target: Target, *, split: bool = False) -> dict[str, str]:
-    """Return the text of each source file by its name. Equal controllers give equal text.
+def sources(q: QuantController, name: str, target: Target, package: Package) -> dict[str, str]:
+    """Return the text of each file of an export by its place. Equal controllers give equal text.
 
     Args:
         q: a controller of the caller's own; it is stepped.
         name: prefix of every identifier, already checked.
         target: the core that the comments name.
-        split: a header with declarations and a C file, instead of one header with all.
+        package: the form.
 
     Raises:
         ExportError: a number does not fit its C type.
@@ -47,15 +48,14 @@ def sources(q: QuantController, name: str, target: Target, *, split: bool = Fals
 
     """
     cell = cell_c(q, name)
-    context = _common(q, name, target) | _shared(q, cell) | cell.values | {"split": split}
-    context["api"] = "" if split else "static inline"
+    context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
+    context |= {"split": bool(package.source), "api": "" if package.source else "static inline"}
+    context["package_text"] = package.text.format(name=name)
+    templates = {package.header: "header.h.j2"} | package.files
+    if package.source:
+        templates[package.source] = "source.c.j2"
     render = _environment().get_template
-    files = {f"{name}.h": render("header.h.j2").render(context)}
-    if split:
-        files[f"{name}.c"] = render("source.c.j2").render(context)
-    else:
-        files[f"{name}_example.c"] = render("example.c.j2").render(context)
-    return {file: _tidy(text) for file, text in files.items()}
+    return {place.format(name=name): _tidy(render(file).render(context)) for place, file in templates.items()}
 
 
 def cell_c(q: QuantController, name: str) -> CellC:
@@ -103,6 +103,19 @@ def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
     }
 
 
+def _counts(q: QuantController) -> dict[str, Any]:
+    """Return lows and ranges of inputs and outputs as integers, for raw counts; none where no limits are declared."""
+    inputs, outputs = q.spec.input_limits, q.spec.output_limits
+    low, high = (q.quantize_input(np.array(inputs).T) if inputs else np.zeros((2, 0), int)).astype(int)
+    below, above = (q.formats["out"].quantize(np.array(outputs).T) if outputs else np.zeros((2, 0), int)).astype(int)
+    return {
+        "in_lows": [int(v) for v in low],
+        "in_ranges": [int(v) for v in high - low],
+        "out_lows": [int(v) for v in below],
+        "out_ranges": [max(1, int(v)) for v in above - below],
+    }
+
+
 def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
     spec, formats = q.spec, q.formats
     for block in ("u", "out"):
@@ -131,7 +144,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "bound_rows": [f"{block:22} {low:11} to {high:11}" for block, (low, high) in q.bounds.items()],
         "rows": rows,
         "step_comment": _step_comment(q, name),
-        "prototypes": _prototypes(name),
+        "prototypes": _prototypes(q, name),
     } | _runtime()
 
 
@@ -152,9 +165,9 @@ def _step_comment(q: QuantController, name: str) -> str:
     )
 
 
-def _prototypes(name: str) -> list[str]:
+def _prototypes(q: QuantController, name: str) -> list[str]:
     big, state = name.upper(), f"{name}_state_t *s"
-    return [
+    lines = [
         f"void {name}_reset({state});   /**< Set the whole state to its start. */",
         f"void {name}_init({state});    /**< The same; call it before the first step. */",
         f"/** Advance one time step; fractional bits: inputs {big}_IN_FRAC_BITS, outputs {big}_OUT_FRAC_BITS. */",
@@ -164,6 +177,17 @@ def _prototypes(name: str) -> list[str]:
         "/** Compare recorded and extreme inputs' outputs with what the simulator computed; 0: passed. */",
         f"int {name}_selftest(void);",
     ]
+    if q.spec.input_limits:
+        lines += [
+            "/** A converter's count below 2^bits as input i: 0 is its lower limit, 2^bits its upper one. */",
+            f"{name}_in_t {name}_in_from_counts(int i, uint16_t count, unsigned bits);",
+        ]
+    if q.spec.output_limits:
+        lines += [
+            "/** Output i as a timer's count: its lower limit is 0, its upper one top. */",
+            f"uint16_t {name}_out_to_counts(int i, {name}_out_t out, uint16_t top);",
+        ]
+    return lines
 
 
 def _runtime() -> dict[str, str]:

@@ -21,6 +21,7 @@ class Subject(NamedTuple):
 
     name: str
     header: Path
+    source: Path | None
     q: QuantController
     fields: list[Field]
 
@@ -41,22 +42,23 @@ class Subject(NamedTuple):
         raise IndexError(index)
 
 
-def subject(name: str, header: Path, q: QuantController) -> Subject:
-    """Return a subject.
+def subject(name: str, header: Path, q: QuantController, source: Path | None = None) -> Subject:
+    """Return a subject; ``source`` is its C file, if the header does not hold all.
 
     Raises:
         ExportError: the controller has no C; a damaged file can hold such.
 
     """
-    return Subject(name, header, q, cell_c(q, name).fields)
+    return Subject(name, header, source, q, cell_c(q, name).fields)
 
 
 def write_harness(subjects: Sequence[Subject], scratch: Path) -> None:
     """Write the harness's sources for these subjects into a folder, and copy their headers there."""
     for entry in subjects:
-        target = scratch / f"{entry.name}.h"
-        if not target.exists() or not target.samefile(entry.header):
-            shutil.copy(entry.header, target)
+        for path in filter(None, (entry.header, entry.source)):
+            target = scratch / path.name
+            if not target.exists() or not target.samefile(path):
+                shutil.copy(path, target)
     context = {"subjects": [_values(entry) for entry in subjects]}
     for template in ("control.c", "selftest.c", "run.h", "run.c", "avr.c"):
         (scratch / template).write_text(_environment().get_template(f"{template}.j2").render(context))
@@ -76,6 +78,7 @@ def _values(entry: Subject) -> dict[str, Any]:
         "dt_us": dt_us(spec.dt_s),
         "crc": entry.q.model_crc32,
         "words": entry.words,
+        "source": entry.source.name if entry.source else "",
         "fields": entry.fields,
     }
 

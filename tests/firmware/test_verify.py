@@ -22,7 +22,6 @@ from neuroctl.errors import ExportError, FileFormatError
 from tests.firmware.helpers import CC, CELLS, controller, needs_cc
 
 WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
-UNICORN = [name for name in WAYS if name.endswith("zig, Unicorn")]
 FEW = ["host", "cortex-m0plus", "cortex-m4"]
 if os.environ.get("CI"):
     assert not [way.missing for way in WAYS.values() if way.missing], "in CI every way is there"
@@ -82,7 +81,7 @@ def test_every_cell_agrees_on_every_target(name, tmp_path):
             assert (found.steps, found.mismatches, found.selftest, found.first) == (1000, 0, 0, None)
 
 
-@pytest.mark.parametrize("name", UNICORN)
+@pytest.mark.parametrize("name", [name for name in WAYS if name.endswith(("Unicorn", "simavr"))])
 def test_what_a_controller_costs(name, tmp_path):
     """The figures that the documentation states; a slower kernel or a spill shows here."""
     q = controller(16, 8, 4)
@@ -91,11 +90,32 @@ def test_what_a_controller_costs(name, tmp_path):
     assert cost.ram == 4 + 6 * 16
     assert cost.stack <= 180
     assert 0 < cost.cost_min <= cost.cost_mean <= cost.cost_max
+    assert cost.cost_max <= 1.03 * cost.cost_min
     assert cost.code_small <= cost.code
-    most = {"cortex-m0plus": 3600, "cortex-m4": 1400}.get(found.target)
+    most = {
+        "cortex-m0plus: zig, Unicorn": 3600,
+        "cortex-m0plus: gcc, Unicorn": 3600,
+        "cortex-m4: zig, Unicorn": 1480,
+        "cortex-m4: gcc, Unicorn": 1400,
+        "avr: gcc, simavr": 42_000,
+    }.get(name)
     if most is not None:
         assert cost.cost_mean <= most
         assert cost.stack <= 128
+
+
+def test_how_small_a_controller_gets(tmp_path):
+    """-Os on Cortex-M0+ by GCC: 16 neurons with 8-bit weights in 1.3 kB of flash; a network of five parameters."""
+    way = way_of("cortex-m0plus: gcc, Unicorn")
+    q = controller(16, 8, 4, weight_bits=8)
+    cost = proof(firmware_export.export(q, tmp_path / "ctrnn"), q, way, steps=256).footprint
+    assert cost.code_small + cost.const <= 1300
+    assert (cost.ram <= 100, cost.stack <= 128) == (True, True)
+    tiny = controller(1, 1, 1, cell="elman", weight_bits=8)
+    assert tiny.layout.size == 5
+    cost = proof(firmware_export.export(tiny, tmp_path / "elman"), tiny, way, steps=256).footprint
+    assert cost.code_small + cost.const <= 700
+    assert cost.ram <= 32
 
 
 @pytest.mark.parametrize("name", [name for name in WAYS if "Unicorn" in name])
@@ -129,7 +149,7 @@ def test_firmware_needs_no_library_and_no_float(name, cell, tmp_path):
         (r"(ctl_w_in\[.*?\{\s+)(-?\d+)", lambda m: m[1] + str(-int(m[2]))),
         (r"(nc_round_shift\(recurrent, )(\d+)", lambda m: m[1] + str(int(m[2]) + 1)),
         (r"(ctl_bias\[.*?\{\s+)(-?\d+)", lambda m: m[1] + str(int(m[2]) + 1000)),
-        (r"(ctl_alpha\[.*?\{\s+)(\d+)", lambda m: m[1] + str(int(m[2]) - 1)),
+        (r"(ctl_rate\[.*?\{\s+NC_RATE\()(\d+)", lambda m: m[1] + str(int(m[2]) - 1)),
         (r"(nc_pieces\[22\] = \{\s+\{)0, ", r"\g<1>9, "),
         (r"s->y\[i\] = 0;", "s->y[i] = 1 << 20;"),
     ],
@@ -197,7 +217,7 @@ def test_firmware_that_hangs_or_crashes_is_reported(target, statement, words, fo
         pytest.skip("no C compiler on PATH")
     monkeypatch.setattr(emulate, "_TIMEOUT_S", 1)
     monkeypatch.setattr(run_module, "_TIMEOUT_S", 2)
-    tampered(folder, r"    int32_t recurrent\[2\]", f"    {statement}\n    int32_t recurrent[2]")
+    tampered(folder, r"    int32_t recurrent\[NC_ROWS\]", f"    {statement}\n    int32_t recurrent[NC_ROWS]")
     report = firmware_export.verify(folder, steps=10, targets=[target])
     found = report.targets[0]
     assert not report.ok

@@ -1,0 +1,94 @@
+"""The forms of an export: which files it has, and where they lie; one line a form."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+
+class Package(NamedTuple):
+    """One form of an export.
+
+    Args:
+        text: what it is and how it is used, in a sentence or two.
+        header: where the header lies; ``{name}`` is the controller's.
+        source: where the C file lies; empty where the header holds all.
+        files: further files by their place, and the template of each.
+
+    """
+
+    text: str
+    header: str
+    source: str
+    files: dict[str, str]
+
+
+PACKAGES: Final = MappingProxyType(
+    {
+        "header": Package(
+            "One self-contained C99 header, and an example.",
+            "{name}.h",
+            "",
+            {"{name}_example.c": "example.c.j2"},
+        ),
+        "cmake": Package(
+            "A CMake library `{name}`: `add_subdirectory` it and link to it, or build it alone with its example.",
+            "include/{name}.h",
+            "src/{name}.c",
+            {
+                "CMakeLists.txt": "packages/cmake_lists.txt.j2",
+                "example/main.c": "example.c.j2",
+                "README.md": "packages/readme.md.j2",
+            },
+        ),
+        "arduino": Package(
+            "An Arduino library: put this folder into the sketchbook's `libraries`; see File > Examples > {name}.",
+            "src/{name}.h",
+            "src/{name}.c",
+            {
+                "library.properties": "packages/library.properties.j2",
+                "examples/loop/loop.ino": "packages/arduino.ino.j2",
+                "README.md": "packages/readme.md.j2",
+            },
+        ),
+        "platformio": Package(
+            "A PlatformIO library: put this folder into a project's `lib`.",
+            "include/{name}.h",
+            "src/{name}.c",
+            {
+                "library.json": "packages/library.json.j2",
+                "examples/loop/loop.ino": "packages/arduino.ino.j2",
+                "README.md": "packages/readme.md.j2",
+            },
+        ),
+        "zephyr": Package(
+            "A Zephyr module: add this folder to ZEPHYR_EXTRA_MODULES; `west build samples/loop` builds the example.",
+            "include/{name}.h",
+            "src/{name}.c",
+            {
+                "zephyr/module.yml": "packages/module.yml.j2",
+                "CMakeLists.txt": "packages/zephyr_cmake.txt.j2",
+                "Kconfig": "packages/kconfig.j2",
+                "samples/loop/CMakeLists.txt": "packages/zephyr_app_cmake.txt.j2",
+                "samples/loop/prj.conf": "packages/prj.conf.j2",
+                "samples/loop/sample.yaml": "packages/sample.yaml.j2",
+                "samples/loop/src/main.c": "packages/zephyr_main.c.j2",
+                "README.md": "packages/readme.md.j2",
+            },
+        ),
+        "espidf": Package(
+            "An ESP-IDF component: put this folder into a project's `components`; `examples/loop` is a project.",
+            "include/{name}.h",
+            "src/{name}.c",
+            {
+                "CMakeLists.txt": "packages/idf_cmake.txt.j2",
+                "idf_component.yml": "packages/idf_component.yml.j2",
+                "examples/loop/CMakeLists.txt": "packages/idf_app_cmake.txt.j2",
+                "examples/loop/main/CMakeLists.txt": "packages/idf_main_cmake.txt.j2",
+                "examples/loop/main/main.c": "packages/idf_main.c.j2",
+                "README.md": "packages/readme.md.j2",
+            },
+        ),
+    }
+)
+"""One entry a form; the C in all of them is the same."""

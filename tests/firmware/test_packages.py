@@ -1,0 +1,267 @@
+"""The forms of an export: their layouts, their build systems' files, and that they build where the tools are."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import firmware_export
+from firmware_export.packages import PACKAGES
+from neuroctl.errors import ExportError
+from tests.firmware.helpers import CC, CELLS, STRICT_C, compiled, controller, needs_cc
+
+SPLIT = [name for name in PACKAGES if PACKAGES[name].source]
+needs_cmake = pytest.mark.skipif(
+    shutil.which("cmake") is None, reason="cmake is not installed: the package was NOT built"
+)
+needs_avr = pytest.mark.skipif(shutil.which("avr-g++") is None, reason="avr-g++ is not installed: it was NOT built")
+
+ARDUINO_H = """
+#include <stdint.h>
+#define OUTPUT 1
+#define LED_BUILTIN 13
+#define A0 14
+extern "C" {
+void pinMode(uint8_t pin, uint8_t mode);
+void digitalWrite(uint8_t pin, uint8_t value);
+int analogRead(uint8_t pin);
+void analogWrite(uint8_t pin, int value);
+unsigned long millis(void);
+unsigned long micros(void);
+}
+void setup(void);
+void loop(void);
+"""
+ARDUINO_CORE = """
+static unsigned long ticks;
+void pinMode(uint8_t pin, uint8_t mode) { (void)pin; (void)mode; }
+void digitalWrite(uint8_t pin, uint8_t value) { (void)pin; (void)value; }
+int analogRead(uint8_t pin) { return pin * 10; }
+void analogWrite(uint8_t pin, int value) { (void)pin; *(volatile uint8_t *)0x48 = (uint8_t)value; }
+unsigned long millis(void) { return ticks++; }
+unsigned long micros(void) { return ticks += 100; }
+int main(void) { setup(); for (;;) loop(); }
+"""
+"""A core as small as can be: what the example calls, and Arduino's main."""
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*command, cwd):
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_layout_and_manifest(package, tmp_path):
+    header = firmware_export.export(controller(), tmp_path / "fw", package=package)
+    form, files = PACKAGES[package], contents(tmp_path / "fw")
+    places = [form.header, form.source, *form.files, "{name}.npz", "{name}.json"]
+    assert set(files) == {place.format(name="ctl") for place in places if place}
+    assert header == tmp_path / "fw" / form.header.format(name="ctl")
+    manifest = json.loads(files["ctl.json"])
+    assert set(manifest["files"]) == set(files) - {"ctl.json"}
+    assert manifest["certificate"]["net"][1] < manifest["certificate_limit"] == 1 << 30
+    assert all(b"{{" not in content for name, content in files.items() if not name.endswith(".npz"))
+
+
+@needs_cc
+@pytest.mark.parametrize(("package", "cell"), [("cmake", cell) for cell in CELLS] + [(name, "ctrnn") for name in SPLIT])
+def test_the_c_file_and_a_user_in_another_language_agree(package, cell, tmp_path):
+    """The strictest flags; the header alone compiles as C++ too; verify proves the package as it lies there."""
+    folder = tmp_path / "fw"
+    header = firmware_export.export(controller(cell=cell), folder, package=package)
+    source = folder / PACKAGES[package].source.format(name="ctl")
+    compiled(CC, [*STRICT_C, f"-I{header.parent}", "-c"], source.read_text(), tmp_path, "alone")
+    report = firmware_export.verify(folder, steps=500, targets=["host"])
+    assert report.ok, report.targets[0].result
+    assert report.notes == ()
+
+
+@needs_cc
+@needs_cmake
+def test_cmake_builds_and_its_test_passes(tmp_path):
+    firmware_export.export(controller(cell="elman"), tmp_path / "fw", name="pilot", package="cmake")
+    run(
+        "cmake",
+        "-S",
+        str(tmp_path / "fw"),
+        "-B",
+        str(tmp_path / "build"),
+        "-DCMAKE_C_FLAGS=-Wall -Werror",
+        cwd=tmp_path,
+    )
+    run("cmake", "--build", str(tmp_path / "build"), cwd=tmp_path)
+    assert "100% tests passed" in run("ctest", cwd=tmp_path / "build")
+
+
+@needs_avr
+@pytest.mark.parametrize("limits", [True, False])
+def test_the_arduino_library_builds_with_tables_in_flash(limits, tmp_path):
+    """As the Arduino IDE does: the library's C as gnu11, the sketch as gnu++11, with a core of a few lines."""
+    options = {} if limits else {"output_limits": None}
+    q = controller(16, 4, 2, **options)
+    folder = firmware_export.export(q, tmp_path / "fw", name="pilot", package="arduino").parents[1]
+    (tmp_path / "core.cpp").write_text(ARDUINO_H + ARDUINO_CORE)
+    (tmp_path / "sketch.cpp").write_text(ARDUINO_H + (folder / "examples/loop/loop.ino").read_text())
+    avr = ["-mmcu=atmega328p", "-Os", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'src'}", "-c"]
+    run("avr-gcc", "-std=gnu11", *avr, str(folder / "src/pilot.c"), "-o", "pilot.o", cwd=tmp_path)
+    for part in ("core", "sketch"):
+        run("avr-g++", "-std=gnu++11", *avr, f"{part}.cpp", "-o", f"{part}.o", cwd=tmp_path)
+    run("avr-g++", "-mmcu=atmega328p", "pilot.o", "core.o", "sketch.o", "-o", "sketch.elf", cwd=tmp_path)
+    flash, data = (int(word) for word in run("avr-size", "sketch.elf", cwd=tmp_path).splitlines()[1].split()[:2])
+    assert flash < 8192
+    assert data <= 16, "tables take RAM"
+
+
+def test_what_build_systems_read(tmp_path):
+    """Each file's format, and the fields that its build system asks for."""
+    for package in SPLIT:
+        firmware_export.export(controller(), tmp_path / package, name="pilot", package=package)
+    library = dict(
+        line.split("=", 1) for line in (tmp_path / "arduino/library.properties").read_text().splitlines() if line
+    )
+    assert {
+        "name",
+        "version",
+        "author",
+        "maintainer",
+        "sentence",
+        "paragraph",
+        "category",
+        "url",
+        "architectures",
+    } <= set(library)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", library["version"])
+    assert library["category"] in ("Device Control", "Other")
+    data = json.loads((tmp_path / "platformio/library.json").read_text())
+    assert {"name", "version", "description", "keywords", "frameworks", "platforms"} <= set(data)
+    assert all((tmp_path / "platformio" / e["base"] / f).is_file() for e in data["examples"] for f in e["files"])
+    yaml = pytest.importorskip("yaml")
+    module = yaml.safe_load((tmp_path / "zephyr/zephyr/module.yml").read_text())
+    assert module == {"name": "pilot", "build": {"cmake": ".", "kconfig": "Kconfig"}}
+    assert "config PILOT\n\tbool " in (tmp_path / "zephyr/Kconfig").read_text()
+    assert "CONFIG_PILOT=y" in (tmp_path / "zephyr/samples/loop/prj.conf").read_text()
+    sample = yaml.safe_load((tmp_path / "zephyr/samples/loop/sample.yaml").read_text())
+    assert set(sample) == {"sample", "tests"}
+    component = yaml.safe_load((tmp_path / "espidf/idf_component.yml").read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", component["version"])
+    assert re.match(
+        r'idf_component_register\(SRCS "src/pilot.c" INCLUDE_DIRS "include"\)',
+        (tmp_path / "espidf/CMakeLists.txt").read_text(),
+    )
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    ("package", "main"), [("zephyr", "samples/loop/src/main.c"), ("espidf", "examples/loop/main/main.c")]
+)
+def test_examples_of_systems_that_are_not_here_compile_against_stubs(package, main, tmp_path):
+    """Their calls are checked for syntax and arity against declarations taken from the systems' documentation."""
+    folder = firmware_export.export(controller(), tmp_path / "fw", package=package).parents[1]
+    stubs = {
+        "zephyr/kernel.h": """#include <stdint.h>
+struct k_timer { int unused; };
+typedef struct { int64_t ticks; } k_timeout_t;
+#define K_USEC(t) ((k_timeout_t){ (int64_t)(t) })
+#define K_TIMER_DEFINE(name, expiry, stop) struct k_timer name
+#define ARG_UNUSED(x) (void)(x)
+#define NULL ((void *)0)
+void printk(const char *fmt, ...);
+void k_timer_start(struct k_timer *timer, k_timeout_t duration, k_timeout_t period);
+uint32_t k_timer_status_sync(struct k_timer *timer);
+""",
+        "esp_timer.h": """#include <stdint.h>
+typedef struct esp_timer *esp_timer_handle_t;
+typedef struct { void (*callback)(void *arg); void *arg; int method; const char *name; int skip; }
+    esp_timer_create_args_t;
+typedef int esp_err_t;
+esp_err_t esp_timer_create(const esp_timer_create_args_t *args, esp_timer_handle_t *out);
+esp_err_t esp_timer_start_periodic(esp_timer_handle_t timer, uint64_t period_us);
+#define ESP_ERROR_CHECK(x) (void)(x)
+""",
+        "freertos/FreeRTOS.h": """#define configMAX_PRIORITIES 25
+#define portMAX_DELAY 0xffffffffUL
+#define pdTRUE 1
+""",
+        "freertos/task.h": """typedef struct task *TaskHandle_t;
+void xTaskNotifyGive(TaskHandle_t task);
+uint32_t ulTaskNotifyTake(int clear, uint32_t ticks);
+int xTaskCreate(void (*code)(void *), const char *name, uint32_t stack, void *arg, unsigned rank, TaskHandle_t *out);
+""",
+    }
+    for name, text in stubs.items():
+        (tmp_path / "stubs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "stubs" / name).write_text(text)
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path / 'stubs'}", f"-I{folder / 'include'}", "-c"]
+    compiled(CC, flags, (folder / main).read_text(), tmp_path)
+
+
+@needs_cc
+def test_counts_of_converters_and_timers(tmp_path):
+    q = controller(4, 2, 1, input_limits=((-2.0, 2.0), (0.0, 5.0)), output_limits=((-10.0, 10.0),))
+    header = firmware_export.export(q, tmp_path / "fw")
+    source = f"""#include <stdio.h>
+#include "{header}"
+int main(void) {{
+    int c;
+    for (c = 0; c < 4096; c++) {{
+        const uint16_t count = (uint16_t)c;
+        printf("%d %d\\n", ctl_in_from_counts(0, count, 12), ctl_in_from_counts(1, count, 12));
+    }}
+    for (c = CTL_OUT_LOW; c <= CTL_OUT_HIGH; c++) printf("%d\\n", (int)ctl_out_to_counts(0, (ctl_out_t)c, 1000));
+    return 0;
+}}
+"""
+    low, high = (int(v) for v in q.formats["out"].quantize([-10.0, 10.0]))
+    flags = ["-std=c99", f"-DCTL_OUT_LOW={low}", f"-DCTL_OUT_HIGH={high}"]
+    lines = subprocess.run([compiled(CC, flags, source, tmp_path)], capture_output=True, text=True).stdout.splitlines()
+    counts = np.array([[int(v) for v in line.split()] for line in lines[:4096]])
+    physical = counts * q.formats["u"].lsb
+    exact = np.array([-2.0, 0.0]) + np.arange(4096)[:, None] / 4096 * np.array([4.0, 5.0])
+    assert np.abs(physical - exact).max() <= 0.6 * q.formats["u"].lsb
+    pulses = np.array([int(line) for line in lines[4096:]])
+    assert (pulses[0], pulses[-1]) == (0, 1000)
+    assert np.abs(pulses - np.linspace(0, 1000, len(pulses))).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("package", SPLIT)
+def test_export_again_and_edits(package, tmp_path):
+    folder = tmp_path / "fw"
+    firmware_export.export(controller(seed=1), folder, package=package)
+    firmware_export.export(controller(seed=2), folder, package=package)
+    before = contents(folder)
+    source = folder / PACKAGES[package].source.format(name="ctl")
+    source.write_text(source.read_text() + "/* mine */\n")
+    with pytest.raises(ExportError, match=r"src/ctl\.c was edited"):
+        firmware_export.export(controller(seed=3), folder, package=package)
+    source.write_bytes(before["src/ctl.c"])
+    (folder / "src" / "more.c").write_text("mine")
+    with pytest.raises(ExportError, match=r"holds 'src/more\.c'"):
+        firmware_export.export(controller(seed=3), folder, package=package)
+    assert contents(folder) == before | {"src/more.c": b"mine"}
+
+
+def test_a_failure_removes_the_folders_that_it_made(tmp_path, monkeypatch):
+    calls = [0]
+    real = os.replace
+
+    def failing(*args):
+        calls[0] += 1
+        if calls[0] == 4:
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(ExportError, match="No space left"):
+        firmware_export.export(controller(), tmp_path / "fw", package="zephyr")
+    assert not (tmp_path / "fw").exists()
+    assert Path(tmp_path).exists()
