@@ -31,7 +31,7 @@ typedef char nc_requires_an_arithmetic_right_shift[((-1 >> 1) == -1) ? 1 : -1];
 #define NC_DSP
 #elif defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__) && !defined(NC_PORTABLE)
 #define NC_THUMB1
-#elif defined(__GNUC__) && defined(__AVR_HAVE_MUL__) && !defined(NC_PORTABLE)
+#elif defined(__GNUC__) && defined(__AVR_HAVE_MUL__) && defined(__OPTIMIZE__) && !defined(NC_PORTABLE)
 #define NC_AVR
 #endif
 
@@ -176,7 +176,8 @@ static inline int16_t nc_tanh(int32_t x, unsigned left)
 
 #ifdef NC_AVR
 /* Products of 8 bits, summed up in 32: compilers call a function for each. The carry after a signed product is its
- * sign. Weights come from flash by lpm where the tables are there. */
+ * sign. Weights come from flash by lpm where the tables are there. Volatile, as compilers move what they take for a
+ * function of its registers out of loops, whatever memory it reads. */
 #ifdef __FLASH
 #define NC_AVR_LOAD "lpm "
 #else
@@ -189,7 +190,7 @@ static inline int32_t nc_dot_s8(NC_CONST int8_t *w, const int16_t *x, int n)
     int8_t a;
     int16_t b;
     uint8_t sign;
-    __asm__("1: " NC_AVR_LOAD "%[a], Z+\n"
+    __asm__ __volatile__("1: " NC_AVR_LOAD "%[a], Z+\n"
             "ld %A[b], X+\n"
             "ld %B[b], X+\n"
             "muls %[a], %B[b]\n"
@@ -217,7 +218,7 @@ static inline int32_t nc_dot_s16(NC_CONST int16_t *w, const int16_t *x, int n)
     int32_t sum = 0;
     int16_t a, b;
     uint8_t sign;
-    __asm__("1: " NC_AVR_LOAD "%A[a], Z+\n"
+    __asm__ __volatile__("1: " NC_AVR_LOAD "%A[a], Z+\n"
             NC_AVR_LOAD "%B[a], Z+\n"
             "ld %A[b], X+\n"
             "ld %B[b], X+\n"
@@ -279,7 +280,7 @@ static inline int32_t nc_pair(NC_CONST int16_t *p)
     return pair;
 }
 
-static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t a = 0, b = 0, c = 0, d = 0;
     int j;
@@ -306,7 +307,7 @@ static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int
     sums[3] = d;
 }
 
-static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t a = 0, b = 0, c = 0, d = 0;
     int j;
@@ -322,12 +323,12 @@ static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32
     sums[3] = d;
 }
 #elif NC_ROWS == 1
-static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t *sums)
 {
     sums[0] = nc_dot_s16(w, x, n);
 }
 
-static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t *sums)
 {
     sums[0] = nc_dot_s8(w, x, n);
 }
@@ -346,7 +347,7 @@ static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32
     "adds %[j], #" step "\n"
 
 #define NC_DOTS_THUMB1(columns)                                                        \
-    __asm__(".syntax unified\n"                                                        \
+    __asm__ __volatile__(".syntax unified\n"                                                        \
             "movs %[a], #0\n"                                                          \
             "mov r12, %[a]\n"                                                          \
             "mov lr, %[a]\n"                                                           \
@@ -361,7 +362,7 @@ static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32
 #define NC_DOTS_S16 NC_DOTS_COLUMN("ldrsh %[b], [%[x], %[j]]", "ldrsh", "2")
 #define NC_DOTS_S8 NC_DOTS_COLUMN("lsls %[b], %[j], #1\nldrsh %[b], [%[x], %[b]]", "ldrsb", "1")
 
-static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t j = -2 * n;
 #ifndef __OPTIMIZE_SIZE__
@@ -373,7 +374,7 @@ static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int
     NC_DOTS_THUMB1(NC_DOTS_S16);
 }
 
-static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t j = -n;
 #ifndef __OPTIMIZE_SIZE__
@@ -385,7 +386,7 @@ static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32
     NC_DOTS_THUMB1(NC_DOTS_S8);
 }
 #else
-static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t a = 0, b = 0;
     int j;
@@ -397,7 +398,7 @@ static inline void nc_dots_s16(NC_CONST int16_t *w, const int16_t *x, int n, int
     sums[1] = b;
 }
 
-static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t sums[NC_ROWS])
+static inline void nc_dots_s8(NC_CONST int8_t *w, const int16_t *x, int n, int32_t *sums)
 {
     int32_t a = 0, b = 0;
     int j;

@@ -44,6 +44,7 @@ from neuroctl.cells.integer import (
     readout_q,
     row_range,
 )
+from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
@@ -314,6 +315,8 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
         h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, s_reach)
     net = d.net_format(max(sum_reach, x_reach), "W_in, u, bias")
     net = QFormat(32, choice.state_frac_bits(max(h_reaches), net.frac_bits))
+    if net.frac_bits < 0:
+        raise ExportError(f"W_in, u, bias: h can reach {max(h_reaches):g}; allowed with state_bits 16: less than 32767")
     formats = {"u": u_format, "net": net, "s": s}
     for layer, h_reach in enumerate(h_reaches):
         x = u_format if layer == 0 else s
