@@ -4,7 +4,7 @@
 emulated microcontrollers and compares every bit of every step with the integer controller that was tested.
 """
 
-from firmware_export.export import export, export_file
+from firmware_export.export import export, export_file, quantized_file
 from firmware_export.packages import PACKAGES
 from firmware_export.proof.report import Footprint, Mismatch, TargetReport, VerifyReport
 from firmware_export.targets import TARGETS, Target
@@ -20,5 +20,6 @@ __all__ = [
     "VerifyReport",
     "export",
     "export_file",
+    "quantized_file",
     "verify",
 ]

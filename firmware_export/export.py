@@ -6,6 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from firmware_export.emit import sources
 from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
@@ -111,13 +114,34 @@ def export_file(
         ExportError: it cannot be quantised or exported as asked; nothing has changed.
 
     """
+    q, _ = quantized_file(file, weight_bits=weight_bits, state_bits=state_bits)
+    return export(q, out_dir, name, target, package, force=force)
+
+
+def quantized_file(
+    file: str | os.PathLike[str], *, weight_bits: int = 16, state_bits: int = 32, calibration: ArrayLike | None = None
+) -> tuple[QuantController, Controller | None]:
+    """Return the integer controller of a file, and the float one that it was made of, if the file holds that.
+
+    Args:
+        file: see ``export_file``.
+        weight_bits: see ``export_file``.
+        state_bits: see ``export_file``.
+        calibration: recorded inputs ``[T, inputs]`` instead of those in the file.
+
+    Raises:
+        FileFormatError: the file is not a whole, sound file of ours.
+        ExportError: it cannot be quantised as asked.
+
+    """
     archive = io.read_archive(file)
     if archive.kind == "quant":
         q = QuantController.from_archive(archive, file)
-    else:
-        io.expect_kind(archive, "controller", file)
-        model = io.model_of(archive, file)
-        q = Controller(model.spec, model.theta).quantize(
-            weight_bits=weight_bits, state_bits=state_bits, calibration=model.calibration
-        )
-    return export(q, out_dir, name, target, package, force=force)
+        return (
+            q if calibration is None else QuantController(q.spec, q.formats, q.theta_q, np.asarray(calibration))
+        ), None
+    io.expect_kind(archive, "controller", file)
+    model = io.model_of(archive, file)
+    ctl = Controller(model.spec, model.theta)
+    recorded = model.calibration if calibration is None else calibration
+    return ctl.quantize(weight_bits=weight_bits, state_bits=state_bits, calibration=recorded), ctl

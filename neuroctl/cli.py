@@ -10,7 +10,16 @@ import typer
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.console import emit, log, out, plain_table, show_report, study_progress, worker_count
+from neuroctl.console import (
+    emit,
+    log,
+    out,
+    plain_table,
+    show_quantisation,
+    show_report,
+    study_progress,
+    worker_count,
+)
 from neuroctl.errors import TaskError, require
 
 app = typer.Typer(
@@ -28,6 +37,8 @@ Workers = Annotated[
     int, typer.Option(help="Worker processes; 0 = one a core. The result does not depend on it.", min=0)
 ]
 File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
+WeightBits = Annotated[int, typer.Option(help="Storage of the weights in fixed point: 8 or 16.")]
+StateBits = Annotated[int, typer.Option(help="Storage of slow states in fixed point: 16 or 32.")]
 TaskName = Annotated[str, typer.Option("--task", help="Task to run in; see `neuroctl tasks`. Default: the file's own.")]
 
 
@@ -95,11 +106,16 @@ def evolve(
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.")] = None,
+    quantized: Annotated[
+        bool, typer.Option("--quantized", help="Evaluate, and so select, the fixed-point controllers.")
+    ] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Evolve a controller for a task; survives a crash: run again with --resume."""
-    from neuroctl.evolve import StudyConfig, run_study
+    from neuroctl.evolve import FixedPoint, StudyConfig, run_study
 
     sims = require("sims", "sim")
     config = StudyConfig(
@@ -112,6 +128,7 @@ def evolve(
         episodes=episodes,
         validation_episodes=validation,
         target_score=target_score,
+        fixed_point=FixedPoint(weight_bits, state_bits) if quantized else None,
     )
     folder = out_dir or Path("studies") / f"{task}-{seed}"
     objective = sims.EpisodeReturn(task)
@@ -154,11 +171,13 @@ def run(
     seed: Seed = 1000,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
     """Replay a controller in a task from seeded starts."""
     sims = require("sims", "sim")
-    ctl, meta = open_controller(file, quantized=quantized)
+    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = task_of(meta, task)
     returns = sims.score(name, ctl, range(seed, seed + episodes))
     if gif is not None:
@@ -191,15 +210,19 @@ def run(
     )
 
 
-def open_controller(file: Path, *, quantized: bool) -> tuple[nc.Controller | nc.QuantController, dict[str, Any]]:
-    """Load a float or fixed-point controller, quantise the float one if asked, and return it with its notes."""
+def open_controller(
+    file: Path, bits: tuple[int, int] | None
+) -> tuple[nc.Controller | nc.QuantController, dict[str, Any]]:
+    """Load a float or fixed-point controller and return it with its notes; bits of weights and state quantise it."""
     archive = io.read_archive(file)
     if archive.kind == "quant":
         return nc.QuantController.from_archive(archive, file), {}
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
     ctl = nc.Controller(model.spec, model.theta)
-    return (ctl.quantize(calibration=model.calibration) if quantized else ctl), model.meta
+    if bits is None:
+        return ctl, model.meta
+    return ctl.quantize(weight_bits=bits[0], state_bits=bits[1], calibration=model.calibration), model.meta
 
 
 @app.command(epilog="Example: [bold]neuroctl info studies/cartpole/best.npz[/bold]")
@@ -262,33 +285,85 @@ def export(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
     name: Annotated[str, typer.Option(help="C identifier that all names start with.")] = "ctl",
     target: Annotated[str, typer.Option(help="Microcontroller core, or generic.")] = "generic",
-    package: Annotated[str, typer.Option(help="Kind of package.")] = "header",
-    weight_bits: Annotated[int, typer.Option(help="Storage of the weights: 8 or 16.")] = 16,
+    package: Annotated[str, typer.Option(help="header, cmake, arduino, platformio, zephyr or espidf.")] = "header",
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Recorded inputs, .npy or .csv, instead of those in the file.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a picture of formats, errors and trajectories.")] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Instead: closed-loop return against bytes, over bits of weights and state.")
+    ] = False,
+    task: TaskName = "",
+    episodes: Annotated[int, typer.Option(help="Episodes that --sweep runs.", min=1)] = 20,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a controller as fixed-point C99: one header with weights, step and self-test."""
+    """Export a controller as fixed-point C99: weights, step and self-test, with proof that nothing overflows."""
+    from neuroctl import report as reports
+
     firmware = require("firmware_export", "export")
-    header = firmware.export_file(
-        file, out_dir, name=name, target=target, package=package, weight_bits=weight_bits, force=force
-    )
-    if as_json:
-        emit({"header": str(header), "files": sorted(str(path) for path in out_dir.iterdir())})
+    if sweep:
+        _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
+    recorded = None if calibration is None else reports.read_inputs(calibration)
+    q, ctl = firmware.quantized_file(file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded)
+    header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
+    found = reports.quantisation(q, ctl)
+    if report is not None:
+        from neuroctl import plots
+
+        plots.quantisation(found, report)
+    if as_json:
+        files = sorted(str(path) for path in out_dir.rglob("*") if path.is_file())
+        emit({"header": str(header), "files": files, "report": found.to_dict()})
+        return
+    show_quantisation(found)
     out.print(f"header: {header}", highlight=False, soft_wrap=True)
     out.print(f"prove it: neuroctl verify {out_dir}", highlight=False, soft_wrap=True)
+
+
+def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool) -> None:
+    """Print return against bytes, and draw it into ``out_dir/sweep.png``."""
+    from neuroctl import plots
+    from neuroctl.sweep import sweep as run_sweep
+
+    name, points = run_sweep(file, task, episodes)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    plots.sweep(points, out_dir / "sweep.png", title=f"{name}: return against flash on a Cortex-M0+")
+    if as_json:
+        emit({"task": name, "episodes": episodes, "points": [point.to_dict() for point in points]})
+        return
+    numbers = ("mean return", "worst", "flash [B]", "RAM [B]")
+    table = plain_table(f"{name}, {episodes} episodes", "form", *numbers, numbers=numbers)
+    for point in points:
+        if point.problem:
+            table.add_row(point.form, "-", "-", "-", "-")
+            continue
+        sizes = [str(point.flash_bytes), str(point.ram_bytes)] if point.flash_bytes else ["-", "-"]
+        table.add_row(point.form, f"{point.mean_return:.2f}", f"{point.worst_return:.2f}", *sizes)
+    out.print(table)
+    out.print("w, s: bits of weights and state; flash and RAM on a Cortex-M0+, -Os", style="dim", highlight=False)
+    for point in points:
+        if point.problem:
+            out.print(f"{point.form}: {point.problem}", highlight=False, soft_wrap=True)
+    out.print(f"picture: {out_dir / 'sweep.png'}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: [bold]neuroctl verify firmware --steps 100000[/bold]")
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder made by `neuroctl export`.", metavar="DIR")],
     steps: Annotated[int, typer.Option(help="Steps to compare on each target.", min=1)] = 10_000,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Only this target; may be given several times. Default: all.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Build an export for the host and two Cortex-M cores, run it, and compare every bit with the controller."""
+    """Build an export for every target that there are tools for, run it, and compare every bit with the controller."""
     firmware = require("firmware_export", "export")
-    report = firmware.verify(folder, steps=steps, seed=seed)
+    report = firmware.verify(folder, steps=steps, seed=seed, targets=target)
     if as_json:
         emit(report.to_dict())
     else:

@@ -36,30 +36,60 @@ def worker_count(asked: int) -> int:
 
 
 def show_report(report: Any) -> None:
-    """Print a verification: a row a target, then what went wrong, if anything."""
-    columns = ("target", "steps", "mismatches", "self-test", "instr", "code", "const", "RAM", "stack")
-    table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[1:])
+    """Print a verification: a row for each way a target was run, then what went wrong, if anything."""
+    columns = ("target", "by", "steps", "result", "cost", "flash", "RAM", "stack")
+    table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[2:])
     for target in report.targets:
-        table.add_row(target.target, *_figures(target))
+        table.add_row(target.target, target.tools, *_figures(target))
     out.print(table)
-    legend = "instructions a step; sizes in bytes; built with -O2, without the self-test"
+    legend = "cost: instructions a step (AVR: cycles); flash: code and tables at -O2/-Os, in bytes"
     out.print(legend, style="dim", highlight=False)
+    skipped: dict[str, list[str]] = {}
     for target in report.targets:
-        if not target.ok:
-            out.print(f"{target.target}: {target.result}", highlight=False, soft_wrap=True, style="bold red")
+        if not target.ran:
+            skipped.setdefault(target.problem, []).append(f"{target.target} ({target.tools})")
+        elif not target.ok:
+            line = f"{target.target} ({target.tools}): {target.result}"
+            out.print(line, highlight=False, soft_wrap=True, style="bold red")
+    for problem, names in skipped.items():
+        out.print(f"skipped: {', '.join(names)}: {problem}", highlight=False, soft_wrap=True)
     for note in report.notes:
         out.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def _figures(target: Any) -> list[str]:
     if not target.ran:
-        return ["-"] * 8
-    selftest = "-" if target.selftest is None else ("failed" if target.selftest else "passed")
-    figures = [str(target.steps), str(target.mismatches), selftest]
+        return ["-", "skipped", *["-"] * 4]
+    figures = [str(target.steps), "ok" if target.ok else "WRONG"]
     cost = target.footprint
     if cost is None:
-        return figures + ["-"] * 5
-    return figures + [f"{cost.instructions_mean:.0f}", *map(str, (cost.code, cost.const, cost.ram, cost.stack))]
+        return figures + ["-"] * 4
+    flash = f"{cost.code + cost.const}/{cost.code_small + cost.const}"
+    return [*figures, f"{cost.cost_mean:.0f}", flash, str(cost.ram), str(cost.stack)]
+
+
+def show_quantisation(found: Any) -> None:
+    """Print what quantising did: blocks, outputs, dead zone, and the overflow certificate."""
+    numbers = ("from", "to", "bits", "frac", "largest error", "rms error")
+    if found.blocks:
+        table = plain_table("Formats", "block", *numbers, numbers=numbers)
+        for row in found.blocks:
+            figures = [f"{row.low:.4g}", f"{row.high:.4g}", str(row.bits), str(row.frac_bits)]
+            note = f" ({row.saturated} saturated)" if row.saturated else ""
+            table.add_row(row.name + note, *figures, f"{row.max_error:.2g}", f"{row.rms_error:.2g}")
+        out.print(table)
+    inputs = "recorded inputs" if found.recorded else "inputs that wander through their limits"
+    for index, row in enumerate(found.outputs):
+        text = f"out[{index}]: {row.low:.4g} to {row.high:.4g}, fixed point within {row.max_error:.2g}"
+        out.print(f"{text}, rms {row.rms_error:.2g}, on {inputs}", highlight=False)
+    if found.dead_zone is not None:
+        out.print(f"dead zone of the slowest neuron: {found.dead_zone:.2g} of an input's last bit", highlight=False)
+    table = plain_table(
+        "Overflow certificate", "intermediate", "from", "to", "of 2^30", numbers=("from", "to", "of 2^30")
+    )
+    for name, (low, high) in found.bounds.items():
+        table.add_row(name, str(low), str(high), f"{100 * max(-low, high) / found.limit:.1f} %")
+    out.print(table)
 
 
 @contextmanager

@@ -67,13 +67,13 @@ static inline int32_t nc_mul_q16_u16(int32_t a, uint16_t m)
 
 /* How far a state goes towards its goal in a step: m 2^-(16 + s), 32768 <= m <= 65535, 0 <= s <= 15. */
 #ifdef NC_DSP
-#define NC_RATE(m, s) ((int32_t)((uint32_t)(m) << (15 - (s))))
+#define NC_RATE(m, s) ((uint32_t)(m) << (15 - (s)))
 #else
-#define NC_RATE(m, s) ((int32_t)((uint32_t)(m) | (uint32_t)(s) << 16))
+#define NC_RATE(m, s) ((uint32_t)(m) | ((uint32_t)(s) << 16))
 #endif
 
 /* away times the rate, rounded half up once; |away| < 2^30; fast: whether any rate has s = 0. */
-static inline int32_t nc_towards(int32_t away, int32_t rate, int fast)
+static inline int32_t nc_towards(int32_t away, uint32_t rate, int fast)
 {
 #ifdef NC_DSP
     int32_t product; /* the upper word of (2 away) rate + 2^31 */
@@ -81,10 +81,13 @@ static inline int32_t nc_towards(int32_t away, int32_t rate, int fast)
     __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(away * 2), "r"(rate));
     return product;
 #else
-    const uint32_t m = (uint32_t)rate & 0xFFFFu;
-    const unsigned s = (unsigned)((uint32_t)rate >> 16);
-    const uint32_t half_up = fast && s == 0u ? 0x8000u : 0u; /* else the shift rounds */
-    const uint32_t low = (((uint32_t)away & 0xFFFFu) * m + half_up) >> 16;
+    const uint32_t m = rate & 0xFFFFu;
+    const unsigned s = (unsigned)(rate >> 16);
+    uint32_t low = ((uint32_t)away & 0xFFFFu) * m;
+    if ((fast != 0) && (s == 0u)) {
+        low += 0x8000u; /* else the shift rounds */
+    }
+    low >>= 16;
     return nc_round_shift(nc_asr(away, 16) * (int32_t)m + (int32_t)low, s);
 #endif
 }
@@ -92,7 +95,8 @@ static inline int32_t nc_towards(int32_t away, int32_t rate, int fast)
 /* The same for a signed m: 65535 * 32767 + 2^15 < 2^31. */
 static inline int32_t nc_mul_q16_s16(int32_t a, int16_t m)
 {
-    return nc_asr(a, 16) * m + nc_asr((int32_t)((uint32_t)a & 0xFFFFu) * m + 0x8000, 16);
+    const uint32_t low = (uint32_t)a & 0xFFFFu;
+    return nc_asr(a, 16) * m + nc_asr((int32_t)low * m + 0x8000, 16);
 }
 
 /* One piece of the logistic: on [k/2, (k+1)/2] it is 1/2 + c0 + t (c1 + t (c2 + t c3)) with t from 0 to 1. */
@@ -156,8 +160,9 @@ static inline int16_t nc_logistic(int32_t x, unsigned left)
 /* tanh x = 2 logistic(2 x) - 1; returns -32767..32767, 15 fractional bits; left: up to 16, see nc_half. */
 static inline int16_t nc_tanh(int32_t x, unsigned left)
 {
-    const uint32_t t = (nc_half(x, left + 1u) + 0x4000u) >> 15;
-    return (int16_t)(int32_t)((t ^ nc_sign(x)) - nc_sign(x));
+    const uint32_t size = (nc_half(x, left + 1u) + 0x4000u) >> 15;
+    const uint32_t t = (size ^ nc_sign(x)) - nc_sign(x);
+    return (int16_t)(int32_t)t;
 }
 
 /* Inner products: w points to rows of n >= 1 weights that follow each other, x to n numbers. nc_dot_* takes one row,

@@ -8,6 +8,7 @@ from typing import Any
 
 from neuroctl.errors import StudyError
 from neuroctl.evolve.optimizers import OPTIMIZERS
+from neuroctl.evolve.quantized import FixedPoint
 from neuroctl.spec import Spec
 
 
@@ -25,6 +26,7 @@ class StudyConfig:
         sigma0: first standard deviation of the search, in genes.
         episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
         validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
+        fixed_point: storage of the integer controllers to evaluate instead of the float ones; None for float.
         target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
 
     Raises:
@@ -42,6 +44,7 @@ class StudyConfig:
     episodes: int = 4
     validation_episodes: int = 64
     target_score: float | None = None
+    fixed_point: FixedPoint | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -54,6 +57,8 @@ class StudyConfig:
                 raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
         if not isinstance(self.spec, Spec):
             raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
+        if self.fixed_point is not None and not isinstance(self.fixed_point, FixedPoint):
+            raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPoint, or None")
         if not isinstance(self.task, str):
             raise StudyError(f"task: {self.task!r}; allowed: a string")
         object.__setattr__(self, "sigma0", _number("sigma0", self.sigma0, "greater than 0, at most 1000"))

@@ -105,6 +105,11 @@ class StudyFolder:
         return self._path / "best.npz"
 
     @property
+    def fixed_path(self) -> Path:
+        """The best controller's integer form, of a study in fixed point."""
+        return self._path / "best-fixed.npz"
+
+    @property
     def _checkpoint_path(self) -> Path:
         return self._path / "checkpoint.npz"
 

@@ -29,6 +29,7 @@ from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder, versions
 from neuroctl.evolve.interrupts import Interrupts
 from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
+from neuroctl.evolve.quantized import InFixedPoint
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
 
@@ -103,6 +104,8 @@ def run_study(
     with Interrupts() as interrupts:
         interrupts.hold()
         with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
+            if config.fixed_point is not None:
+                objective = InFixedPoint(objective, config.fixed_point)
             return _Study(config, objective, folder, interrupts).run(workers, on_generation)
 
 
@@ -222,7 +225,11 @@ class _Study:
         if best_too and state.best_genome is not None:
             meta = {"task": self.config.task, "seed": self.config.seed, "generation": state.best_generation}
             meta |= {"score": state.best_score, "validation_episodes": self.config.validation_episodes}
-            self._controller(state.best_genome).save(self.folder.best_path, meta=meta, calibration=observations)
+            controller = self._controller(state.best_genome)
+            if self.config.fixed_point is not None:
+                meta |= {"fixed_point": asdict(self.config.fixed_point)}
+                self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path)
+            controller.save(self.folder.best_path, meta=meta, calibration=observations)
         self.folder.save_history(state.rows)
 
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
@@ -236,7 +243,8 @@ class _Study:
             return None
         seed = episode_seeds(self.config.seed, _VALIDATION, 0, 1)[0]
         try:
-            return np.asarray(observations(self._controller(genome), seed), self.config.spec.dtype)
+            seen = observations(self._controller(genome), seed)
+            return None if seen is None else np.asarray(seen, self.config.spec.dtype)
         except NeuroctlError:
             raise
         except Exception as error:

@@ -38,7 +38,7 @@ CELLS = {
 
 def controller(
     neurons=8, inputs=2, outputs=1, seed=3, weight_bits=16, readout="affine", calibrated=False, cell="ctrnn",
-    state_bits=32, **fields,
+    state_bits=32, dt_s=0.02, **fields,
 ):  # fmt: skip
     """A quantised controller with random parameters; ``cell`` may be a row of ``CELLS``."""
     fields = CELLS[cell] | fields
@@ -47,7 +47,7 @@ def controller(
         readout = readout.replace("affine", "last")
     limits = {"input_limits": ((-2.0, 2.0),) * inputs, "output_limits": ((-10.0, 10.0),) * outputs}
     spec = nc.Spec(
-        cell=kind, inputs=inputs, neurons=neurons, outputs=outputs, dt_s=0.02, readout=readout, **(limits | fields)
+        cell=kind, inputs=inputs, neurons=neurons, outputs=outputs, dt_s=dt_s, readout=readout, **(limits | fields)
     )
     recorded = np.random.default_rng(seed).normal(0, 0.5, (300, inputs)) if calibrated else None
     return nc.Controller(spec, seed=seed).quantize(weight_bits=weight_bits, state_bits=state_bits, calibration=recorded)

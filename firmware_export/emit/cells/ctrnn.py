@@ -57,7 +57,7 @@ def _neurons(q: QuantController, p: parts.Blocks, name: str, argument: int) -> t
     rates = list(zip(parts.ints(p["tau_s"] & 0xFFFF), parts.ints(shifts), strict=True))
     keeps = "residual" in q.formats
     slow, slow_columns = _slow(name, size, rates) if keeps else ({}, [])
-    rate = Table(f"{name}_rate", "int32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
+    rate = Table(f"{name}_rate", "uint32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
     activation, rounding = _activation(argument, gain)
     bias = parts.column(name, "bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
     definitions = [] if keeps or rate.uniform else [rate.definition]

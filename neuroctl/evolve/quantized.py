@@ -1,0 +1,91 @@
+"""Evolution in fixed point: what is evaluated, and so selected, is the integer controller that the firmware runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neuroctl.controller import Controller
+from neuroctl.errors import ExportError, StudyError
+from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Storage of the integer controllers that a study evaluates: bits of weights (8 or 16) and state (16 or 32)."""
+
+    weight_bits: int = 16
+    state_bits: int = 32
+
+    def __post_init__(self) -> None:
+        """Check both."""
+        for name, value, allowed in (
+            ("weight_bits", self.weight_bits, WEIGHT_BITS),
+            ("state_bits", self.state_bits, STATE_BITS),
+        ):
+            if isinstance(value, bool) or value not in allowed:
+                raise StudyError(f"{name}: {value!r}; allowed: {' or '.join(map(str, allowed))}")
+
+    def of(self, controller: Controller, recorded: ArrayLike | None = None) -> QuantController:
+        """Return a controller's integer form, by its declared limits and interval analysis alone.
+
+        Recorded inputs ``[T, inputs]`` become its test vectors; no format depends on them.
+
+        Raises:
+            ExportError: its ranges are too wide.
+
+        """
+        fixed = controller.quantize(weight_bits=self.weight_bits, state_bits=self.state_bits)
+        if recorded is None:
+            return fixed
+        return QuantController(fixed.spec, fixed.formats, fixed.theta_q, np.asarray(recorded, np.float64))
+
+
+class InFixedPoint:
+    """An objective on the integer form of the controller that it is given; NaN where that has none.
+
+    Args:
+        objective: callable ``(controller, seed) -> float``.
+        storage: of the integer form.
+
+    """
+
+    def __init__(self, objective: Any, storage: FixedPoint):
+        self._objective, self._storage = objective, storage
+        self._theta: bytes = b""
+        self._quantized: QuantController | None = None
+
+    def __call__(self, controller: Controller, seed: int) -> float:
+        """Return the objective of the integer form."""
+        fixed = self._of(controller)
+        return float("nan") if fixed is None else float(self._objective(fixed, seed))
+
+    def _of(self, controller: Controller) -> QuantController | None:
+        """Return the integer form; the last one is kept, as one genome is run from several starts."""
+        theta = controller.theta.tobytes()
+        if theta != self._theta:
+            try:
+                self._quantized = self._storage.of(controller)
+            except ExportError:
+                self._quantized = None
+            self._theta = theta
+        if self._quantized is not None:
+            self._quantized.reset()
+        return self._quantized
+
+    def observations(self, controller: Controller, seed: int) -> Any:
+        """Return what the integer form sees in one episode, if the objective can tell."""
+        observations, fixed = getattr(self._objective, "observations", None), self._of(controller)
+        return None if observations is None or fixed is None else observations(fixed, seed)
+
+    def close(self) -> None:
+        """Free what the objective holds."""
+        close = getattr(self._objective, "close", None)
+        if close is not None:
+            close()
+
+    def __repr__(self) -> str:
+        return f"{self._objective!r} in fixed point {asdict(self._storage)}"

@@ -1,0 +1,190 @@
+"""What quantising does to a controller: ranges, bits and errors of each block, dead zones, and its trajectories."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.controller import Controller
+from neuroctl.errors import FileFormatError
+from neuroctl.quant import LIMIT, QuantController
+
+Array = NDArray[Any]
+
+_STEPS: Final = 1000
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One block of parameters: its range, its format, and what rounding it did, all in the block's unit.
+
+    ``saturated`` counts entries that the format does not reach.
+    """
+
+    name: str
+    low: float
+    high: float
+    bits: int
+    frac_bits: int
+    max_error: float
+    rms_error: float
+    saturated: int
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """One output over the trajectory: its range in float, and how far fixed point is from it, in physical units."""
+
+    low: float
+    high: float
+    max_error: float
+    rms_error: float
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """What quantising did.
+
+    Args:
+        blocks: one entry a block; empty where the float controller is not known.
+        bounds: proven range of each intermediate, of which the largest magnitude has to stay below ``limit``.
+        limit: 2^30.
+        dead_zone: widest band, in last bits of an input, in which a slow neuron stops short of its goal; CTRNN only.
+        recorded: whether the trajectory's inputs are recorded ones, or made up from the declared limits.
+        outputs: one entry an output; empty where the float controller is not known.
+        time_s: ``[T]``.
+        exact: float outputs ``[T, outputs]``; None where the float controller is not known.
+        fixed: fixed-point outputs ``[T, outputs]``.
+
+    """
+
+    blocks: list[BlockReport]
+    bounds: dict[str, tuple[int, int]]
+    limit: int
+    dead_zone: float | None
+    recorded: bool
+    outputs: list[OutputReport]
+    time_s: Array
+    exact: Array | None
+    fixed: Array
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, without the trajectories."""
+        return {
+            "blocks": [asdict(block) for block in self.blocks],
+            "certificate": {name: list(bound) for name, bound in self.bounds.items()},
+            "certificate_limit": self.limit,
+            "dead_zone": self.dead_zone,
+            "recorded": self.recorded,
+            "outputs": [asdict(output) for output in self.outputs],
+        }
+
+
+def quantisation(q: QuantController, ctl: Controller | None) -> Quantisation:
+    """Compare an integer controller with the float one that it was made of, if that is known.
+
+    Both run over the recorded inputs, 1,000 steps at most, or over inputs that wander through the declared limits.
+    """
+    inputs = _inputs(q)
+    fixed_q = QuantController(q.spec, q.formats, q.theta_q, q.calibration)
+    fixed = fixed_q.rollout(inputs)
+    exact = None if ctl is None else Controller(ctl.spec, ctl.theta).rollout(inputs)
+    return Quantisation(
+        blocks=[] if ctl is None else _blocks(q, ctl),
+        bounds={name: (int(low), int(high)) for name, (low, high) in q.bounds.items()},
+        limit=LIMIT,
+        dead_zone=_dead_zone(q) if q.spec.cell == "ctrnn" else None,
+        recorded=q.calibration is not None,
+        outputs=[] if exact is None else _outputs(exact.astype(np.float64), fixed.astype(np.float64)),
+        time_s=np.arange(len(inputs)) * q.spec.dt_s,
+        exact=exact,
+        fixed=fixed,
+    )
+
+
+def _inputs(q: QuantController) -> Array:
+    if q.calibration is not None:
+        return q.calibration[:_STEPS].astype(q.spec.dtype)
+    lows, highs = np.array(q.spec.input_limits or ((-1.0, 1.0),) * q.spec.inputs).T
+    waves = [np.sin(np.arange(_STEPS) * 2 * np.pi * (k + 1.5) / 400 + k) for k in range(q.spec.inputs)]
+    return np.asarray(0.5 * (lows + highs) + 0.5 * (highs - lows) * np.stack(waves, axis=1), q.spec.dtype)
+
+
+def _blocks(q: QuantController, ctl: Controller) -> list[BlockReport]:
+    rows = []
+    for name, exact in ctl.layout.views(ctl.theta.astype(np.float64)).items():
+        form = q.formats.get(name)
+        if form is None:  # packed as mantissa and shift: 16 bits, however small
+            continue
+        stored = form.dequantize(q.layout.views(q.theta_q)[name])
+        error = np.abs(stored - exact)
+        beyond = int((np.abs(exact) > form.high * form.lsb + form.lsb).sum())
+        largest, rms = float(error.max()), float(np.sqrt(np.mean(error**2)))
+        rows.append(
+            BlockReport(name, float(exact.min()), float(exact.max()), form.bits, form.frac_bits, largest, rms, beyond)
+        )
+    return rows
+
+
+def _dead_zone(q: QuantController) -> float:
+    """Return how far from its goal the slowest neuron may stop, in last bits of its most sensitive input."""
+    if "residual" in q.formats:
+        return 0.0
+    p = q.layout.views(q.theta_q)
+    alpha = (p["tau_s"] & 0xFFFF) * 2.0 ** -(16.0 + (p["tau_s"] >> 16))
+    stalled = 0.5 * q.formats["y"].lsb / alpha
+    finest = np.abs(p["W_in"]).max(axis=1) * q.formats["W_in"].lsb * q.formats["u"].lsb
+    reached = finest > 0
+    return float((stalled[reached] / finest[reached]).max()) if reached.any() else 0.0
+
+
+def _outputs(exact: Array, fixed: Array) -> list[OutputReport]:
+    error = np.abs(exact - fixed)
+    return [
+        OutputReport(float(a.min()), float(a.max()), float(e.max()), float(np.sqrt(np.mean(e**2))))
+        for a, e in zip(exact.T, error.T, strict=True)
+    ]
+
+
+def bits_of(bound: tuple[int, int]) -> float:
+    """Return how many bits, sign excluded, a range takes."""
+    return math.log2(max(1, -bound[0], bound[1]))
+
+
+def read_inputs(path: str | os.PathLike[str]) -> NDArray[np.float64]:
+    """Read recorded inputs ``[T, inputs]`` in physical units: ``.npy``, or ``.csv`` with or without a header line.
+
+    Raises:
+        FileFormatError: the file cannot be read, or holds something else.
+
+    """
+    place = Path(path)
+    try:
+        if place.suffix == ".npy":
+            data = np.load(place, allow_pickle=False)
+        elif place.suffix == ".csv":
+            with place.open(newline="") as file:
+                rows = [row for row in csv.reader(file) if row]
+            data = np.array([[float(cell) for cell in row] for row in rows[_header(rows) :]])
+        else:
+            raise ValueError("allowed: .npy or .csv")
+        return np.asarray(data, dtype=np.float64)
+    except OSError as error:
+        raise FileFormatError(f"{place}: {error.strerror or error}") from None
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(f"{place}: {error}") from None
+
+
+def _header(rows: list[list[str]]) -> int:
+    try:
+        [float(cell) for cell in rows[0]] if rows else None
+    except ValueError:
+        return 1
+    return 0
