@@ -252,12 +252,9 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # --- Fixed point -----------------------------------------------------------------------------------------------
 #
-# y, bias and net share one int32 format; s is Q15; weights are int16 (or int8) with one format a block. A tau's
-# slot in theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a
-# uint16 with its top bit set. No 64-bit number is needed: ``bounds_q`` proves that 32 bits hold everything.
-#
-# Where a neuron is so slow that its last bits would stall, all keep what a step's shift would drop, the residual: with
-# it y reaches net exactly, however small alpha is.
+# y, bias and net share one int32 format; s is Q15; weights are int16 (or int8) with one format a block. A tau's slot in
+# theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a uint16 with its
+# top bit set. Where a neuron is so slow that its last bits would stall, all keep what a step's shift drops, the residual.
 
 # How far y gets towards net in a step, from dt/tau.
 _ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
@@ -351,12 +348,6 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
 
 def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
     """Choose the formats of all blocks and return them with theta_q. Integrators: euler and etd1.
-
-    Args:
-        spec: the controller.
-        theta: its parameters.
-        u_format: format of the inputs.
-        choice: what is asked of the formats.
 
     Raises:
         ExportError: alpha = dt/tau is above 1, or a range is too wide for the words.

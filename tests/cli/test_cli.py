@@ -155,3 +155,93 @@ def test_evolve_and_resume(tmp_path):
     assert "3 generations" in more
     assert len((out / "history.csv").read_text().splitlines()) == 4
     assert "cartpole" in neuroctl("info", out / "best.npz").stdout
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A controller whose declared ranges no 32 bits hold."""
+    path = tmp_path_factory.mktemp("files") / "wide.npz"
+    ctl = nc.Controller(SPEC, seed=1)
+    ctl.params["W"][:] *= 1e9
+    ctl.save(path)
+    return path
+
+
+def test_export_prints_and_draws_a_report(saved, tmp_path):
+    out = tmp_path / "fw"
+    text = neuroctl("export", saved, "--out", out, "--report", tmp_path / "r.png", "--weight-bits", 8).stdout
+    for word in ("Formats", "W_in", "dead zone", "Overflow certificate", "net - y", "recorded inputs"):
+        assert word in text
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads(neuroctl("export", saved, "--out", tmp_path / "b", "--package", "cmake", "--json").stdout)
+    assert data["header"].endswith("include/ctl.h")
+    assert data["report"]["certificate"]["net"][1] < data["report"]["certificate_limit"]
+    assert {block["name"] for block in data["report"]["blocks"]} >= {"W", "bias", "W_in", "W_out"}
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv", "header.csv"])
+def test_calibration_from_a_file(suffix, saved, tmp_path):
+    inputs = np.random.default_rng(0).normal(0, 0.2, (60, 2))
+    path = tmp_path / f"inputs.{suffix}"
+    if suffix == "npy":
+        np.save(path, inputs)
+    else:
+        head = "x,angle\n" if "header" in suffix else ""
+        path.write_text(head + "\n".join(f"{a!r},{b!r}" for a, b in inputs.tolist()) + "\n")
+    neuroctl("export", saved, "--out", tmp_path / "fw", "--calibration", path)
+    assert np.array_equal(nc.load(tmp_path / "fw" / "ctl.npz").calibration, inputs)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        ("a,b\n1,x\n", 1, "could not convert"),
+        ("1,2,3\n", 2, "calibration"),
+        ("nan,1\n", 2, "calibration"),
+        (None, 1, "No such file"),
+    ],
+)
+def test_bad_calibration_is_one_line(content, code, words, saved, tmp_path):
+    path = tmp_path / "inputs.csv"
+    if content is not None:
+        path.write_text(content)
+    done = neuroctl("export", saved, "--out", tmp_path / "fw", "--calibration", path, code=code)
+    one_line_error(done, words)
+    assert not (tmp_path / "fw").exists()
+
+
+def test_more_bad_input_of_export(saved, wide, tmp_path):
+    for options, words in (
+        (("--state-bits", 12), ("state_bits: 12", "16 or 32")),
+        (("--package", "zip"), ("package: 'zip'", "arduino")),
+    ):
+        one_line_error(neuroctl("export", saved, "--out", tmp_path / "fw", *options, code=1), *words)
+    one_line_error(neuroctl("export", wide, "--out", tmp_path / "fw", code=1), "W, W_in, bias: y can reach", "allowed")
+    one_line_error(neuroctl("verify", tmp_path, "--target", "z80", code=1), "target: 'z80'", "cortex-m4")
+    assert not (tmp_path / "fw").exists()
+
+
+def test_sweep_prints_and_draws(saved, tmp_path):
+    out = tmp_path / "sweep"
+    text = neuroctl("export", saved, "--out", out, "--sweep", "--episodes", 2).stdout
+    assert all(form in text for form in ("float32", "w8 s16", "w16 s32"))
+    assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in out.iterdir()) == ["sweep.png"]
+
+
+def test_evolve_in_fixed_point(tmp_path):
+    """The best's integer form is what was evaluated, bit for bit, whatever the number of workers."""
+    arguments = ("evolve", "cartpole", "--neurons", 2, "--population", 4, "--episodes", 1, "--validation", 2)
+    options = ("--generations", 2, "--quantized", "--weight-bits", 8)
+    for workers in (1, 2):
+        neuroctl(*arguments, *options, "--out", tmp_path / str(workers), "--workers", workers)
+    fixed = nc.load(tmp_path / "1" / "best-fixed.npz")
+    assert isinstance(fixed, nc.QuantController)
+    assert fixed.formats["W"].bits == 8
+    again = nc.load(tmp_path / "2" / "best-fixed.npz")
+    assert again.model_crc32 == fixed.model_crc32
+    best = nc.load(tmp_path / "1" / "best.npz")
+    assert best.quantize(weight_bits=8).model_crc32 == fixed.model_crc32
+    neuroctl("export", tmp_path / "1" / "best-fixed.npz", "--out", tmp_path / "fw")
+    assert nc.load(tmp_path / "fw" / "ctl.npz").model_crc32 == fixed.model_crc32
+    one_line_error(neuroctl(*arguments, "--quantized", "--weight-bits", 7, code=1), "weight_bits: 7", "8 or 16")
