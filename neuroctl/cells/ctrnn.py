@@ -254,7 +254,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 #
 # y, bias and net share one int32 format; s is Q15; weights are int16 (or int8) with one format a block. A tau's slot in
 # theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a uint16 with its
-# top bit set. Where a neuron is so slow that its last bits would stall, all keep what a step's shift drops, the residual.
+# top bit set. Where a neuron is so slow that its last bits would stall, all keep what a step drops, the residual.
 
 # How far y gets towards net in a step, from dt/tau.
 _ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
