@@ -60,3 +60,13 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[all]", "torch", "onnx", "onnxruntime", "jax")
     for script in ("step", "compiled", "lanes", "walker", "cold_start"):
         session.run("python", f"benchmarks/{script}.py")
+
+
+@nox.session
+def firmware(session: nox.Session) -> None:
+    """Prove every cell's C for long on every target, then random controllers: ``nox -s firmware -- 5000``."""
+    session.install("-e", ".[all,dev]")
+    count = session.posargs[0] if session.posargs else "200"
+    long = ("tests/firmware/test_verify.py", "-k", "for_long", "-rP", "-q")
+    session.run("python", "-m", "pytest", *long, env={"NEUROCTL_STEPS": "100000"})
+    session.run("python", "-m", "pytest", "tests/firmware/test_many.py", env={"NEUROCTL_SPECS": count})

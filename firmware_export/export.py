@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from firmware_export.emit import sources
+from firmware_export.emit import cell_c, sources
+from firmware_export.emit.parts import STORAGE_BYTES
 from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
 from firmware_export.packages import PACKAGES
-from firmware_export.targets import target_of
+from firmware_export.targets import Target, target_of
 from neuroctl import io
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
@@ -62,6 +63,7 @@ def export(
         raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
     own = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
     form = PACKAGES[package]
+    _check_fits(own, name, core)
     files = {file: text.encode() for file, text in sources(own, name, core, form).items()}
     files[f"{name}.npz"] = _saved(own)
     fields = {"name": name, "target": target, "package": package, "model_crc32": own.model_crc32}
@@ -73,6 +75,21 @@ def export(
         check_free(folder, name, frozenset(files))
     replace_all(folder, name, files)
     return folder / form.header.format(name=name)
+
+
+def _check_fits(q: QuantController, name: str, core: Target) -> None:
+    """Refuse a controller whose weights or state alone are more than the target has.
+
+    Raises:
+        ExportError: names what it takes and what is allowed.
+
+    """
+    sizes = {block: entry.part.stop - entry.part.start for block, entry in q.layout.blocks.items()}
+    weights = sum(size * (q.formats[block].bits if block in q.formats else 32) // 8 for block, size in sizes.items())
+    state = sum(STORAGE_BYTES[field.storage] * field.words for field in cell_c(q, name).fields)
+    for what, takes, has in (("weights", weights, core.flash_bytes), ("state", state, core.ram_bytes)):
+        if has and takes > has:
+            raise ExportError(f"target: {core.name!r}: {what} take {takes} bytes; allowed: {has}; take another target")
 
 
 def _saved(q: QuantController) -> bytes:

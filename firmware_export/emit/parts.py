@@ -26,6 +26,7 @@ _TYPES: Final = (
     ("uint16_t", 0, (1 << 16) - 1),
     ("int32_t", -(1 << 31), (1 << 31) - 1),
 )
+STORAGE_BYTES: Final = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 
 
 class Field(NamedTuple):

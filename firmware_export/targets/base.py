@@ -26,6 +26,8 @@ class Target:
         unicorn: Unicorn's name of the core, see ``proof.emulate.CORES``.
         qemu: the board that QEMU has with such a core.
         simavr: simavr's name of the microcontroller.
+        flash_bytes: the part's flash; 0 where parts differ too much to say.
+        ram_bytes: the part's RAM; 0 likewise.
 
     """
 
@@ -37,6 +39,8 @@ class Target:
     unicorn: str = ""
     qemu: Board | None = None
     simavr: str = ""
+    flash_bytes: int = 0
+    ram_bytes: int = 0
 
     @property
     def verified(self) -> bool:

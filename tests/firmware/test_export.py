@@ -66,6 +66,17 @@ def test_bad_arguments(arguments, words, tmp_path):
     assert not (tmp_path / "fw").exists()
 
 
+@pytest.mark.parametrize(("inputs", "neurons", "words"), [(8, 200, "weights take 8"), (1, 1, "state take")])
+def test_a_target_that_is_too_small(inputs, neurons, words, tmp_path):
+    """An ATmega328P has 32 KiB of flash and 2 KiB of RAM."""
+    options = {"cell": "jordan", "outputs": 600} if "state" in words else {}
+    q = controller(neurons, inputs, **options)
+    with pytest.raises(ExportError, match=f"target: 'avr': {words}.*allowed: .*another target"):
+        firmware_export.export(q, tmp_path / "fw", target="avr")
+    assert not (tmp_path / "fw").exists()
+    firmware_export.export(q, tmp_path / "fw", target="cortex-m4")
+
+
 def test_a_float_controller_is_refused_with_advice(tmp_path):
     ctl = nc.Controller(controller().spec)
     with pytest.raises(ExportError, match="Controller; allowed: a QuantController, from Controller.quantize"):

@@ -185,3 +185,70 @@ def test_compiles_with_the_other_cross_compiler(cpu, level, tmp_path):
     source = "".join(f'#include "{header}"\n' for header in headers)
     source += "int all(void);\nint all(void) { return w8_selftest() + w16_selftest(); }\n"
     compiled("arm-none-eabi-gcc", flags, source, tmp_path)
+
+
+@needs_cc
+def test_names_that_differ_in_case_alone_refuse_each_other(tmp_path):
+    first = firmware_export.export(controller(), tmp_path / "a", name="pilot")
+    second = firmware_export.export(controller(), tmp_path / "b", name="Pilot")
+    (tmp_path / "both.c").write_text(f'#include "{first}"\n#include "{second}"\n')
+    done = subprocess.run([CC, "-std=c99", "-fsyntax-only", str(tmp_path / "both.c")], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "differ in case alone" in done.stderr
+
+
+@needs_cc
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_saved_state_goes_on_where_it_was(cell, tmp_path):
+    """Saved half way, restored into another instance: the same outputs. Another controller's state is refused."""
+    q, other = (controller(5, 2, 2, cell=cell, seed=seed) for seed in (1, 2))
+    headers = [
+        firmware_export.export(q, tmp_path / "a", name="a"),
+        firmware_export.export(other, tmp_path / "b", name="b"),
+    ]
+    source = f"""#include <string.h>
+#include "{headers[0]}"
+#include "{headers[1]}"
+int main(void) {{
+    static a_state_t first, second, saved;
+    b_state_t foreign;
+    a_in_t in[A_INPUTS];
+    a_out_t out[A_OUTPUTS], again[A_OUTPUTS];
+    int t, i;
+    a_init(&first);
+    for (t = 0; t < 40; t++) {{
+        if (t == 20) {{
+            saved = first;
+            a_init(&second);
+            if (a_restore(&second, &saved) != 0) return 1;
+        }}
+        for (i = 0; i < A_INPUTS; i++) in[i] = (a_in_t)((t * 7919 + i * 104729) % 65536 - 32768);
+        a_step(&first, in, out);
+        if (t >= 20) {{
+            a_step(&second, in, again);
+            if (memcmp(out, again, sizeof out) != 0 || memcmp(&first, &second, sizeof first) != 0) return 2;
+        }}
+    }}
+    b_init(&foreign);
+    memset(&saved, 0, sizeof saved);
+    memcpy(&saved, &foreign, sizeof saved < sizeof foreign ? sizeof saved : sizeof foreign);
+    if (a_restore(&second, &saved) != 1) return 3;
+    return memcmp(&first, &second, sizeof first) == 0 ? 0 : 4;
+}}
+"""
+    assert subprocess.run([compiled(CC, ["-std=c99", "-O2"], source, tmp_path)]).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("avr-nm") is None, reason="avr-gcc is not installed")
+@pytest.mark.parametrize("cell", CELLS)
+def test_avr_needs_no_float(cell, tmp_path):
+    """What the object asks its library for are shifts and products of whole numbers."""
+    header = firmware_export.export(controller(cell=cell), tmp_path / "fw")
+    (tmp_path / "all.c").write_text(
+        f'#include "{header}"\nvoid step(ctl_state_t *s, const int16_t *in, int16_t *out);\n'
+        "void step(ctl_state_t *s, const int16_t *in, int16_t *out) { ctl_step(s, in, out); }\n"
+    )
+    flags = ["-std=gnu99", "-mmcu=atmega328p", "-O2", "-c", "all.c", "-o", "all.o"]
+    subprocess.run(["avr-gcc", *flags], cwd=tmp_path, check=True)
+    names = subprocess.run(["avr-nm", "-u", "all.o"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"sf2|sf3|sfsi|sisf|float|div", names), names

@@ -86,8 +86,13 @@ def test_long_run_under_sanitizers(tmp_path):
     batch = [controller(16, 8, 4), controller(7, 3, 5, weight_bits=8), controller(6, 1, 6, readout="identity")]
     batch += [controller(7, 3, 2, cell=cell, weight_bits=bits) for cell in CELLS for bits in (8, 16)]
     inputs = [extreme_inputs(q.spec.inputs, 20_000, 1) for q in batch]
-    for u in inputs:
+    for q, u in zip(batch, inputs, strict=True):
         u[5_000:] = np.where(u[5_000:] < 0, -32768, 32767)
+        # Adversarial: for each neuron the inputs that drive it as far as they can, up and down, for a while.
+        first = next((name for name in ("W_in", "W_in.0", "W") if name in q.layout.blocks), "W")
+        rows = q.layout.views(q.theta_q)[first][:, : q.spec.inputs]
+        worst = np.where(np.repeat(rows, 100, axis=0) > 0, 32767, -32768)
+        u[-2 * len(worst) :] = np.concatenate([worst, -1 - worst])
     headers = [firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}") for k, q in enumerate(batch)]
     program = compiled(CC, [*STRICT_C, *SANITIZE, "-O1"], batch_source(headers, batch), tmp_path)
     for q, u, (outputs, states) in zip(batch, inputs, run_batch(program, batch, inputs), strict=True):

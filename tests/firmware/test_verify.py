@@ -66,6 +66,23 @@ SHAPES = {
 }
 
 
+LONG = int(os.environ.get("NEUROCTL_STEPS", "0"))
+"""Steps of the long proof, ``nox -s firmware``: on emulated cores; ten times as many on the host, 10,000 on AVR."""
+
+
+if LONG:
+
+    @pytest.mark.parametrize("name", WAYS)
+    @pytest.mark.parametrize("cell", [*CELLS, "16x8x4"])
+    def test_every_cell_agrees_for_long(cell, name, tmp_path):
+        q = controller(16, 8, 4, calibrated=True) if cell == "16x8x4" else controller(6, 3, 2, cell=cell)
+        steps = 10 * LONG if name.startswith("host") else LONG
+        found = proof(firmware_export.export(q, tmp_path / "fw"), q, way_of(name), steps)
+        assert found.ok, found.result
+        assert found.mismatches == 0
+        print(f"{name}: {cell}: {found.steps} steps, {found.mismatches} mismatches")
+
+
 @pytest.mark.parametrize("name", WAYS)
 def test_every_cell_agrees_on_every_target(name, tmp_path):
     """All shapes in one program; one by one where flash or the tools take no more."""
