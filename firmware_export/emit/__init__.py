@@ -49,7 +49,7 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
     """
     cell = cell_c(q, name)
     context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
-    context |= {"split": bool(package.source), "api": "" if package.source else "static inline"}
+    context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
     context["package_text"] = package.text.format(name=name)
     templates = {package.header: "header.h.j2"} | package.files
     if package.source:
