@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import firmware_export
@@ -19,7 +20,9 @@ from firmware_export.proof.run import ways
 from firmware_export.targets import TARGETS
 from firmware_export.verify import prove
 from neuroctl.errors import ExportError, FileFormatError
-from tests.firmware.helpers import CC, CELLS, controller, needs_cc
+from neuroctl.maths.fixed import LOGISTIC_TABLE
+from tests import reference, reference_q
+from tests.firmware.helpers import CC, CELLS, controller, extreme_inputs, needs_cc
 
 WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
 FEW = ["host", "cortex-m0plus", "cortex-m4"]
@@ -81,6 +84,22 @@ if LONG:
         assert found.ok, found.result
         assert found.mismatches == 0
         print(f"{name}: {cell}: {found.steps} steps, {found.mismatches} mismatches")
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_plain_integers_agree_for_long(cell):
+        """Python's integers and fractions against the compiled step: every output, and the CTRNN's state."""
+        q, steps = controller(6, 3, 2, cell=cell), LONG // 10
+        u = extreme_inputs(3, steps, 0)
+        if cell == "ctrnn":
+            expected, states = reference.ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
+        else:
+            expected = np.array(reference_q.ROLLOUTS[q.spec.cell](q, u, LOGISTIC_TABLE))
+        q.reset()
+        wrong = int((q.rollout_int(u) != expected).sum())
+        assert wrong == 0
+        if cell == "ctrnn":
+            assert (q.state == states[-1]).all()
+        print(f"Python integers: {cell}: {steps} steps, {wrong} mismatches")
 
 
 @pytest.mark.parametrize("name", WAYS)
