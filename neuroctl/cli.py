@@ -95,6 +95,9 @@ def evolve(
     task: Annotated[str, typer.Argument(help="Task; see `neuroctl tasks`.")],
     cell: Annotated[str, typer.Option(help="Kind of network.")] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.")] = 8,
+    optimizer: Annotated[
+        str, typer.Option(help="cmaes, sep-cmaes, snes, xnes, openai-es, or random as a control.")
+    ] = "cmaes",
     generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 150,
     population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
     episodes: Annotated[int, typer.Option(help="Episodes that a fitness is the mean of.", min=1)] = 4,
@@ -122,6 +125,7 @@ def evolve(
         spec=sims.controller_spec(task, neurons=neurons, cell=cell),
         task=task,
         seed=seed,
+        optimizer=optimizer,
         generations=generations,
         population=population,
         sigma0=sigma0,

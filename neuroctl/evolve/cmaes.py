@@ -35,6 +35,9 @@ class CMAES:
 
     """
 
+    diagonal = False
+    """Whether the covariance is diagonal: linear in the genes, for hundreds of them and more."""
+
     def __init__(self, size: int, seed: int, population: int, sigma0: float):
         cma = require("cma", "sim")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
@@ -44,6 +47,7 @@ class CMAES:
             "seed": math.nan,  # do not seed NumPy's global generator
             "verbose": -10,  # print nothing, write no files, and obey no cma_signals.in in the current folder
             "CMA_elitist": False,
+            "CMA_diagonal": self.diagonal,
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,6 +82,12 @@ class CMAES:
             warnings.simplefilter("ignore")
             reasons = [reason for reason in _DEGENERATE if reason in self._es.stop()]
         return ", ".join(reasons) or None
+
+
+class DiagonalCMAES(CMAES):
+    """CMA-ES with a diagonal covariance (sep-CMA-ES; R. Ros and N. Hansen, PPSN 2008)."""
+
+    diagonal = True
 
 
 def ranked(fitness: NDArray[np.float64]) -> list[float]:

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.evolve.cmaes import CMAES
+from neuroctl.evolve.cmaes import CMAES, DiagonalCMAES
+from neuroctl.evolve.nes import SNES, XNES, OpenAIES, RandomSearch
 
 
 class Optimizer(Protocol):
@@ -38,4 +39,14 @@ class Optimizer(Protocol):
         ...
 
 
-OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float], Optimizer]]] = MappingProxyType({"cmaes": CMAES})
+OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float], Optimizer]]] = MappingProxyType(
+    {
+        "cmaes": CMAES,
+        "sep-cmaes": DiagonalCMAES,
+        "snes": SNES,
+        "xnes": XNES,
+        "openai-es": OpenAIES,
+        "random": RandomSearch,
+    }
+)
+"""One line an optimiser."""

@@ -83,6 +83,7 @@ def test_run_float_and_quantized(saved, tmp_path):
         (("run", "{saved}", "--task", "cartpoel"), 2, ("cartpoel", "did you mean", "cartpole")),
         (("evolve", "cartpoel"), 2, ("cartpoel", "did you mean")),
         (("evolve", "cartpole", "--neurons", "0"), 2, ("neurons: 0", "allowed")),
+        (("evolve", "cartpole", "--optimizer", "adam"), 1, ("optimizer: 'adam'", "snes")),
         (("evolve", "cartpole", "--cell", "lstm"), 2, ("cell: 'lstm'", "ctrnn")),
         (("evolve", "cartpole", "--out", "/proc/nowhere", "--generations", "1"), 1, ("/proc/nowhere",)),
         (("export", "{saved}", "--out", "{new}", "--name", "1x"), 1, ("name", "1x")),
