@@ -15,7 +15,8 @@
 /* Qualifier of constant tables. On AVR flash is another address space, which avr-gcc knows in GNU C (-std=gnu99) alone:
  * compiled as C++ or strict C the tables take RAM. */
 #ifndef NC_CONST
-#ifdef __FLASH
+#if defined(__FLASH) && !defined(__STRICT_ANSI__)
+#define NC_FLASH
 #define NC_CONST const __flash
 #else
 #define NC_CONST const
@@ -182,14 +183,16 @@ static inline int16_t nc_tanh(int32_t x, unsigned left)
 #ifdef NC_AVR
 /* Products of 8 bits, summed up in 32: compilers call a function for each. The carry after a signed product is its
  * sign. Weights come from flash by lpm where the tables are there. Volatile, as compilers move what they take for a
- * function of its registers out of loops, whatever memory it reads. */
-#ifdef __FLASH
+ * function of its registers out of loops, whatever memory it reads. Never inlined: two pointers, a counter and a sum
+ * take most of the registers, and in the middle of a large function compilers find no room for them. */
+#define NC_AVR_CALL __attribute__((noinline, unused))
+#ifdef NC_FLASH
 #define NC_AVR_LOAD "lpm "
 #else
 #define NC_AVR_LOAD "ld "
 #endif
 
-static inline int32_t nc_dot_s8(NC_CONST int8_t *w, const int16_t *x, int n)
+NC_AVR_CALL static int32_t nc_dot_s8(NC_CONST int8_t *w, const int16_t *x, int n)
 {
     int32_t sum = 0;
     int8_t a;
@@ -218,7 +221,7 @@ static inline int32_t nc_dot_s8(NC_CONST int8_t *w, const int16_t *x, int n)
     return sum;
 }
 
-static inline int32_t nc_dot_s16(NC_CONST int16_t *w, const int16_t *x, int n)
+NC_AVR_CALL static int32_t nc_dot_s16(NC_CONST int16_t *w, const int16_t *x, int n)
 {
     int32_t sum = 0;
     int16_t a, b;

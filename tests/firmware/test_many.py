@@ -17,6 +17,7 @@ from neuroctl.spec import CELL_NAMES
 ASKED = int(os.environ.get("NEUROCTL_SPECS", "0"))
 WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
 BATCH, STEPS = 20, 200
+TIGHT = (163,)  # needs nearly all of an AVR's registers
 DEFAULT = {"host: gcc": 200, "avr: gcc, simavr": 6}  # others take 40 each, another slice each
 
 
@@ -88,7 +89,7 @@ def seeds_of(name):
         return range(ASKED if "simavr" not in name else min(ASKED, 200))
     count = DEFAULT.get(name, 40)
     start = 0 if count == 200 else 40 * (list(WAYS).index(name) % 5)
-    return range(start, start + count)
+    return [*range(start, start + count), *TIGHT] if "simavr" in name else range(start, start + count)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -99,9 +100,9 @@ def test_random_controllers_agree(name, tmp_path):
     seeds = seeds_of(name)
     size = 1 if "simavr" in name else BATCH
     specs = set()
-    for start in range(seeds.start, seeds.stop, size):
+    for start in range(0, len(seeds), size):
         batch = []
-        for seed in range(start, min(start + size, seeds.stop)):
+        for seed in seeds[start : start + size]:
             q = random_controller(seed)
             specs.add(q.spec)
             header = firmware_export.export(q, tmp_path / f"c{seed}", name=f"c{seed}")
