@@ -11,9 +11,10 @@ from scipy.integrate import solve_ivp
 import neuroctl as nc
 from neuroctl.backends import get
 from neuroctl.backends import plant as plants
+from neuroctl.cells import initial
 from neuroctl.errors import PlantError
-from sims.plants import double_pole, walker
-from tests.backends.plain import runge_kutta
+from sims.plants import circle_catcher, double_pole, phototaxis, walker
+from tests.backends.plain import episode, runge_kutta
 
 
 def cart_and_poles(_, s, force):
@@ -146,3 +147,53 @@ def test_numbers_are_typed_but_for_indices_exponents_and_ranges(tmp_path):
     assert "x[1] ** 2 * K" in text
     assert "return -_F(1.5) * total" in text
     assert "@_jit\ndef helper(x):" in text
+
+
+def test_rays_of_the_circle_catcher():
+    """Straight below the middle ray sees the circle's rim; a ray that passes by, or ends before it, sees nothing."""
+    assert circle_catcher.observe((0.0, 0.0, 128.0, 0, 0))[3] == pytest.approx(1 - (128 - 13 - 15) / 220)
+    aside = circle_catcher.observe((0.0, 40.0, 200.0, 0, 0))
+    angle = math.atan2(40, 200)
+    half = math.asin(13 / math.hypot(40, 200))
+    assert [ray > 0 for ray in aside] == [abs(a - angle) <= half for a in circle_catcher.ANGLES]
+    assert circle_catcher.observe((0.0, 0.0, 260.0, 0, 0)) == (0.0,) * 7
+    assert circle_catcher.observe((0.0, 0.0, 20.0, 0, 0))[3] == 1.0
+
+
+def test_following_the_circle_catches_it():
+    """Whoever moves as the circle does catches it; whoever stands still does not."""
+    ends = []
+    for follows in (True, False):
+        x = circle_catcher.START
+        while not circle_catcher.done(x):
+            right = min(1.0, max(-1.0, (x[1] - x[0]) / 5)) if follows else 0.0
+            x = circle_catcher.step(x, (max(right, 0.0), max(-right, 0.0)), 0.1)
+        ends.append(circle_catcher.fitness(x, 1, 0.0, 0.0))
+    assert ends[0] > 0.99
+    assert ends[1] < 0.8
+
+
+def test_a_crossed_vehicle_reaches_the_light():
+    """Braitenberg's vehicle 2b: each eye drives the other side's wheel, and it turns to the light; 2a flees."""
+    found = {}
+    for name, crossed in (("2b", True), ("2a", False)):
+        x, total = phototaxis.START, 0.0
+        for _ in range(1500):
+            left, right = phototaxis.observe(x)
+            a = (0.3 + 3 * right - 2 * left, 0.3 + 3 * left - 2 * right) if crossed else (0.3 + left, 0.3 + right)
+            x = runge_kutta(phototaxis.derivative, x, a, 0.05)
+            total += phototaxis.reward(x, a)
+        found[name] = phototaxis.fitness(x, 1500, total, 0.0)
+    assert found["2b"] > 0.6 > found["2a"] + 0.3
+    assert math.hypot(phototaxis.START[3], phototaxis.START[4]) == phototaxis.FIRST_DISTANCE
+
+
+@pytest.mark.parametrize(("plant", "inputs"), [(circle_catcher, 7), (phototaxis, 2)])
+def test_compiled_tasks_equal_the_plain_form(plant, inputs):
+    spec = nc.Spec(cell="ctrnn", inputs=inputs, neurons=4, outputs=2, dt_s=0.1, output_limits=((0, 1),) * 2)
+    thetas = [initial(spec, seed) for seed in range(6)]
+    found = get("cpu").rollout(spec, np.ascontiguousarray(np.stack(thetas, axis=1)), plant, 300)
+    for p, theta in enumerate(thetas):
+        fitness, steps, x = episode(spec, theta, plant, 300)
+        assert found.steps[p] == steps
+        assert found.fitness[p] == pytest.approx(fitness, abs=2e-3)
