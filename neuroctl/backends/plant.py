@@ -3,6 +3,7 @@
 A plant is a Python module. It holds the constants
 
 - ``START``: the state x at the start, a tuple of numbers;
+- ``STARTS`` (optional): (low, high) for each entry of x, which seeded episodes draw their start from;
 - ``ACTIONS``: how many actions it takes, the controller's outputs in the plant's own units;
 - ``DT_S`` (optional): the only time step that it is made for, in seconds;
 - ``SUBSTEPS`` (optional, 1): Runge-Kutta steps within a control step, for ``derivative``;
@@ -26,12 +27,15 @@ for indices, exponents and the arguments of ``range``, is taken in the controlle
 from __future__ import annotations
 
 import ast
+import math
 import numbers
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
 
 from neuroctl.errors import PlantError
 
@@ -44,11 +48,24 @@ class Plant:
     source: str
     module: ModuleType
     start: tuple[float, ...]
+    starts: tuple[tuple[float, float], ...]
     observations: int
     actions: int
     dt_s: float | None
     substeps: int
     window: int
+
+    @property
+    def same_start(self) -> bool:
+        """Whether every seed gives the same start."""
+        return all(low == high for low, high in self.starts)
+
+    def start_of(self, seed: int) -> tuple[float, ...]:
+        """Return the state at the start of the episode with this seed."""
+        if self.same_start:
+            return tuple(low for low, _ in self.starts)
+        low, high = np.array(self.starts).T
+        return tuple(float(value) for value in np.random.default_rng(seed).uniform(low, high))
 
     def has(self, function: str) -> bool:
         """Say whether the plant has a function of that name."""
@@ -85,6 +102,7 @@ def _loaded(path: Path, version: tuple[int, int], given: ModuleType | None) -> P
         source=path.read_text(encoding="utf-8"),
         module=module,
         start=start,
+        starts=_ranges(module, name, start),
         observations=_observations(module, name, start),
         actions=_count(module, name, "ACTIONS", None),
         dt_s=_time_step(module, name),
@@ -117,6 +135,17 @@ def _numbers(module: ModuleType, name: str, field: str) -> tuple[float, ...]:
     if not isinstance(value, tuple) or not value or not all(isinstance(entry, numbers.Real) for entry in value):
         raise PlantError(f"{name}.{field}: {value!r}; allowed: a tuple of numbers")
     return tuple(float(entry) for entry in value)
+
+
+def _ranges(module: ModuleType, name: str, start: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    value = getattr(module, "STARTS", tuple((entry, entry) for entry in start))
+    try:
+        ranges = tuple((float(low), float(high)) for low, high in value)
+    except (TypeError, ValueError):
+        ranges = ()
+    if len(ranges) != len(start) or not all(-math.inf < low <= high < math.inf for low, high in ranges):
+        raise PlantError(f"{name}.STARTS: {value!r}; allowed: {len(start)} pairs (low, high) of finite numbers")
+    return ranges
 
 
 def _count(module: ModuleType, name: str, field: str, default: int | None) -> int:
