@@ -78,6 +78,12 @@ class Layout:
             {name: flat[block.part].reshape(block.shape + flat.shape[1:]) for name, block in self.blocks.items()}
         )
 
+    def rows(self, flat: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Return writable, reshaped views by block name of ``flat`` ``[..., size]``; leading axes are kept."""
+        return MappingProxyType(
+            {name: flat[..., block.part].reshape(flat.shape[:-1] + block.shape) for name, block in self.blocks.items()}
+        )
+
     def coerce(self, values: object, dtype: str, name: str = "theta") -> NDArray[Any]:
         """Return a checked, C-contiguous copy of ``values`` in ``dtype``.
 

@@ -45,9 +45,14 @@ def layout(spec: Spec) -> Layout:
     return cell_of(spec).layout(spec)
 
 
+def genes(spec: Spec) -> Layout:
+    """Return the named blocks of the genome that ``decode`` takes."""
+    return cell_of(spec).genes(spec)
+
+
 def genome_size(spec: Spec) -> int:
     """Return the number of genes that ``decode`` takes."""
-    return cell_of(spec).genome_size(spec)
+    return genes(spec).size
 
 
 def decode(spec: Spec, x: ArrayLike) -> NDArray[Any]:
@@ -55,20 +60,24 @@ def decode(spec: Spec, x: ArrayLike) -> NDArray[Any]:
 
     Args:
         spec: the controller.
-        x: genome, float64 ``[genome_size(spec)]``, finite, unit-scaled: the origin is a sensible network
-            and a standard deviation of 0.5 explores well.
+        x: genome, float64 ``[genome_size(spec)]``, or a population ``[P, genome_size(spec)]``; finite, unit-scaled:
+            the origin is a sensible network and a standard deviation of 0.5 explores well.
 
     Returns:
-        theta ``[layout(spec).size]`` in the spec's dtype.
+        theta ``[layout(spec).size]``, or ``[P, layout(spec).size]``, in the spec's dtype.
 
     Raises:
         LayoutError: x has the wrong length or holds NaN or Inf, or leads outside theta's bounds.
 
     """
     genome = np.asarray(x, dtype=np.float64)
-    if genome.shape != (genome_size(spec),) or not np.isfinite(genome).all():
-        raise LayoutError(f"genome: shape {genome.shape}; allowed: ({genome_size(spec)},) of finite numbers")
-    return layout(spec).coerce(cell_of(spec).decode(spec, genome), spec.dtype)
+    size = genome_size(spec)
+    if genome.ndim not in (1, 2) or genome.shape[-1] != size or not np.isfinite(genome).all():
+        raise LayoutError(f"genome: shape {genome.shape}; allowed: ({size},) or (P, {size}) of finite numbers")
+    with np.errstate(over="ignore"):
+        theta = cell_of(spec).decode(spec, genome).astype(spec.dtype)
+    layout(spec).check(theta.T)
+    return theta
 
 
 def initial(spec: Spec, seed: int) -> NDArray[Any]:

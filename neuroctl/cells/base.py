@@ -21,7 +21,7 @@ Bounds = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of network: its layouts, its genome and its compiled steps.
+    """One kind of network: its layouts, its genome's, and its compiled steps.
 
     ``step(theta, state, u, y, ints, floats)`` advances one time step; ``rollout`` takes a time axis in front of
     u and y. Both are polymorphic in rank (see ``maths.vectors``), allocate nothing and raise nothing.
@@ -35,7 +35,7 @@ class Cell:
     name: str
     layout: Callable[[Spec], Layout]
     state_layout: Callable[[Spec], Layout]
-    genome_size: Callable[[Spec], int]
+    genes: Callable[[Spec], Layout]
     decode: Callable[[Spec, NDArray[np.float64]], NDArray[np.float64]]
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
     enter: Callable[[Array, Array, Array, Array, Array, Array], int]
@@ -123,4 +123,4 @@ def decode_readout(spec: Spec, p: Mapping[str, Array]) -> None:
         lows, highs = -np.ones_like(lows), np.ones_like(highs)
     span, rest = highs - lows, 0.5 if spec.activation == "logistic" else 0.0
     p["W_out"][:] *= (span if rest else 0.5 * span)[:, None]
-    p["b_out"][:] = 0.5 * (lows + highs) - rest * p["W_out"].sum(axis=1) + 0.5 * span * p["b_out"]
+    p["b_out"][:] = 0.5 * (lows + highs) - rest * p["W_out"].sum(axis=-1) + 0.5 * span * p["b_out"]

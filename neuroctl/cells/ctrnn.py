@@ -205,22 +205,25 @@ def _wired(spec: Spec) -> NDArray[np.bool_]:
     return np.ones((spec.neurons,) * 2, bool) if spec.mask is None else np.array(spec.mask, bool)
 
 
-def genome_size(spec: Spec) -> int:
-    """Genes: every wired parameter but the gains, which a change of y's scale makes redundant."""
-    return layout(spec).size - spec.neurons - int((~_wired(spec)).sum())
+def genes(spec: Spec) -> Layout:
+    """Blocks of the genome: every wired parameter but the gains, which a change of y's scale makes redundant."""
+    n = spec.neurons
+    wired = (n, n) if spec.mask is None else (int(_wired(spec).sum()),)
+    own = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
+    return Layout(*own, *readout_blocks(spec))
 
 
 def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:
-    """Return the biases ``[n]`` that put each neuron at its middle when all others are at theirs.
+    """Return the biases ``[..., n]`` that put each neuron at its middle when all others are at theirs.
 
     bias_i = -1/2 sum_j W_ij (Mathayomchan and Beer 2002, eq. 3): the null manifolds cross at their centers, where
     oscillation is richest.
 
     Args:
-        w: recurrent weights ``[to, from]``.
+        w: recurrent weights ``[..., to, from]``.
 
     """
-    return np.asarray(-0.5 * np.asarray(w, dtype=np.float64).sum(axis=1))
+    return np.asarray(-0.5 * np.asarray(w, dtype=np.float64).sum(axis=-1))
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -231,21 +234,18 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     - ``W_in`` and ``W_out, b_out`` scaled by the declared limits, so that one gene unit moves across the range
     """
     blocks = layout(spec)
-    theta = np.empty(blocks.size)
-    p = blocks.views(theta)
-    n, m = spec.neurons, spec.inputs
+    theta = np.zeros((*x.shape[:-1], blocks.size))
+    p, g = blocks.rows(theta), genes(spec).rows(x)
     wired = _wired(spec)
-    w, bias, tau, w_in, rest = np.split(x, np.cumsum([wired.sum(), n, n, n * m]))
-    p["W"][:] = 0.0
-    p["W"][wired] = _WEIGHT_SCALE * w
-    p["bias"][:] = center_crossing_bias(p["W"]) + _BIAS_SCALE * bias
+    p["W"][..., wired] = _WEIGHT_SCALE * g["W"].reshape(*x.shape[:-1], int(wired.sum()))
+    p["bias"][:] = center_crossing_bias(p["W"]) + _BIAS_SCALE * g["bias"]
     p["gain"][:] = 1.0
     tau_low = _TAU_LOW_STEPS * spec.dt_s
     tau_high = max(_TAU_HIGH_S, 10.0 * tau_low)
-    p["tau_s"][:] = tau_low * (tau_high / tau_low) ** (0.5 + 0.5 * np.tanh(0.5 * tau))
-    p["W_in"][:] = _WEIGHT_SCALE * w_in.reshape(n, m) / input_scale(spec)
+    p["tau_s"][:] = tau_low * (tau_high / tau_low) ** (0.5 + 0.5 * np.tanh(0.5 * g["tau_s"]))
+    p["W_in"][:] = _WEIGHT_SCALE * g["W_in"] / input_scale(spec)
     if spec.readout == "affine":
-        p["W_out"][:], p["b_out"][:] = rest[: -spec.outputs].reshape(-1, n), rest[-spec.outputs :]
+        p["W_out"][:], p["b_out"][:] = g["W_out"], g["b_out"]
         decode_readout(spec, p)
     return theta
 
@@ -475,7 +475,7 @@ CELL: Final = Cell(
     name="ctrnn",
     layout=layout,
     state_layout=state_layout,
-    genome_size=genome_size,
+    genes=genes,
     decode=decode,
     step=step,
     enter=enter,

@@ -113,16 +113,11 @@ def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         step(theta, state, u[t], y[t], ints, floats)
 
 
-def genome_size(spec: Spec) -> int:
-    """Genes: every parameter."""
-    return layout(spec).size
-
-
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta: ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``."""
     blocks = layout(spec)
     theta = np.array(x)
-    p = blocks.views(theta)
+    p = blocks.rows(theta)
     p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
     decode_readout(spec, p)
@@ -236,7 +231,7 @@ CELL: Final = Cell(
     name="elman",
     layout=layout,
     state_layout=state_layout,
-    genome_size=genome_size,
+    genes=layout,
     decode=decode,
     step=step,
     enter=enter,

@@ -247,17 +247,20 @@ def _floats(spec: Spec) -> list[float]:
     return [SETTLED, -1.0]
 
 
-def genome_size(spec: Spec) -> int:
-    """Genes: the upper triangle of W, and the biases."""
-    return spec.neurons * (spec.neurons - 1) // 2 + spec.neurons
+def genes(spec: Spec) -> Layout:
+    """Blocks of the genome: the upper triangle of W, and the biases."""
+    return Layout(("W", (spec.neurons * (spec.neurons - 1) // 2,), "1"), ("bias", (spec.neurons,), "1"))
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta: W symmetric with zero diagonal, ``W_ij = 2 x / sqrt(n)``; ``bias = x``."""
-    n = spec.neurons
-    upper = np.zeros((n, n))
-    upper[np.triu_indices(n, 1)] = 2.0 / math.sqrt(n) * x[:-n]
-    return np.concatenate([(upper + upper.T).ravel(), x[-n:]])
+    n, blocks = spec.neurons, layout(spec)
+    theta = np.zeros((*x.shape[:-1], blocks.size))
+    p, g = blocks.rows(theta), genes(spec).rows(x)
+    above, below = np.triu_indices(n, 1)
+    p["W"][..., above, below] = p["W"][..., below, above] = 2.0 / math.sqrt(n) * g["W"]
+    p["bias"][:] = g["bias"]
+    return theta
 
 
 # --- Fixed point -----------------------------------------------------------------------------------------------------
@@ -386,7 +389,7 @@ CELL: Final = Cell(
     name="hopfield",
     layout=layout,
     state_layout=state_layout,
-    genome_size=genome_size,
+    genes=genes,
     decode=decode,
     step=step,
     enter=enter,

@@ -144,11 +144,6 @@ def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         step(theta, state, u[t], y[t], ints, floats)
 
 
-def genome_size(spec: Spec) -> int:
-    """Genes: every parameter."""
-    return layout(spec).size
-
-
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
@@ -157,7 +152,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     blocks = layout(spec)
     theta = np.array(x)
-    p = blocks.views(theta)
+    p = blocks.rows(theta)
     most = min(limit(spec), 1.0) if spec.horizon is None else limit(spec)
     for layer in range(spec.layers):
         p[f"W_in.{layer}"][:] *= _WEIGHT_SCALE / (input_scale(spec) if layer == 0 else math.sqrt(spec.neurons))
@@ -369,7 +364,7 @@ CELL: Final = Cell(
     name="indrnn",
     layout=layout,
     state_layout=state_layout,
-    genome_size=genome_size,
+    genes=layout,
     decode=decode,
     step=step,
     enter=enter,

@@ -119,11 +119,6 @@ def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         step(theta, state, u[t], y[t], ints, floats)
 
 
-def genome_size(spec: Spec) -> int:
-    """Genes: every parameter."""
-    return layout(spec).size
-
-
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
@@ -132,7 +127,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     blocks = layout(spec)
     theta = np.array(x)
-    p = blocks.views(theta)
+    p = blocks.rows(theta)
     p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE * (1.0 - spec.context_decay) / math.sqrt(spec.outputs) / output_scale(spec)
     decode_readout(spec, p)
@@ -272,7 +267,7 @@ CELL: Final = Cell(
     name="jordan",
     layout=layout,
     state_layout=state_layout,
-    genome_size=genome_size,
+    genes=layout,
     decode=decode,
     step=step,
     enter=enter,

@@ -2,14 +2,17 @@
 
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
+from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
 from neuroctl.evolve.quantized import FixedPoint
 from neuroctl.evolve.study import Progress, StudyResult, run_study
 
 __all__ = [
     "OPTIMIZERS",
+    "Encoding",
     "Evaluator",
     "FixedPoint",
+    "Genome",
     "Objective",
     "Optimizer",
     "PoolEvaluator",
