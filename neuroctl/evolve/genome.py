@@ -33,7 +33,8 @@ class Encoding:
     """How genes become parameters; the default is one gene a parameter.
 
     Args:
-        fixed: blocks of theta that hold one number throughout and are not searched, such as ``{"b_out": 0.0}``.
+        fixed: blocks of the cell's genes that hold one number throughout and are not searched: ``{"b_out": 0.0}``
+            keeps the outputs' middle in the middle of their range, ``{"W_out": 1.0}`` lets each neuron span it.
         limbs: the network is so many equal parts that share their weights, one a leg: neurons, inputs and outputs are
             split into as many equal runs. Two limbs are a left and a right half. A part reads its own inputs and
             drives its own outputs.
@@ -108,13 +109,12 @@ class Genome:
             raise LayoutError(f"genes: shape {x.shape}; allowed: ({self.size},) or (P, {self.size}) of finite numbers")
         found = x[..., self._source]
         found[..., self._source == _NONE] = 0.0
+        for name, value in self.encoding.fixed.items():
+            found[..., genes(self.spec)[name].part] = value
         if self._gates.size:
             _, gate = np.unique(self._source[self._gates], return_inverse=True)
             found[..., self._gates] *= x[..., self._searched + gate] > 0
-        theta = decode(self.spec, found)
-        for name, value in self.encoding.fixed.items():
-            theta[..., layout(self.spec)[name].part] = value
-        return theta
+        return decode(self.spec, found)
 
     def controller(self, x: Array) -> Controller:
         """Return the controller of a genome ``[size]``; a CTRNN whose wiring was searched has it as its mask."""
@@ -126,7 +126,7 @@ class Genome:
 
     def _check(self) -> None:
         spec, encoding = self.spec, self.encoding
-        names = list(layout(spec).blocks)
+        names = list(genes(spec).blocks)
         for name in encoding.fixed:
             if name not in names:
                 raise StudyError(f"fixed: {name!r}; allowed for {spec.cell}: {', '.join(names)}")
