@@ -58,7 +58,7 @@ def gpu(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Print how fast steps, compiled loops, populations and evolution with them are, beside their peers."""
     session.install("-e", ".[all]", "torch", "onnx", "onnxruntime", "jax")
-    for script in ("step", "compiled", "lanes", "walker", "cold_start"):
+    for script in ("step", "compiled", "lanes", "walker", "double_pole", "cold_start"):
         session.run("python", f"benchmarks/{script}.py")
 
 

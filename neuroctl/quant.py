@@ -207,6 +207,16 @@ class QuantController:
         return self._ints
 
     @property
+    def conversion(self) -> tuple[Any, ...]:
+        """Arguments of ``quantize_into`` (offset, gain, lsb, low, high) and of ``dequantize_into`` (lsb)."""
+        return (self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._y_lsb)
+
+    @property
+    def start(self) -> IntArray:
+        """State after reset, int32, as ``state``."""
+        return self._start
+
+    @property
     def bounds(self) -> Bounds:
         """Proven range (low, high) of every intermediate of a step."""
         return self._bounds

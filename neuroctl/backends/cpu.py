@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
-from neuroctl.backends.kernels import build, head
+from neuroctl.backends.kernels import build, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
@@ -65,7 +65,7 @@ def rollout(
         PlantError: the plant lacks something, or does not fit the spec.
 
     """
-    workers = _threads(threads)
+    workers = thread_count(threads)
     if isinstance(plant, (ModuleType, str, os.PathLike)):
         known = load(plant)
         check_plant(known, spec, fitness)
@@ -73,7 +73,13 @@ def rollout(
     return open_loop(spec, theta, plant, steps, threads=workers)
 
 
-def _threads(threads: int | None) -> int:
+def thread_count(threads: int | None) -> int:
+    """Return how many threads to use: all cores if None.
+
+    Raises:
+        LayoutError: not a whole number from 1 to the number of cores.
+
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is None:
         return cores
@@ -82,7 +88,7 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-def _spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:
+def spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:
     """Do all parts of the work, in this thread and others if there are several; compiled code holds no lock."""
     waiting = iter(parts)
 
@@ -129,7 +135,7 @@ def open_loop(
     spec: Spec, theta: Array, inputs: ArrayLike, steps: int | None = None, *, threads: int | None = None
 ) -> OpenLoop:
     """Step a population through recorded inputs; see ``rollout``."""
-    workers = _threads(threads)
+    workers = thread_count(threads)
     u = check_inputs(inputs, spec, steps)
     lanes = check_theta(theta, spec, u.shape[2] if u.ndim == 3 else None)
     cell = cell_of(spec)
@@ -156,7 +162,7 @@ def open_loop(
         result.state[:, block] = state[:, :count]
 
     run(blocks[0])  # compiles, if need be, before threads start
-    _spread(run, blocks[1:], workers)
+    spread(run, blocks[1:], workers)
     return result
 
 
@@ -226,7 +232,7 @@ def _episodes(
             if (block.who >= 0).any():
                 block.narrow()
 
-    _spread(run, range(workers), workers)
+    spread(run, range(workers), workers)
     return result
 
 
@@ -234,7 +240,7 @@ def _episodes(
 def kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of lanes: generated, or from the cache."""
     title = f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for lanes on the CPU"
-    text = head(cell_of(spec), spec.dtype, title, plant) + _lanes(plant, fitness)
+    text = head(float_step(cell_of(spec)), spec.dtype, title, plant) + _lanes(plant, fitness)
     return build(text, f"cpu_{spec.cell}_{plant.name}_{spec.dtype}")
 
 

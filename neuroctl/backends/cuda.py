@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
-from neuroctl.backends.kernels import build, constants, head
+from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
@@ -133,7 +133,7 @@ def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
 def kernel_of(spec: Spec, plant: Plant, fitness: str, shared: bool) -> Any:
     """Return the module whose ``run`` steps an episode a thread: generated, or from the cache."""
     cell, title = cell_of(spec), f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for CUDA"
-    text = head(cell, spec.dtype, title, plant) + _sizes(spec) + _episode(spec, plant, fitness, shared)
+    text = head(float_step(cell), spec.dtype, title, plant) + _sizes(spec) + _episode(spec, plant, fitness, shared)
     return build(text, f"cuda_{spec.cell}_{plant.name}_{spec.dtype}")
 
 
@@ -141,7 +141,9 @@ def kernel_of(spec: Spec, plant: Plant, fitness: str, shared: bool) -> Any:
 def open_kernel_of(spec: Spec, shared: bool) -> Any:
     """Return the module whose ``run`` steps a thread through recorded inputs."""
     cell, title = cell_of(spec), f"{spec.cell} on recorded inputs, {spec.dtype}, for CUDA"
-    return build(head(cell, spec.dtype, title) + _sizes(spec) + _sequence(spec, shared), f"cuda_{spec.cell}_open")
+    return build(
+        head(float_step(cell), spec.dtype, title) + _sizes(spec) + _sequence(spec, shared), f"cuda_{spec.cell}_open"
+    )
 
 
 def _sizes(spec: Spec) -> str:

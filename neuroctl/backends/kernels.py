@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -85,21 +85,28 @@ def retype(dtype: Callable[[float], Any]) -> Callable[[Any], Any]:
     return typed
 
 
+def float_step(cell: Cell) -> dict[str, Callable[..., Any]]:
+    """Return what kernels call of a cell's float form."""
+    return {"_prime": cell.prime, "_advance": cell.advance}
+
+
 def constants(values: NDArray[Any]) -> str:
     """Return the text that makes a vector of numbers again, bit for bit."""
     return f"np.array({values.tolist()}, dtype=np.{values.dtype})"
 
 
-def head(cell: Cell, dtype: str, title: str, plant: Plant | None = None) -> str:
-    """Return the part that all kernels share: imports, the plant's functions, and one control step of the plant."""
+def head(functions: Mapping[str, Callable[..., Any]], dtype: str, title: str, plant: Plant | None = None) -> str:
+    """Return the part that all kernels share: imports, the plant's functions, and one control step of the plant.
+
+    functions: the library's jitted ones that the kernel calls, by the names it gives them.
+    """
     lines = [] if plant is None else [typed_source(plant), *_optional(plant), _next_state(plant)]
     return "\n".join(
         [
             f'"""{title}. Generated; safe to delete."""',
             "import numpy as np",
             "from numpy import inf",
-            f"from {cell.prime.__module__} import {cell.prime.__name__} as _prime",
-            f"from {cell.advance.__module__} import {cell.advance.__name__} as _advance",
+            *(f"from {call.__module__} import {call.__name__} as {name}" for name, call in functions.items()),
             "from neuroctl.backends.kernels import retype",
             "from neuroctl.maths.jit import jit_inline as _jit, jit_rows as _jit_rows, jit_step as _jit_step",
             "_F, _U = np." + dtype + ", np.uint64",
