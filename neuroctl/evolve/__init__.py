@@ -3,16 +3,19 @@
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
 from neuroctl.evolve.genome import Encoding, Genome
-from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
+from neuroctl.evolve.measure import Measure
+from neuroctl.evolve.optimizers import OPTIMIZERS, OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.quantized import FixedPoint
 from neuroctl.evolve.study import Progress, StudyResult, run_study
 
 __all__ = [
     "OPTIMIZERS",
+    "OPTIMIZERS_OF_MANY",
     "Encoding",
     "Evaluator",
     "FixedPoint",
     "Genome",
+    "Measure",
     "Objective",
     "Optimizer",
     "PoolEvaluator",
@@ -20,5 +23,6 @@ __all__ = [
     "SerialEvaluator",
     "StudyConfig",
     "StudyResult",
+    "make_optimizer",
     "run_study",
 ]

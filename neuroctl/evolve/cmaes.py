@@ -29,6 +29,7 @@ class CMAES:
         seed: of the search's own random generator; NumPy's global one is not touched.
         population: genomes a generation.
         sigma0: first standard deviation.
+        start: middle of the first generation, float64 ``[size]``; zeros if None.
 
     Raises:
         BackendUnavailable: the package ``cma`` is not installed.
@@ -38,7 +39,7 @@ class CMAES:
     diagonal = False
     """Whether the covariance is diagonal: linear in the genes, for hundreds of them and more."""
 
-    def __init__(self, size: int, seed: int, population: int, sigma0: float):
+    def __init__(self, size: int, seed: int, population: int, sigma0: float, start: Genomes | None = None):
         cma = require("cma", "sim")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         options = {
@@ -51,7 +52,7 @@ class CMAES:
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._es: Any = cma.CMAEvolutionStrategy(np.zeros(size), sigma0, options)
+            self._es: Any = cma.CMAEvolutionStrategy(np.zeros(size) if start is None else start, sigma0, options)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -82,6 +83,12 @@ class CMAES:
             warnings.simplefilter("ignore")
             reasons = [reason for reason in _DEGENERATE if reason in self._es.stop()]
         return ", ".join(reasons) or None
+
+    def converged(self) -> bool:
+        """Return whether the package sees any reason to stop: converged, stagnating or degenerate."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bool(self._es.stop())
 
 
 class DiagonalCMAES(CMAES):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neuroctl.errors import StudyError
-from neuroctl.evolve.optimizers import OPTIMIZERS
+from neuroctl.evolve.genome import Encoding
+from neuroctl.evolve.measure import Measure
+from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, check_name
 from neuroctl.evolve.quantized import FixedPoint
 from neuroctl.spec import Spec
 
@@ -20,12 +22,15 @@ class StudyConfig:
         spec: the controller.
         task: name of the task, a note for those who read the files.
         seed: of everything random, from 0.
-        optimizer: name in ``OPTIMIZERS``.
+        optimizer: name in ``OPTIMIZERS`` or ``OPTIMIZERS_OF_MANY``.
         generations: generations in all; a resumed study may ask for more.
-        population: genomes a generation, at least 4.
+        evaluations: genomes evaluated in all, after which no generation begins; None for no limit.
+        population: genomes a generation, at least 4; restarts may change it.
         sigma0: first standard deviation of the search, in genes.
         episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
         validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
+        encoding: how genes become parameters; the default is one gene a parameter.
+        measures: what the objective returns besides the fitness, for quality diversity or several goals.
         fixed_point: storage of the integer controllers to evaluate instead of the float ones; None for float.
         target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
 
@@ -39,18 +44,22 @@ class StudyConfig:
     seed: int = 0
     optimizer: str = "cmaes"
     generations: int = 150
+    evaluations: int | None = None
     population: int = 32
     sigma0: float = 0.5
     episodes: int = 4
     validation_episodes: int = 64
     target_score: float | None = None
+    encoding: Encoding = field(default_factory=Encoding)
+    measures: tuple[Measure, ...] = ()
     fixed_point: FixedPoint | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if self.optimizer not in OPTIMIZERS:
-            raise StudyError(f"optimizer: {self.optimizer!r}; allowed: {', '.join(OPTIMIZERS)}")
+        check_name(self.optimizer)
         least = {"seed": 0, "generations": 1, "population": 4, "episodes": 1, "validation_episodes": 1}
+        if self.evaluations is not None:
+            least["evaluations"] = 1
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -59,6 +68,13 @@ class StudyConfig:
             raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
         if self.fixed_point is not None and not isinstance(self.fixed_point, FixedPoint):
             raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPoint, or None")
+        if not isinstance(self.encoding, Encoding):
+            raise StudyError(f"encoding: {self.encoding!r}; allowed: an Encoding")
+        object.__setattr__(self, "measures", tuple(self.measures))
+        if not all(isinstance(measure, Measure) for measure in self.measures):
+            raise StudyError(f"measures: {self.measures!r}; allowed: Measures")
+        if self.optimizer in OPTIMIZERS_OF_MANY and not self.measures:
+            raise StudyError(f"measures: none; allowed for {self.optimizer}: at least one; see the task")
         if not isinstance(self.task, str):
             raise StudyError(f"task: {self.task!r}; allowed: a string")
         object.__setattr__(self, "sigma0", _number("sigma0", self.sigma0, "greater than 0, at most 1000"))
@@ -69,7 +85,8 @@ class StudyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        return asdict(self) | {"spec": self.spec.to_dict()}
+        own = {"spec": self.spec.to_dict(), "measures": [asdict(measure) for measure in self.measures]}
+        return asdict(self) | own
 
 
 def _number(name: str, value: Any, allowed: str) -> float:

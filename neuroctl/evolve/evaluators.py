@@ -1,7 +1,9 @@
 """Evaluators: genomes and seeds in, objective values out, in this process or in a pool of processes.
 
-An objective is any callable ``objective(controller, seed) -> float``, higher is better. For a pool it has to be
-picklable: a function or class of an importable module.
+An objective is any callable ``objective(controller, seed) -> float``, higher is better; or one that returns a tuple of
+the fitness and its measures. For a pool it has to be picklable: a function or class of an importable module. If it has
+a method ``batch(spec, theta, seeds, threads)``, which takes a population ``[P, n_params]`` and returns values
+``[P, seeds]`` (or ``[P, seeds, 1 + measures]``), that is called instead, in this process.
 """
 
 from __future__ import annotations
@@ -21,19 +23,18 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import decode
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StudyError
-from neuroctl.spec import Spec
+from neuroctl.evolve.genome import Genome
 
-Objective = Callable[[Controller, int], float]
+Objective = Callable[[Controller, int], Any]
 Values = NDArray[np.float64]
 
 _REBUILDS: Final = 5  # pools that may break one after the other without one finished task
 _TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
 _STARTS: Final = 2  # pools that may break before one worker has come up
 _PR_SET_PDEATHSIG: Final = 1
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Task = tuple[int, slice]  # a candidate and which of the seeds
 
@@ -42,7 +43,7 @@ class Evaluator(Protocol):
     """What a study asks of an evaluator; a context manager."""
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds)]``."""
+        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -54,38 +55,42 @@ class SerialEvaluator:
     """Evaluate in this process.
 
     Args:
-        spec: the controller to evaluate.
-        objective: callable ``(controller, seed) -> float``.
+        genome: how genes become a controller.
+        objective: callable ``(controller, seed) -> float``, or a tuple of the fitness and its measures.
+        measures: how many numbers it returns besides the fitness.
 
     """
 
-    def __init__(self, spec: Spec, objective: Objective):
-        self._objective = objective
-        self._controller = Controller(spec)
+    def __init__(self, genome: Genome, objective: Objective, measures: int = 0):
+        self._objective, self._genome, self._width = objective, genome, 1 + measures
+        self._controller = Controller(genome.spec)
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds)]``; NaN is passed on.
+        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
 
         Raises:
             StudyError: the objective raised, or returned something that is no number.
 
         """
         rows = [self.row(genome, seeds, candidate) for candidate, genome in enumerate(genomes)]
-        return np.array(rows, np.float64).reshape(len(genomes), len(seeds))
+        return np.array(rows, np.float64).reshape(len(genomes), len(seeds), self._width)
 
-    def row(self, genome: NDArray[np.float64], seeds: Sequence[int], candidate: int) -> list[float]:
-        """Return one genome's value for each seed; ``candidate`` is its index, for messages."""
-        return [self._value(genome, seed, candidate) for seed in seeds]
+    def row(self, genome: NDArray[np.float64], seeds: Sequence[int], candidate: int) -> list[tuple[float, ...]]:
+        """Return one genome's values for each seed; ``candidate`` is its index, for messages."""
+        theta = self._genome.theta(genome)
+        return [self._value(theta, seed, candidate) for seed in seeds]
 
-    def _value(self, genome: NDArray[np.float64], seed: int, candidate: int) -> float:
+    def _value(self, theta: NDArray[Any], seed: int, candidate: int) -> tuple[float, ...]:
         ctl = self._controller
-        ctl.theta[:] = decode(ctl.spec, genome)
+        ctl.theta[:] = theta
         ctl.reset()
         try:
-            value: object = self._objective(ctl, seed)
-            if isinstance(value, (str, bytes)):  # float("3") would pass
-                raise ValueError(f"returned {value!r}; allowed: a number")
-            return float(value)  # type: ignore[arg-type]  # anything else says itself that it is no number
+            value: Any = self._objective(ctl, seed)
+            parts = value if self._width > 1 else (value,)
+            if isinstance(value, (str, bytes)) or len(parts) != self._width:  # float("3") would pass
+                allowed = "a number" if self._width == 1 else f"{self._width} numbers: the fitness and its measures"
+                raise ValueError(f"returned {value!r}; allowed: {allowed}")
+            return tuple(float(part) for part in parts)  # anything else says itself that it is no number
         except NeuroctlError:
             raise
         except (Exception, SystemExit) as error:
@@ -113,31 +118,40 @@ class PoolEvaluator:
     unless the environment says otherwise.
 
     Args:
-        spec: the controller to evaluate.
-        objective: picklable callable ``(controller, seed) -> float``.
+        genome: how genes become a controller.
+        objective: picklable callable, as for ``SerialEvaluator``.
         workers: number of processes.
+        measures: how many numbers it returns besides the fitness.
+        task_timeout_s: a worker that needs longer for one genome, or for some of its seeds, hangs; it is replaced, and
+            the task tried once more. None waits for ever.
 
     """
 
-    def __init__(self, spec: Spec, objective: Objective, workers: int):
+    def __init__(
+        self, genome: Genome, objective: Objective, workers: int, measures: int = 0, task_timeout_s: float | None = None
+    ):
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise StudyError(f"workers: {workers!r}; allowed: whole numbers from 1")
         self._objective = objective
-        self._start = (spec, objective, os.getpid())
-        self._workers = workers
+        if task_timeout_s is not None and not 0 < task_timeout_s < np.inf:
+            raise StudyError(f"task_timeout_s: {task_timeout_s!r}; allowed: seconds, greater than 0, or None")
+        self._start = (genome, objective, measures, os.getpid())
+        self._workers, self._width, self._timeout_s = workers, 1 + measures, task_timeout_s
         self._pool: ProcessPoolExecutor | None = None
+        self._hung: set[tuple[int, int]] = set()  # tasks of this call that hung once
         self._greetings: list[Future[int]] = []  # one is answered as soon as a worker is up
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds)]``; NaN is passed on.
+        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
 
         Raises:
-            StudyError: the objective raised or cannot be pickled, or workers cannot start or die again and again.
+            StudyError: the objective raised or cannot be pickled; workers cannot start, hang, or die again and again.
 
         """
-        values = np.empty((len(genomes), len(seeds)))
-        waiting = self._tasks(len(genomes), len(seeds))
+        values = np.empty((len(genomes), len(seeds), self._width))
+        waiting = split(len(genomes), len(seeds), self._workers)
         broken = starts = 0
+        self._hung.clear()
         while waiting:
             # After a crash without progress, one task at a time: what crashes then is named for certain.
             left = self._round(genomes, seeds, waiting[:1] if broken else waiting, values)
@@ -152,30 +166,23 @@ class PoolEvaluator:
                     )
             broken = 0 if done else broken + 1
             if broken > _REBUILDS:
-                candidate, cut = left[0]
                 raise StudyError(
-                    f"workers: died {broken} times in a row at candidate {candidate}, seeds {list(seeds[cut])}; "
-                    "see the objective for a crash"
+                    f"workers: died {broken} times in a row at {_named(left[0], seeds)}; see the objective for a crash"
                 )
         return values
-
-    def _tasks(self, candidates: int, seeds: int) -> list[Task]:
-        """Split into (candidate, seeds) so that there is work for all even if there is one candidate."""
-        parts = min(seeds, max(1, -(-_TASKS_A_WORKER * self._workers // max(1, candidates))))
-        edges = np.linspace(0, seeds, parts + 1).astype(int)
-        cuts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        return [(candidate, cut) for candidate in range(candidates) for cut in cuts]
 
     def _round(
         self, genomes: NDArray[np.float64], seeds: Sequence[int], tasks: list[Task], values: Values
     ) -> list[Task]:
-        """Run tasks until all are done or the pool breaks; return those that were not done."""
-        futures: list[Future[list[float]]] = []
+        """Run tasks until all are done, the pool breaks or a worker hangs; return those that were not done."""
+        futures: list[Future[list[tuple[float, ...]]]] = []
         try:
             with _spawning():
                 pool = self._running_pool()
                 for candidate, cut in tasks:
                     futures.append(pool.submit(_work, genomes[candidate], seeds[cut], candidate))
+            for greeting in self._greetings:
+                greeting.result()  # to start, a worker may take as long as it likes
         except BrokenProcessPool:
             pass
         except (AttributeError, TypeError, pickle.PicklingError) as error:
@@ -183,14 +190,33 @@ class PoolEvaluator:
                 raise
             raise StudyError(f"objective: {error}; allowed: a function or class of an importable module") from error
         left = tasks[len(futures) :]
+        timeout_s = self._timeout_s
         for task, future in zip(tasks, futures, strict=False):
             try:
-                values[task[0], task[1]] = future.result()
+                # Tasks begin in their order, so this one is at work by now.
+                values[task[0], task[1]] = future.result(timeout_s)
             except BrokenProcessPool:
+                left.append(task)
+            except TimeoutError:
+                if timeout_s is not None:
+                    self._count_hang(task, seeds)
+                    timeout_s = 0.0  # what else has an answer by now is kept
                 left.append(task)
         if left:
             self._stop(wait=False)
         return left
+
+    def _count_hang(self, task: Task, seeds: Sequence[int]) -> None:
+        """Forgive a task that hangs once.
+
+        Raises:
+            StudyError: it has hung before.
+
+        """
+        key = (task[0], task[1].start)
+        if key in self._hung:
+            raise StudyError(f"workers: {_named(task, seeds)}: no answer within {self._timeout_s:g} s, twice")
+        self._hung.add(key)
 
     def _running_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -209,7 +235,7 @@ class PoolEvaluator:
         workers = list((getattr(pool, "_processes", None) or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
-            worker.terminate()
+            worker.kill()  # one that hangs may not listen to anything else
         if wait:
             for worker in workers:
                 worker.join()
@@ -226,9 +252,92 @@ class PoolEvaluator:
         self.close()
 
 
-def make_evaluator(spec: Spec, objective: Objective, workers: int) -> Evaluator:
-    """Return an evaluator for this process (1 worker) or a pool."""
-    return SerialEvaluator(spec, objective) if workers == 1 else PoolEvaluator(spec, objective, workers)
+class BatchEvaluator:
+    """Evaluate whole populations by an objective's own ``batch``, such as lanes in a compiled plant.
+
+    Args:
+        genome: how genes become a controller.
+        objective: has ``batch(spec, theta, seeds, threads)``, see above.
+        threads: how many it may use.
+        measures: how many numbers it returns besides the fitness.
+
+    """
+
+    def __init__(self, genome: Genome, objective: Any, threads: int, measures: int = 0):
+        self._genome, self._objective, self._threads, self._width = genome, objective, threads, 1 + measures
+
+    def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
+        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
+
+        Raises:
+            StudyError: the objective raised, or returned an array of another shape.
+
+        """
+        theta = np.ascontiguousarray(self._genome.theta(genomes))
+        try:
+            values = np.asarray(self._objective.batch(self._genome.spec, theta, list(seeds), self._threads), np.float64)
+        except NeuroctlError:
+            raise
+        except Exception as error:
+            message = " ".join(str(error).split())
+            raise StudyError(f"objective.batch: {type(error).__name__}: {message}") from error
+        shape = (len(genomes), len(seeds), self._width)
+        if values.shape not in (shape, shape[:2] if self._width == 1 else shape):
+            raise StudyError(f"objective.batch: shape {values.shape}; allowed: {shape}")
+        return values.reshape(shape)
+
+    def close(self) -> None:
+        """Free what the objective holds."""
+        _close(self._objective)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def make_evaluator(
+    genome: Genome,
+    objective: Objective,
+    workers: int,
+    measures: int = 0,
+    *,
+    task_timeout_s: float | None = None,
+    cluster: str | None = None,
+) -> Evaluator:
+    """Return an evaluator: of whole batches, on a Ray cluster, in this process (1 worker) or in a pool.
+
+    Args:
+        genome: how genes become a controller.
+        objective: callable, see above.
+        workers: processes, or threads of a batch; of a cluster that is started here.
+        measures: how many numbers the objective returns besides the fitness.
+        task_timeout_s: see ``PoolEvaluator``.
+        cluster: ``"local"``, or the address of a running Ray cluster; None for this machine without Ray.
+
+    """
+    if hasattr(objective, "batch"):
+        return BatchEvaluator(genome, objective, workers, measures)
+    if cluster is not None:
+        from neuroctl.evolve.cluster import RayEvaluator
+
+        return RayEvaluator(genome, objective, cluster, workers, measures, task_timeout_s)
+    if workers == 1 and task_timeout_s is None:
+        return SerialEvaluator(genome, objective, measures)
+    return PoolEvaluator(genome, objective, workers, measures, task_timeout_s)
+
+
+def split(candidates: int, seeds: int, workers: int) -> list[Task]:
+    """Split into (candidate, seeds) so that there is work for all even if there is one candidate."""
+    parts = min(seeds, max(1, -(-_TASKS_A_WORKER * workers // max(1, candidates))))
+    edges = np.linspace(0, seeds, parts + 1).astype(int)
+    cuts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(candidate, cut) for candidate in range(candidates) for cut in cuts]
+
+
+def _named(task: Task, seeds: Sequence[int]) -> str:
+    return f"candidate {task[0]}, seeds {list(seeds[task[1]])}"
 
 
 def _close(objective: Objective) -> None:
@@ -247,7 +356,7 @@ def _spawning() -> Iterator[None]:
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     no_file = file is not None and not os.path.exists(file)  # standard input: there is nothing for workers to import
-    added = [name for name in _THREADS if name not in os.environ]
+    added = [name for name in THREADS if name not in os.environ]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         os.environ.update(dict.fromkeys(added, "1"))
@@ -265,7 +374,7 @@ def _spawning() -> Iterator[None]:
 _worker: Any = None
 
 
-def _start_worker(spec: Spec, objective: Objective, parent: int) -> None:
+def _start_worker(genome: Genome, objective: Objective, measures: int, parent: int) -> None:
     """Set a worker process up: it ignores Ctrl-C and dies with its parent."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -273,9 +382,9 @@ def _start_worker(spec: Spec, objective: Objective, parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the line above took hold
         os._exit(1)
-    _worker = SerialEvaluator(spec, objective)
+    _worker = SerialEvaluator(genome, objective, measures)
 
 
-def _work(genome: NDArray[np.float64], seeds: Sequence[int], candidate: int) -> list[float]:
-    row: list[float] = _worker.row(genome, seeds, candidate)
+def _work(genome: NDArray[np.float64], seeds: Sequence[int], candidate: int) -> list[tuple[float, ...]]:
+    row: list[tuple[float, ...]] = _worker.row(genome, seeds, candidate)
     return row

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.io import atomic_write, canonical_json, expect_kind, read_archive, write_archive
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 COLUMNS: Final = (
     "generation",
     "evaluations",
@@ -36,10 +36,12 @@ COLUMNS: Final = (
     "elapsed_s",
 )
 _WHOLE: Final = ("generation", "evaluations")
-_MAY_CHANGE: Final = ("generations", "target_score")  # when a study is resumed
+_MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 # Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.
-_LEFTOVER: Final = re.compile(r"\.(study\.json|checkpoint\.npz|best\.npz|history\.csv)\.[a-z0-9_]{8}")
+_LEFTOVER: Final = re.compile(
+    r"\.(study\.json|checkpoint\.npz|best\.npz|best-fixed\.npz|population\.npz|archive\.npz|front\.npz|history\.csv)\.[a-z0-9_]{8}"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Checkpoint:
     """All that a study has to remember.
 
     Args:
-        fitness: one float64 ``[population]`` a generation, as told to the optimiser.
+        fitness: one float64 ``[P, 1 + measures]`` a generation, as told to the optimiser.
         rows: one list a generation, in the order of ``COLUMNS``.
         best_genome: float64 ``[genes]`` or None.
         best_values: its validation values float64 ``[validation_episodes]``.
@@ -62,6 +64,11 @@ class Checkpoint:
     best_values: NDArray[np.float64] | None = None
     best_generation: int | None = None
     search: str = ""
+
+    @property
+    def evaluations(self) -> int:
+        """Genomes evaluated so far."""
+        return sum(len(told) for told in self.fitness)
 
     @property
     def best_score(self) -> float | None:
@@ -108,6 +115,10 @@ class StudyFolder:
     def fixed_path(self) -> Path:
         """The best controller's integer form, of a study in fixed point."""
         return self._path / "best-fixed.npz"
+
+    def file(self, name: str) -> Path:
+        """Return where another of the study's files lies."""
+        return self._path / name
 
     @property
     def _checkpoint_path(self) -> Path:
@@ -183,19 +194,19 @@ class StudyFolder:
                     f"{name}: asked {asked.get(name)!r}, but the study in {self._path} has {stored.get(name)!r}"
                 )
 
-    def load(self, population: int, genes: int, validation: int) -> Checkpoint:
+    def load(self, width: int, genes: int, validation: int) -> Checkpoint:
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.
 
         Raises:
             StudyError: it is damaged or does not fit the configuration.
 
         """
-        state = self._read(population, genes, validation)
+        state = self._read(width, genes, validation)
         about = {"schema": SCHEMA, "versions": self.versions}
         atomic_write(self._path / "study.json", json.dumps(self._config | about, indent=1).encode() + b"\n")
         return state
 
-    def _read(self, population: int, genes: int, validation: int) -> Checkpoint:
+    def _read(self, width: int, genes: int, validation: int) -> Checkpoint:
         path = self._checkpoint_path
         if not path.exists():
             if self.best_path.exists():  # never written before a checkpoint
@@ -209,22 +220,24 @@ class StudyFolder:
             a, generation = archive.arrays, archive.fields["best_generation"]
             config, search = archive.fields["config"], archive.fields["search"]
             found = generation is not None
+            counts = a["counts"]
             shapes = [a["fitness"].shape[1:], a["rows"].shape[1:], a["best_genome"].shape, a["best_values"].shape]
         except NeuroctlError as error:
             raise StudyError(f"checkpoint: {error}") from None
         except KeyError as error:
             raise StudyError(f"checkpoint: {path}: {error.args[0]} is missing") from None
-        expected = [(population,), (len(COLUMNS),), (genes if found else 0,), (validation if found else 0,)]
-        if shapes != expected or len(a["fitness"]) != len(a["rows"]):
+        expected = [(width,), (len(COLUMNS),), (genes if found else 0,), (validation if found else 0,)]
+        told = (
+            counts.ndim == 1 and counts.dtype == np.int64 and (counts > 0).all() and counts.sum() == len(a["fitness"])
+        )
+        if shapes != expected or not told or len(counts) != len(a["rows"]):
             raise StudyError(f"checkpoint: {path}: shapes {shapes}; allowed: {expected}")
         if config != self._config_digest():
             raise StudyError(f"checkpoint: {path} is of another study; allowed: the one that this folder's study wrote")
-        if len(a["fitness"]) > self._config["generations"]:
-            raise StudyError(
-                f"generations: {self._config['generations']}; allowed: from {len(a['fitness'])}, those done"
-            )
+        if len(counts) > self._config["generations"]:
+            raise StudyError(f"generations: {self._config['generations']}; allowed: from {len(counts)}, those done")
         return Checkpoint(
-            fitness=tuple(a["fitness"]),
+            fitness=tuple(np.split(a["fitness"], np.cumsum(counts)[:-1])) if len(counts) else (),
             rows=tuple([float(value) for value in row] for row in a["rows"]),
             best_genome=a["best_genome"] if found else None,
             best_values=a["best_values"] if found else None,
@@ -246,7 +259,8 @@ class StudyFolder:
         """
         empty = np.zeros(0)
         arrays = {
-            "fitness": np.array(state.fitness, np.float64),
+            "fitness": np.concatenate(state.fitness),
+            "counts": np.array([len(told) for told in state.fitness], np.int64),
             "rows": np.array(state.rows, np.float64),
             "best_genome": empty if state.best_genome is None else state.best_genome,
             "best_values": empty if state.best_values is None else state.best_values,
@@ -266,7 +280,7 @@ class StudyFolder:
 def versions() -> dict[str, str]:
     """Return the versions of what fixes a study's bits besides its configuration."""
     found = {"python": platform.python_version()}
-    for name in ("neuroctl", "numpy", "numba", "cma"):
+    for name in ("neuroctl", "numpy", "numba", "cma", "ribs", "pymoo"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a checkout, or an optimiser that does not need it

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.errors import StudyError
+from neuroctl.evolve.archive import CMAME, MapElites
 from neuroctl.evolve.cmaes import CMAES, DiagonalCMAES
+from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.nes import SNES, XNES, OpenAIES, RandomSearch
+from neuroctl.evolve.pareto import NSGA2
+from neuroctl.evolve.restarts import BIPOP, IPOP
 
 
 class Optimizer(Protocol):
@@ -27,11 +32,11 @@ class Optimizer(Protocol):
         ...
 
     def ask(self) -> NDArray[np.float64]:
-        """Return the next genomes, float64 ``[population, genes]``."""
+        """Return the next genomes, float64 ``[P, genes]``; P may change from one generation to the next."""
         ...
 
     def tell(self, fitness: NDArray[np.float64]) -> None:
-        """Take their fitnesses, float64 ``[population]``; NaN ranks last."""
+        """Take their fitnesses, float64 ``[P]``, or with the measures ``[P, 1 + measures]``; NaN ranks last."""
         ...
 
     def stop(self) -> str | None:
@@ -43,10 +48,44 @@ OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float], Optimizer]]] = M
     {
         "cmaes": CMAES,
         "sep-cmaes": DiagonalCMAES,
+        "ipop": IPOP,
+        "bipop": BIPOP,
         "snes": SNES,
         "xnes": XNES,
         "openai-es": OpenAIES,
         "random": RandomSearch,
     }
 )
-"""One line an optimiser."""
+"""One line an optimiser of one fitness."""
+
+OPTIMIZERS_OF_MANY: Final[Mapping[str, Callable[[int, int, int, float, Sequence[Measure]], Optimizer]]] = (
+    MappingProxyType({"map-elites": MapElites, "cma-me": CMAME, "nsga2": NSGA2})
+)
+"""One line an optimiser that takes measures besides the fitness."""
+
+
+def make_optimizer(
+    name: str, size: int, seed: int, population: int, sigma0: float, measures: Sequence[Measure] = ()
+) -> Optimizer:
+    """Return an optimiser by its name in one of the two tables.
+
+    Raises:
+        StudyError: there is no such optimiser, or the measures do not suit it.
+        BackendUnavailable: its package is not installed.
+
+    """
+    if name in OPTIMIZERS_OF_MANY:
+        return OPTIMIZERS_OF_MANY[name](size, seed, population, sigma0, measures)
+    check_name(name)
+    return OPTIMIZERS[name](size, seed, population, sigma0)
+
+
+def check_name(name: str) -> None:
+    """Check that there is an optimiser of this name.
+
+    Raises:
+        StudyError: there is none.
+
+    """
+    if name not in OPTIMIZERS and name not in OPTIMIZERS_OF_MANY:
+        raise StudyError(f"optimizer: {name!r}; allowed: {', '.join((*OPTIMIZERS, *OPTIMIZERS_OF_MANY))}")

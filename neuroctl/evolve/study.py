@@ -4,7 +4,9 @@ The folder holds
 
 - ``study.json``: the configuration, written once at the start;
 - ``checkpoint.npz``: the truth, written whole after each generation: every fitness told so far and the best;
-- ``best.npz``: the best controller so far, and ``history.csv``: one row a generation. Both follow from the checkpoint.
+- ``best.npz``: the best controller so far, and ``history.csv``: one row a generation. Both follow from the checkpoint;
+- ``population.npz``, when the study ends: the last generation's genes and what they were told; and ``archive.npz`` or
+  ``front.npz`` of a search that keeps more than one genome.
 
 An optimiser's state is not stored: a resumed study replays ask and tell from the seed with the recorded fitnesses.
 """
@@ -21,15 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import decode, genome_size
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StudyError
+from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder, versions
+from neuroctl.evolve.genome import Genome
 from neuroctl.evolve.interrupts import Interrupts
-from neuroctl.evolve.optimizers import OPTIMIZERS, Optimizer
+from neuroctl.evolve.optimizers import Optimizer, make_optimizer
+from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.quantized import InFixedPoint
+from neuroctl.io import write_archive
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
 
@@ -74,6 +79,9 @@ def run_study(
     workers: int = 1,
     resume: bool = False,
     on_generation: Callable[[Progress], None] | None = None,
+    time_limit_s: float | None = None,
+    task_timeout_s: float | None = None,
+    cluster: str | None = None,
 ) -> StudyResult:
     """Evolve a controller and keep everything in a folder.
 
@@ -89,6 +97,9 @@ def run_study(
         workers: processes; the result does not depend on it.
         resume: go on from the folder's checkpoint.
         on_generation: called after each generation.
+        time_limit_s: no generation begins after so many seconds of this call; the study can be resumed.
+        task_timeout_s: see ``PoolEvaluator``.
+        cluster: evaluate on Ray: ``"local"``, or a running cluster's address; the result does not depend on it.
 
     Returns:
         How it ended. Ctrl-C and SIGTERM end it cleanly, with ``interrupted`` set; the generation under way is lost,
@@ -106,48 +117,71 @@ def run_study(
         with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
                 objective = InFixedPoint(objective, config.fixed_point)
-            return _Study(config, objective, folder, interrupts).run(workers, on_generation)
+            how = _How(workers, time_limit_s, task_timeout_s, cluster)
+            return _Study(config, objective, folder, interrupts).run(how, on_generation)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a study's result does not depend on."""
+
+    workers: int
+    time_limit_s: float | None
+    task_timeout_s: float | None
+    cluster: str | None
 
 
 class _Study:
     def __init__(self, config: StudyConfig, objective: Objective, folder: StudyFolder, interrupts: Interrupts):
         self.config, self.objective, self.folder, self.interrupts = config, objective, folder, interrupts
-        self.genes = genome_size(config.spec)
-        self.state = folder.load(config.population, self.genes, config.validation_episodes)
+        self.genome = Genome(config.spec, config.encoding)
+        self.measures = len(config.measures)
+        self.state = folder.load(1 + self.measures, self.genome.size, config.validation_episodes)
         self.started = time.monotonic() - (self.state.rows[-1][-1] if self.state.rows else 0.0)
         self.evaluated = 0
+        self.last = np.zeros((0, self.genome.size))
 
-    def run(self, workers: int, on_generation: Callable[[Progress], None] | None) -> StudyResult:
+    def run(self, how: _How, on_generation: Callable[[Progress], None] | None) -> StudyResult:
         """Go on to the end, or to Ctrl-C, which was held back while the folder was opened."""
         try:
             self.interrupts.release()
-            reason = self._evolve(workers, on_generation)
+            reason = self._evolve(how, on_generation)
         except KeyboardInterrupt:
             return self._result(self._over() or "interrupted", interrupted=True)
         return self._result(reason, interrupted=False)
 
-    def _evolve(self, workers: int, on_generation: Callable[[Progress], None] | None) -> str:
+    def _evolve(self, how: _How, on_generation: Callable[[Progress], None] | None) -> str:
         optimizer = self._replayed()
         began = time.monotonic()
-        with make_evaluator(self.config.spec, self.objective, workers) as evaluator:
+        with make_evaluator(
+            self.genome, self.objective, how.workers, self.measures,
+            task_timeout_s=how.task_timeout_s, cluster=how.cluster,
+        ) as evaluator:  # fmt: skip
             observations = self._observations()
             with self.interrupts.shield():
                 self._write_derived(observations)
             while (reason := self._over() or self._exhausted(optimizer)) is None:
+                if how.time_limit_s is not None and time.monotonic() - began >= how.time_limit_s:
+                    reason = "time is up"
+                    break
                 self._generation(optimizer, evaluator)
                 if on_generation is not None:
                     on_generation(self._progress(time.monotonic() - began))
+        with self.interrupts.shield():
+            self._write_last(optimizer)
         return reason
 
     def _replayed(self) -> Optimizer:
         config, folder = self.config, self.folder
         # Optimisers are other people's code, which may catch all that is raised in it, Ctrl-C included: hold it back.
         with self.interrupts.shield():
-            optimizer = OPTIMIZERS[config.optimizer](self.genes, config.seed, config.population, config.sigma0)
+            optimizer = make_optimizer(
+                config.optimizer, self.genome.size, config.seed, config.population, config.sigma0, config.measures
+            )
         for fitness in self.state.fitness:
             with self.interrupts.shield():
-                optimizer.ask()
-                optimizer.tell(fitness)
+                self.last = optimizer.ask()
+                optimizer.tell(self._told(fitness))
         if self.state.fitness and _digest(optimizer) != self.state.search:
             now = versions()
             changed = [f"{name} {old}, now {now.get(name)}" for name, old in folder.versions.items()
@@ -163,7 +197,13 @@ class _Study:
         target, best = self.config.target_score, self.state.best_score
         if target is not None and best is not None and best >= target:
             return "target score reached"
+        if self.config.evaluations is not None and self.state.evaluations >= self.config.evaluations:
+            return "all evaluations done"
         return "all generations done" if len(self.state.fitness) >= self.config.generations else None
+
+    def _told(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the optimiser is told of ``[P, 1 + measures]``: the fitness alone if there are no measures."""
+        return values if self.measures else values[:, 0]
 
     def _exhausted(self, optimizer: Optimizer) -> str | None:
         with self.interrupts.shield():
@@ -176,7 +216,8 @@ class _Study:
         with self.interrupts.shield():
             genomes = optimizer.ask()
         seeds = episode_seeds(config.seed, _TRAINING, generation, config.episodes)
-        fitness = np.array([_mean(values) for values in evaluator.evaluate(genomes, seeds)])
+        told = _means(evaluator.evaluate(genomes, seeds))
+        fitness = told[:, 0]
         self.evaluated += len(genomes)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest = int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))
@@ -186,9 +227,10 @@ class _Study:
             state = state.with_best(genomes[fittest], improved, generation)
             observations = self._observations(state)
         with self.interrupts.shield():
-            optimizer.tell(fitness)
+            optimizer.tell(self._told(told))
             row = self._row(state, fitness, validation, optimizer)
-            state = state.with_generation(fitness, row, _digest(optimizer))
+            state = state.with_generation(told, row, _digest(optimizer))
+            self.last = genomes
             self.folder.save_checkpoint(state)
             self.state = state
             self._write_derived(observations, best_too=improved is not None)
@@ -200,11 +242,11 @@ class _Study:
         seeds = episode_seeds(self.config.seed, _VALIDATION, 0, self.config.validation_episodes)
         best = self.state.best_values
         first = max(1, len(seeds) // 4)
-        values = evaluator.evaluate(genome[None], seeds[:first])[0]
+        values = evaluator.evaluate(genome[None], seeds[:first])[0, :, 0]
         if best is not None and not _mean(values) >= _mean(best[:first]):
             return None, None
         if len(seeds) > first:
-            values = np.concatenate([values, evaluator.evaluate(genome[None], seeds[first:])[0]])
+            values = np.concatenate([values, evaluator.evaluate(genome[None], seeds[first:])[0, :, 0]])
         mean = _mean(values)
         better = np.isfinite(mean) and (best is None or mean > _mean(best))
         return mean, values if better else None
@@ -212,7 +254,7 @@ class _Study:
     def _row(
         self, state: Checkpoint, fitness: NDArray[np.float64], validation: float | None, optimizer: Optimizer
     ) -> list[float]:
-        evaluations = (len(state.fitness) + 1) * self.config.population
+        evaluations = state.evaluations + len(fitness)
         finite = fitness[np.isfinite(fitness)]
         spread = [finite.max(), np.median(finite), finite.mean(), finite.min()] if finite.size else [np.nan] * 4
         validations = [np.nan if score is None else score for score in (validation, state.best_score)]
@@ -233,7 +275,26 @@ class _Study:
         self.folder.save_history(state.rows)
 
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
-        return Controller(self.config.spec, decode(self.config.spec, genome))
+        return self.genome.controller(genome)
+
+    def _write_last(self, optimizer: Optimizer) -> None:
+        """Write the last generation, and what else a search keeps."""
+        if self.state.fitness:
+            arrays = {"genomes": np.asarray(self.last, np.float64), "values": self.state.fitness[-1]}
+            write_archive(self.folder.file("population.npz"), "population", self._about(), arrays)
+        if isinstance(optimizer, MapElites):
+            genomes, fitness, measures = optimizer.elites()
+            arrays = {"genomes": genomes, "fitness": fitness, "measures": measures}
+            fields = self._about() | {"cells": CELLS[self.measures]}
+            write_archive(self.folder.file("archive.npz"), "archive", fields, arrays)
+        if isinstance(optimizer, NSGA2):
+            genomes, values = optimizer.front()
+            write_archive(self.folder.file("front.npz"), "front", self._about(), {"genomes": genomes, "values": values})
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the genes in a file mean."""
+        config = self.config.to_dict()
+        return {name: config[name] for name in ("spec", "encoding", "measures", "task")}
 
     def _observations(self, state: Checkpoint | None = None) -> NDArray[Any] | None:
         """Return what the best sees in one validation episode, if the objective can tell."""
@@ -271,7 +332,7 @@ class _Study:
             best_score=self.state.best_score,
             best_generation=self.state.best_generation,
             generations=len(self.state.fitness),
-            evaluations=len(self.state.fitness) * self.config.population,
+            evaluations=self.state.evaluations,
             stop_reason=reason,
             interrupted=interrupted,
         )
@@ -281,6 +342,12 @@ def _mean(values: NDArray[np.float64]) -> float:
     """Return the mean; of Inf and -Inf it is NaN, without a warning."""
     with np.errstate(invalid="ignore", over="ignore"):
         return float(values.mean())
+
+
+def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means over the seeds, ``[P, 1 + measures]``; of Inf and -Inf it is NaN, without a warning."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(values.mean(axis=1))
 
 
 def _digest(optimizer: Optimizer) -> str:

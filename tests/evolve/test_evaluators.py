@@ -7,7 +7,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.cells import genome_size
-from neuroctl.evolve import PoolEvaluator, SerialEvaluator
+from neuroctl.evolve import Genome, PoolEvaluator, SerialEvaluator
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC
 
@@ -15,32 +15,32 @@ GENOMES = np.random.default_rng(0).standard_normal((5, genome_size(SPEC)))
 
 
 def serial():
-    with SerialEvaluator(SPEC, objectives.follow) as evaluator:
+    with SerialEvaluator(Genome(SPEC), objectives.follow) as evaluator:
         return evaluator.evaluate(GENOMES, [1, 2, 3])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_pool_gives_the_same_bits(workers):
-    with PoolEvaluator(SPEC, objectives.follow, workers) as evaluator:
+    with PoolEvaluator(Genome(SPEC), objectives.follow, workers) as evaluator:
         assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
         assert evaluator.evaluate(GENOMES[2:3], [3, 1]).tobytes() == serial()[2:3, [2, 0]].tobytes()
 
 
 def test_values_do_not_depend_on_what_ran_before():
-    with SerialEvaluator(SPEC, objectives.follow) as evaluator:
+    with SerialEvaluator(Genome(SPEC), objectives.follow) as evaluator:
         evaluator.evaluate(GENOMES[::-1], [9, 8, 7])
         assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
 
 
 def test_a_killed_worker_costs_nothing(tmp_path):
-    with PoolEvaluator(SPEC, objectives.DiesOnce(tmp_path, times=3), 2) as evaluator:
+    with PoolEvaluator(Genome(SPEC), objectives.DiesOnce(tmp_path, times=3), 2) as evaluator:
         assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
     assert not list(tmp_path.iterdir())
 
 
 def test_workers_that_always_die_are_reported():
     with (
-        PoolEvaluator(SPEC, objectives.dies, 1) as evaluator,
+        PoolEvaluator(Genome(SPEC), objectives.dies, 1) as evaluator,
         pytest.raises(nc.StudyError, match="workers: died"),
     ):
         evaluator.evaluate(GENOMES[:1], [1])
@@ -52,21 +52,21 @@ def test_workers_that_always_die_are_reported():
     [(objectives.raises, "RuntimeError: the robot fell off the table; with seed 4"), (objectives.text, "ValueError")],
 )
 def test_an_objective_that_fails_is_named_in_one_line(evaluator, objective, text):
-    with evaluator(SPEC, objective) as running, pytest.raises(nc.StudyError, match=text) as caught:
+    with evaluator(Genome(SPEC), objective) as running, pytest.raises(nc.StudyError, match=text) as caught:
         running.evaluate(GENOMES[:1], [4])
     assert "\n" not in str(caught.value)
 
 
 def test_an_objective_that_cannot_be_pickled_is_named():
     with (
-        PoolEvaluator(SPEC, lambda controller, seed: 0.0, 1) as evaluator,
+        PoolEvaluator(Genome(SPEC), lambda controller, seed: 0.0, 1) as evaluator,
         pytest.raises(nc.StudyError, match="objective: .*importable module"),
     ):
         evaluator.evaluate(GENOMES[:1], [1])
 
 
 def test_nan_is_passed_on():
-    with SerialEvaluator(SPEC, objectives.nan) as evaluator:
+    with SerialEvaluator(Genome(SPEC), objectives.nan) as evaluator:
         values = evaluator.evaluate(GENOMES, [1, 2])
     assert np.isnan(values[:, 0]).all()
     assert np.isfinite(values[:, 1]).all()

@@ -16,7 +16,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.cells import genome_size
-from neuroctl.evolve import OPTIMIZERS, PoolEvaluator, SerialEvaluator, run_study
+from neuroctl.evolve import OPTIMIZERS, Genome, PoolEvaluator, SerialEvaluator, run_study
 from neuroctl.evolve.interrupts import Interrupts
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config
@@ -92,9 +92,8 @@ def test_a_replay_that_differs_is_refused(tmp_path, monkeypatch):
     """As after an update of a package that changed the optimiser."""
     run_study(config(generations=2), objectives.follow, tmp_path / "s")
     assert "numpy" in json.loads((tmp_path / "s" / "study.json").read_text())["versions"]
-    other = OPTIMIZERS["cmaes"]
     monkeypatch.setattr(
-        "neuroctl.evolve.study.OPTIMIZERS", {"cmaes": lambda n, seed, p, s: other(n, seed, p, s * 1.01)}
+        "neuroctl.evolve.study.make_optimizer", lambda _, n, seed, p, s, m: OPTIMIZERS["cmaes"](n, seed, p, s * 1.01)
     )
     before = (tmp_path / "s" / "checkpoint.npz").read_bytes()
     refused("search: its replay differs", config(), objectives.follow, tmp_path / "s", resume=True)
@@ -222,14 +221,14 @@ def test_workers_that_cannot_start_are_explained(tmp_path, stdin):
 
 def test_workers_use_one_thread_each(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with PoolEvaluator(SPEC, objectives.threads, 1) as evaluator:
-        assert evaluator.evaluate(GENOMES[:1], [0]) == [[1.0]]
+    with PoolEvaluator(Genome(SPEC), objectives.threads, 1) as evaluator:
+        assert evaluator.evaluate(GENOMES[:1], [0]) == [[[1.0]]]
     assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_the_task_that_kills_its_worker_is_named():
     with (
-        PoolEvaluator(SPEC, objectives.DiesAt(7), 2) as evaluator,
+        PoolEvaluator(Genome(SPEC), objectives.DiesAt(7), 2) as evaluator,
         pytest.raises(nc.StudyError, match=r"workers: died .* at candidate [012], seeds \[7\]; see the objective"),
     ):
         evaluator.evaluate(GENOMES, [5, 6, 7])
@@ -237,9 +236,9 @@ def test_the_task_that_kills_its_worker_is_named():
 
 @pytest.mark.parametrize("evaluator", [SerialEvaluator, lambda *a: PoolEvaluator(*a, 2)])
 def test_no_genomes_and_no_seeds(evaluator):
-    with evaluator(SPEC, objectives.follow) as running:
-        assert running.evaluate(GENOMES[:0], [1, 2]).shape == (0, 2)
-        assert running.evaluate(GENOMES, []).shape == (3, 0)
+    with evaluator(Genome(SPEC), objectives.follow) as running:
+        assert running.evaluate(GENOMES[:0], [1, 2]).shape == (0, 2, 1)
+        assert running.evaluate(GENOMES, []).shape == (3, 0, 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

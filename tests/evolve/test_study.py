@@ -51,6 +51,7 @@ def test_folder_and_result(whole):
         "best.npz",
         "checkpoint.npz",
         "history.csv",
+        "population.npz",
         "study.json",
     ]
     rows = history(folder)
@@ -230,7 +231,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     refused("checkpoint", config(), objectives.follow, tmp_path / "s", resume=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}'])
 def test_a_damaged_study_file_is_named(tmp_path, content):
     run_study(config(generations=1), objectives.follow, tmp_path / "s")
     (tmp_path / "s" / "study.json").write_bytes(content)
@@ -239,7 +240,7 @@ def test_a_damaged_study_file_is_named(tmp_path, content):
 
 def test_a_checkpoint_of_another_shape_is_named(tmp_path):
     run_study(config(generations=1), objectives.follow, tmp_path / "s")
-    run_study(config(generations=1, population=8), objectives.follow, tmp_path / "t")
+    run_study(config(generations=1, validation_episodes=4), objectives.follow, tmp_path / "t")
     os.replace(tmp_path / "t" / "checkpoint.npz", tmp_path / "s" / "checkpoint.npz")
     refused("checkpoint.*shapes", config(), objectives.follow, tmp_path / "s", resume=True)
 

@@ -1,0 +1,161 @@
+"""Evaluation on a Ray cluster: one actor a core, as many as the cluster has; what is lost is evaluated again."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import BackendUnavailable, StudyError, require
+from neuroctl.evolve.evaluators import THREADS, Objective, SerialEvaluator, Task, Values, split
+from neuroctl.evolve.genome import Genome
+
+_LOSSES: Final = 6  # times that one task may take its actor with it
+_HANGS: Final = 2
+
+
+class RayEvaluator:
+    """Evaluate on a Ray cluster. The values are the same bits as those of ``SerialEvaluator``.
+
+    Actors are replaced when they or their node die, which costs only the tasks they had; before each generation
+    there are as many actors as the cluster then has cores.
+
+    Args:
+        genome: how genes become a controller.
+        objective: picklable callable, as for ``SerialEvaluator``; its module has to be importable on every node.
+        address: ``"local"`` starts a cluster on this machine; else the address of one that runs, or ``"auto"``.
+        workers: cores of a local cluster.
+        measures: how many numbers it returns besides the fitness.
+        task_timeout_s: an actor that needs longer for a task hangs and is replaced; None waits for ever.
+
+    Raises:
+        BackendUnavailable: Ray is not installed, or there is no cluster at the address.
+
+    """
+
+    def __init__(
+        self,
+        genome: Genome,
+        objective: Objective,
+        address: str,
+        workers: int,
+        measures: int = 0,
+        task_timeout_s: float | None = None,
+    ):
+        self._ray: Any = require("ray", "cluster")
+        self._local, self._workers, self._timeout_s = address == "local", workers, task_timeout_s
+        self._width = 1 + measures
+        self._connect(address)
+        self._shared = self._ray.put((genome, objective, measures))
+        self._actors: list[Any] = []
+
+    def _connect(self, address: str) -> None:
+        where: dict[str, Any] = {"address": address}
+        if self._local:
+            where = {"address": "local", "num_cpus": self._workers, "include_dashboard": False}
+        one_thread = {"env_vars": dict.fromkeys(THREADS, "1")}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._ray.init(
+                    **where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=one_thread,
+                    ignore_reinit_error=False,
+                )  # fmt: skip
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise BackendUnavailable(
+                f"cluster: {address!r}: {reason}; allowed: local, or the address of a running Ray cluster"
+            ) from None
+
+    def _new_actor(self) -> Any:
+        remote = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
+        return remote.remote(self._shared)
+
+    def _enough_actors(self) -> None:
+        cores = self._workers if self._local else int(self._ray.cluster_resources().get("CPU", 1))
+        while len(self._actors) < max(1, cores):
+            self._actors.append(self._new_actor())
+        for actor in self._actors[max(1, cores) :]:
+            self._ray.kill(actor)
+        del self._actors[max(1, cores) :]
+
+    def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
+        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
+
+        Raises:
+            StudyError: the objective raised, hangs, or takes its actors with it again and again.
+
+        """
+        self._enough_actors()
+        values = np.empty((len(genomes), len(seeds), self._width))
+        waiting = deque(split(len(genomes), len(seeds), len(self._actors)))
+        losses: dict[tuple[int, int], int] = {}
+        idle = list(self._actors)
+        running: dict[Any, tuple[Task, Any]] = {}
+        while waiting or running:
+            while waiting and idle:
+                task, actor = waiting.popleft(), idle.pop()
+                answer = actor.row.remote(genomes[task[0]], list(seeds[task[1]]), task[0])
+                running[answer] = (task, actor)
+            done, _ = self._ray.wait(list(running), num_returns=1, timeout=self._timeout_s)
+            for answer in done or list(running):  # without an answer in time, all who are at work hang
+                task, actor = running.pop(answer)
+                if done and self._took(answer, task, values):
+                    idle.append(actor)
+                    continue
+                self._count(losses, task, seeds, hung=not done)
+                waiting.append(task)
+                idle.append(self._replaced(actor))
+        return values
+
+    def _took(self, answer: Any, task: Task, values: Values) -> bool:
+        """Keep a task's values; return False if its actor is gone."""
+        try:
+            found = self._ray.get(answer)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, StudyError) else StudyError(f"objective: {cause}") from None
+        except self._ray.exceptions.RayError:
+            return False
+        values[task[0], task[1]] = found
+        return True
+
+    def _count(self, losses: dict[tuple[int, int], int], task: Task, seeds: Sequence[int], *, hung: bool) -> None:
+        key = (task[0], task[1].start)
+        losses[key] = losses.get(key, 0) + 1
+        if losses[key] >= (_HANGS if hung else _LOSSES):
+            what = f"no answer within {self._timeout_s:g} s" if hung else "its actor died"
+            where = f"candidate {task[0]}, seeds {list(seeds[task[1]])}"
+            raise StudyError(f"cluster: {where}: {what}, {losses[key]} times; see the objective")
+
+    def _replaced(self, actor: Any) -> Any:
+        self._ray.kill(actor)
+        fresh = self._new_actor()
+        self._actors[self._actors.index(actor)] = fresh
+        return fresh
+
+    def close(self) -> None:
+        """End the actors, and the cluster if it was started here."""
+        self._ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class _Actor:
+    """What runs on a core of the cluster."""
+
+    def __init__(self, shared: tuple[Genome, Objective, int]):
+        self._evaluator = SerialEvaluator(*shared)
+
+    def row(self, genome: NDArray[np.float64], seeds: list[int], candidate: int) -> list[tuple[float, ...]]:
+        """Return one genome's values for each seed."""
+        return self._evaluator.row(genome, seeds, candidate)
