@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from neuroctl.evolve.genome import Genome
 
 _LOSSES: Final = 6  # times that one task may take its actor with it
 _HANGS: Final = 2
+_REACH_S: Final = 5.0
 
 
 class RayEvaluator:
@@ -56,6 +58,7 @@ class RayEvaluator:
 
     def _connect(self, address: str) -> None:
         where: dict[str, Any] = {"address": address}
+        self._reach(address)
         if self._local:
             where = {"address": "local", "num_cpus": self._workers, "include_dashboard": False}
         one_thread = {"env_vars": dict.fromkeys(THREADS, "1")}
@@ -66,11 +69,17 @@ class RayEvaluator:
                     **where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=one_thread,
                     ignore_reinit_error=False,
                 )  # fmt: skip
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise BackendUnavailable(
-                f"cluster: {address!r}: {reason}; allowed: local, or the address of a running Ray cluster"
-            ) from None
+        except (Exception, SystemExit) as error:
+            raise _unavailable(address, error) from None
+
+    def _reach(self, address: str) -> None:
+        """Try the address first: Ray itself gives up on one after minutes only."""
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if port.isdecimal():
+            try:
+                socket.create_connection((host, int(port)), _REACH_S).close()
+            except (OSError, OverflowError) as error:
+                raise _unavailable(address, error) from None
 
     def _new_actor(self) -> Any:
         remote = self._ray.remote(num_cpus=1, max_restarts=0)(_Actor)
@@ -148,6 +157,13 @@ class RayEvaluator:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _unavailable(address: str, error: BaseException) -> BackendUnavailable:
+    reason = " ".join(str(error).split())
+    return BackendUnavailable(
+        f"cluster: {address!r}: {reason}; allowed: local, or the address of a running Ray cluster"
+    )
 
 
 class _Actor:

@@ -138,6 +138,7 @@ class PoolEvaluator:
         self._start = (genome, objective, measures, os.getpid())
         self._workers, self._width, self._timeout_s = workers, 1 + measures, task_timeout_s
         self._pool: ProcessPoolExecutor | None = None
+        self._was_up = False  # whether a worker ever came up
         self._hung: set[tuple[int, int]] = set()  # tasks of this call that hung once
         self._greetings: list[Future[int]] = []  # one is answered as soon as a worker is up
 
@@ -157,7 +158,8 @@ class PoolEvaluator:
             left = self._round(genomes, seeds, waiting[:1] if broken else waiting, values)
             done = len(left) < (1 if broken else len(waiting))
             waiting = left + (waiting[1:] if broken else [])
-            if left and not self._came_up():
+            self._was_up = self._was_up or self._came_up()
+            if left and not self._was_up:
                 starts += 1
                 if starts >= _STARTS:
                     raise StudyError(

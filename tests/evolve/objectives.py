@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+import neuroctl as nc
+
 
 def follow(controller, seed):
     """Minus the squared distance of the outputs from the inputs' mean, over a short random sequence."""
@@ -112,3 +114,53 @@ class Blind(Recorded):
 
     def observations(self, controller, seed):
         raise RuntimeError("no camera")
+
+
+class HangsOnce:
+    """Hangs for good the first time that some file can be removed."""
+
+    def __init__(self, folder):
+        self.file = Path(folder) / "hang"
+        self.file.write_text("")
+
+    def __call__(self, controller, seed):
+        try:
+            self.file.unlink()
+        except FileNotFoundError:
+            return follow(controller, seed)
+        while True:
+            time.sleep(1)
+
+
+def hangs(controller, seed):
+    while seed == 2:
+        time.sleep(1)
+    return follow(controller, seed)
+
+
+def measured(controller, seed):
+    """The fitness, and two of the parameters as measures."""
+    return follow(controller, seed), float(controller.theta[0]), float(controller.theta[1])
+
+
+class Batched:
+    """The same values for a whole population at once."""
+
+    def __call__(self, controller, seed):
+        raise AssertionError("a batch is asked for")
+
+    def batch(self, spec, theta, seeds, threads):
+        return np.array([[follow(nc.Controller(spec, row), seed) for seed in seeds] for row in theta])
+
+
+class BadBatch:
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, controller, seed):
+        return 0.0
+
+    def batch(self, spec, theta, seeds, threads):
+        if isinstance(self.values, str):
+            raise RuntimeError(self.values)
+        return self.values

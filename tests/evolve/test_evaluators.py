@@ -8,6 +8,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.cells import genome_size
 from neuroctl.evolve import Genome, PoolEvaluator, SerialEvaluator
+from neuroctl.evolve.evaluators import make_evaluator
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC
 
@@ -96,3 +97,50 @@ def children_of(pid):
 def running(pid):
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     return bool(state) and not state.startswith("Z")
+
+
+def test_a_worker_that_hangs_is_replaced(tmp_path):
+    with PoolEvaluator(Genome(SPEC), objectives.HangsOnce(tmp_path), 2, task_timeout_s=1.0) as evaluator:
+        assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+
+
+def test_a_task_that_always_hangs_is_named():
+    with (
+        PoolEvaluator(Genome(SPEC), objectives.hangs, 2, task_timeout_s=0.5) as evaluator,
+        pytest.raises(nc.StudyError, match=r"candidate \d, seeds \[.*2.*\]: no answer within 0.5 s, twice"),
+    ):
+        evaluator.evaluate(GENOMES, [1, 2, 3])
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf")])
+def test_a_bad_time_limit_is_named(limit):
+    with pytest.raises(nc.StudyError, match="task_timeout_s"):
+        PoolEvaluator(Genome(SPEC), objectives.follow, 2, task_timeout_s=limit)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_measures_come_beside_the_fitness(workers):
+    with make_evaluator(Genome(SPEC), objectives.measured, workers, 2) as evaluator:
+        values = evaluator.evaluate(GENOMES, [1, 2, 3])
+    assert values.shape == (5, 3, 3)
+    assert np.array_equal(values[:, :, :1], serial())
+    assert np.array_equal(values[:, 0, 1:], Genome(SPEC).theta(GENOMES)[:, :2].astype(float))
+
+
+@pytest.mark.parametrize("measures", [0, 1, 3])
+def test_another_number_of_measures_is_named(measures):
+    evaluator = SerialEvaluator(Genome(SPEC), objectives.measured, measures)
+    with evaluator, pytest.raises(nc.StudyError, match="objective"):
+        evaluator.evaluate(GENOMES, [1])
+
+
+def test_a_batch_gives_the_same_values():
+    with make_evaluator(Genome(SPEC), objectives.Batched(), 2) as evaluator:
+        assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+
+
+@pytest.mark.parametrize(("values", "text"), [(np.zeros(3), r"shape \(3,\)"), ("no GPU", "RuntimeError: no GPU")])
+def test_a_bad_batch_is_named(values, text):
+    evaluator = make_evaluator(Genome(SPEC), objectives.BadBatch(values), 2)
+    with evaluator, pytest.raises(nc.StudyError, match=text):
+        evaluator.evaluate(GENOMES, [1, 2])

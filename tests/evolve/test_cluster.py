@@ -1,0 +1,84 @@
+"""Evaluation on a local Ray cluster: the same bits, whatever dies."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.evolve import Genome, PoolEvaluator, SerialEvaluator
+from neuroctl.evolve.evaluators import make_evaluator
+from tests.evolve import objectives
+from tests.evolve.study_script import SPEC
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'neuroctl[cluster]'): it was NOT tested")
+
+GENOMES = np.random.default_rng(0).standard_normal((8, Genome(SPEC).size))
+SEEDS = [1, 2, 3]
+
+# Ray keeps files and sockets of its own open; its resource warnings are not ours.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def expected():
+    with SerialEvaluator(Genome(SPEC), objectives.follow) as evaluator:
+        return evaluator.evaluate(GENOMES, SEEDS)
+
+
+def on_ray(objective, **options):
+    return make_evaluator(Genome(SPEC), objective, 2, cluster="local", **options)
+
+
+def test_same_bits_also_when_actors_die(tmp_path):
+    with on_ray(objectives.DiesOnce(tmp_path, times=2)) as evaluator:
+        for _ in range(2):
+            assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
+        assert evaluator.evaluate(GENOMES[:1], SEEDS).tobytes() == expected()[:1].tobytes()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_actor_that_hangs_is_replaced_once(tmp_path):
+    with on_ray(objectives.HangsOnce(tmp_path), task_timeout_s=3.0) as evaluator:
+        assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [
+        (objectives.raises, "RuntimeError: the robot fell off the table; with seed 1"),
+        (objectives.dies, "its actor died, 6 times"),
+    ],
+)
+def test_what_fails_is_named_in_one_line(objective, text):
+    with on_ray(objective) as evaluator, pytest.raises(nc.StudyError, match=text) as caught:
+        evaluator.evaluate(GENOMES[:1], SEEDS)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreachable_cluster_is_named():
+    with pytest.raises(nc.BackendUnavailable, match="cluster: '127.0.0.1:1'.*allowed: local, or the address"):
+        make_evaluator(Genome(SPEC), objectives.follow, 2, cluster="127.0.0.1:1")
+
+
+def test_killing_workers_of_a_pool_every_now_and_then_changes_nothing():
+    stop = threading.Event()
+
+    def kill(evaluator):
+        while not stop.wait(1.5):
+            for worker in list((getattr(evaluator._pool, "_processes", None) or {}).values())[:1]:
+                os.kill(worker.pid, signal.SIGKILL)
+
+    with PoolEvaluator(Genome(SPEC), objectives.slow, 2) as evaluator:
+        evaluator.evaluate(GENOMES[:1], SEEDS)
+        killer = threading.Thread(target=kill, args=(evaluator,))
+        killer.start()
+        try:
+            end = time.monotonic() + 7
+            while time.monotonic() < end:
+                assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
+        finally:
+            stop.set()
+            killer.join()
