@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,8 @@ from neuroctl.console import (
     study_progress,
     worker_count,
 )
-from neuroctl.errors import TaskError, require
+from neuroctl.errors import StudyError, TaskError, require
+from neuroctl.evolve.optimizers import OPTIMIZERS
 
 app = typer.Typer(
     help="Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify.",
@@ -92,11 +94,15 @@ def tasks(as_json: Json = False) -> None:
     epilog="Example: [bold]neuroctl evolve cartpole --seed 1 --target-score 1000 --out studies/cartpole[/bold]"
 )
 def evolve(
-    task: Annotated[str, typer.Argument(help="Task; see `neuroctl tasks`.")],
+    task: Annotated[
+        str,
+        typer.Argument(help="Task (see `neuroctl tasks`), Gymnasium id, or your own module:Class or module:function."),
+    ],
     cell: Annotated[str, typer.Option(help="Kind of network.")] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.")] = 8,
     optimizer: Annotated[
-        str, typer.Option(help="cmaes, sep-cmaes, snes, xnes, openai-es, or random as a control.")
+        str,
+        typer.Option(help=f"{', '.join(OPTIMIZERS)} (a control), or map-elites, cma-me for an archive of behaviours."),
     ] = "cmaes",
     generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 150,
     population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
@@ -114,6 +120,15 @@ def evolve(
     ] = False,
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
+    budget: Annotated[
+        str | None, typer.Option(help="How long at most: 10m, 90s or 2h, 5000evals, or 500gens; several with commas.")
+    ] = None,
+    task_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a worker counts as hanging and is replaced.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Evaluate on Ray: local, or the address of a running cluster.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -121,12 +136,16 @@ def evolve(
     from neuroctl.evolve import FixedPoint, StudyConfig, run_study
 
     sims = require("sims", "sim")
+    limits = budget_of(budget)
+    posed = sims.problem(task, cell=cell, neurons=neurons, measured=optimizer in ("map-elites", "cma-me"))
     config = StudyConfig(
-        spec=sims.controller_spec(task, neurons=neurons, cell=cell),
+        spec=posed.spec,
         task=task,
         seed=seed,
         optimizer=optimizer,
-        generations=generations,
+        generations=int(limits.get("generations", generations)),
+        evaluations=None if "evaluations" not in limits else int(limits["evaluations"]),
+        measures=getattr(posed.objective, "measures", ()),
         population=population,
         sigma0=sigma0,
         episodes=episodes,
@@ -134,16 +153,23 @@ def evolve(
         target_score=target_score,
         fixed_point=FixedPoint(weight_bits, state_bits) if quantized else None,
     )
-    folder = out_dir or Path("studies") / f"{task}-{seed}"
-    objective = sims.EpisodeReturn(task)
-    with study_progress(log, task, generations) as on_generation:
+    folder = out_dir or Path("studies") / f"{task.replace(':', '-').replace('/', '-')}-{seed}"
+    with study_progress(log, task, config.generations) as on_generation:
         result = run_study(
-            config, objective, folder, workers=worker_count(workers), resume=resume, on_generation=on_generation
+            config,
+            posed.objective,
+            folder,
+            workers=worker_count(workers),
+            resume=resume,
+            on_generation=on_generation,
+            time_limit_s=limits.get("seconds"),
+            task_timeout_s=task_timeout,
+            cluster=cluster,
         )
     if as_json:
         emit(result.to_dict())
     else:
-        best = "none yet" if result.best_score is None else f"{result.best_score:.1f}"
+        best = "none yet" if result.best_score is None else f"{result.best_score:.4g}"
         out.print(
             f"{result.stop_reason}: {result.generations} generations, {result.evaluations} evaluations; "
             f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
@@ -152,6 +178,25 @@ def evolve(
         out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+def budget_of(text: str | None) -> dict[str, float]:
+    """Return ``seconds``, ``evaluations`` and ``generations`` of a budget such as ``10m,5000evals``.
+
+    Raises:
+        StudyError: it cannot be read.
+
+    """
+    units = {"s": ("seconds", 1), "m": ("seconds", 60), "h": ("seconds", 3600)}
+    units |= {"evals": ("evaluations", 1), "gens": ("generations", 1)}
+    limits: dict[str, float] = {}
+    for part in (text or "").split(",") if text is not None else []:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(s|m|h|evals|gens)\s*", part)
+        if found is None or float(found[1]) <= 0 or (found[2] in ("evals", "gens") and "." in found[1]):
+            raise StudyError(f"budget: {part!r}; allowed: such as 10m, 90s, 2h, 5000evals or 500gens")
+        name, factor = units[found[2]]
+        limits[name] = float(found[1]) * factor
+    return limits
 
 
 def task_of(model_meta: dict[str, Any], asked: str) -> str:

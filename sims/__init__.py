@@ -8,10 +8,26 @@ from neuroctl.errors import require
 
 require("gymnasium", "sim")
 
-from sims.episodes import Episode, EpisodeReturn, record, score  # noqa: E402
+from sims.episodes import Episode, EpisodeReturn, objective, record, score  # noqa: E402
+from sims.foreign import GymReturn, Problem, problem  # noqa: E402
 from sims.registry import TASKS, controller_spec, get, make, names, register  # noqa: E402
 from sims.task import Task  # noqa: E402
 
 register()
 
-__all__ = ["TASKS", "Episode", "EpisodeReturn", "Task", "controller_spec", "get", "make", "names", "record", "score"]
+__all__ = [
+    "TASKS",
+    "Episode",
+    "EpisodeReturn",
+    "GymReturn",
+    "Problem",
+    "Task",
+    "controller_spec",
+    "get",
+    "make",
+    "names",
+    "objective",
+    "problem",
+    "record",
+    "score",
+]

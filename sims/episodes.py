@@ -12,9 +12,15 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
+from neuroctl.quant import QuantController
 from sims import registry
+from sims.compiled import PlantReturn
 from sims.task import Task
+
+COMPILED = (Controller, QuantController)
+"""Controllers that run in compiled plants without a step in Python."""
 
 
 class Sizes(Protocol):
@@ -212,11 +218,31 @@ def score(
         TaskError: an argument is not allowed, or the controller does not fit the task.
 
     """
-    episode = EpisodeReturn(task, max_steps)
+    episode = objective(task, max_steps) if isinstance(controller, COMPILED) else EpisodeReturn(task, max_steps)
     try:
         return np.array([episode(controller, seed) for seed in seeds], np.float64)
     finally:
-        episode.close()
+        getattr(episode, "close", lambda: None)()
+
+
+def objective(task: str, max_steps: int | None = None, *, measured: bool = False) -> EpisodeReturn | PlantReturn:
+    """Return what a study evaluates a task by: on lanes if it is compiled.
+
+    Args:
+        task: name of the task.
+        max_steps: control steps of an episode; None takes the task's own limit.
+        measured: with the measures for quality diversity.
+
+    Raises:
+        TaskError: there is no such task, or it has no measures.
+
+    """
+    entry = registry.get(task)
+    if entry.plant:
+        return PlantReturn(entry, _checked_steps(max_steps, entry), measured=measured)
+    if measured:
+        raise TaskError(f"task: {task!r} has no measures; allowed for quality diversity: phototaxis")
+    return EpisodeReturn(task, max_steps)
 
 
 def _recorded(

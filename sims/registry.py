@@ -11,6 +11,7 @@ import gymnasium
 
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
+from sims import compiled
 from sims.bullet import cartpole
 from sims.task import Task
 
@@ -20,6 +21,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
         for task in (
             cartpole.TASK,
             # The next task's line goes here.
+            *compiled.TASKS,
         )
     }
 )
@@ -88,4 +90,7 @@ def register() -> None:
     """Register every task with Gymnasium; doing it twice changes nothing."""
     for task in TASKS.values():
         if task.env_id not in gymnasium.registry:
-            gymnasium.register(id=task.env_id, entry_point=task.entry_point, max_episode_steps=task.max_episode_steps)
+            options = {"task": task.name} if task.plant else {}
+            gymnasium.register(
+                id=task.env_id, entry_point=task.entry_point, max_episode_steps=task.max_episode_steps, kwargs=options
+            )

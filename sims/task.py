@@ -22,6 +22,7 @@ class Task:
         input_limits: (low, high) of each, in those units, while the episode lasts.
         output_names: what the controller drives, with units; in the order of the action.
         output_limits: (low, high) of each; the environment clips to it.
+        plant: module of a compiled plant; empty for a simulation in PyBullet.
 
     """
 
@@ -35,6 +36,7 @@ class Task:
     input_limits: Limits
     output_names: tuple[str, ...]
     output_limits: Limits
+    plant: str = ""
 
     @property
     def inputs(self) -> int:

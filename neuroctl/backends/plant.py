@@ -172,6 +172,21 @@ def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> in
     return len(seen)
 
 
+def next_state(plant: Plant, x: tuple[float, ...], a: tuple[float, ...], dt_s: float) -> tuple[float, ...]:
+    """Return the state after a control step, in plain Python; kernels compile the same method."""
+    if plant.has("step"):
+        return tuple(plant.module.step(x, a, dt_s))
+    h, slope = dt_s / plant.substeps, plant.module.derivative
+    for _ in range(plant.substeps):
+        k1 = slope(x, a)
+        k2 = slope(tuple(v + 0.5 * h * k for v, k in zip(x, k1, strict=True)), a)
+        k3 = slope(tuple(v + 0.5 * h * k for v, k in zip(x, k2, strict=True)), a)
+        k4 = slope(tuple(v + h * k for v, k in zip(x, k3, strict=True)), a)
+        rises = (p + 2 * (q + r) + s for p, q, r, s in zip(k1, k2, k3, k4, strict=True))
+        x = tuple(v + h / 6 * rise for v, rise in zip(x, rises, strict=True))
+    return x
+
+
 # --- Typing: the plant's text with the controller's dtype ------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ START = (0.0, 0.0, 0.0, -4.0, 5.0)  # the light stands behind, to the left
 STARTS = ((0.0, 0.0), (0.0, 0.0), (-3.141592653589793, 3.141592653589793), (-4.0, -4.0), (5.0, 5.0))
 
 AXLE = 1.0
+MEASURES = (("end east [widths]", -10.0, 10.0), ("end north [widths]", -10.0, 10.0))  # of ``measures``
+
 EYE_ANGLE = 0.7853981633974483  # 45 degrees to each side
 EYE_REACH = 0.5
 TINY = 1e-6
@@ -60,3 +62,8 @@ def reward(x, a):
 def fitness(x, steps, total, recent):
     """Return the mean nearness over the episode."""
     return total / steps
+
+
+def measures(x):
+    """Return where the vehicle ends up."""
+    return x[0], x[1]

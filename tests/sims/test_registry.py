@@ -18,7 +18,7 @@ def test_each_task_is_registered_with_gymnasium(name):
     assert registered.max_episode_steps == task.max_episode_steps
     env = gymnasium.make(task.env_id)
     assert isinstance(sims.make(name).unwrapped, type(env.unwrapped))
-    assert type(env.unwrapped).task is task
+    assert env.unwrapped.task is task
     env.close()
 
 

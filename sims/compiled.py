@@ -1,0 +1,221 @@
+"""Compiled plants as tasks: thousands of times faster than a physics engine, with the same protocol.
+
+A study evaluates whole populations on lanes; an integer controller runs in its own compiled loop. ``PlantEnv`` is the
+same plant as a Gymnasium environment, in plain Python, to look at an episode step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from neuroctl.backends import fixed, get
+from neuroctl.backends.plant import Plant, load, next_state
+from neuroctl.controller import Controller
+from neuroctl.errors import TaskError
+from neuroctl.evolve import Measure
+from neuroctl.quant import QuantController
+from neuroctl.spec import Spec
+from sims.task import Task
+
+Array = NDArray[Any]
+
+TASKS: Final = (
+    Task(
+        name="two-poles",
+        env_id="neuroctl/TwoPoles-v0",
+        entry_point="sims.compiled:PlantEnv",
+        max_episode_steps=1000,
+        summary="Balance two poles of different length on one cart without seeing velocities (compiled).",
+        control_hz=50,
+        input_names=("position / 2.4 m", "long pole / 36 deg", "short pole / 36 deg"),
+        input_limits=((-1.0, 1.0),) * 3,
+        output_names=("force [N]",),
+        output_limits=((-10.0, 10.0),),
+        plant="sims.plants.double_pole",
+    ),
+    Task(
+        name="walker",
+        env_id="neuroctl/Walker-v0",
+        entry_point="sims.compiled:PlantEnv",
+        max_episode_steps=2200,
+        summary="Walk on one leg: lift, swing, set down and push (compiled).",
+        control_hz=10,
+        input_names=("leg angle / 30 deg",),
+        input_limits=((-2.5, 2.5),),
+        output_names=("foot down", "forward force", "backward force"),
+        output_limits=((0.0, 1.0),) * 3,
+        plant="sims.plants.walker",
+    ),
+    Task(
+        name="phototaxis",
+        env_id="neuroctl/Phototaxis-v0",
+        entry_point="sims.compiled:PlantEnv",
+        max_episode_steps=400,
+        summary="Drive two wheels by what two eyes see, to a light and stay there (compiled).",
+        control_hz=10,
+        input_names=("left eye", "right eye"),
+        input_limits=((0.0, 1.0),) * 2,
+        output_names=("left wheel", "right wheel"),
+        output_limits=((-1.0, 1.0),) * 2,
+        plant="sims.plants.phototaxis",
+    ),
+    Task(
+        name="circle-catcher",
+        env_id="neuroctl/CircleCatcher-v0",
+        entry_point="sims.compiled:PlantEnv",
+        max_episode_steps=1000,
+        summary="Be under a falling circle when it lands, seen by seven rays (compiled).",
+        control_hz=10,
+        input_names=tuple(f"ray {k}" for k in range(7)),
+        input_limits=((0.0, 1.0),) * 7,
+        output_names=("right motor", "left motor"),
+        output_limits=((0.0, 1.0),) * 2,
+        plant="sims.plants.circle_catcher",
+    ),
+)
+
+
+def plant_of(task: Task) -> Plant:
+    """Return a task's plant."""
+    return load(import_module(task.plant))
+
+
+class PlantReturn:
+    """The fitness of one seeded episode in a compiled plant; ``batch`` gives those of a population.
+
+    Args:
+        task: with a plant.
+        max_steps: control steps of an episode; None takes the task's own limit.
+        measured: whether the plant's measures come with the fitness, for quality diversity.
+
+    Raises:
+        TaskError: measures are asked for that the plant does not have.
+
+    """
+
+    def __init__(self, task: Task, max_steps: int | None = None, *, measured: bool = False):
+        self.task, self.max_steps, self._measured = task, max_steps or task.max_episode_steps, measured
+        self._plant = plant_of(task)
+        if measured and not self._plant.has("measures"):
+            raise TaskError(f"task: {task.name!r} has no measures; allowed for quality diversity: phototaxis")
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What comes besides the fitness."""
+        return tuple(Measure(*row) for row in self._plant.module.MEASURES) if self._measured else ()
+
+    def __call__(self, controller: Any, seed: int) -> Any:
+        """Return the fitness of one episode, or a tuple of it and the measures.
+
+        Raises:
+            TaskError: the controller is neither a ``Controller`` nor a ``QuantController``, or does not fit.
+
+        """
+        if not isinstance(controller, (Controller, QuantController)):
+            raise TaskError(
+                f"controller: {type(controller).__name__}; allowed in a compiled plant: Controller, QuantController"
+            )
+        start = np.array(self._plant.start_of(seed))
+        if isinstance(controller, QuantController):
+            found = fixed.rollout(controller, self._plant.module, self.max_steps, starts=start, threads=1)
+        else:
+            found = get("cpu").rollout(
+                controller.spec, controller.theta, self._plant.module, self.max_steps, starts=start, threads=1
+            )
+        values = self._values(found)[0]
+        return tuple(values.tolist()) if self._measured else float(values[0])
+
+    def batch(self, spec: Spec, theta: Array, seeds: Sequence[int], threads: int) -> Array:
+        """Return values ``[P, seeds, 1 + measures]`` of parameters ``[P, n_params]``; the same bits as one by one."""
+        # Without a choice of starts all seeds give the same episode: run it once.
+        own = list(seeds[:1]) if self._plant.same_start else list(seeds)
+        if not own or not len(theta):
+            return np.zeros((len(theta), len(seeds), 1 + len(self.measures)))
+        starts = np.array([self._plant.start_of(seed) for seed in own])
+        found = get("cpu").rollout(
+            spec,
+            np.ascontiguousarray(np.repeat(theta, len(own), axis=0).T),
+            self._plant.module,
+            self.max_steps,
+            starts=np.ascontiguousarray(np.tile(starts, (len(theta), 1)).T),
+            threads=threads,
+        )
+        values = self._values(found).reshape(len(theta), len(own), -1)
+        return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
+
+    def _values(self, found: Any) -> Array:
+        fitness = np.asarray(found.fitness, np.float64)[:, None]
+        if not self._measured:
+            return fitness
+        return np.concatenate([fitness, [self._plant.module.measures(tuple(x)) for x in found.final.T]], axis=1)
+
+    def observations(self, controller: Any, seed: int) -> Array:
+        """Return what the controller sees in one episode, float32[T, inputs]."""
+        from sims.episodes import record
+
+        return record(self.task.name, controller, seed, self.max_steps).observations
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"task": self.task, "max_steps": self.max_steps, "measured": self._measured}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["task"], state["max_steps"], measured=state["measured"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return f"PlantReturn({self.task.name!r}, max_steps={self.max_steps})"
+
+
+class PlantEnv(gymnasium.Env[Array, Array]):
+    """A compiled plant as a Gymnasium environment, in plain Python and Python's floats.
+
+    The reward is 0 until the episode ends and then the plant's fitness, so that a return is the fitness.
+
+    Args:
+        task: name of the task.
+
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(self, task: str, render_mode: str | None = None, **unused: Any):
+        if render_mode is not None:
+            raise TaskError(f"render_mode: {render_mode!r}; allowed for {task}: None, a compiled plant has no picture")
+        self.task = next(entry for entry in TASKS if entry.name == task)
+        self.render_mode = None
+        self._plant = plant_of(self.task)
+        low, high = np.array(self.task.output_limits, np.float32).T
+        self.action_space = spaces.Box(low, high, dtype=np.float32)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self.task.inputs,), np.float32)
+        self._x: tuple[float, ...] = self._plant.start
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode; without a seed from the plant's own start."""
+        super().reset(seed=seed)
+        self._x = self._plant.start if seed is None else self._plant.start_of(seed)
+        self._rewards: list[float] = []
+        return self._seen(), {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Advance one control step; a NaN among the actions is refused."""
+        if not np.isfinite(action).all():
+            raise TaskError(f"action: {np.asarray(action).tolist()}; allowed: finite numbers")
+        module, a = self._plant.module, tuple(float(v) for v in action)
+        self._x = next_state(self._plant, self._x, a, self.task.control_dt_s)
+        self._rewards.append(float(module.reward(self._x, a)) if self._plant.has("reward") else 0.0)
+        over = bool(module.done(self._x)) if self._plant.has("done") else False
+        last = over or len(self._rewards) >= self.task.max_episode_steps
+        return self._seen(), self._fitness() if last else 0.0, over, last and not over, {}
+
+    def _seen(self) -> Array:
+        return np.array(self._plant.module.observe(self._x), np.float32)
+
+    def _fitness(self) -> float:
+        recent = sum(self._rewards[-self._plant.window :])
+        return float(self._plant.module.fitness(self._x, len(self._rewards), sum(self._rewards), recent))

@@ -1,0 +1,200 @@
+"""Anything else to evolve on: a Gymnasium environment by its id or class, or a plain Python function.
+
+``problem`` takes what a user types: a task's name, ``Pendulum-v1``, ``my_module:MyEnv`` or ``my_module:fitness``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from neuroctl.errors import TaskError
+from neuroctl.spec import Spec
+from sims import registry
+from sims.episodes import objective
+
+_FAR: Final = 10.0  # where a space says no limit: inputs saturate there in fixed point
+_DT_S: Final = 0.02
+_MOST_STEPS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is evolved on: its name, a controller's Spec, and the objective."""
+
+    name: str
+    spec: Spec
+    objective: Any
+
+
+class GymReturn:
+    """The return of one seeded episode of a Gymnasium environment with Box spaces, flattened.
+
+    The environment is created on first use and stays behind when the object is pickled.
+
+    Args:
+        name: a registered id, or ``"module:Class"``.
+        max_steps: steps of an episode at most; None takes the environment's own limit, or 1000.
+
+    Raises:
+        TaskError: there is no such environment, it cannot be made, or its spaces are no boxes.
+
+    """
+
+    def __init__(self, name: str, max_steps: int | None = None):
+        self._name = name
+        self._env: gymnasium.Env[Any, Any] | None = None
+        env = self._made()
+        own = getattr(env.spec, "max_episode_steps", None) if env.spec is not None else None
+        self._max_steps = max_steps or own or _MOST_STEPS
+        self._shape = env.action_space.shape
+
+    def _made(self) -> gymnasium.Env[Any, Any]:
+        if self._env is None:
+            self._env = _make(self._name)
+        return self._env
+
+    def spec(self, **fields: Any) -> Spec:
+        """Return the Spec of a controller that fits; its limits are the spaces', 10 where those have none."""
+        env = self._made()
+        inputs, outputs = _limits(env.observation_space), _limits(env.action_space)
+        return Spec(
+            inputs=len(inputs), outputs=len(outputs), dt_s=_period_s(env),
+            input_limits=inputs, output_limits=outputs, **fields,
+        )  # fmt: skip
+
+    def __call__(self, controller: Any, seed: int) -> float:
+        """Reset the controller, run one episode and return the sum of its rewards."""
+        env = self._made()
+        dtype = controller.spec.dtype
+        observation, _ = env.reset(seed=seed)
+        controller.reset()
+        total = 0.0
+        for _ in range(self._max_steps):
+            seen = np.ascontiguousarray(np.ravel(observation), dtype=dtype)
+            action = np.asarray(controller.step(seen), env.action_space.dtype).reshape(self._shape)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return total
+
+    def close(self) -> None:
+        """Free the environment; the next call makes a new one."""
+        env, self._env = self._env, None
+        if env is not None:
+            env.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_env": None}
+
+    def __repr__(self) -> str:
+        return f"GymReturn({self._name!r}, max_steps={self._max_steps})"
+
+
+def problem(name: str, *, cell: str = "ctrnn", neurons: int = 8, measured: bool = False) -> Problem:
+    """Return what a user names: a task, a Gymnasium environment, or a function ``f(controller, seed) -> fitness``.
+
+    A function needs an attribute ``spec``, a dict with what a Spec needs besides cell and neurons: at least
+    ``{"inputs": 2, "outputs": 1, "dt_s": 0.02}``; with ``input_limits`` it can be exported without recorded inputs.
+
+    Args:
+        name: a task's name, a Gymnasium id, or ``"module:name"`` of a class or a function.
+        cell: kind of network.
+        neurons: number of neurons.
+        measured: with a compiled task's measures, for quality diversity.
+
+    Raises:
+        TaskError: there is nothing of that name, or it does not suit; names the nearest.
+
+    """
+    if name in registry.TASKS:
+        return Problem(name, registry.controller_spec(name, neurons, cell), objective(name, measured=measured))
+    if measured:
+        raise TaskError(f"task: {name!r} has no measures; allowed for quality diversity: phototaxis")
+    if ":" in name:
+        found = _imported(name)
+        if not isinstance(found, type):
+            return Problem(name, _declared(found, name, cell, neurons), found)
+    elif name not in gymnasium.registry:
+        _name_nearest(name)
+    returns = GymReturn(name)
+    return Problem(name, returns.spec(cell=cell, neurons=neurons), returns)
+
+
+def _name_nearest(name: str) -> None:
+    """Say which name may have been meant, of our tasks and of Gymnasium's."""
+    known = [*registry.names(), *gymnasium.registry]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise TaskError(
+        f"task: {name!r} is unknown; {hint}allowed: {', '.join(registry.names())}, a Gymnasium id, or module:name"
+    )
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    """Return what ``"module:name"`` names; modules of the current folder are found too."""
+    module, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    if not callable(found):
+        raise TaskError(f"task: {name!r} is a {type(found).__name__}; allowed: an environment's class, or a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _declared(function: Any, name: str, cell: str, neurons: int) -> Spec:
+    declared = getattr(function, "spec", None)
+    if not isinstance(declared, dict):
+        raise TaskError(f"task: {name!r} has no spec; allowed: a function with {attribute_example(name)}")
+    return Spec.from_dict({"cell": cell, "neurons": neurons} | declared)
+
+
+def attribute_example(name: str) -> str:
+    """Return the line that a user's function lacks."""
+    return f"{name.partition(':')[2]}.spec = {{'inputs': 2, 'outputs': 1, 'dt_s': 0.02}}"
+
+
+def _make(name: str) -> gymnasium.Env[Any, Any]:
+    try:
+        env = _imported(name)() if ":" in name else gymnasium.make(name, disable_env_checker=True)
+    except TaskError:
+        raise
+    except Exception as error:
+        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    if not isinstance(env, gymnasium.Env):
+        raise TaskError(f"task: {name!r} makes a {type(env).__name__}; allowed: a gymnasium.Env")
+    for which in ("observation_space", "action_space"):
+        space = getattr(env, which)
+        if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+            raise TaskError(f"{which}: {space} of {name!r}; allowed: a Box of floats")
+    return env
+
+
+def _limits(space: Any) -> tuple[tuple[float, float], ...]:
+    """Return (low, high) of each entry; where a space has no limit, 10 stands in for it."""
+    low, high = np.ravel(space.low).astype(float), np.ravel(space.high).astype(float)
+    bounded = (np.abs(low) < 1e6) & (np.abs(high) < 1e6)  # some spaces write infinity as the largest float
+    pairs = zip(np.where(bounded, low, -_FAR), np.where(bounded, high, _FAR), strict=True)
+    return tuple((float(a), float(b)) for a, b in pairs)
+
+
+def _period_s(env: gymnasium.Env[Any, Any]) -> float:
+    """Return the time between two steps: the environment's ``dt``, else from its frames a second, else 0.02 s."""
+    for value in (getattr(env.unwrapped, "dt", None), 1.0 / (env.metadata.get("render_fps") or 1.0 / _DT_S)):
+        if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
+            return float(value)
+    return _DT_S
