@@ -164,3 +164,8 @@ class BadBatch:
         if isinstance(self.values, str):
             raise RuntimeError(self.values)
         return self.values
+
+
+def plateau(controller, seed):
+    """Nearly flat, so that a search soon stagnates."""
+    return float(np.round(follow(controller, 0), 1))
