@@ -16,6 +16,7 @@ from neuroctl.console import (
     log,
     out,
     plain_table,
+    show_groups,
     show_quantisation,
     show_report,
     study_progress,
@@ -178,6 +179,39 @@ def evolve(
         out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+@app.command(epilog="Example: [bold]neuroctl compare studies --out compare.png[/bold]")
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Studies, or folders that hold some.", metavar="DIR...")],
+    picture: Annotated[Path | None, typer.Option("--out", help="Write a PNG: medians with bands over seeds.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare studies: those that differ in their seeds alone count as one, with mean and spread."""
+    from neuroctl.evolve.history import groups
+
+    found = groups(folders)
+    if picture is not None:
+        from neuroctl import studyplots
+
+        studyplots.compare(found, picture, title="studies" if len(found) > 1 else found[0].label)
+    show_groups(found, as_json=as_json)
+
+
+@app.command(epilog="Example: [bold]neuroctl plot studies/phototaxis-0/archive.npz --out archive.png[/bold]")
+def plot(
+    file: Annotated[Path, typer.Argument(help="A study's archive.npz or front.npz.")],
+    picture: Annotated[Path, typer.Option("--out", help="PNG to write.")],
+) -> None:
+    """Draw an archive of behaviours as a heat map, or a front of several goals."""
+    from neuroctl import studyplots
+
+    kept = io.read_archive(file)
+    drawers = {"archive": studyplots.archive, "front": studyplots.front}
+    if kept.kind not in drawers:
+        raise StudyError(f"{file}: holds a {kept.kind}; allowed: {' or '.join(drawers)}")
+    drawers[kept.kind](kept.fields, kept.arrays, picture)
+    out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
 def budget_of(text: str | None) -> dict[str, float]:

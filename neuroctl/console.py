@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -89,6 +90,30 @@ def show_quantisation(found: Any) -> None:
     )
     for name, (low, high) in found.bounds.items():
         table.add_row(name, str(low), str(high), f"{100 * max(-low, high) / found.limit:.1f} %")
+    out.print(table)
+
+
+def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
+    """Print for each group of studies the mean and spread of their final scores."""
+    rows = [
+        {
+            "studies": group.label,
+            "seeds": list(group.seeds),
+            "evaluations": int(group.evaluations[-1]),
+            "scores": [float(score) for score in group.final],
+        }
+        for group in groups
+    ]
+    if as_json:
+        emit({"groups": rows})
+        return
+    numbers = ("seeds", "evaluations", "mean", "std", "worst", "best")
+    table = plain_table("Best score on unseen episodes", "studies", *numbers, numbers=numbers)
+    for row in rows:
+        scores = np.array(row["scores"])
+        figures = [scores.mean(), scores.std(ddof=1) if len(scores) > 1 else np.nan, scores.min(), scores.max()]
+        texts = ["-" if np.isnan(figure) else f"{figure:.4g}" for figure in figures]
+        table.add_row(str(row["studies"]), str(len(scores)), str(row["evaluations"]), *texts)
     out.print(table)
 
 

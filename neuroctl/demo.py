@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import neuroctl as nc
 from neuroctl import console, io, plots
 from neuroctl.errors import FileFormatError, require
 from neuroctl.evolve import StudyConfig, run_study
+from neuroctl.evolve.history import read_history
 
 TASK: Final = "cartpole"
 STEPS: Final = 1000  # an episode's length; a balanced pole stands for all of it
@@ -57,7 +57,7 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
     _make_folder(out_dir, force)
 
     ctl, study = _evolve(sims, out_dir / "study", seed, workers)
-    history = _columns(out_dir / "study" / "history.csv")
+    history = read_history(out_dir / "study")
     plots.learning_curve(history, out_dir / "learning_curve.png", title="cart-pole, CTRNN", goal=STEPS)
 
     first = sims.record(TASK, ctl, UNSEEN_SEED)
@@ -110,12 +110,6 @@ def _evolve(sims: Any, folder: Path, seed: int, workers: int) -> tuple[nc.Contro
         raise KeyboardInterrupt
     model = io.load_model(study.best_path)
     return nc.Controller(model.spec, model.theta), study
-
-
-def _columns(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
 
 
 def _balanced(sims: Any, ctl: nc.Controller | nc.QuantController) -> Balanced:

@@ -17,12 +17,12 @@ from neuroctl.sweep import Point
 
 Array = NDArray[Any]
 
-_BLUE: Final = "#2563a8"
-_ORANGE: Final = "#d9661f"
-_GREY: Final = "#8a8f98"
+BLUE: Final = "#2563a8"
+ORANGE: Final = "#d9661f"
+GREY: Final = "#8a8f98"
 
 
-def _figure(rows: int, height: float) -> tuple[Any, list[Any]]:
+def new_figure(rows: int, height: float) -> tuple[Any, list[Any]]:
     """Return a figure and its axes, one above the other. No pyplot: nothing global, no display needed."""
     figure_class = require("matplotlib.figure", "viz").Figure
     figure = figure_class(figsize=(8.0, height), layout="constrained")
@@ -34,19 +34,20 @@ def _figure(rows: int, height: float) -> tuple[Any, list[Any]]:
     return figure, list(axes)
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+def save(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     atomic_write(path, buffer.getvalue())
 
 
 def learning_curve(
-    history: Mapping[str, Sequence[float]], path: str | os.PathLike[str], *, title: str, goal: float | None = None
+    history: Mapping[str, Array], path: str | os.PathLike[str], *, title: str, goal: float | None = None
 ) -> None:
     """Plot fitness over evaluations as a PNG.
 
     Args:
-        history: columns of ``history.csv``: evaluations, best, median, worst, best_validation.
+        history: columns of ``history.csv``, see ``evolve.history``: evaluations, best, median, worst, best_validation.
         path: where to.
         title: headline.
         goal: the best possible return, drawn as a dashed line.
@@ -55,20 +56,20 @@ def learning_curve(
         BackendUnavailable: matplotlib is missing.
 
     """
-    figure, (axis,) = _figure(1, 4.2)
+    figure, (axis,) = new_figure(1, 4.2)
     x = np.asarray(history["evaluations"], float)
-    axis.fill_between(x, history["worst"], history["best"], color=_BLUE, alpha=0.15, linewidth=0, label="population")
-    axis.plot(x, history["median"], color=_BLUE, linewidth=1.8, label="median")
-    axis.plot(x, history["best_validation"], color=_ORANGE, linewidth=2.0, label="best so far, on unseen starts")
+    axis.fill_between(x, history["worst"], history["best"], color=BLUE, alpha=0.15, linewidth=0, label="population")
+    axis.plot(x, history["median"], color=BLUE, linewidth=1.8, label="median")
+    axis.plot(x, history["best_validation"], color=ORANGE, linewidth=2.0, label="best so far, on unseen starts")
     if goal is not None:
-        axis.axhline(goal, color=_GREY, linestyle="--", linewidth=1.2, label="best possible")
+        axis.axhline(goal, color=GREY, linestyle="--", linewidth=1.2, label="best possible")
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("return")
     axis.set_title(title, loc="left", fontweight="bold")
     figure.legend(frameon=False, loc="outside lower center", ncols=4)
-    _save(figure, path)
+    save(figure, path)
 
 
 def episode(
@@ -86,16 +87,16 @@ def episode(
         BackendUnavailable: matplotlib is missing.
 
     """
-    figure, axes = _figure(len(signals), 1.2 + 1.9 * len(signals))
+    figure, axes = new_figure(len(signals), 1.2 + 1.9 * len(signals))
     for axis, (label, float_y, fixed_y) in zip(axes, signals, strict=True):
-        axis.plot(np.arange(len(float_y)) * dt_s, float_y, color=_BLUE, linewidth=1.8, label="float32")
-        axis.plot(np.arange(len(fixed_y)) * dt_s, fixed_y, color=_ORANGE, linewidth=1.0, label="fixed point")
+        axis.plot(np.arange(len(float_y)) * dt_s, float_y, color=BLUE, linewidth=1.8, label="float32")
+        axis.plot(np.arange(len(fixed_y)) * dt_s, fixed_y, color=ORANGE, linewidth=1.0, label="fixed point")
         axis.set_ylabel(label)
     axes[0].set_title(title, loc="left", fontweight="bold")
     axes[0].legend(frameon=False, loc="upper right", ncols=2)
     axes[-1].set_xlabel("time [s]")
     axes[-1].set_xlim(0, max(len(s[1]) for s in signals) * dt_s)
-    _save(figure, path)
+    save(figure, path)
 
 
 def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
@@ -116,8 +117,8 @@ def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
     axes = figure.subplots(shown + 1, 1, height_ratios=[1.5] * shown + [0.22 * len(found.bounds) + 0.4])
     for index, axis in enumerate(axes[:-1]):
         if found.exact is not None:
-            axis.plot(found.time_s, found.exact[:, index], color=_BLUE, linewidth=2.0, label="float32")
-        axis.plot(found.time_s, found.fixed[:, index], color=_ORANGE, linewidth=1.0, label="fixed point")
+            axis.plot(found.time_s, found.exact[:, index], color=BLUE, linewidth=2.0, label="float32")
+        axis.plot(found.time_s, found.fixed[:, index], color=ORANGE, linewidth=1.0, label="fixed point")
         axis.set_ylabel(f"out[{index}]")
         axis.set_xlim(0, max(float(found.time_s[-1]), 1e-9))
     inputs = "recorded inputs" if found.recorded else "inputs that wander through their limits"
@@ -126,8 +127,8 @@ def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
     axes[-2].set_xlabel("time [s]")
     names = list(found.bounds)[::-1]
     bits = [bits_of(found.bounds[name]) for name in names]
-    axes[-1].barh(names, bits, color=_BLUE, height=0.6)
-    axes[-1].axvline(bits_of((0, found.limit)), color=_ORANGE, linestyle="--")
+    axes[-1].barh(names, bits, color=BLUE, height=0.6)
+    axes[-1].axvline(bits_of((0, found.limit)), color=ORANGE, linestyle="--")
     axes[-1].set_xlim(0, 32)
     axes[-1].set_xlabel("bits that the largest magnitude takes")
     axes[-1].set_title("overflow certificate; dashed: the limit, 2^30", loc="left", fontweight="bold")
@@ -135,7 +136,7 @@ def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(True, color="#e6e8eb", linewidth=0.8)
         axis.set_axisbelow(True)
-    _save(figure, path)
+    save(figure, path)
 
 
 def sweep(points: Sequence[Point], path: str | os.PathLike[str], *, title: str) -> None:
@@ -150,13 +151,11 @@ def sweep(points: Sequence[Point], path: str | os.PathLike[str], *, title: str) 
         BackendUnavailable: matplotlib is missing.
 
     """
-    figure, (axis,) = _figure(1, 4.2)
-    axis.axhline(points[0].mean_return, color=_GREY, linestyle="--", linewidth=1.2, label=points[0].form)
+    figure, (axis,) = new_figure(1, 4.2)
+    axis.axhline(points[0].mean_return, color=GREY, linestyle="--", linewidth=1.2, label=points[0].form)
     fixed = [point for point in points[1:] if not point.problem]
-    axis.plot([p.flash_bytes for p in fixed], [p.mean_return for p in fixed], "o", color=_BLUE, label="mean")
-    axis.plot(
-        [p.flash_bytes for p in fixed], [p.worst_return for p in fixed], "v", color=_ORANGE, label="worst episode"
-    )
+    axis.plot([p.flash_bytes for p in fixed], [p.mean_return for p in fixed], "o", color=BLUE, label="mean")
+    axis.plot([p.flash_bytes for p in fixed], [p.worst_return for p in fixed], "v", color=ORANGE, label="worst episode")
     for point in fixed:
         place = (point.flash_bytes, point.mean_return)
         axis.annotate(point.form, place, xytext=(6, 6), textcoords="offset points", fontsize=9)
@@ -167,7 +166,7 @@ def sweep(points: Sequence[Point], path: str | os.PathLike[str], *, title: str) 
     if min(point.worst_return for point in [points[0], *fixed]) >= 0:
         axis.set_ylim(bottom=0)
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def frame_every(dt_s: float) -> int:

@@ -36,7 +36,7 @@ COLUMNS: Final = (
     "elapsed_s",
 )
 _WHOLE: Final = ("generation", "evaluations")
-_MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
+MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 # Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.
 _LEFTOVER: Final = re.compile(
@@ -189,7 +189,7 @@ class StudyFolder:
         self.versions = stored.get("versions", self.versions)
         asked = json.loads(json.dumps(self._config))
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
-            if stored.get(name) != asked.get(name) and name not in _MAY_CHANGE:
+            if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
                 raise StudyError(
                     f"{name}: asked {asked.get(name)!r}, but the study in {self._path} has {stored.get(name)!r}"
                 )
@@ -247,7 +247,7 @@ class StudyFolder:
 
     def _config_digest(self) -> str:
         """Return a digest of all that may not change in a study."""
-        fixed = {name: value for name, value in self._config.items() if name not in _MAY_CHANGE}
+        fixed = {name: value for name, value in self._config.items() if name not in MAY_CHANGE}
         return hashlib.sha256(canonical_json(fixed)).hexdigest()
 
     def save_checkpoint(self, state: Checkpoint) -> None:

@@ -1,0 +1,133 @@
+"""Reading studies back: their histories, side by side over the same evaluations."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import StudyError
+from neuroctl.evolve.folder import MAY_CHANGE
+
+Array = NDArray[np.float64]
+
+_GRID: Final = 200
+_ALIKE: Final = ("seed", "versions", *MAY_CHANGE)  # what may differ within a group
+_SHOWN: Final = ("task", "optimizer", "cell", "neurons", "population")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Studies that differ in their seeds and lengths alone.
+
+    Args:
+        label: what sets them apart from the other groups.
+        seeds: of its studies.
+        evaluations: float64 ``[T]``, the same for all; up to where the shortest study came.
+        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before there is one.
+
+    """
+
+    label: str
+    seeds: tuple[int, ...]
+    evaluations: Array
+    scores: Array
+
+    @property
+    def final(self) -> Array:
+        """Scores at the end, ``[seeds]``."""
+        return np.asarray(self.scores[:, -1])
+
+
+def read_history(folder: Path) -> dict[str, Array]:
+    """Return the columns of a study's ``history.csv``; an empty cell is NaN.
+
+    Raises:
+        StudyError: there is none, or it is damaged.
+
+    """
+    path = folder / "history.csv"
+    try:
+        with path.open(newline="") as file:
+            header, *rows = list(csv.reader(file))
+        values = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows], np.float64)
+        values = values.reshape(len(rows), len(header))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; allowed: the folder of a study") from None
+    except ValueError:
+        raise StudyError(f"{path}: damaged; allowed: the table that a study wrote") from None
+    return dict(zip(header, values.T, strict=True))
+
+
+def studies_in(folders: Iterable[Path]) -> list[Path]:
+    """Return the studies that folders are or hold, sorted.
+
+    Raises:
+        StudyError: a folder holds none.
+
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.rglob("study.json"))
+        if not inside:
+            raise StudyError(f"{folder}: no study; allowed: a study's folder, or one that holds studies")
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+def groups(folders: Iterable[Path]) -> list[Group]:
+    """Return studies by what they do, those that differ in their seeds alone together.
+
+    Raises:
+        StudyError: a folder holds no study, or one without a finished generation.
+
+    """
+    together: dict[str, list[tuple[dict[str, Any], Path]]] = {}
+    for folder in studies_in(folders):
+        config = _config(folder)
+        key = json.dumps({name: value for name, value in config.items() if name not in _ALIKE})
+        together.setdefault(key, []).append((config, folder))
+    labels = _labels([members[0][0] for members in together.values()])
+    return [_group(label, members) for label, members in zip(labels, together.values(), strict=True)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "study.json").read_bytes())
+        return config | {name: config["spec"][name] for name in ("cell", "neurons")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(f"{folder / 'study.json'}: damaged; allowed: the JSON that a study wrote") from None
+
+
+def _labels(configs: list[Mapping[str, Any]]) -> list[str]:
+    """Return what differs among the configurations, in words; the task if nothing that is shown does."""
+    differing = [name for name in _SHOWN if len({str(config.get(name)) for config in configs}) > 1] or ["task"]
+    labels = [", ".join(_word(name, config.get(name)) for name in differing) for config in configs]
+    return [label if labels.count(label) == 1 else f"{label} ({k + 1})" for k, label in enumerate(labels)]
+
+
+def _word(name: str, value: Any) -> str:
+    return f"{value} {name}" if name == "neurons" else (f"population {value}" if name == "population" else str(value))
+
+
+def _group(label: str, members: list[tuple[dict[str, Any], Path]]) -> Group:
+    columns = [read_history(folder) for _, folder in members]
+    for column, (_, folder) in zip(columns, members, strict=True):
+        if not len(column.get("evaluations", ())):
+            raise StudyError(f"{folder}: no generation is finished; allowed: studies with at least one")
+    last = min(float(column["evaluations"][-1]) for column in columns)
+    first = max(float(column["evaluations"][0]) for column in columns)
+    grid = np.unique(np.linspace(min(first, last), last, _GRID).round())
+    scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]
+    return Group(label, tuple(int(config["seed"]) for config, _ in members), grid, np.array(scores))
+
+
+def _held(x: Array, y: Array, grid: Array) -> Array:
+    """Return y at the last x that is not after each place of the grid."""
+    return np.asarray(y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)])

@@ -1,0 +1,107 @@
+"""Pictures of studies: runs compared with bands over seeds, archives of behaviours, fronts. Needs the extra ``viz``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import require
+from neuroctl.evolve.history import Group
+from neuroctl.plots import BLUE, GREY, ORANGE, new_figure, save
+
+Array = NDArray[Any]
+
+_COLOURS: Final = (BLUE, ORANGE, "#3a8f5b", "#9251a6", "#b0892b", "#c2446b", "#4aa3b5", GREY)
+
+
+def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
+    """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    figure, (axis,) = new_figure(1, 4.6)
+    for k, group in enumerate(groups):
+        colour = _COLOURS[k % len(_COLOURS)]
+        shown = ~np.isnan(group.scores).any(axis=0)
+        x, scores = group.evaluations[shown], group.scores[:, shown]
+        if not len(x):
+            continue
+        seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"
+        axis.fill_between(x, scores.min(axis=0), scores.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        axis.plot(x, np.median(scores, axis=0), color=colour, linewidth=2.0, label=f"{group.label} ({seeds})")
+    axis.set_xlim(left=0)
+    axis.set_xlabel("evaluations (one = all episodes of one controller)")
+    axis.set_ylabel("best so far, on unseen starts")
+    axis.set_title(f"{title}: median, worst to best seed", loc="left", fontweight="bold")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    save(figure, path)
+
+
+def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
+    """Plot an archive's cells, coloured by fitness; of three measures the first two, with the best of the third.
+
+    Args:
+        fields: measures and number of cells, as in ``archive.npz``.
+        arrays: fitness ``[E]`` and measures ``[E, axes]``.
+        path: where to.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    measures, cells = fields["measures"], int(fields["cells"])
+    shown = measures[:2]
+    grid = np.full((cells,) * len(shown), -np.inf)
+    places = [
+        np.clip(((column - m["low"]) / (m["high"] - m["low"]) * cells).astype(int), 0, cells - 1)
+        for column, m in zip(arrays["measures"].T, shown, strict=False)
+    ]
+    np.maximum.at(grid, tuple(places), arrays["fitness"])
+    grid[np.isinf(grid)] = np.nan
+    figure = require("matplotlib.figure", "viz").Figure(figsize=(6.4, 5.2), layout="constrained")
+    axis = figure.subplots()
+    if len(shown) == 1:
+        edges = np.linspace(shown[0]["low"], shown[0]["high"], cells + 1)
+        axis.bar(edges[:-1], grid, width=np.diff(edges), align="edge", color=BLUE)
+        axis.set_ylabel("fitness")
+    else:
+        extent = (shown[0]["low"], shown[0]["high"], shown[1]["low"], shown[1]["high"])
+        image = axis.imshow(grid.T, origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        figure.colorbar(image, ax=axis, label="fitness", shrink=0.9)
+        axis.set_ylabel(shown[1]["name"])
+    axis.set_xlabel(shown[0]["name"])
+    filled = len(arrays["fitness"])
+    axis.set_title(
+        f"{fields['task']}: {filled} of {cells ** len(measures)} cells filled", loc="left", fontweight="bold"
+    )
+    axis.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
+    """Plot what no other genome beats: the fitness over each further goal.
+
+    Args:
+        fields: measures, as in ``front.npz``.
+        arrays: values ``[F, 1 + measures]``.
+        path: where to.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    measures, values = fields["measures"], arrays["values"]
+    figure, axes = new_figure(len(measures), 1.0 + 3.4 * len(measures))
+    for k, (axis, measure) in enumerate(zip(axes, measures, strict=True), 1):
+        order = np.argsort(values[:, 0])
+        axis.plot(values[order, 0], values[order, k], "o-", color=BLUE, markersize=4.5, linewidth=1.0)
+        axis.set_ylabel(measure["name"])
+    axes[-1].set_xlabel("fitness")
+    axes[0].set_title(f"{fields['task']}: {len(values)} genomes that none beats", loc="left", fontweight="bold")
+    save(figure, path)

@@ -1,0 +1,93 @@
+"""Studies read back, compared and drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from neuroctl import io, studyplots
+from neuroctl.errors import StudyError
+from neuroctl.evolve import run_study
+from neuroctl.evolve.history import groups, read_history
+from tests.cli.test_cli import neuroctl
+from tests.evolve import objectives
+from tests.evolve.study_script import config
+from tests.evolve.test_study_options import AXES
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies")
+    for optimizer in ("cmaes", "snes"):
+        for seed in (1, 2, 3):
+            fields = {"optimizer": optimizer, "seed": seed, "generations": 4 + seed}
+            run_study(config(**fields), objectives.follow, folder / f"{optimizer}-{seed}")
+    return folder
+
+
+def test_seeds_count_together(studies):
+    found = groups([studies])
+    assert [(group.label, group.seeds) for group in found] == [("cmaes", (1, 2, 3)), ("snes", (1, 2, 3))]
+    for group in found:
+        assert group.evaluations[-1] == 30  # the shortest had 5 generations of 6
+        assert group.scores.shape == (3, len(group.evaluations))
+        assert (np.diff(group.scores, axis=1) >= 0).all()
+    longest = read_history(studies / "snes-3")
+    assert found[1].final[2] == longest["best_validation"][4]
+    assert longest["evaluations"].tolist() == [6, 12, 18, 24, 30, 36, 42]
+
+
+def test_one_study_is_named_by_its_task(studies):
+    (group,) = groups([studies / "cmaes-2"])
+    assert (group.label, group.seeds) == ("follow", (2,))
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
+
+
+def test_pictures(studies, tmp_path):
+    studyplots.compare(groups([studies]), tmp_path / "compare.png", title="studies")
+    assert is_png(tmp_path / "compare.png")
+    for optimizer, name in (("cma-me", "archive"), ("nsga2", "front")):
+        fields = {"generations": 8, "population": 12, "optimizer": optimizer, "measures": AXES}
+        run_study(config(**fields), objectives.measured, tmp_path / optimizer)
+        kept = io.read_archive(tmp_path / optimizer / f"{name}.npz")
+        getattr(studyplots, name)(kept.fields, kept.arrays, tmp_path / f"{name}.png")
+        assert is_png(tmp_path / f"{name}.png")
+    one = {"task": "t", "cells": 5, "measures": [{"name": "m", "low": 0.0, "high": 1.0}]}
+    arrays = {"fitness": np.array([1.0, 2.0, 0.5]), "measures": np.array([[0.1], [0.15], [1.0]])}
+    studyplots.archive(one, arrays, tmp_path / "one.png")
+    assert is_png(tmp_path / "one.png")
+
+
+def test_what_is_no_study_is_named(tmp_path, studies):
+    with pytest.raises(StudyError, match="no study; allowed"):
+        groups([tmp_path])
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "study.json").write_text("{")
+    with pytest.raises(StudyError, match="study.json: damaged"):
+        groups([tmp_path])
+    (tmp_path / "s" / "study.json").write_bytes((studies / "snes-1" / "study.json").read_bytes())
+    with pytest.raises(StudyError, match="history.csv: No such file"):
+        groups([tmp_path])
+    (tmp_path / "s" / "history.csv").write_text("a,b\n1,x\n")
+    with pytest.raises(StudyError, match="history.csv: damaged"):
+        groups([tmp_path])
+    (tmp_path / "s" / "history.csv").write_text("evaluations,best_validation\n")
+    with pytest.raises(StudyError, match="no generation is finished"):
+        groups([tmp_path])
+
+
+def test_the_command_line_compares_and_draws(studies, tmp_path):
+    found = json.loads(neuroctl("compare", str(studies), "--json").stdout)["groups"]
+    assert [row["studies"] for row in found] == ["cmaes", "snes"]
+    text = neuroctl("compare", str(studies), "--out", str(tmp_path / "compare.png")).stdout
+    assert "snes" in text
+    assert is_png(tmp_path / "compare.png")
+    fields = {"generations": 4, "population": 12, "optimizer": "cma-me", "measures": AXES}
+    run_study(config(**fields), objectives.measured, tmp_path / "qd")
+    neuroctl("plot", str(tmp_path / "qd" / "archive.npz"), "--out", str(tmp_path / "a.png"))
+    assert is_png(tmp_path / "a.png")
+    failed = neuroctl("plot", str(tmp_path / "qd" / "best.npz"), "--out", str(tmp_path / "b.png"), code=1)
+    assert "holds a controller; allowed: archive or front" in failed.stderr
