@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +47,11 @@ class Block:
     def part(self) -> slice:
         """Where the block lies in the flat vector."""
         return slice(self.offset, self.offset + self.size)
+
+
+def cache_layout(function: Callable[[Any], Layout]) -> Callable[[Any], Layout]:
+    """Keep what a function of a spec returned: layouts never change, and evolution asks for them all the time."""
+    return lru_cache(maxsize=256)(function)
 
 
 class Layout:

@@ -46,7 +46,7 @@ from neuroctl.cells.integer import (
     row_range,
 )
 from neuroctl.errors import ExportError
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import (
     ACTIVATION_FRAC_BITS,
@@ -82,6 +82,7 @@ _STAGES: Final[Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
 _STABLE_STEPS: Final = {"euler": 1 / 2, "heun": 1 / 2, "rk4": 1 / 2.785293563405282, "etd1": 0.0}
 
 
+@cache_layout
 def layout(spec: Spec) -> Layout:
     """Blocks of theta. tau's lower bound is where the integrator turns unstable on the leak alone."""
     n, m = spec.neurons, spec.inputs
@@ -95,6 +96,7 @@ def layout(spec: Spec) -> Layout:
     )
 
 
+@cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags.
 
@@ -205,6 +207,7 @@ def _wired(spec: Spec) -> NDArray[np.bool_]:
     return np.ones((spec.neurons,) * 2, bool) if spec.mask is None else np.array(spec.mask, bool)
 
 
+@cache_layout
 def genes(spec: Spec) -> Layout:
     """Blocks of the genome: every wired parameter but the gains, which a change of y's scale makes redundant."""
     n = spec.neurons
@@ -266,6 +269,7 @@ READOUT: Final = 9
 """Where ``readout_ints`` start in ``ints_q``."""
 
 
+@cache_layout
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: y (see the format ``"y"``); s = logistic(g (y + b)), Q15; residual, 0 if unused."""
     n = spec.neurons

@@ -42,7 +42,7 @@ from neuroctl.cells.integer import (
     readout_q,
     row_range,
 )
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift
 from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
@@ -53,12 +53,14 @@ Array = NDArray[Any]
 _WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation of 0.5 its spectral radius is about 1
 
 
+@cache_layout
 def layout(spec: Spec) -> Layout:
     """Blocks of theta."""
     n, m = spec.neurons, spec.inputs
     return Layout(("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
 
 
+@cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: h is the network's; new and u, scaled inputs, are scratch; the held output; flags."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
@@ -131,6 +133,7 @@ def _no_options(spec: Spec) -> list[int]:
 # --- Fixed point: see cells.dense_q ----------------------------------------------------------------------------------
 
 
+@cache_layout
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: s, activations in the format ``"s"``; new is scratch."""
     return Layout(("s", (spec.neurons,), "1"), ("new", (spec.neurons,), "1"))

@@ -35,7 +35,7 @@ from neuroctl.cells.base import (
 )
 from neuroctl.cells.integer import Choice, hull, matvec_q, row_range
 from neuroctl.errors import ExportError
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import IDENTITY, hard_tanh, tanh
 from neuroctl.maths.fixed import QFormat, saturate, widest_frac_bits
@@ -51,11 +51,13 @@ SETTLED: Final = 1e-6
 _MODE, _STEPS, _CLAMP, _ORDER = OPTION, OPTION + 1, OPTION + 2, OPTION + 3
 
 
+@cache_layout
 def layout(spec: Spec) -> Layout:
     """Blocks of theta."""
     return Layout(("W", (spec.neurons, spec.neurons), "1"), ("bias", (spec.neurons,), "1"))
 
 
+@cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: s, outputs of the neurons; v, potentials of the continuous form; how the last step settled.
 
@@ -247,6 +249,7 @@ def _floats(spec: Spec) -> list[float]:
     return [SETTLED, -1.0]
 
 
+@cache_layout
 def genes(spec: Spec) -> Layout:
     """Blocks of the genome: the upper triangle of W, and the biases."""
     return Layout(("W", (spec.neurons * (spec.neurons - 1) // 2,), "1"), ("bias", (spec.neurons,), "1"))
@@ -268,6 +271,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 # The binary forms are exact: a neuron is -1, 0 or 1, a field a sum of whole weights, and only its sign counts.
 
 
+@cache_layout
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: s; field is scratch; converged and sweeps as in the float form."""
     n = spec.neurons

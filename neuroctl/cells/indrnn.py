@@ -45,7 +45,7 @@ from neuroctl.cells.integer import (
     row_range,
 )
 from neuroctl.errors import ExportError
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
@@ -63,6 +63,7 @@ def limit(spec: Spec) -> float:
     return math.inf if spec.horizon is None else 2.0 ** (1.0 / spec.horizon)
 
 
+@cache_layout
 def layout(spec: Spec) -> Layout:
     """Blocks of theta: W_in, u and bias of each layer, then the readout."""
     n, bound = spec.neurons, limit(spec) * (1.0 + _ROUNDING)
@@ -76,6 +77,7 @@ def layout(spec: Spec) -> Layout:
     return Layout(*blocks, *readout_blocks(spec))
 
 
+@cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: h of each layer is the network's; x, new are scratch; the held output and the two flags."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
@@ -201,6 +203,7 @@ _MOST_STEPS: Final = 100.0
 """ReLU neurons with u near 1 or above saturate at what that many steps add up, if the spec has no horizon."""
 
 
+@cache_layout
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: h of each layer, the output x of the last one, and x narrowed, s."""
     n = spec.neurons

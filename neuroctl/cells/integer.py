@@ -174,8 +174,10 @@ def readout_bounds(
 
 def row_range(row: Array, low: int, high: int) -> tuple[int, int]:
     """Range of any partial sum of w_j x_j with each x_j in [low, high] and low <= 0 <= high."""
-    w = np.asarray(row, np.int64)  # of 32 bits, times 17, times up to 4096 columns: 64 bits hold it
-    return int(np.minimum(w * low, w * high).sum()), int(np.maximum(w * low, w * high).sum())
+    w = np.asarray(row, np.int64)
+    up = int(np.maximum(w, 0).sum())
+    down = int(w.sum()) - up
+    return up * low + down * high, up * high + down * low
 
 
 def hull(ranges: list[tuple[int, int]]) -> tuple[int, int]:

@@ -46,7 +46,7 @@ from neuroctl.cells.integer import (
     row_range,
 )
 from neuroctl.errors import ExportError
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift, saturate, widest_frac_bits
 from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
@@ -57,12 +57,14 @@ Array = NDArray[Any]
 _WEIGHT_SCALE: Final = 2.0
 
 
+@cache_layout
 def layout(spec: Spec) -> Layout:
     """Blocks of theta; ``U`` takes the context."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
     return Layout(("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
 
 
+@cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: context and h are the network's; new, u (scaled inputs) are scratch; held output; flags."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
@@ -152,6 +154,7 @@ _DECAY, _Y_SHIFT, _NARROW = d.OWN, d.OWN + 1, d.OWN + 2
 _MOST_EXTRA_BITS: Final = 14
 
 
+@cache_layout
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: context; s, activations; narrow is scratch, the context in the format ``"c"``."""
     n, q = spec.neurons, spec.outputs
