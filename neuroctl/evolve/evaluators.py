@@ -200,9 +200,9 @@ class PoolEvaluator:
             except BrokenProcessPool:
                 left.append(task)
             except TimeoutError:
-                if timeout_s is not None:
+                if timeout_s:
                     self._count_hang(task, seeds)
-                    timeout_s = 0.0  # what else has an answer by now is kept
+                timeout_s = 0.0  # what else has an answer by now is kept, and the rest waits for the next round
                 left.append(task)
         if left:
             self._stop(wait=False)
