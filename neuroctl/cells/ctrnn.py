@@ -64,11 +64,12 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-# Where one unit of the genome leads; tau spans [_TAU_LOW_STEPS dt, _TAU_HIGH_S] on a log scale.
+# Where one unit of the genome leads; tau spans a log scale from 2 dt to 2 s, or to 100 dt if that is longer.
 _WEIGHT_SCALE: Final = 4.0
 _BIAS_SCALE: Final = 2.0
 _TAU_LOW_STEPS: Final = 2.0
 _TAU_HIGH_S: Final = 2.0
+_TAU_HIGH_STEPS: Final = 100.0  # a plant with a unit of time of its own, such as the walker, needs these
 
 
 # Runge-Kutta methods as tables: how far each stage's slope leads to the next, and its weight in the sum.
@@ -233,7 +234,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta; the origin is a center-crossing network (Mathayomchan and Beer 2002).
 
     - ``W = 4 x``; ``bias_i = -1/2 sum_j W_ij + 2 x`` (an offset from center-crossing); ``gain = 1``
-    - ``tau`` from 2 dt to 2 s on a log scale through a logistic, so no gene leaves the range
+    - ``tau`` from 2 dt to 2 s (or to 100 dt, if that is longer) on a log scale through a logistic, so no gene leaves the range
     - ``W_in`` and ``W_out, b_out`` scaled by the declared limits, so that one gene unit moves across the range
     """
     blocks = layout(spec)
@@ -243,8 +244,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p["W"][..., wired] = _WEIGHT_SCALE * g["W"].reshape(*x.shape[:-1], int(wired.sum()))
     p["bias"][:] = center_crossing_bias(p["W"]) + _BIAS_SCALE * g["bias"]
     p["gain"][:] = 1.0
-    tau_low = _TAU_LOW_STEPS * spec.dt_s
-    tau_high = max(_TAU_HIGH_S, 10.0 * tau_low)
+    tau_low, tau_high = _TAU_LOW_STEPS * spec.dt_s, max(_TAU_HIGH_S, _TAU_HIGH_STEPS * spec.dt_s)
     p["tau_s"][:] = tau_low * (tau_high / tau_low) ** (0.5 + 0.5 * np.tanh(0.5 * g["tau_s"]))
     p["W_in"][:] = _WEIGHT_SCALE * g["W_in"] / input_scale(spec)
     if spec.readout == "affine":

@@ -106,6 +106,7 @@ class RayEvaluator:
         losses: dict[tuple[int, int], int] = {}
         idle = list(self._actors)
         running: dict[Any, tuple[Task, Any]] = {}
+        failed: dict[tuple[int, int], StudyError] = {}
         while waiting or running:
             while waiting and idle:
                 task, actor = waiting.popleft(), idle.pop()
@@ -114,12 +115,20 @@ class RayEvaluator:
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=self._timeout_s)
             for answer in done or list(running):  # without an answer in time, all who are at work hang
                 task, actor = running.pop(answer)
-                if done and self._took(answer, task, values):
+                try:
+                    if done and self._took(answer, task, values):
+                        idle.append(actor)
+                        continue
+                except StudyError as error:  # the same one is raised whoever is first: what comes before is still done
+                    failed[_key(task)] = error
+                    waiting = deque(other for other in waiting if _key(other) < min(failed))
                     idle.append(actor)
                     continue
                 self._count(losses, task, seeds, hung=not done)
                 waiting.append(task)
                 idle.append(self._replaced(actor))
+        if failed:
+            raise failed[min(failed)]
         return values
 
     def _took(self, answer: Any, task: Task, values: Values) -> bool:
@@ -135,7 +144,7 @@ class RayEvaluator:
         return True
 
     def _count(self, losses: dict[tuple[int, int], int], task: Task, seeds: Sequence[int], *, hung: bool) -> None:
-        key = (task[0], task[1].start)
+        key = _key(task)
         losses[key] = losses.get(key, 0) + 1
         if losses[key] >= (_HANGS if hung else _LOSSES):
             what = f"no answer within {self._timeout_s:g} s" if hung else "its actor died"
@@ -157,6 +166,11 @@ class RayEvaluator:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _key(task: Task) -> tuple[int, int]:
+    """Return what tasks are told apart and ordered by."""
+    return (task[0], task[1].start)
 
 
 def _unavailable(address: str, error: BaseException) -> BackendUnavailable:

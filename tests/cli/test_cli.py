@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.cli import budget_of
+from neuroctl.cli.evolving import budget_of
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=1 / 60,

@@ -1,15 +1,10 @@
 """Evaluation on a local Ray cluster: the same bits, whatever dies."""
 
-import os
-import signal
-import threading
-import time
-
 import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.evolve import Genome, PoolEvaluator, SerialEvaluator
+from neuroctl.evolve import Genome, SerialEvaluator
 from neuroctl.evolve.evaluators import make_evaluator
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC
@@ -61,24 +56,3 @@ def test_what_fails_is_named_in_one_line(objective, text):
 def test_an_unreachable_cluster_is_named():
     with pytest.raises(nc.BackendUnavailable, match="cluster: '127.0.0.1:1'.*allowed: local, or the address"):
         make_evaluator(Genome(SPEC), objectives.follow, 2, cluster="127.0.0.1:1")
-
-
-def test_killing_workers_of_a_pool_every_now_and_then_changes_nothing():
-    stop = threading.Event()
-
-    def kill(evaluator):
-        while not stop.wait(1.5):
-            for worker in list((getattr(evaluator._pool, "_processes", None) or {}).values())[:1]:
-                os.kill(worker.pid, signal.SIGKILL)
-
-    with PoolEvaluator(Genome(SPEC), objectives.slow, 2) as evaluator:
-        evaluator.evaluate(GENOMES[:1], SEEDS)
-        killer = threading.Thread(target=kill, args=(evaluator,))
-        killer.start()
-        try:
-            end = time.monotonic() + 7
-            while time.monotonic() < end:
-                assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
-        finally:
-            stop.set()
-            killer.join()

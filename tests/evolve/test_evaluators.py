@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -37,6 +40,27 @@ def test_a_killed_worker_costs_nothing(tmp_path):
     with PoolEvaluator(Genome(SPEC), objectives.DiesOnce(tmp_path, times=3), 2) as evaluator:
         assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
     assert not list(tmp_path.iterdir())
+
+
+def test_killing_workers_of_a_pool_every_now_and_then_changes_nothing():
+    stop = threading.Event()
+
+    def kill(evaluator):
+        while not stop.wait(1.5):
+            for worker in list((getattr(evaluator._pool, "_processes", None) or {}).values())[:1]:
+                os.kill(worker.pid, signal.SIGKILL)
+
+    with PoolEvaluator(Genome(SPEC), objectives.slow, 2) as evaluator:
+        evaluator.evaluate(GENOMES[:1], [1, 2, 3])
+        killer = threading.Thread(target=kill, args=(evaluator,))
+        killer.start()
+        try:
+            end = time.monotonic() + 7
+            while time.monotonic() < end:
+                assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+        finally:
+            stop.set()
+            killer.join()
 
 
 def test_workers_that_always_die_are_reported():

@@ -1,0 +1,51 @@
+"""The command line. The one package, with ``demo``, that may import simulations and firmware export, and lazily."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import neuroctl as nc
+from neuroctl.cli import evolving, exporting, running, starting
+from neuroctl.console import out
+
+app = typer.Typer(
+    help="Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"neuroctl {nc.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of a one-line error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Small recurrent controllers: evolve in simulation, replay, export as bit-exact fixed-point C, verify."""
+
+
+for command, example in (
+    (starting.demo, "neuroctl demo --out my-demo"),
+    (starting.tasks, "neuroctl tasks"),
+    (evolving.evolve, "neuroctl evolve cartpole --seed 1 --target-score 1000 --out studies/cartpole"),
+    (evolving.compare, "neuroctl compare studies --out compare.png"),
+    (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
+    (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),
+    (running.info, "neuroctl info studies/cartpole/best.npz"),
+    (exporting.export, "neuroctl export studies/cartpole/best.npz --out firmware --name balance"),
+    (exporting.verify, "neuroctl verify firmware --steps 100000"),
+    (starting.bench, "neuroctl bench --json > bench.json"),
+):
+    app.command(epilog=f"Example: [bold]{example}[/bold]")(command)

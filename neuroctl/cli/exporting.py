@@ -1,0 +1,109 @@
+"""Commands that export firmware and prove it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.console import (
+    emit,
+    out,
+    plain_table,
+    show_quantisation,
+    show_report,
+)
+from neuroctl.errors import require
+
+
+def export(
+    file: File,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    name: Annotated[str, typer.Option(help="C identifier that all names start with.")] = "ctl",
+    target: Annotated[str, typer.Option(help="Microcontroller core, or generic.")] = "generic",
+    package: Annotated[str, typer.Option(help="header, cmake, arduino, platformio, zephyr or espidf.")] = "header",
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Recorded inputs, .npy or .csv, instead of those in the file.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a picture of formats, errors and trajectories.")] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Instead: closed-loop return against bytes, over bits of weights and state.")
+    ] = False,
+    task: TaskName = "",
+    episodes: Annotated[int, typer.Option(help="Episodes that --sweep runs.", min=1)] = 20,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a controller as fixed-point C99: weights, step and self-test, with proof that nothing overflows."""
+    from neuroctl import report as reports
+
+    firmware = require("firmware_export", "export")
+    if sweep:
+        _sweep(file, task, episodes, out_dir, as_json=as_json)
+        return
+    recorded = None if calibration is None else reports.read_inputs(calibration)
+    q, ctl = firmware.quantized_file(file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded)
+    header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
+    found = reports.quantisation(q, ctl)
+    if report is not None:
+        from neuroctl import plots
+
+        plots.quantisation(found, report)
+    if as_json:
+        files = sorted(str(path) for path in out_dir.rglob("*") if path.is_file())
+        emit({"header": str(header), "files": files, "report": found.to_dict()})
+        return
+    show_quantisation(found)
+    out.print(f"header: {header}", highlight=False, soft_wrap=True)
+    out.print(f"prove it: neuroctl verify {out_dir}", highlight=False, soft_wrap=True)
+
+
+def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool) -> None:
+    """Print return against bytes, and draw it into ``out_dir/sweep.png``."""
+    from neuroctl import plots
+    from neuroctl.sweep import sweep as run_sweep
+
+    name, points = run_sweep(file, task, episodes)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    plots.sweep(points, out_dir / "sweep.png", title=f"{name}: return against flash on a Cortex-M0+")
+    if as_json:
+        emit({"task": name, "episodes": episodes, "points": [point.to_dict() for point in points]})
+        return
+    numbers = ("mean return", "worst", "flash [B]", "RAM [B]")
+    table = plain_table(f"{name}, {episodes} episodes", "form", *numbers, numbers=numbers)
+    for point in points:
+        if point.problem:
+            table.add_row(point.form, "-", "-", "-", "-")
+            continue
+        sizes = [str(point.flash_bytes), str(point.ram_bytes)] if point.flash_bytes else ["-", "-"]
+        table.add_row(point.form, f"{point.mean_return:.2f}", f"{point.worst_return:.2f}", *sizes)
+    out.print(table)
+    out.print("w, s: bits of weights and state; flash and RAM on a Cortex-M0+, -Os", style="dim", highlight=False)
+    for point in points:
+        if point.problem:
+            out.print(f"{point.form}: {point.problem}", highlight=False, soft_wrap=True)
+    out.print(f"picture: {out_dir / 'sweep.png'}", highlight=False, soft_wrap=True)
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder made by `neuroctl export`.", metavar="DIR")],
+    steps: Annotated[int, typer.Option(help="Steps to compare on each target.", min=1)] = 10_000,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Only this target; may be given several times. Default: all.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Build an export for every target that there are tools for, run it, and compare every bit with the controller."""
+    firmware = require("firmware_export", "export")
+    report = firmware.verify(folder, steps=steps, seed=seed, targets=target)
+    if as_json:
+        emit(report.to_dict())
+    else:
+        show_report(report)
+    if not report.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,146 @@
+"""Commands on one controller: run it, say what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import neuroctl as nc
+from neuroctl import io
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.console import (
+    emit,
+    out,
+    plain_table,
+)
+from neuroctl.errors import TaskError, require
+
+
+def run(
+    file: File,
+    task: TaskName = "",
+    episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
+    seed: Seed = 1000,
+    gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
+    quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    as_json: Json = False,
+) -> None:
+    """Replay a controller in a task from seeded starts."""
+    sims = require("sims", "sim")
+    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    name = task_of(meta, task)
+    returns = sims.score(name, ctl, range(seed, seed + episodes))
+    if gif is not None:
+        from neuroctl import plots
+
+        every = plots.frame_every(ctl.spec.dt_s)
+        episode = sims.record(name, ctl, seed, frames=True, frame_every=every)
+        plots.gif(episode.frames, gif, frame_s=every * ctl.spec.dt_s)
+    summary = {
+        "file": str(file),
+        "task": name,
+        "form": "fixed point" if isinstance(ctl, nc.QuantController) else ctl.spec.dtype,
+        "episodes": episodes,
+        "mean": float(np.mean(returns)),
+        "worst": float(np.min(returns)),
+        "best": float(np.max(returns)),
+    }
+    if as_json:
+        emit(summary | {"returns": [float(value) for value in returns]})
+        return
+    table = plain_table(f"{name}, {summary['form']}", "seed", "return", numbers=("seed", "return"))
+    for index, value in enumerate(returns):
+        table.add_row(str(seed + index), f"{value:.1f}")
+    out.print(table)
+    out.print(
+        f"mean {summary['mean']:.1f}   worst {summary['worst']:.1f}   best {summary['best']:.1f}"
+        + (f"   GIF: {gif}" if gif else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def task_of(model_meta: dict[str, Any], asked: str) -> str:
+    """Return the task asked for, or the one that the file names.
+
+    Raises:
+        TaskError: neither names one.
+
+    """
+    name = asked or str(model_meta.get("task", ""))
+    if not name:
+        raise TaskError("task: missing; allowed: --task NAME, as the file names none")
+    return name
+
+
+def open_controller(
+    file: Path, bits: tuple[int, int] | None
+) -> tuple[nc.Controller | nc.QuantController, dict[str, Any]]:
+    """Load a float or fixed-point controller and return it with its notes; bits of weights and state quantise it."""
+    archive = io.read_archive(file)
+    if archive.kind == "quant":
+        return nc.QuantController.from_archive(archive, file), {}
+    io.expect_kind(archive, "controller", file)
+    model = io.model_of(archive, file)
+    ctl = nc.Controller(model.spec, model.theta)
+    if bits is None:
+        return ctl, model.meta
+    return ctl.quantize(weight_bits=bits[0], state_bits=bits[1], calibration=model.calibration), model.meta
+
+
+def info(file: File, as_json: Json = False) -> None:
+    """Show what a controller file holds."""
+    archive = io.read_archive(file)
+    ctl = nc.load(file)
+    quant = isinstance(ctl, nc.QuantController)
+    data: dict[str, Any] = {
+        "file": str(file),
+        "kind": archive.kind,
+        "sha256": archive.sha256,
+        "spec": ctl.spec.to_dict(),
+        "parameters": ctl.layout.size,
+        "state": ctl.state_layout.size,
+        "meta": archive.fields.get("meta") or {},
+        "blocks": _block_rows(ctl),
+    }
+    if isinstance(ctl, nc.QuantController):
+        data["model_crc32"] = f"{ctl.model_crc32:08x}"
+        data["formats"] = {name: [f.bits, f.frac_bits] for name, f in ctl.formats.items()}
+    if as_json:
+        emit(data)
+        return
+    facts = {"kind": archive.kind, "parameters": data["parameters"], "state": data["state"]}
+    facts |= {key: value for key, value in data["spec"].items() if value is not None} | data["meta"]
+    facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
+    table = plain_table(str(file), "field", "value")
+    for key, value in facts.items():
+        table.add_row(key, str(value))
+    table.add_row("sha256", archive.sha256[:16] + "...")
+    out.print(table)
+    columns = ("block", "shape", "unit", "smallest", "largest", *(("format",) if quant else ()))
+    blocks = plain_table("", *columns, numbers=("smallest", "largest"))
+    for row in data["blocks"]:
+        cells = [row["name"], "x".join(map(str, row["shape"])), row["unit"], f"{row['min']:.4g}", f"{row['max']:.4g}"]
+        blocks.add_row(*cells, *((row["format"],) if quant else ()))
+    out.print(blocks)
+
+
+def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]:
+    flat = ctl.theta_q if isinstance(ctl, nc.QuantController) else ctl.theta
+    rows = []
+    for name, values in ctl.layout.views(flat).items():
+        row: dict[str, Any] = {"name": name, "shape": list(values.shape), "unit": ctl.layout[name].unit}
+        row |= {"min": float(values.min()), "max": float(values.max())}
+        if isinstance(ctl, nc.QuantController):
+            f = ctl.formats.get(name)
+            row |= {
+                "unit": "raw",
+                "format": f"int{f.bits}, {f.frac_bits} frac bits" if f else "dt/tau: mantissa, shift",
+            }
+        rows.append(row)
+    return rows
