@@ -15,6 +15,7 @@ from neuroctl.errors import (
 )
 from neuroctl.layout import Layout
 from neuroctl.maths.fixed import QFormat
+from neuroctl.prune import prune
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
 
@@ -37,4 +38,5 @@ __all__ = [
     "StudyError",
     "TaskError",
     "load",
+    "prune",
 ]

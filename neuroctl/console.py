@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 out: Final = Console()
@@ -118,26 +119,30 @@ def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
 
 
 @contextmanager
-def study_progress(console: Console, title: str, generations: int) -> Iterator[Callable[[Any], None]]:
-    """Show a bar and the figures of the last generation while a study runs.
+def study_progress(console: Console, title: str) -> Iterator[Callable[[Any], None]]:
+    """Show a bar, the figures of the last generation and the time left while a study runs.
 
     Yields:
         The function to pass to ``run_study`` as ``on_generation``.
 
     """
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=10),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, console=console) as bar:
-        row = bar.add_task(title, total=generations, figures="starting workers")
+        row = bar.add_task(title, total=1.0, figures="starting workers")
+        begin = time.monotonic()
 
         def on_generation(progress: Any) -> None:
-            unseen = "-" if progress.best_validation is None else f"{progress.best_validation:.0f}"
-            figures = f"best {progress.best:.0f} med {progress.median:.0f} unseen {unseen} {progress.evals_per_s:.0f}/s"
-            bar.update(row, completed=progress.generation + 1, figures=figures)
+            spent = time.monotonic() - begin
+            bar.update(row, completed=spent / max(spent + progress.left_s, 1e-9), figures=_line(progress))
 
         yield on_generation
+
+
+def _line(progress: Any) -> str:
+    """Return a generation's figures; they fit beside a task's name in 80 columns."""
+    unseen = "-" if progress.best_validation is None else f"{progress.best_validation:.4g}"
+    figures = f"gen {progress.generation + 1} best {progress.best:.4g} med {progress.median:.3g} unseen {unseen}"
+    rate = f"{progress.evals_per_s:.0f}" if progress.evals_per_s >= 10 else f"{progress.evals_per_s:.1f}"
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    left = f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}"
+    return f"{figures} sigma {progress.sigma:.2g} {rate}/s -{left}"

@@ -169,6 +169,46 @@ def sweep(points: Sequence[Point], path: str | os.PathLike[str], *, title: str) 
     save(figure, path)
 
 
+def robustness(
+    returns: Array,
+    noises: Sequence[float],
+    latencies: Sequence[int],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    dt_s: float,
+) -> None:
+    """Plot the mean return under noise and latency as a PNG.
+
+    Args:
+        returns: ``[noises, latencies]``.
+        noises: standard deviations, as shares of half an observation's range.
+        latencies: in control steps.
+        path: where to.
+        title: headline.
+        dt_s: length of a control step.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    figure = require("matplotlib.figure", "viz").Figure(
+        figsize=(2.2 + 0.95 * max(4, len(latencies)), 1.8 + 0.6 * len(noises)), layout="constrained"
+    )
+    axis = figure.subplots()
+    image = axis.imshow(returns, origin="lower", aspect="auto", cmap="viridis")
+    middle = 0.5 * (float(np.min(returns)) + float(np.max(returns)))
+    for (i, k), value in np.ndenumerate(returns):
+        axis.text(k, i, f"{value:.4g}", ha="center", va="center", color="white" if value <= middle else "black")
+    axis.set_xticks(range(len(latencies)), [f"{steps}\n{1e3 * steps * dt_s:.3g} ms" for steps in latencies])
+    axis.set_yticks(range(len(noises)), [f"{noise:g}" for noise in noises])
+    axis.set_xlabel("latency [control steps]")
+    axis.set_ylabel("noise (standard deviation / half the range)")
+    axis.set_title(title, loc="left", fontweight="bold")
+    figure.colorbar(image, ax=axis, label="mean return")
+    save(figure, path)
+
+
 def frame_every(dt_s: float) -> int:
     """Return how many control steps lie between two frames at about 20 frames a second."""
     return max(1, round(0.05 / dt_s))

@@ -85,7 +85,9 @@ def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | 
 
 
 def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
-    """Plot what no other genome beats: the fitness over each further goal.
+    """Plot what no other genome beats: each further goal over the fitness.
+
+    A line leads along those that none beats in these two; with more goals the other genomes are better elsewhere.
 
     Args:
         fields: measures, as in ``front.npz``.
@@ -99,9 +101,18 @@ def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os
     measures, values = fields["measures"], arrays["values"]
     figure, axes = new_figure(len(measures), 1.0 + 3.4 * len(measures))
     for k, (axis, measure) in enumerate(zip(axes, measures, strict=True), 1):
-        order = np.argsort(values[:, 0])
-        axis.plot(values[order, 0], values[order, k], "o-", color=BLUE, markersize=4.5, linewidth=1.0)
+        axis.plot(values[:, 0], values[:, k], "o", color=GREY, markersize=4.5, alpha=0.7)
+        x, y = _staircase(values[:, 0], values[:, k])
+        axis.step(x, y, "o-", where="pre", color=BLUE, markersize=5.0, linewidth=1.4)
         axis.set_ylabel(measure["name"])
     axes[-1].set_xlabel("fitness")
     axes[0].set_title(f"{fields['task']}: {len(values)} genomes that none beats", loc="left", fontweight="bold")
     save(figure, path)
+
+
+def _staircase(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the points that no other beats in both, by rising x."""
+    order = np.lexsort((-y, -x))
+    best = np.maximum.accumulate(y[order])
+    kept = order[np.concatenate([[True], best[1:] > best[:-1]])][::-1]
+    return x[kept], y[kept]

@@ -8,6 +8,7 @@ from neuroctl.errors import require
 
 require("gymnasium", "sim")
 
+from sims.disturb import robustness  # noqa: E402
 from sims.episodes import Episode, EpisodeReturn, objective, record, score  # noqa: E402
 from sims.foreign import GymReturn, Problem, problem  # noqa: E402
 from sims.registry import TASKS, controller_spec, get, make, names, register  # noqa: E402
@@ -29,5 +30,6 @@ __all__ = [
     "objective",
     "problem",
     "record",
+    "robustness",
     "score",
 ]

@@ -94,14 +94,18 @@ class PlantReturn:
         task: with a plant.
         max_steps: control steps of an episode; None takes the task's own limit.
         measured: whether the plant's measures come with the fitness, for quality diversity.
+        backend: what populations run on, ``"cpu"`` or ``"cuda"``; the two agree to rounding.
 
     Raises:
+        BackendUnavailable: there is no such backend here.
         TaskError: measures are asked for that the plant does not have.
 
     """
 
-    def __init__(self, task: Task, max_steps: int | None = None, *, measured: bool = False):
+    def __init__(self, task: Task, max_steps: int | None = None, *, measured: bool = False, backend: str = "cpu"):
         self.task, self.max_steps, self._measured = task, max_steps or task.max_episode_steps, measured
+        get(backend)
+        self._backend = backend
         self._plant = plant_of(task)
         if measured and not self._plant.has("measures"):
             raise TaskError(f"task: {task.name!r} has no measures; allowed for quality diversity: phototaxis")
@@ -139,13 +143,13 @@ class PlantReturn:
         if not own or not len(theta):
             return np.zeros((len(theta), len(seeds), 1 + len(self.measures)))
         starts = np.array([self._plant.start_of(seed) for seed in own])
-        found = get("cpu").rollout(
+        found = get(self._backend).rollout(
             spec,
             np.ascontiguousarray(np.repeat(theta, len(own), axis=0).T),
             self._plant.module,
             self.max_steps,
             starts=np.ascontiguousarray(np.tile(starts, (len(theta), 1)).T),
-            threads=threads,
+            threads=threads if self._backend == "cpu" else None,
         )
         values = self._values(found).reshape(len(theta), len(own), -1)
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
@@ -163,10 +167,11 @@ class PlantReturn:
         return record(self.task.name, controller, seed, self.max_steps).observations
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"task": self.task, "max_steps": self.max_steps, "measured": self._measured}
+        own = {"max_steps": self.max_steps, "measured": self._measured, "backend": self._backend}
+        return {"task": self.task} | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["task"], state["max_steps"], measured=state["measured"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"PlantReturn({self.task.name!r}, max_steps={self.max_steps})"

@@ -225,21 +225,27 @@ def score(
         getattr(episode, "close", lambda: None)()
 
 
-def objective(task: str, max_steps: int | None = None, *, measured: bool = False) -> EpisodeReturn | PlantReturn:
+def objective(
+    task: str, max_steps: int | None = None, *, measured: bool = False, backend: str = "cpu"
+) -> EpisodeReturn | PlantReturn:
     """Return what a study evaluates a task by: on lanes if it is compiled.
 
     Args:
         task: name of the task.
         max_steps: control steps of an episode; None takes the task's own limit.
         measured: with the measures for quality diversity.
+        backend: what a compiled task's population runs on, ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        TaskError: there is no such task, or it has no measures.
+        BackendUnavailable: there is no such backend here.
+        TaskError: there is no such task, or it has no measures, or is not compiled and cannot run on that backend.
 
     """
     entry = registry.get(task)
     if entry.plant:
-        return PlantReturn(entry, _checked_steps(max_steps, entry), measured=measured)
+        return PlantReturn(entry, _checked_steps(max_steps, entry), measured=measured, backend=backend)
+    if backend != "cpu":
+        raise TaskError(f"backend: {backend!r} for {task!r}; allowed: cpu, as it is not compiled")
     if measured:
         raise TaskError(f"task: {task!r} has no measures; allowed for quality diversity: phototaxis")
     return EpisodeReturn(task, max_steps)

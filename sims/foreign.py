@@ -10,7 +10,7 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium import spaces
 
 from neuroctl.errors import TaskError
+from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
 from sims import registry
 from sims.episodes import objective
@@ -102,7 +103,15 @@ class GymReturn:
         return f"GymReturn({self._name!r}, max_steps={self._max_steps})"
 
 
-def problem(name: str, *, cell: str = "ctrnn", neurons: int = 8, measured: bool = False) -> Problem:
+def problem(
+    name: str,
+    *,
+    cell: str = "ctrnn",
+    neurons: int = 8,
+    measured: bool = False,
+    backend: str = "cpu",
+    goals: Sequence[str] = (),
+) -> Problem:
     """Return what a user names: a task, a Gymnasium environment, or a function ``f(controller, seed) -> fitness``.
 
     A function needs an attribute ``spec``, a dict with what a Spec needs besides cell and neurons: at least
@@ -113,13 +122,29 @@ def problem(name: str, *, cell: str = "ctrnn", neurons: int = 8, measured: bool 
         cell: kind of network.
         neurons: number of neurons.
         measured: with a compiled task's measures, for quality diversity.
+        backend: what a compiled task's population runs on, ``"cpu"`` or ``"cuda"``.
+        goals: besides the fitness, of ``neuroctl.evolve.GOALS``.
 
     Raises:
+        StudyError: there is no such goal.
+        BackendUnavailable: there is no such backend here.
         TaskError: there is nothing of that name, or it does not suit; names the nearest.
 
     """
+    found = _posed(name, cell, neurons, measured, backend)
+    if not goals:
+        return found
+    if "energy" in goals and name in registry.TASKS and registry.TASKS[name].plant:
+        raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
+    return Problem(name, found.spec, Goals(found.objective, goals, found.spec))
+
+
+def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> Problem:
     if name in registry.TASKS:
-        return Problem(name, registry.controller_spec(name, neurons, cell), objective(name, measured=measured))
+        returns = objective(name, measured=measured, backend=backend)
+        return Problem(name, registry.controller_spec(name, neurons, cell), returns)
+    if backend != "cpu":
+        raise TaskError(f"backend: {backend!r} for {name!r}; allowed: cpu, as it is not compiled")
     if measured:
         raise TaskError(f"task: {name!r} has no measures; allowed for quality diversity: phototaxis")
     if ":" in name:
@@ -128,8 +153,8 @@ def problem(name: str, *, cell: str = "ctrnn", neurons: int = 8, measured: bool 
             return Problem(name, _declared(found, name, cell, neurons), found)
     elif name not in gymnasium.registry:
         _name_nearest(name)
-    returns = GymReturn(name)
-    return Problem(name, returns.spec(cell=cell, neurons=neurons), returns)
+    env = GymReturn(name)
+    return Problem(name, env.spec(cell=cell, neurons=neurons), env)
 
 
 def _name_nearest(name: str) -> None:

@@ -234,7 +234,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta; the origin is a center-crossing network (Mathayomchan and Beer 2002).
 
     - ``W = 4 x``; ``bias_i = -1/2 sum_j W_ij + 2 x`` (an offset from center-crossing); ``gain = 1``
-    - ``tau`` from 2 dt to 2 s (or to 100 dt, if that is longer) on a log scale through a logistic, so no gene leaves the range
+    - ``tau`` from 2 dt to 2 s or 100 dt, whichever is longer: on a log scale through a logistic, so no gene leaves it
     - ``W_in`` and ``W_out, b_out`` scaled by the declared limits, so that one gene unit moves across the range
     """
     blocks = layout(spec)

@@ -43,6 +43,7 @@ for command, example in (
     (evolving.compare, "neuroctl compare studies --out compare.png"),
     (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),
+    (running.robustness, "neuroctl robustness studies/cartpole/best.npz --out robustness.png"),
     (running.info, "neuroctl info studies/cartpole/best.npz"),
     (exporting.export, "neuroctl export studies/cartpole/best.npz --out firmware --name balance"),
     (exporting.verify, "neuroctl verify firmware --steps 100000"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,92 +23,233 @@ from neuroctl.console import (
 from neuroctl.errors import StudyError, require
 from neuroctl.evolve.optimizers import OPTIMIZERS
 
+_NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
+_UNLIMITED = 10**9  # generations, where a budget says how long
+
 
 def evolve(
     task: Annotated[
         str,
         typer.Argument(help="Task (see `neuroctl tasks`), Gymnasium id, or your own module:Class or module:function."),
     ],
-    cell: Annotated[str, typer.Option(help="Kind of network.")] = "ctrnn",
-    neurons: Annotated[int, typer.Option(help="Number of neurons.")] = 8,
+    cell: Annotated[str, typer.Option(help="Kind of network.", rich_help_panel=_NETWORK)] = "ctrnn",
+    neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
+    limbs: Annotated[
+        int, typer.Option(help="Equal parts that share their weights, one a leg.", rich_help_panel=_NETWORK)
+    ] = 1,
+    coupling: Annotated[
+        str, typer.Option(help="Which limbs hear each other: all, or wave (a ring).", rich_help_panel=_NETWORK)
+    ] = "all",
+    shared_inputs: Annotated[
+        int, typer.Option(help="So many of the last inputs reach all limbs alike.", rich_help_panel=_NETWORK)
+    ] = 0,
+    sparse: Annotated[bool, typer.Option("--sparse", help="Search the wiring too.", rich_help_panel=_NETWORK)] = False,
+    optional_neurons: Annotated[
+        bool,
+        typer.Option(
+            "--optional-neurons", help="Search which neurons to have; others are left out.", rich_help_panel=_NETWORK
+        ),
+    ] = False,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Do not search a block, such as b_out=0; may be given several times.",
+            metavar="BLOCK=NUMBER",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
     optimizer: Annotated[
         str,
-        typer.Option(help=f"{', '.join(OPTIMIZERS)} (a control), or map-elites, cma-me for an archive of behaviours."),
+        typer.Option(
+            help=f"{', '.join(OPTIMIZERS)} (a control); map-elites or cma-me for an archive of behaviours; "
+            "nsga2 for several goals."
+        ),
     ] = "cmaes",
-    generations: Annotated[int, typer.Option(help="Generations in all, those before a resume included.", min=1)] = 150,
+    goals: Annotated[
+        str | None, typer.Option(help="Further goals for nsga2: energy, bytes, or both with a comma.")
+    ] = None,
+    generations: Annotated[
+        int | None,
+        typer.Option(help="Generations in all, those before a resume included. Default: 150, or as --budget.", min=1),
+    ] = None,
     population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
     episodes: Annotated[int, typer.Option(help="Episodes that a fitness is the mean of.", min=1)] = 4,
+    racing: Annotated[
+        bool, typer.Option("--racing", help="Weed each generation out by halves: half of the episodes.")
+    ] = False,
     validation: Annotated[int, typer.Option(help="Fixed unseen episodes that the best is chosen by.", min=1)] = 64,
     target_score: Annotated[
         float | None, typer.Option(help="Stop once the best's mean return on the unseen episodes reaches this.")
     ] = None,
     sigma0: Annotated[float, typer.Option(help="First standard deviation of the search.")] = 0.5,
     seed: Seed = 0,
-    workers: Workers = 0,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.")] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Studies, one after the other, with seeds from --seed on; mean and spread at the end.", min=1
+        ),
+    ] = 1,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="How long each study at most: 10m, 90s or 2h, 5000evals, or 500gens; several with commas."),
+    ] = None,
     quantized: Annotated[
-        bool, typer.Option("--quantized", help="Evaluate, and so select, the fixed-point controllers.")
+        bool,
+        typer.Option(
+            "--quantized", help="Evaluate, and so select, the fixed-point controllers.", rich_help_panel=_FIXED
+        ),
+    ] = False,
+    integer_genes: Annotated[
+        bool,
+        typer.Option(
+            "--integer-genes",
+            help="Search whole numbers of --weight-bits; implies --quantized.",
+            rich_help_panel=_FIXED,
+        ),
     ] = False,
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
-    budget: Annotated[
-        str | None, typer.Option(help="How long at most: 10m, 90s or 2h, 5000evals, or 500gens; several with commas.")
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.", rich_help_panel=_RUNNING),
     ] = None,
-    task_timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a worker counts as hanging and is replaced.")
-    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study in --out.", rich_help_panel=_RUNNING)
+    ] = False,
+    workers: Workers = 0,
     cluster: Annotated[
-        str | None, typer.Option(help="Evaluate on Ray: local, or the address of a running cluster.")
+        str | None,
+        typer.Option(help="Evaluate on Ray: local, or the address of a running cluster.", rich_help_panel=_RUNNING),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
+    backend: Annotated[
+        str, typer.Option(help="What a compiled task's population runs on: cpu or cuda.", rich_help_panel=_RUNNING)
+    ] = "cpu",
+    task_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a worker counts as hanging and is replaced.", rich_help_panel=_RUNNING),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write scalars into the study's folder.", rich_help_panel=_RUNNING)
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evolve a controller for a task; survives a crash: run again with --resume."""
-    from neuroctl.evolve import FixedPoint, StudyConfig, run_study
+    from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
 
     sims = require("sims", "sim")
     limits = budget_of(budget)
-    posed = sims.problem(task, cell=cell, neurons=neurons, measured=optimizer in ("map-elites", "cma-me"))
+    named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
+    measured = optimizer in ("map-elites", "cma-me") and not named
+    posed = sims.problem(task, cell=cell, neurons=neurons, measured=measured, backend=backend, goals=named)
     config = StudyConfig(
         spec=posed.spec,
         task=task,
         seed=seed,
         optimizer=optimizer,
-        generations=int(limits.get("generations", generations)),
+        generations=generations or int(limits.get("generations", _UNLIMITED if limits else 150)),
         evaluations=None if "evaluations" not in limits else int(limits["evaluations"]),
         measures=getattr(posed.objective, "measures", ()),
         population=population,
         sigma0=sigma0,
         episodes=episodes,
+        racing=racing,
         validation_episodes=validation,
         target_score=target_score,
-        fixed_point=FixedPoint(weight_bits, state_bits) if quantized else None,
+        encoding=Encoding(
+            fixed=fixed_of(fix or []),
+            limbs=limbs,
+            coupling=coupling,
+            shared_inputs=shared_inputs,
+            sparse=sparse,
+            optional_neurons=optional_neurons,
+            integer_bits=weight_bits if integer_genes else None,
+        ),
+        fixed_point=FixedPoint(weight_bits, state_bits) if quantized or integer_genes else None,
     )
-    folder = out_dir or Path("studies") / f"{task.replace(':', '-').replace('/', '-')}-{seed}"
-    with study_progress(log, task, config.generations) as on_generation:
-        result = run_study(
-            config,
-            posed.objective,
-            folder,
-            workers=worker_count(workers),
-            resume=resume,
-            on_generation=on_generation,
-            time_limit_s=limits.get("seconds"),
-            task_timeout_s=task_timeout,
-            cluster=cluster,
-        )
+    name = task.replace(":", "-").replace("/", "-")
+    folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
+    how = {
+        "workers": worker_count(workers),
+        "resume": resume,
+        "time_limit_s": limits.get("seconds"),
+        "task_timeout_s": task_timeout,
+        "cluster": cluster,
+    }
+    if seeds > 1:
+        _several(config, posed.objective, folder, seeds, how, tensorboard=tensorboard, as_json=as_json)
+        return
+    result = _study(config, posed.objective, folder, how, tensorboard=tensorboard)
     if as_json:
         emit(result.to_dict())
     else:
-        best = "none yet" if result.best_score is None else f"{result.best_score:.4g}"
-        out.print(
-            f"{result.stop_reason}: {result.generations} generations, {result.evaluations} evaluations; "
-            f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
-            highlight=False,
-        )
-        out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
+        _show(result, folder, validation)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, tensorboard: bool) -> Any:
+    """Run one study and show how it goes."""
+    from neuroctl.evolve import run_study
+    from neuroctl.evolve.tensorboard import Scalars
+
+    with ExitStack() as stack:
+        shown = [stack.enter_context(study_progress(log, config.task))]
+        if tensorboard:
+            shown.append(stack.enter_context(Scalars(folder / "tensorboard")).write)
+
+        def on_generation(progress: Any) -> None:
+            for show in shown:
+                show(progress)
+
+        return run_study(config, objective, folder, on_generation=on_generation, **how)
+
+
+def _several(
+    config: Any, objective: Any, folder: Path, seeds: int, how: dict[str, Any], *, tensorboard: bool, as_json: bool
+) -> None:
+    """Run studies that differ in their seeds, in folders beside each other, and show mean and spread."""
+    from neuroctl.evolve.history import groups
+
+    results = []
+    for seed in range(config.seed, config.seed + seeds):
+        own = folder / f"seed-{seed}"
+        # Of a run that was interrupted the later studies have not begun.
+        resumed = how["resume"] and (own / "study.json").is_file()
+        results.append(
+            _study(replace(config, seed=seed), objective, own, how | {"resume": resumed}, tensorboard=tensorboard)
+        )
+        if not as_json:
+            _show(results[-1], own, config.validation_episodes)
+        if results[-1].interrupted:
+            raise typer.Exit(130)
+    show_groups(groups([folder]), as_json=as_json)
+
+
+def _show(result: Any, folder: Path, validation: int) -> None:
+    best = "none yet" if result.best_score is None else f"{result.best_score:.4g}"
+    out.print(
+        f"{result.stop_reason}: {result.generations} generations, {result.evaluations} evaluations; "
+        f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
+        highlight=False,
+    )
+    out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
+
+
+def fixed_of(texts: list[str]) -> dict[str, float]:
+    """Return blocks and numbers of texts such as ``b_out=0``.
+
+    Raises:
+        StudyError: one cannot be read.
+
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise StudyError(f"fix: {text!r}; allowed: a block and a number, such as b_out=0") from None
+    return found
 
 
 def compare(

@@ -10,9 +10,16 @@ import typer
 Seed = Annotated[int, typer.Option(help="Seed of everything random; same seed, same machine: same bits.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
 Workers = Annotated[
-    int, typer.Option(help="Worker processes; 0 = one a core. The result does not depend on it.", min=0)
+    int,
+    typer.Option(
+        help="Worker processes; 0 = one a core. The result does not depend on it.", min=0, rich_help_panel="Running"
+    ),
 ]
 File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
-WeightBits = Annotated[int, typer.Option(help="Storage of the weights in fixed point: 8 or 16.")]
-StateBits = Annotated[int, typer.Option(help="Storage of slow states in fixed point: 16 or 32.")]
+WeightBits = Annotated[
+    int, typer.Option(help="Storage of the weights in fixed point: 8 or 16.", rich_help_panel="Fixed point")
+]
+StateBits = Annotated[
+    int, typer.Option(help="Storage of slow states in fixed point: 16 or 32.", rich_help_panel="Fixed point")
+]
 TaskName = Annotated[str, typer.Option("--task", help="Task to run in; see `neuroctl tasks`. Default: the file's own.")]

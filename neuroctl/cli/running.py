@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,61 @@ def task_of(model_meta: dict[str, Any], asked: str) -> str:
     if not name:
         raise TaskError("task: missing; allowed: --task NAME, as the file names none")
     return name
+
+
+def robustness(
+    file: File,
+    task: TaskName = "",
+    noise: Annotated[
+        str, typer.Option(help="Standard deviations of sensor noise, as shares of half an observation's range.")
+    ] = "0,0.01,0.02,0.05,0.1,0.2",
+    latency: Annotated[str, typer.Option(help="Control steps that observations are late.")] = "0,1,2,3,4,6",
+    episodes: Annotated[int, typer.Option(help="Episodes for each pair.", min=1)] = 8,
+    seed: Seed = 1000,
+    picture: Annotated[Path | None, typer.Option("--out", help="Write a PNG.")] = None,
+    quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    as_json: Json = False,
+) -> None:
+    """Map how much sensor noise and latency a controller bears: its mean return under each pair."""
+    sims = require("sims", "sim")
+    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    name = task_of(meta, task)
+    noises, latencies = _numbers("noise", noise, float), _numbers("latency", latency, int)
+    returns = sims.robustness(name, ctl, noises, latencies, range(seed, seed + episodes)).mean(axis=2)
+    if picture is not None:
+        from neuroctl import plots
+
+        form = "fixed point" if isinstance(ctl, nc.QuantController) else ctl.spec.dtype
+        title = f"{name}, {form}: {episodes} episodes each"
+        plots.robustness(returns, noises, latencies, picture, title=title, dt_s=sims.get(name).control_dt_s)
+    if as_json:
+        emit({"task": name, "noise": noises, "latency": latencies, "episodes": episodes, "mean": returns.tolist()})
+        return
+    columns = tuple(str(steps) for steps in latencies)
+    table = plain_table(
+        f"{name}: mean return; latency in control steps", "noise", *columns, numbers=("noise", *columns)
+    )
+    for level, row in zip(noises, returns, strict=True):
+        table.add_row(f"{level:g}", *(f"{value:.4g}" for value in row))
+    out.print(table)
+    if picture is not None:
+        out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
+
+
+def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Return the numbers of a text such as ``0,1,2``.
+
+    Raises:
+        TaskError: it cannot be read.
+
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        example = "0,1,2" if kind is int else "0,0.05,0.1"
+        raise TaskError(f"{name}: {text!r}; allowed: numbers with commas, such as {example}") from None
 
 
 def open_controller(

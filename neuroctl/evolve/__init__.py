@@ -3,18 +3,21 @@
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
 from neuroctl.evolve.genome import Encoding, Genome
+from neuroctl.evolve.goals import GOALS, Goals
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import OPTIMIZERS, OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.quantized import FixedPoint
 from neuroctl.evolve.study import Progress, StudyResult, run_study
 
 __all__ = [
+    "GOALS",
     "OPTIMIZERS",
     "OPTIMIZERS_OF_MANY",
     "Encoding",
     "Evaluator",
     "FixedPoint",
     "Genome",
+    "Goals",
     "Measure",
     "Objective",
     "Optimizer",

@@ -28,6 +28,7 @@ class StudyConfig:
         population: genomes a generation, at least 4; restarts may change it.
         sigma0: first standard deviation of the search, in genes.
         episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
+        racing: weed a generation out by halves, so that it runs about half of its episodes; see ``racing``.
         validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
         encoding: how genes become parameters; the default is one gene a parameter.
         measures: what the objective returns besides the fitness, for quality diversity or several goals.
@@ -48,6 +49,7 @@ class StudyConfig:
     population: int = 32
     sigma0: float = 0.5
     episodes: int = 4
+    racing: bool = False
     validation_episodes: int = 64
     target_score: float | None = None
     encoding: Encoding = field(default_factory=Encoding)
@@ -74,7 +76,9 @@ class StudyConfig:
         if not all(isinstance(measure, Measure) for measure in self.measures):
             raise StudyError(f"measures: {self.measures!r}; allowed: Measures")
         if self.optimizer in OPTIMIZERS_OF_MANY and not self.measures:
-            raise StudyError(f"measures: none; allowed for {self.optimizer}: at least one; see the task")
+            raise StudyError(f"measures: none; allowed for {self.optimizer}: at least one, the task's or --goals")
+        if not isinstance(self.racing, bool) or (self.racing and self.measures):
+            raise StudyError(f"racing: {self.racing!r}; allowed: True or False, and True without measures alone")
         if not isinstance(self.task, str):
             raise StudyError(f"task: {self.task!r}; allowed: a string")
         object.__setattr__(self, "sigma0", _number("sigma0", self.sigma0, "greater than 0, at most 1000"))

@@ -26,6 +26,7 @@ SCHEMA: Final = 2
 COLUMNS: Final = (
     "generation",
     "evaluations",
+    "episodes",
     "best",
     "median",
     "mean",
@@ -35,7 +36,7 @@ COLUMNS: Final = (
     "best_validation",
     "elapsed_s",
 )
-_WHOLE: Final = ("generation", "evaluations")
+_WHOLE: Final = ("generation", "evaluations", "episodes")
 MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 # Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.

@@ -1,7 +1,7 @@
 """Genomes: what is searched, and how it becomes a controller.
 
 The cells' ``decode`` maps one gene a parameter. An ``Encoding`` lays over it: parameters that are not searched, legs
-that share their weights, and wiring that is searched too.
+that share their weights, wiring that is searched too, and genes that are integers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from neuroctl.cells import decode, genes, layout
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
 from neuroctl.layout import Block
+from neuroctl.prune import neuron_axes, prune
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -25,6 +26,7 @@ Array = NDArray[Any]
 COUPLINGS: Final = ("all", "wave")
 _RECURRENT: Final = ("W", "U")
 _SENSING: Final = ("W_in", "W_in.0")
+_SPAN: Final = 4.0  # units that integer genes reach to each side
 _NONE: Final = -1  # a parameter without a gene
 
 
@@ -42,6 +44,10 @@ class Encoding:
             one before. A weight depends on how far apart two parts are in the ring, and on nothing else.
         shared_inputs: so many of the last inputs belong to no limb, and reach all alike: a commanded speed.
         sparse: each weight between neurons has a second gene, and is 0 unless that is above 0.
+        optional_neurons: each neuron has a gene, and sends nothing unless that is above 0; what is left without a
+            hearer is left out of the best controller, see ``neuroctl.prune``.
+        integer_bits: genes are integers of 8 or 16 bits, over the range from -4 to 4 units; None for real numbers. A
+            CTRNN's weights between neurons are then those integers, shifted, on the board too.
 
     Raises:
         StudyError: a field is not allowed.
@@ -53,6 +59,8 @@ class Encoding:
     coupling: str = "all"
     shared_inputs: int = 0
     sparse: bool = False
+    optional_neurons: bool = False
+    integer_bits: int | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on a spec."""
@@ -62,8 +70,11 @@ class Encoding:
                 raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
         if self.coupling not in COUPLINGS:
             raise StudyError(f"coupling: {self.coupling!r}; allowed: {' or '.join(COUPLINGS)}")
-        if not isinstance(self.sparse, bool):
-            raise StudyError(f"sparse: {self.sparse!r}; allowed: True or False")
+        for name in ("sparse", "optional_neurons"):
+            if not isinstance(getattr(self, name), bool):
+                raise StudyError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
+        if isinstance(self.integer_bits, bool) or self.integer_bits not in (None, 8, 16):
+            raise StudyError(f"integer_bits: {self.integer_bits!r}; allowed: 8, 16 or None")
         try:
             fixed = {str(name): float(value) for name, value in dict(self.fixed).items()}
         except (TypeError, ValueError):
@@ -93,9 +104,24 @@ class Genome:
         self.spec, self.encoding = spec, encoding or Encoding()
         self._check()
         self._source, self._searched = self._sources()
-        self._gates = self._gated() if self.encoding.sparse else np.zeros(0, np.intp)
-        self.size = self._searched + len(np.unique(self._source[self._gates]))
+        self._switches: list[tuple[Array, Array]] = []  # places of the cell's genes, and the gene that each needs > 0
+        self.size = self._searched
         """Number of genes."""
+        if self.encoding.sparse:
+            self._switch_weights()
+        if self.encoding.optional_neurons:
+            self._switch_neurons()
+        bits = self.encoding.integer_bits
+        self.unit = 1.0 if bits is None else 2.0 ** (bits - 1) / _SPAN
+        """What a unit of the cell's ``decode`` is in genes: 1, or a number of integers."""
+
+    def snapped(self, x: Array) -> Array:
+        """Return the nearest genes that there are: whole numbers within their range, if genes are integers."""
+        bits = self.encoding.integer_bits
+        if bits is None:
+            return x
+        most = 2.0 ** (bits - 1) - 1
+        return np.asarray(np.clip(np.rint(x), -most, most) + 0.0)  # + 0.0: no minus zero
 
     def theta(self, x: Array) -> Array:
         """Map genes ``[size]`` or ``[P, size]`` to parameters ``[n_params]`` or ``[P, n_params]``. Pure.
@@ -107,22 +133,27 @@ class Genome:
         x = np.asarray(x, np.float64)
         if x.ndim not in (1, 2) or x.shape[-1] != self.size or not np.isfinite(x).all():
             raise LayoutError(f"genes: shape {x.shape}; allowed: ({self.size},) or (P, {self.size}) of finite numbers")
+        x = self.snapped(x) / self.unit
         found = x[..., self._source]
         found[..., self._source == _NONE] = 0.0
         for name, value in self.encoding.fixed.items():
             found[..., genes(self.spec)[name].part] = value
-        if self._gates.size:
-            _, gate = np.unique(self._source[self._gates], return_inverse=True)
-            found[..., self._gates] *= x[..., self._searched + gate] > 0
+        for places, needed in self._switches:
+            found[..., places] *= x[..., needed] > 0
         return decode(self.spec, found)
 
     def controller(self, x: Array) -> Controller:
-        """Return the controller of a genome ``[size]``; a CTRNN whose wiring was searched has it as its mask."""
+        """Return the controller of a genome ``[size]``.
+
+        A CTRNN whose wiring was searched has it as its mask. Where neurons are optional those that no output can hear
+        are left out, so that it may have fewer than the spec.
+        """
         spec, theta = self.spec, self.theta(x)
         if self.encoding.sparse and spec.cell == "ctrnn":
             wired = layout(spec).views(theta)["W"] != 0
             spec = replace(spec, mask=tuple(tuple(int(entry) for entry in row) for row in wired))
-        return Controller(spec, theta)
+        controller = Controller(spec, theta)
+        return prune(controller) if self.encoding.optional_neurons else controller
 
     def _check(self) -> None:
         spec, encoding = self.spec, self.encoding
@@ -130,6 +161,8 @@ class Genome:
         for name in encoding.fixed:
             if name not in names:
                 raise StudyError(f"fixed: {name!r}; allowed for {spec.cell}: {', '.join(names)}")
+        if encoding.optional_neurons:
+            neuron_axes(spec)  # raises for cells whose neurons cannot be left out
         if encoding.limbs == 1 and not encoding.sparse:
             return
         if spec.cell == "hopfield" or spec.mask is not None:
@@ -148,13 +181,26 @@ class Genome:
         blocks = genes(self.spec).blocks
         return [name for name in _RECURRENT if name in blocks and blocks[name].shape == (n, n)]
 
-    def _gated(self) -> Array:
-        """Return the places of the cell's own genes that a gate can switch off."""
+    def _switch_weights(self) -> None:
+        """Add a gene for each searched weight between neurons; tied weights share it."""
         blocks = genes(self.spec).blocks
-        parts = [np.arange(blocks[name].size) + blocks[name].offset for name in self._wires()]
-        places = np.concatenate(parts)
-        gated: Array = places[self._source[places] != _NONE]
-        return gated
+        places = np.concatenate([np.arange(blocks[n].size) + blocks[n].offset for n in self._wires()])
+        places = places[self._source[places] != _NONE]
+        own, needed = np.unique(self._source[places], return_inverse=True)
+        self._switches.append((places, self.size + needed))
+        self.size += len(own)
+
+    def _switch_neurons(self) -> None:
+        """Add a gene for each neuron, which all weights that it sends to others need; limbs share them."""
+        blocks, axes = genes(self.spec).blocks, neuron_axes(self.spec, genes)
+        keys = self._tied(Block("neurons", 0, (self.spec.neurons,)))
+        known = {key: self.size + k for k, key in enumerate(dict.fromkeys(keys))}
+        gene_of = np.array([known[key] for key in keys])
+        sent = [block for name, block in blocks.items() if len(block.shape) == 2 and 1 in axes[name]]
+        places = [np.arange(block.size) + block.offset for block in sent]
+        needed = [np.broadcast_to(gene_of, block.shape).ravel() for block in sent]
+        self._switches.append((np.concatenate(places), np.concatenate(needed)))
+        self.size += len(known)
 
     def _sources(self) -> tuple[Array, int]:
         """Return for each of the cell's own genes which of ours it is, and how many we have."""

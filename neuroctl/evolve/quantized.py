@@ -50,18 +50,20 @@ class InFixedPoint:
     Args:
         objective: callable ``(controller, seed) -> float``.
         storage: of the integer form.
+        measures: how many numbers the objective returns besides the fitness.
 
     """
 
-    def __init__(self, objective: Any, storage: FixedPoint):
+    def __init__(self, objective: Any, storage: FixedPoint, measures: int = 0):
         self._objective, self._storage = objective, storage
+        self._none = (float("nan"),) * (1 + measures) if measures else float("nan")
         self._theta: bytes = b""
         self._quantized: QuantController | None = None
 
-    def __call__(self, controller: Controller, seed: int) -> float:
+    def __call__(self, controller: Controller, seed: int) -> Any:
         """Return the objective of the integer form."""
         fixed = self._of(controller)
-        return float("nan") if fixed is None else float(self._objective(fixed, seed))
+        return self._none if fixed is None else self._objective(fixed, seed)
 
     def _of(self, controller: Controller) -> QuantController | None:
         """Return the integer form; the last one is kept, as one genome is run from several starts."""

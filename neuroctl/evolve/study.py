@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,16 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.controller import Controller
-from neuroctl.errors import NeuroctlError, StudyError
+from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError
 from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder, versions
 from neuroctl.evolve.genome import Genome
 from neuroctl.evolve.interrupts import Interrupts
-from neuroctl.evolve.optimizers import Optimizer, make_optimizer
+from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.quantized import InFixedPoint
+from neuroctl.evolve.racing import race
 from neuroctl.io import write_archive
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
@@ -41,7 +43,10 @@ _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optim
 
 @dataclass(frozen=True)
 class Progress:
-    """Figures after a generation; ``best`` and ``median`` are of its training fitness."""
+    """Figures after a generation; ``best`` and ``median`` are of its training fitness.
+
+    ``left_s`` is the time until the first of the study's limits, at the pace of this run so far.
+    """
 
     generation: int
     generations: int
@@ -52,6 +57,7 @@ class Progress:
     best_validation: float | None
     evals_per_s: float
     elapsed_s: float
+    left_s: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def run_study(
         interrupts.hold()
         with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
-                objective = InFixedPoint(objective, config.fixed_point)
+                objective = InFixedPoint(objective, config.fixed_point, len(config.measures))
             how = _How(workers, time_limit_s, task_timeout_s, cluster)
             return _Study(config, objective, folder, interrupts).run(how, on_generation)
 
@@ -166,7 +172,7 @@ class _Study:
                     break
                 self._generation(optimizer, evaluator)
                 if on_generation is not None:
-                    on_generation(self._progress(time.monotonic() - began))
+                    on_generation(self._progress(time.monotonic() - began, how.time_limit_s))
         with self.interrupts.shield():
             self._write_last(optimizer)
         return reason
@@ -176,11 +182,12 @@ class _Study:
         # Optimisers are other people's code, which may catch all that is raised in it, Ctrl-C included: hold it back.
         with self.interrupts.shield():
             optimizer = make_optimizer(
-                config.optimizer, self.genome.size, config.seed, config.population, config.sigma0, config.measures
-            )
+                config.optimizer, self.genome.size, config.seed, config.population,
+                config.sigma0 * self.genome.unit, config.measures,
+            )  # fmt: skip
         for fitness in self.state.fitness:
             with self.interrupts.shield():
-                self.last = optimizer.ask()
+                self.last = self.genome.snapped(optimizer.ask())
                 optimizer.tell(self._told(fitness))
         if self.state.fitness and _digest(optimizer) != self.state.search:
             now = versions()
@@ -202,8 +209,8 @@ class _Study:
         return "all generations done" if len(self.state.fitness) >= self.config.generations else None
 
     def _told(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the optimiser is told of ``[P, 1 + measures]``: the fitness alone if there are no measures."""
-        return values if self.measures else values[:, 0]
+        """Return what the optimiser is told of ``[P, 1 + measures]``: the fitness alone if it takes no measures."""
+        return values if self.config.optimizer in OPTIMIZERS_OF_MANY else values[:, 0]
 
     def _exhausted(self, optimizer: Optimizer) -> str | None:
         with self.interrupts.shield():
@@ -214,10 +221,14 @@ class _Study:
         config, state = self.config, self.state
         generation = len(state.fitness)
         with self.interrupts.shield():
-            genomes = optimizer.ask()
+            genomes = self.genome.snapped(optimizer.ask())
         seeds = episode_seeds(config.seed, _TRAINING, generation, config.episodes)
-        told = _means(evaluator.evaluate(genomes, seeds))
-        fitness = told[:, 0]
+        if config.racing:
+            fitness, episodes = race(evaluator.evaluate, genomes, seeds)
+            told = fitness[:, None]
+        else:
+            told, episodes = _means(evaluator.evaluate(genomes, seeds)), genomes.shape[0] * len(seeds)
+            fitness = told[:, 0]
         self.evaluated += len(genomes)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest = int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))
@@ -228,7 +239,7 @@ class _Study:
             observations = self._observations(state)
         with self.interrupts.shield():
             optimizer.tell(self._told(told))
-            row = self._row(state, fitness, validation, optimizer)
+            row = self._row(state, fitness, episodes, validation, optimizer)
             state = state.with_generation(told, row, _digest(optimizer))
             self.last = genomes
             self.folder.save_checkpoint(state)
@@ -252,13 +263,19 @@ class _Study:
         return mean, values if better else None
 
     def _row(
-        self, state: Checkpoint, fitness: NDArray[np.float64], validation: float | None, optimizer: Optimizer
+        self,
+        state: Checkpoint,
+        fitness: NDArray[np.float64],
+        episodes: int,
+        validation: float | None,
+        optimizer: Optimizer,
     ) -> list[float]:
         evaluations = state.evaluations + len(fitness)
+        episodes += int(state.rows[-1][COLUMNS.index("episodes")]) if state.rows else 0
         finite = fitness[np.isfinite(fitness)]
         spread = [finite.max(), np.median(finite), finite.mean(), finite.min()] if finite.size else [np.nan] * 4
         validations = [np.nan if score is None else score for score in (validation, state.best_score)]
-        row = [len(state.fitness), evaluations, *spread, optimizer.sigma, *validations]
+        row = [len(state.fitness), evaluations, episodes, *spread, optimizer.sigma, *validations]
         return [float(value) for value in row] + [time.monotonic() - self.started]
 
     def _write_derived(self, observations: NDArray[Any] | None, *, best_too: bool = True) -> None:
@@ -275,7 +292,9 @@ class _Study:
         self.folder.save_history(state.rows)
 
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
-        return self.genome.controller(genome)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StabilityWarning)  # those who load the file are warned
+            return self.genome.controller(genome)
 
     def _write_last(self, optimizer: Optimizer) -> None:
         """Write the last generation, and what else a search keeps."""
@@ -284,12 +303,13 @@ class _Study:
             write_archive(self.folder.file("population.npz"), "population", self._about(), arrays)
         if isinstance(optimizer, MapElites):
             genomes, fitness, measures = optimizer.elites()
-            arrays = {"genomes": genomes, "fitness": fitness, "measures": measures}
+            arrays = {"genomes": self.genome.snapped(genomes), "fitness": fitness, "measures": measures}
             fields = self._about() | {"cells": CELLS[self.measures]}
             write_archive(self.folder.file("archive.npz"), "archive", fields, arrays)
         if isinstance(optimizer, NSGA2):
             genomes, values = optimizer.front()
-            write_archive(self.folder.file("front.npz"), "front", self._about(), {"genomes": genomes, "values": values})
+            arrays = {"genomes": self.genome.snapped(genomes), "values": values}
+            write_archive(self.folder.file("front.npz"), "front", self._about(), arrays)
 
     def _about(self) -> dict[str, Any]:
         """Return what the genes in a file mean."""
@@ -312,8 +332,14 @@ class _Study:
             message = " ".join(str(error).split())
             raise StudyError(f"objective.observations: {type(error).__name__}: {message}; with seed {seed}") from error
 
-    def _progress(self, running_s: float) -> Progress:
+    def _progress(self, running_s: float, time_limit_s: float | None) -> Progress:
         row = dict(zip(COLUMNS, self.state.rows[-1], strict=True))
+        rate = self.evaluated / max(running_s, 1e-9)
+        left = [(self.config.generations - len(self.state.fitness)) * len(self.state.fitness[-1]) / rate]
+        if self.config.evaluations is not None:
+            left.append((self.config.evaluations - self.state.evaluations) / rate)
+        if time_limit_s is not None:
+            left.append(time_limit_s - running_s)
         return Progress(
             generation=len(self.state.fitness) - 1,
             generations=self.config.generations,
@@ -322,8 +348,9 @@ class _Study:
             median=row["median"],
             sigma=row["sigma"],
             best_validation=self.state.best_score,
-            evals_per_s=self.evaluated / max(running_s, 1e-9),
+            evals_per_s=rate,
             elapsed_s=row["elapsed_s"],
+            left_s=max(0.0, min(left)),
         )
 
     def _result(self, reason: str, *, interrupted: bool) -> StudyResult:

@@ -55,7 +55,7 @@ def test_folder_and_result(whole):
         "study.json",
     ]
     rows = history(folder)
-    assert rows[0][:3] == ["generation", "evaluations", "best"]
+    assert rows[0][:3] == ["generation", "evaluations", "episodes"]
     assert [row[0] for row in rows[1:]] == [str(i) for i in range(12)]
     assert rows[-1][1] == "72"
     assert result.stop_reason == "all generations done"
@@ -73,7 +73,7 @@ def test_folder_and_result(whole):
 
 
 def test_best_on_validation_never_falls(whole):
-    scores = [float(row[8]) for row in history(whole[0])[1:]]
+    scores = [float(row[9]) for row in history(whole[0])[1:]]
     assert scores == sorted(scores)
     assert scores[-1] > scores[0]
 

@@ -92,7 +92,7 @@ def test_the_last_population_is_kept(tmp_path):
     kept = io.read_archive(tmp_path / "s" / "population.npz")
     assert nc.Spec.from_dict(kept.fields["spec"]) == SPEC
     assert kept.arrays["genomes"].shape[0] == kept.arrays["values"].shape[0] == 6
-    assert float(kept.arrays["values"].max()) == float(rows(tmp_path / "s")[-1][2])
+    assert float(kept.arrays["values"].max()) == float(rows(tmp_path / "s")[-1][3])
 
 
 @pytest.mark.parametrize(

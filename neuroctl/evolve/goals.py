@@ -1,0 +1,103 @@
+"""Goals beside the fitness that any objective can have: little energy, few bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import layout
+from neuroctl.errors import StudyError
+from neuroctl.evolve.measure import Measure
+from neuroctl.prune import parameter_bytes
+from neuroctl.spec import Spec
+
+GOALS: Final = ("energy", "bytes")
+
+
+class Goals:
+    """An objective with further goals, each to be maximised: a cost counts as minus its value.
+
+    - ``energy``: the mean over an episode's steps and outputs of the squared output, as a share of its limit;
+    - ``bytes``: of the parameters on a board, without neurons that no output can hear; see ``neuroctl.prune``.
+
+    Args:
+        objective: callable ``(controller, seed) -> float`` that steps the controller.
+        names: of goals.
+        spec: of the controllers; with ``output_limits`` for energy.
+
+    Raises:
+        StudyError: there is no such goal, or no limits.
+
+    """
+
+    def __init__(self, objective: Any, names: Sequence[str], spec: Spec):
+        for name in names:
+            if name not in GOALS or list(names).count(name) > 1:
+                raise StudyError(f"goals: {name!r}; allowed: {', '.join(GOALS)}, each once")
+        if "energy" in names and spec.output_limits is None:
+            raise StudyError("output_limits: None; allowed for the goal energy: declared limits")
+        self._objective, self._names, self._spec = objective, tuple(names), spec
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The goals, in order."""
+        known = {
+            "energy": Measure("minus energy [mean square of output / limit]", -1.0, 0.0),
+            "bytes": Measure("minus parameters [bytes]", -self._most_bytes(), 0.0),
+        }
+        return tuple(known[name] for name in self._names)
+
+    def _most_bytes(self) -> float:
+        return 2.0 * (layout(self._spec).size + self._spec.neurons)  # words of 16 bits, and 32 for dt/tau
+
+    def __call__(self, controller: Any, seed: int) -> tuple[float, ...]:
+        """Return the fitness and the goals."""
+        values: dict[str, float] = {}
+        if "energy" in self._names:
+            metered = _Metered(controller)
+            fitness = float(self._objective(metered, seed))
+            values["energy"] = -metered.energy
+        else:
+            fitness = float(self._objective(controller, seed))
+        if "bytes" in self._names:
+            values["bytes"] = -float(parameter_bytes(controller))
+        return (fitness, *(values[name] for name in self._names))
+
+    def observations(self, controller: Any, seed: int) -> Any:
+        """Return what the controller sees in one episode, if the objective can tell."""
+        observations = getattr(self._objective, "observations", None)
+        return None if observations is None else observations(controller, seed)
+
+    def close(self) -> None:
+        """Free what the objective holds."""
+        close = getattr(self._objective, "close", None)
+        if close is not None:
+            close()
+
+
+class _Metered:
+    """A controller that sums up how hard it drives its outputs."""
+
+    def __init__(self, controller: Any):
+        self._controller, self.spec = controller, controller.spec
+        self._limit = np.abs(np.array(controller.spec.output_limits, np.float64)).max(axis=1)
+        self._sum, self._steps = 0.0, 0
+
+    @property
+    def energy(self) -> float:
+        """Mean over the steps since the last reset; 0 if there were none."""
+        return self._sum / max(1, self._steps)
+
+    def reset(self) -> None:
+        self._sum, self._steps = 0.0, 0
+        self._controller.reset()
+
+    def step(self, u: NDArray[Any]) -> Any:
+        y = self._controller.step(u)
+        share = np.asarray(y, np.float64) / self._limit
+        self._sum += float(share @ share) / len(share)
+        self._steps += 1
+        return y

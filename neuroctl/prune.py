@@ -1,0 +1,117 @@
+"""Pruning: neurons that no output can hear are left out, which makes the firmware smaller and changes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import layout
+from neuroctl.controller import Controller
+from neuroctl.errors import SpecError
+from neuroctl.layout import Layout
+from neuroctl.quant import QuantController
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_ALPHA_BYTES: Final = 4  # what has no word format: dt/tau as mantissa and shift
+_FLOAT_BYTES: Final = 2  # a parameter of a float controller counts as one of 16 bits on the board
+
+
+def heard(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """Return bool ``[neurons]``: whether a neuron reaches an output over weights that are not 0.
+
+    If none does the first one counts, as a controller has at least one.
+
+    Args:
+        spec: the controller's; a CTRNN, Elman or Jordan network, or an IndRNN with one layer.
+        blocks: its parameters by name, see ``Layout.views``.
+
+    Raises:
+        SpecError: another cell, or more layers.
+
+    """
+    axes = neuron_axes(spec)
+    found = np.zeros(spec.neurons, bool)
+    if spec.readout == "identity":
+        return ~found  # every neuron is an output
+    if "W_out" in blocks:
+        found |= (np.asarray(blocks["W_out"]) != 0).any(axis=0)
+    wired = [np.asarray(blocks[name]) != 0 for name in blocks if axes[name] == (0, 1)]
+    for _ in range(spec.neurons if wired else 0):
+        found |= wired[0][found].any(axis=0)
+    found[0] |= not found.any()
+    return found
+
+
+def prune(controller: Controller) -> Controller:
+    """Return a controller without the neurons that no output can hear; at least one is left.
+
+    Its outputs are the same, to the rounding of sums that have fewer terms.
+
+    Raises:
+        SpecError: see ``heard``.
+
+    """
+    spec, blocks = controller.spec, controller.layout.views(controller.theta)
+    kept = heard(spec, blocks)
+    if kept.all():
+        return Controller(spec, controller.theta)
+    mask = None if spec.mask is None else np.array(spec.mask)[np.ix_(kept, kept)].tolist()
+    smaller = replace(spec, neurons=int(kept.sum()), mask=mask)
+    axes = neuron_axes(spec)
+    parts = [_along(block, axes[name], kept).ravel() for name, block in blocks.items()]
+    return Controller(smaller, np.concatenate(parts))
+
+
+def parameter_bytes(controller: Controller | QuantController) -> int:
+    """Return the bytes of a controller's parameters on a board, without neurons that no output can hear.
+
+    A float controller's count as words of 16 bits. Code, which does not depend on the parameters, is left out.
+
+    Raises:
+        SpecError: see ``heard``.
+
+    """
+    flat = controller.theta_q if isinstance(controller, QuantController) else controller.theta
+    blocks = controller.layout.views(flat)
+    kept, axes = heard(controller.spec, blocks), neuron_axes(controller.spec)
+    total = 0
+    for name, block in blocks.items():
+        size = _along(block, axes[name], kept).size
+        word = _FLOAT_BYTES
+        if isinstance(controller, QuantController):
+            word = controller.formats[name].bits // 8 if name in controller.formats else _ALPHA_BYTES
+        total += size * word
+    return total
+
+
+def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, tuple[int, ...]]:
+    """Return for each block the axes that run over neurons: those that grow with one neuron more.
+
+    Args:
+        spec: see ``heard``.
+        of: the layout that is asked for, of parameters or of genes.
+
+    Raises:
+        SpecError: see ``heard``.
+
+    """
+    if spec.cell == "hopfield" or spec.layers != 1:
+        which = f"{spec.cell!r} with {spec.layers} layers" if spec.layers != 1 else repr(spec.cell)
+        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, indrnn with one layer")
+    wider = of(replace(spec, neurons=spec.neurons + 1, mask=None))
+    return {
+        name: tuple(axis for axis, length in enumerate(block.shape) if wider[name].shape[axis] != length)
+        for name, block in of(spec).blocks.items()
+    }
+
+
+def _along(block: Array, axes: tuple[int, ...], kept: NDArray[np.bool_]) -> Array:
+    for axis in axes:
+        block = np.compress(kept, block, axis=axis)
+    return block
