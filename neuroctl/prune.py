@@ -104,7 +104,9 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
     if spec.cell == "hopfield" or spec.layers != 1:
         which = f"{spec.cell!r} with {spec.layers} layers" if spec.layers != 1 else repr(spec.cell)
         raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, indrnn with one layer")
-    wider = of(replace(spec, neurons=spec.neurons + 1, mask=None))
+    outputs = spec.outputs + (spec.readout == "identity")
+    limits = None if spec.readout == "identity" else spec.output_limits
+    wider = of(replace(spec, neurons=spec.neurons + 1, outputs=outputs, output_limits=limits, mask=None))
     return {
         name: tuple(axis for axis, length in enumerate(block.shape) if wider[name].shape[axis] != length)
         for name, block in of(spec).blocks.items()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neuroctl.errors import StudyError
-from neuroctl.evolve.genome import Encoding
+from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, check_name
 from neuroctl.evolve.quantized import FixedPoint
@@ -72,6 +72,7 @@ class StudyConfig:
             raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPoint, or None")
         if not isinstance(self.encoding, Encoding):
             raise StudyError(f"encoding: {self.encoding!r}; allowed: an Encoding")
+        Genome(self.spec, self.encoding)  # raises if the two do not fit
         object.__setattr__(self, "measures", tuple(self.measures))
         if not all(isinstance(measure, Measure) for measure in self.measures):
             raise StudyError(f"measures: {self.measures!r}; allowed: Measures")

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
+import sims
 from neuroctl.backends import cuda
 from neuroctl.cells import decode, genome_size, initial
 from neuroctl.errors import LayoutError
@@ -54,6 +55,17 @@ def test_walker():
         value, _, final = episode(LEG, theta[:, p], walker, 80)
         np.testing.assert_allclose(got.fitness[p], value, rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(got.final[:, p], final, rtol=1e-7, atol=1e-9)
+
+
+def test_a_task_on_the_gpu_scores_as_on_the_cpu():
+    spec = sims.controller_spec("phototaxis", 2)
+    theta = np.stack([decode(spec, x) for x in np.random.default_rng(1).standard_normal((3, genome_size(spec)))])
+    values = [
+        sims.objective("phototaxis", 40, measured=True, backend=name).batch(spec, theta.astype(np.float32), [1, 2], 1)
+        for name in ("cpu", "cuda")
+    ]
+    assert values[0].shape == (3, 2, 3)
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-3, atol=1e-4)
 
 
 def test_one_controller_from_many_starts():

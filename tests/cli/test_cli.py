@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.cli.evolving import budget_of
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=1 / 60,
@@ -247,24 +246,3 @@ def test_evolve_in_fixed_point(tmp_path):
     neuroctl("export", tmp_path / "1" / "best-fixed.npz", "--out", tmp_path / "fw")
     assert nc.load(tmp_path / "fw" / "ctl.npz").model_crc32 == fixed.model_crc32
     one_line_error(neuroctl(*arguments, "--quantized", "--weight-bits", 7, code=1), "weight_bits: 7", "8 or 16")
-
-
-@pytest.mark.parametrize(
-    ("text", "limits"),
-    [
-        ("10m", {"seconds": 600.0}),
-        ("90s", {"seconds": 90.0}),
-        ("1.5h", {"seconds": 5400.0}),
-        ("5000evals", {"evaluations": 5000.0}),
-        ("2m, 7gens", {"seconds": 120.0, "generations": 7.0}),
-        (None, {}),
-    ],
-)
-def test_budgets(text, limits):
-    assert budget_of(text) == limits
-
-
-@pytest.mark.parametrize("text", ["", "10", "m", "10 minutes", "-3m", "1.5evals", "0s", "3m;4gens"])
-def test_bad_budgets_are_named(text):
-    with pytest.raises(nc.StudyError, match="budget: .*; allowed: such as 10m"):
-        budget_of(text)

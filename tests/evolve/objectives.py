@@ -169,3 +169,11 @@ class BadBatch:
 def plateau(controller, seed):
     """Nearly flat, so that a search soon stagnates."""
     return float(np.round(follow(controller, 0), 1))
+
+
+def three_legs(controller, seed):
+    u = np.random.default_rng(seed).uniform(-1, 1, (20, 3)).astype(np.float32)
+    return -float(((controller.rollout(u) - u) ** 2).mean())
+
+
+three_legs.spec = {"inputs": 3, "outputs": 3, "dt_s": 0.05, "output_limits": [[-1, 1]] * 3}

@@ -108,10 +108,8 @@ def test_genes_between_integers_are_snapped_and_far_ones_clipped():
 
 @pytest.mark.parametrize("optimizer", ["cmaes", "snes"])
 def test_a_study_on_integers_searches_and_keeps_integers(tmp_path, optimizer):
-    whole = config(
-        encoding=Encoding(integer_bits=8), fixed_point=FixedPoint(8, 32), optimizer=optimizer, generations=20
-    )
-    result = run_study(whole, objectives.follow, tmp_path / "s")
+    fields = {"encoding": Encoding(integer_bits=8), "fixed_point": FixedPoint(8, 32), "optimizer": optimizer}
+    result = run_study(config(**fields, generations=20), objectives.follow, tmp_path / "s")
     genomes = read_archive(tmp_path / "s" / "population.npz").arrays["genomes"]
     assert np.array_equal(genomes, np.rint(genomes))
     assert np.abs(genomes).max() <= 127

@@ -1,0 +1,145 @@
+"""`neuroctl evolve` and what looks at its results, run as a user runs them."""
+
+import json
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.cli.evolving import budget_of, fixed_of
+from neuroctl.evolve.history import read_history
+from neuroctl.io import read_archive
+from tests.cli.test_cli import neuroctl, one_line_error
+
+SMALL = ("--neurons", 3, "--population", 4, "--episodes", 2, "--validation", 4)
+
+
+def test_several_seeds_in_one_command(tmp_path):
+    arguments = ("evolve", "walker", *SMALL, "--generations", 3, "--seed", 5, "--seeds", 3, "--out", tmp_path / "s")
+    shown = neuroctl(*arguments).stdout
+    assert "mean" in shown and "std" in shown
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["seed-5", "seed-6", "seed-7"]
+    again = json.loads(neuroctl(*arguments, "--resume", "--json").stdout)["groups"]
+    assert [group["seeds"] for group in again] == [[5, 6, 7]]
+    alone = neuroctl("evolve", "walker", *SMALL, "--generations", 3, "--seed", 6, "--out", tmp_path / "one", "--json")
+    assert again[0]["scores"][1] == json.loads(alone.stdout)["best_score"]
+
+
+def test_several_seeds_go_on_where_they_were_interrupted(tmp_path):
+    first = ("evolve", "walker", *SMALL, "--generations", 2, "--out", tmp_path / "s" / "seed-0")
+    neuroctl(*first)
+    rest = ("evolve", "walker", *SMALL, "--generations", 4, "--seeds", 2, "--out", tmp_path / "s", "--resume")
+    (group,) = json.loads(neuroctl(*rest, "--json").stdout)["groups"]
+    assert group["seeds"] == [0, 1]
+    assert len(read_history(tmp_path / "s" / "seed-0")["generation"]) == 4
+
+
+def test_a_budget_alone_sets_no_number_of_generations(tmp_path):
+    arguments = ("evolve", "walker", *SMALL, "--budget", "700evals", "--out", tmp_path / "s", "--json")
+    assert json.loads(neuroctl(*arguments).stdout)["generations"] == 175
+
+
+def test_scalars_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed: scalars were NOT tested")
+    neuroctl("evolve", "walker", *SMALL, "--generations", 3, "--out", tmp_path / "s", "--tensorboard")
+    (events,) = (tmp_path / "s" / "tensorboard").iterdir()
+    written = events.read_bytes()
+    for name in (b"best_validation", b"sigma", b"evals_per_s"):
+        assert written.count(name) == 3
+    neuroctl("evolve", "walker", *SMALL, "--generations", 4, "--out", tmp_path / "s", "--tensorboard", "--resume")
+    assert len(list((tmp_path / "s" / "tensorboard").iterdir())) == 2
+
+
+def test_encodings(tmp_path):
+    wave = ("--limbs", 3, "--coupling", "wave", "--fix", "b_out=0", "--sparse")
+    config = ("evolve", "tests.evolve.objectives:three_legs", "--neurons", 6, *SMALL[2:], *wave)
+    neuroctl(*config, "--generations", 2, "--out", tmp_path / "s")
+    encoding = json.loads((tmp_path / "s" / "study.json").read_text())["encoding"]
+    assert (encoding["limbs"], encoding["coupling"], encoding["sparse"]) == (3, "wave", True)
+    assert encoding["fixed"] == {"b_out": 0.0}
+    assert nc.load(tmp_path / "s" / "best.npz").spec.mask is not None
+    one_line_error(neuroctl(*config, "--limbs", 4, code=1), "limbs: 4", "divisors")
+
+
+def test_integer_genes_are_evolved_in_fixed_point(tmp_path):
+    arguments = ("evolve", "walker", *SMALL, "--generations", 3, "--integer-genes", "--weight-bits", 8)
+    neuroctl(*arguments, "--racing", "--out", tmp_path / "s")
+    genomes = read_archive(tmp_path / "s" / "population.npz").arrays["genomes"]
+    assert np.array_equal(genomes, np.rint(genomes))
+    assert nc.load(tmp_path / "s" / "best-fixed.npz").formats["W"].bits == 8
+
+
+def test_goals_and_their_picture(tmp_path):
+    arguments = ("evolve", "cartpole", *SMALL, "--optimizer", "nsga2", "--goals", "energy, bytes", "--optional-neurons")
+    neuroctl(*arguments, "--generations", 3, "--out", tmp_path / "s")
+    neuroctl("plot", tmp_path / "s" / "front.npz", "--out", tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_archive_and_its_picture(tmp_path):
+    arguments = ("evolve", "phototaxis", *SMALL, "--optimizer", "cma-me", "--population", 16, "--generations", 3)
+    neuroctl(*arguments, "--out", tmp_path / "s")
+    neuroctl("plot", tmp_path / "s" / "archive.npz", "--out", tmp_path / "archive.png")
+    assert (tmp_path / "archive.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_robustness_map(tmp_path):
+    neuroctl("evolve", "cartpole", *SMALL, "--generations", 2, "--out", tmp_path / "s")
+    best = tmp_path / "s" / "best.npz"
+    levels = ("--noise", "0,0.5", "--latency", "0,2,9", "--episodes", 2)
+    found = json.loads(neuroctl("robustness", best, *levels, "--out", tmp_path / "r.png", "--json").stdout)
+    assert np.array(found["mean"]).shape == (2, 3)
+    undisturbed = json.loads(neuroctl("run", best, "--episodes", 2, "--json").stdout)
+    assert found["mean"][0][0] == undisturbed["mean"]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    assert "latency" in neuroctl("robustness", best, *levels, "--quantized").stdout
+    one_line_error(neuroctl("robustness", best, "--noise", "x", code=2), "noise: 'x'", "0,0.05,0.1")
+    one_line_error(neuroctl("robustness", best, "--latency", "1.5", code=2), "latency: '1.5'", "0,1,2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("cartpole", "--optimizer", "nsga2"), 1, ("measures: none", "--goals")),
+        (("cartpole", "--optimizer", "cma-me"), 2, ("no measures", "phototaxis")),
+        (("cartpole", "--optimizer", "nsga2", "--goals", "speed"), 1, ("goals: 'speed'", "energy, bytes")),
+        (("walker", "--optimizer", "nsga2", "--goals", "energy"), 2, ("goals: energy", "bytes")),
+        (("cartpole", "--fix", "b_out"), 1, ("fix: 'b_out'", "b_out=0")),
+        (("cartpole", "--fix", "bias_out=0"), 1, ("fixed: 'bias_out'", "b_out")),
+        (("cartpole", "--coupling", "ring"), 1, ("coupling: 'ring'", "wave")),
+        (("cartpole", "--backend", "cuda"), 2, ("backend: 'cuda'", "cpu")),
+        (("walker", "--backend", "tpu"), 1, ("backend: 'tpu'", "cpu, cuda")),
+        (("cartpole", "--budget", "soon"), 1, ("budget: 'soon'", "10m")),
+        (("cartpole", "--weight-bits", "7", "--integer-genes"), 1, ("integer_bits: 7", "8, 16")),
+    ],
+)
+def test_bad_requests_are_one_line(tmp_path, arguments, code, words):
+    one_line_error(neuroctl("evolve", *arguments, "--out", tmp_path / "s", code=code), *words)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("10m", {"seconds": 600.0}),
+        ("90s", {"seconds": 90.0}),
+        ("1.5h", {"seconds": 5400.0}),
+        ("5000evals", {"evaluations": 5000.0}),
+        ("2m, 7gens", {"seconds": 120.0, "generations": 7.0}),
+        (None, {}),
+    ],
+)
+def test_budgets(text, limits):
+    assert budget_of(text) == limits
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "10 minutes", "-3m", "1.5evals", "0s", "3m;4gens"])
+def test_bad_budgets_are_named(text):
+    with pytest.raises(nc.StudyError, match="budget: .*; allowed: such as 10m"):
+        budget_of(text)
+
+
+def test_blocks_that_are_not_searched():
+    assert fixed_of(["b_out=0", " gain = 1.5"]) == {"b_out": 0.0, "gain": 1.5}
+    with pytest.raises(nc.StudyError, match="fix: 'gain=x'; allowed: a block and a number"):
+        fixed_of(["gain=x"])
