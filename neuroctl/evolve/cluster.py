@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import socket
+import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -158,14 +161,30 @@ class RayEvaluator:
         return fresh
 
     def close(self) -> None:
-        """End the actors, and the cluster if it was started here."""
-        self._ray.shutdown()
+        """End the actors, and the cluster if it was started here.
+
+        A second Ctrl-C does not reach this: Ray would end the whole process, before it has said anything.
+        """
+        with _undisturbed():
+            self._ray.shutdown()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM for a while; only in the main thread, where Python handles signals."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM) if here}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _key(task: Task) -> tuple[int, int]:

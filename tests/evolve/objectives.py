@@ -177,3 +177,11 @@ def three_legs(controller, seed):
 
 
 three_legs.spec = {"inputs": 3, "outputs": 3, "dt_s": 0.05, "output_limits": [[-1, 1]] * 3}
+
+
+def slow_legs(controller, seed):
+    time.sleep(0.02)
+    return three_legs(controller, seed)
+
+
+slow_legs.spec = three_legs.spec

@@ -1,5 +1,6 @@
 """What a hostile folder, an impatient user or a broken script do to a study."""
 
+import contextlib
 import json
 import os
 import random
@@ -136,6 +137,59 @@ def test_ctrl_c_in_a_terminal_at_any_moment(tmp_path, workers):
         result = json.loads(out.splitlines()[-1])
         assert (study.returncode, err, result["interrupted"]) == (0, "", True)
         assert (folder / "best.npz").exists() == (result["generations"] > 0)
+
+
+@pytest.mark.parametrize("options", [(), ("--cluster", "local")], ids=["pool", "ray"])
+def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path, options):
+    if options:
+        pytest.importorskip("ray", reason="Ray is not installed (pip install 'neuroctl[cluster]'): it was NOT tested")
+    folder = tmp_path / "s"
+    command = [sys.executable, "-m", "neuroctl", "evolve", "tests.evolve.objectives:slow_legs", "--out", str(folder)]
+    study = subprocess.Popen(
+        [*command, "--generations", "5000", "--workers", "2", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT,
+    )  # fmt: skip
+    while not (folder / "history.csv").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(study.pid, signal.SIGINT)
+    time.sleep(0.05)
+    os.killpg(study.pid, signal.SIGINT)
+    out, err = study.communicate(timeout=30)
+    assert study.returncode == 130, err
+    assert "Traceback" not in err
+    assert out.startswith("interrupted")
+    end = time.monotonic() + 30
+    while in_session(study.pid) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not in_session(study.pid)
+
+
+def in_session(leader):
+    """Return the processes of a session; whatever a command starts stays in its session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append((stat.parent / "cmdline").read_text())
+    return found
+
+
+def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):
+    def full(path, data):
+        if str(path).endswith("population.npz"):
+            raise nc.FileFormatError(f"{path}: cannot be written: No space left on device")
+        write(path, data)
+
+    write = nc.io.atomic_write
+    with monkeypatch.context() as patch:
+        patch.setattr("neuroctl.io.atomic_write", full)
+        refused("No space left", config(), objectives.follow, tmp_path / "s")
+    run_study(config(), objectives.follow, tmp_path / "s", resume=True)
+    run_study(config(), objectives.follow, tmp_path / "whole")
+    for name in ("population.npz", "best.npz"):
+        assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_signal_waits_for_the_end_of_a_shield():

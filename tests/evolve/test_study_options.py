@@ -112,7 +112,7 @@ def test_bad_options_are_named(change):
 
 
 def test_a_config_is_plain_json():
-    data = config(measures=AXES, optimizer="nsga2", encoding=Encoding(limbs=2)).to_dict()
+    data = config(measures=AXES, optimizer="nsga2", encoding=Encoding(sparse=True)).to_dict()
     assert data["measures"][0] == {"name": "first", "low": -3, "high": 3}
-    assert data["encoding"]["limbs"] == 2
+    assert data["encoding"]["sparse"] is True
     assert dataclasses.is_dataclass(StudyConfig)
