@@ -156,7 +156,8 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path, options):
     time.sleep(0.05)
     os.killpg(study.pid, signal.SIGINT)
     out, err = study.communicate(timeout=30)
-    assert study.returncode == 130, err
+    # The second signal may meet an interpreter that is already on its way out, after it said all there is to say.
+    assert study.returncode in (130, -signal.SIGINT), err
     assert "Traceback" not in err
     assert out.startswith("interrupted")
     end = time.monotonic() + 30
