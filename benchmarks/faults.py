@@ -93,7 +93,7 @@ def main() -> None:
     bad = 0
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        long = ("--episodes", "16", "--generations", "60")
+        long = ("--episodes", "16", "--generations", "220")
         run(root / "long", *long)
         expected = outcome(root / "long")
         for name, word, options in (("a pool", "spawn_main", ()), ("Ray", "ray::_Actor", ("--cluster", "local"))):
@@ -102,7 +102,7 @@ def main() -> None:
             same = outcome(folder) == expected
             bad += not same
             print(f"workers of {name} killed: {killed}; result {'the same' if same else 'ANOTHER'}", flush=True)
-        short = ("--generations", "25")
+        short = ("--generations", "60")
         begin = time.monotonic()
         run(root / "short", *short)
         whole_s, expected = time.monotonic() - begin, outcome(root / "short")
