@@ -93,7 +93,7 @@ def main() -> None:
     bad = 0
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        long = ("--episodes", "16", "--generations", "220")
+        long = ("--episodes", "16", "--generations", "135")
         run(root / "long", *long)
         expected = outcome(root / "long")
         for name, word, options in (("a pool", "spawn_main", ()), ("Ray", "ray::_Actor", ("--cluster", "local"))):

@@ -110,7 +110,7 @@ def test_killed_at_random_moments_and_resumed(whole, tmp_path):
     assert not [p for p in folder.iterdir() if p.name.startswith(".") and p.name != ".lock"]
 
 
-@pytest.mark.parametrize("after", ["study.json", "checkpoint.npz", "best.npz", "history.csv"])
+@pytest.mark.parametrize("after", ["study.json", "checkpoint.npz", "best.npz", "history.csv", "population.npz"])
 def test_killed_between_any_two_files(whole, tmp_path, after, monkeypatch):
     """Stop right after one of the files was written; what follows from the checkpoint is mended on resume."""
     from neuroctl import io as files

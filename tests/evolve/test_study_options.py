@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -109,6 +110,22 @@ def test_the_last_population_is_kept(tmp_path):
 def test_bad_options_are_named(change):
     with pytest.raises(StudyError, match="allowed"):
         config(**change)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "fields"),
+    [
+        ("ray", "cluster", {"cluster": "local"}),
+        ("ribs", "qd", {"optimizer": "cma-me", "measures": AXES}),
+        ("pymoo", "pareto", {"optimizer": "nsga2", "measures": AXES}),
+        ("cma", "sim", {}),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, module, extra, fields):
+    monkeypatch.setitem(sys.modules, module, None)
+    cluster = fields.pop("cluster", None)
+    with pytest.raises(nc.BackendUnavailable, match=rf"{module}.*pip install 'neuroctl\[{extra}\]'"):
+        run_study(config(**fields), objectives.measured, tmp_path / "s", cluster=cluster)
 
 
 def test_a_config_is_plain_json():

@@ -10,7 +10,7 @@ import neuroctl as nc
 import sims
 from neuroctl.cells import initial
 from neuroctl.errors import TaskError
-from neuroctl.evolve import Measure
+from neuroctl.evolve import Measure, StudyConfig, run_study
 from sims import compiled
 
 NAMES = [task.name for task in compiled.TASKS]
@@ -48,6 +48,12 @@ def test_gymnasium_gives_nearly_the_same_return(name):
 def test_integers_run_too(name):
     ctl = nc.Controller(sims.controller_spec(name, 4), seed=2)
     assert sims.score(name, ctl.quantize(), [7])[0] == pytest.approx(sims.score(name, ctl, [7])[0], rel=0.05, abs=0.05)
+
+
+def test_the_shipped_defaults_walk(tmp_path):
+    posed = sims.problem("walker")
+    config = StudyConfig(spec=posed.spec, task="walker", generations=60, validation_episodes=1, episodes=1)
+    assert run_study(config, posed.objective, tmp_path / "s").best_score > 0.55  # of 0.6264 that the plant allows
 
 
 def test_measures_come_with_the_fitness():
