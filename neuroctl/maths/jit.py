@@ -13,7 +13,10 @@ from numba.extending import overload
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Without Numba's runtime an array argument costs no reference object: nothing is allocated, and a call is faster.
-INTEGER: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+# Every flag is given: a function that does not say "fastmath" takes it from the one that calls it first.
+INTEGER: Final[dict[str, Any]] = {
+    "cache": True, "nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False,
+}  # fmt: skip
 # "nnan" and "ninf" are left out on purpose: a step must still see NaN and Inf to hold the last safe output.
 # With the error model "numpy" a division does not branch, so loops with divisions vectorise.
 STEP: Final[dict[str, Any]] = INTEGER | {"fastmath": {"reassoc", "contract", "nsz", "arcp"}}
@@ -37,6 +40,25 @@ def jit_step(function: Function) -> Function:
 def jit_rows(function: Function) -> Function:
     """Compile a loop over lanes. Each array it writes has to be apart from all its other arguments."""
     return njit(pipeline_class=_Rows, **STEP)(function)  # type: ignore[no-any-return]
+
+
+def jit_exact(function: Function) -> Function:
+    """Compile float arithmetic as written, for plants.
+
+    Functions that call others are compiled with copies of them, and a process has other copies where it compiles than
+    where it loads code from Numba's cache. Optimised freely, the copies of one function need not round alike.
+    """
+    return njit(**INTEGER)(function)  # type: ignore[no-any-return]
+
+
+def jit_exact_inline(function: Function) -> Function:
+    """Compile float arithmetic as written, always inlined."""
+    return njit(forceinline=True, **INTEGER)(function)  # type: ignore[no-any-return]
+
+
+def jit_exact_rows(function: Function) -> Function:
+    """Compile a loop over lanes as written, see ``jit_rows``."""
+    return njit(pipeline_class=_Rows, **INTEGER)(function)  # type: ignore[no-any-return]
 
 
 def jit_inline(function: Function) -> Function:

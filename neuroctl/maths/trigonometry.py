@@ -1,7 +1,8 @@
 """Sine, cosine and arc tangent for compiled plants: float32 in gives float32 out, float64 gives float64.
 
 The float32 forms are branch-free, so that loops over lanes vectorise; ``math.sin`` in a loop does not. The float64
-forms call the C library. The polynomials are minimax fits of this project's own.
+forms call the C library. The polynomials are minimax fits of this project's own. See ``jit_exact`` for why they are
+compiled as written.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
+from neuroctl.maths.jit import jit_exact, overload_by_dtype
 from neuroctl.maths.scalars import nearest32, one
 
 
-@jit_ordered
+@jit_exact
 def _quadrant(x: Any) -> Any:
     """Return the nearest multiple k of pi/2, its lower bits, and x - k pi/2; NaN and Inf give NaN for the rest."""
     k, quarter = nearest32(x * np.float32(0.6366197723675814))
@@ -25,7 +26,7 @@ def _quadrant(x: Any) -> Any:
     return quarter, r
 
 
-@jit_step
+@jit_exact
 def _sine_part(r: Any) -> Any:
     z = r * r
     p = np.float32(-0.0001951083977473900)
@@ -34,7 +35,7 @@ def _sine_part(r: Any) -> Any:
     return r + r * z * p
 
 
-@jit_step
+@jit_exact
 def _cosine_part(r: Any) -> Any:
     z = r * r
     p = np.float32(2.4431205019936897e-05)
@@ -43,26 +44,26 @@ def _cosine_part(r: Any) -> Any:
     return np.float32(1.0) - np.float32(0.5) * z + z * z * p
 
 
-@jit_ordered
+@jit_exact
 def _turned(quarter: Any, r: Any) -> Any:
     """Return the sine of quarter pi/2 + r."""
     value = _cosine_part(r) if quarter & np.int32(1) != 0 else _sine_part(r)
     return -value if quarter & np.int32(2) != 0 else value
 
 
-@jit_ordered
+@jit_exact
 def _sin32(x: Any) -> Any:
     quarter, r = _quadrant(x)
     return _turned(quarter, r)
 
 
-@jit_ordered
+@jit_exact
 def _cos32(x: Any) -> Any:
     quarter, r = _quadrant(x)
     return _turned(quarter + np.int32(1), r)
 
 
-@jit_step
+@jit_exact
 def _atan32(x: Any) -> Any:
     a = abs(x)
     t = one(x) / a if a > one(x) else a

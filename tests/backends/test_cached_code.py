@@ -1,0 +1,24 @@
+"""Code that was just compiled and code that was loaded from Numba's cache give the same bits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="the JIT is disabled: nothing is cached")
+def test_a_process_that_compiles_and_one_that_loads_agree(tmp_path):
+    """A study's first process compiles; those that go on with it, and other workers, load."""
+    printed = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.backends.bits"], cwd=ROOT, capture_output=True, text=True, check=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)},
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]  # fmt: skip
+    assert len(printed[0]) == 18
+    assert printed[1] == printed[0]
