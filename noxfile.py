@@ -63,6 +63,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def evolution(session: nox.Session) -> None:
+    """Print how evolution scales, what kills cost, and what fixed point costs."""
+    session.install("-e", ".[all,cluster]")
+    for script in ("scaling", "quantized", "faults", "closed_loop"):
+        session.run("python", f"benchmarks/{script}.py")
+
+
+@nox.session
 def firmware(session: nox.Session) -> None:
     """Prove every cell's C for long on every target, then random controllers: ``nox -s firmware -- 5000``."""
     session.install("-e", ".[all,dev]")

@@ -64,6 +64,7 @@ ENTRIES = {
     "jordan": Entry(1, 1.0, CENTRED, {"activation": "tanh", "context_decay": 0.0}),
     "indrnn": Entry(2, 1.0, {"b_out": 0.0, "bias.0": 0.0}, {"activation": "tanh"}),
 }
+HEADER = "cell   genes  mean  median  solved  within 1,000  of 625 starts: float  fixed  loss (worst)   most lost"
 IDLE = {"standard": 100, "damping": 400}  # evaluations without a better fitness, after which a search starts anew
 
 
@@ -187,6 +188,7 @@ def row(cell: str, kind: str, seeds: int, cap: int) -> dict[str, Any]:
         "starts_float": float(floats.mean()), "starts_fixed": float(integers.mean()),
         "fixed_loss": float(1 - integers.sum() / max(1, floats.sum())),
         "worst_loss": float(((floats - integers) / np.maximum(floats, 1)).max()),
+        "most_lost": int((floats - integers).max()),
         "steps_per_s": rate,
     }  # fmt: skip
 
@@ -205,14 +207,14 @@ def main() -> None:
     for kind, published in PUBLISHED.items():
         if not arguments.json:
             print(f"\n{kind} fitness. Published: {published}")
-            print("cell   genes  mean  median  solved  within 1,000  of 625 starts: float  fixed   loss (worst)")
+            print(HEADER)
         for cell in arguments.cells:
             r = row(cell, kind, arguments.seeds, arguments.cap)
             rows.append(r)
             if not arguments.json:
                 solved = f"{r['solved']}/{r['seeds']}"
                 starts = f"{r['starts_float']:>21.1f} {r['starts_fixed']:>6.1f}"
-                losses = f"{100 * r['fixed_loss']:>6.2f} % ({100 * r['worst_loss']:.1f} %)"
+                losses = f"{100 * r['fixed_loss']:>6.2f} % ({100 * r['worst_loss']:.1f} %) {r['most_lost']:>6} of 625"
                 counts = f"{r['genes']:>5} {r['mean']:>5.0f} {r['median']:>7.1f} {solved:>7} {r['within_1000']:>13}"
                 print(f"{cell:<6} {counts} {starts} {losses}", flush=True)
     seconds = perf_counter() - begin
