@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from neuroctl.errors import TaskError
 from sims import registry
 from sims.episodes import EpisodeReturn
+from sims.sensors import Sensors
 
 Array = NDArray[np.float64]
 
@@ -21,9 +21,9 @@ class Disturbed:
 
     Args:
         controller: resets and steps.
-        limits: (low, high) of each observation; noise is a share of half their distance.
-        noise: standard deviation of the noise, from 0.
-        latency: control steps that an observation is late, from 0; before there is one that old, the first is seen.
+        limits: see ``Sensors``, and so for noise and latency.
+        noise: see there.
+        latency: see there.
         seed: of the noise; every episode has the same.
 
     """
@@ -33,23 +33,18 @@ class Disturbed:
     ):
         self.spec = controller.spec
         self._controller, self._seed = controller, seed
-        low, high = np.array(limits, np.float64).T
-        self._scale = (noise * 0.5 * (high - low)).astype(np.float32)
-        self._late: deque[Any] = deque(maxlen=latency + 1)
+        self._sensors = Sensors(limits, noise, latency)
         self.reset()
 
     def reset(self) -> None:
         """Start an episode."""
         self._rng = np.random.default_rng(self._seed)
-        self._late.clear()
+        self._sensors.reset()
         self._controller.reset()
 
     def step(self, u: Any) -> Any:
         """Return what the controller answers to what it sees."""
-        self._late.append(np.array(u))
-        seen = self._late[0]
-        noise = self._scale * self._rng.standard_normal(len(seen), np.float32)
-        return self._controller.step((seen + noise).astype(seen.dtype))
+        return self._controller.step(self._sensors.see(u, self._rng))
 
 
 def robustness(

@@ -12,7 +12,7 @@ import gymnasium
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
 from sims import compiled
-from sims.bullet import cartpole
+from sims.bullet import cartpole, double_pole, quadruped
 from sims.task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
@@ -20,6 +20,8 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
         task.name: task
         for task in (
             cartpole.TASK,
+            double_pole.TASK,
+            quadruped.TASK,
             # The next task's line goes here.
             *compiled.TASKS,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 Limits = tuple[tuple[float, float], ...]
 
@@ -23,6 +25,7 @@ class Task:
         output_names: what the controller drives, with units; in the order of the action.
         output_limits: (low, high) of each; the environment clips to it.
         plant: module of a compiled plant; empty for a simulation in PyBullet.
+        search: how to evolve on it where the user does not say: options of ``neuroctl evolve`` by their names.
 
     """
 
@@ -37,6 +40,7 @@ class Task:
     output_names: tuple[str, ...]
     output_limits: Limits
     plant: str = ""
+    search: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def inputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,16 @@ from neuroctl.errors import StudyError, require
 from neuroctl.evolve.optimizers import OPTIMIZERS
 
 _NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
+_USUAL = {
+    "cell": "ctrnn", "neurons": 8, "limbs": 1, "coupling": "all", "shared_inputs": 0, "optimizer": "cmaes",
+    "population": 32, "episodes": 4, "validation": 64, "sigma0": 0.5, "generations": 150,
+}  # fmt: skip
 _UNLIMITED = 10**9  # generations, where a budget says how long
+
+
+def _usual(text: str, name: str, **more: Any) -> Any:
+    """Return an option whose default the task may set."""
+    return typer.Option(help=f"{text} Default: {_USUAL[name]}, or the task's.", **more)
 
 
 def evolve(
@@ -32,17 +42,24 @@ def evolve(
         str,
         typer.Argument(help="Task (see `neuroctl tasks`), Gymnasium id, or your own module:Class or module:function."),
     ],
-    cell: Annotated[str, typer.Option(help="Kind of network.", rich_help_panel=_NETWORK)] = "ctrnn",
-    neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
+    cell: Annotated[str | None, _usual("Kind of network.", "cell", rich_help_panel=_NETWORK)] = None,
+    neurons: Annotated[int | None, _usual("Number of neurons.", "neurons", rich_help_panel=_NETWORK)] = None,
     limbs: Annotated[
-        int, typer.Option(help="Equal parts that share their weights, one a leg.", rich_help_panel=_NETWORK)
-    ] = 1,
+        int | None,
+        _usual("Equal parts that share their weights, one a leg.", "limbs", rich_help_panel=_NETWORK),
+    ] = None,
     coupling: Annotated[
-        str, typer.Option(help="Which limbs hear each other: all, or wave (a ring).", rich_help_panel=_NETWORK)
-    ] = "all",
+        str | None,
+        typer.Option(
+            help=_help("Which limbs hear each other: all, or wave (a ring).", "coupling"), rich_help_panel=_NETWORK
+        ),
+    ] = None,
     shared_inputs: Annotated[
-        int, typer.Option(help="So many of the last inputs reach all limbs alike.", rich_help_panel=_NETWORK)
-    ] = 0,
+        int | None,
+        typer.Option(
+            help=_help("So many of the last inputs reach all limbs alike.", "shared_inputs"), rich_help_panel=_NETWORK
+        ),
+    ] = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Search the wiring too.", rich_help_panel=_NETWORK)] = False,
     optional_neurons: Annotated[
         bool,
@@ -59,29 +76,34 @@ def evolve(
         ),
     ] = None,
     optimizer: Annotated[
-        str,
-        typer.Option(
-            help=f"{', '.join(OPTIMIZERS)} (a control); map-elites or cma-me for an archive of behaviours; "
-            "nsga2 for several goals."
+        str | None,
+        _usual(
+            f"{', '.join(OPTIMIZERS)} (a control); map-elites or cma-me for an archive of behaviours; "
+            "nsga2 for several goals.",
+            "optimizer",
         ),
-    ] = "cmaes",
+    ] = None,
     goals: Annotated[
         str | None, typer.Option(help="Further goals for nsga2: energy, bytes, or both with a comma.")
     ] = None,
     generations: Annotated[
         int | None,
-        typer.Option(help="Generations in all, those before a resume included. Default: 150, or as --budget.", min=1),
+        typer.Option(
+            help="Generations in all, with those before a resume. Default: 150, the task's, or as --budget.", min=1
+        ),
     ] = None,
-    population: Annotated[int, typer.Option(help="Controllers a generation.", min=4)] = 32,
-    episodes: Annotated[int, typer.Option(help="Episodes that a fitness is the mean of.", min=1)] = 4,
+    population: Annotated[int | None, _usual("Controllers a generation.", "population", min=4)] = None,
+    episodes: Annotated[int | None, _usual("Episodes that a fitness is the mean of.", "episodes", min=1)] = None,
     racing: Annotated[
         bool, typer.Option("--racing", help="Weed each generation out by halves: half of the episodes.")
     ] = False,
-    validation: Annotated[int, typer.Option(help="Fixed unseen episodes that the best is chosen by.", min=1)] = 64,
+    validation: Annotated[
+        int | None, _usual("Fixed unseen episodes that the best is chosen by.", "validation", min=1)
+    ] = None,
     target_score: Annotated[
         float | None, typer.Option(help="Stop once the best's mean return on the unseen episodes reaches this.")
     ] = None,
-    sigma0: Annotated[float, typer.Option(help="First standard deviation of the search.")] = 0.5,
+    sigma0: Annotated[float | None, _usual("First standard deviation of the search.", "sigma0")] = None,
     seed: Seed = 0,
     seeds: Annotated[
         int,
@@ -138,28 +160,36 @@ def evolve(
 
     sims = require("sims", "sim")
     limits = budget_of(budget)
+    given = {
+        "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
+        "optimizer": optimizer, "population": population, "episodes": episodes, "validation": validation,
+        "sigma0": sigma0, "generations": generations or limits.get("generations", _UNLIMITED if limits else None),
+    }  # fmt: skip
+    chosen = _chosen(given, sims.TASKS[task].search if task in sims.TASKS else {})
     named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
-    measured = optimizer in ("map-elites", "cma-me") and not named
-    posed = sims.problem(task, cell=cell, neurons=neurons, measured=measured, backend=backend, goals=named)
+    measured = chosen["optimizer"] in ("map-elites", "cma-me") and not named
+    posed = sims.problem(
+        task, cell=chosen["cell"], neurons=chosen["neurons"], measured=measured, backend=backend, goals=named
+    )
     config = StudyConfig(
         spec=posed.spec,
         task=task,
         seed=seed,
-        optimizer=optimizer,
-        generations=generations or int(limits.get("generations", _UNLIMITED if limits else 150)),
+        optimizer=chosen["optimizer"],
+        generations=int(chosen["generations"]),
         evaluations=None if "evaluations" not in limits else int(limits["evaluations"]),
         measures=getattr(posed.objective, "measures", ()),
-        population=population,
-        sigma0=sigma0,
-        episodes=episodes,
+        population=chosen["population"],
+        sigma0=chosen["sigma0"],
+        episodes=chosen["episodes"],
         racing=racing,
-        validation_episodes=validation,
+        validation_episodes=chosen["validation"],
         target_score=target_score,
         encoding=Encoding(
             fixed=fixed_of(fix or []),
-            limbs=limbs,
-            coupling=coupling,
-            shared_inputs=shared_inputs,
+            limbs=chosen["limbs"],
+            coupling=chosen["coupling"],
+            shared_inputs=chosen["shared_inputs"],
             sparse=sparse,
             optional_neurons=optional_neurons,
             integer_bits=weight_bits if integer_genes else None,
@@ -182,9 +212,16 @@ def evolve(
     if as_json:
         emit(result.to_dict())
     else:
-        _show(result, folder, validation)
+        _show(result, folder, config.validation_episodes)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the user says, else the task, else everybody's."""
+    return {
+        name: next(v for v in (value, search.get(name), _USUAL[name]) if v is not None) for name, value in given.items()
+    }
 
 
 def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, tensorboard: bool) -> Any:

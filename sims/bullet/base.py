@@ -17,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError, require
+from sims.sensors import Sensors
 from sims.task import Task
 
 Observation = NDArray[np.float32]
@@ -62,6 +63,10 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
 
     Args:
         render_mode: None, ``"rgb_array"`` (needs no display) or ``"human"`` (a window, in real time).
+        noise: standard deviation of the sensors' noise, as a share of half an observation's declared range.
+        latency: control steps that observations are late.
+        strength: of the actuators, at most 1: their largest force or torque as a share of the nominal one.
+        randomize: masses and friction are drawn anew for each episode, within so large a share of the nominal ones.
         width: of a frame, in pixels.
         height: of a frame, in pixels.
 
@@ -75,23 +80,42 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     task: ClassVar[Task]
     camera: ClassVar[Camera]
     physics_hz: ClassVar[int] = PHYSICS_HZ
+    acts_by_force: ClassVar[bool] = True
+    """Whether actions are forces or torques, which ``strength`` limits; else the task limits its motors itself."""
 
     _client: int = _CLOSED
 
-    def __init__(self, render_mode: str | None = None, *, width: int = 320, height: int = 240):
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        *,
+        noise: float = 0.0,
+        latency: int = 0,
+        strength: float = 1.0,
+        randomize: float = 0.0,
+        width: int = 320,
+        height: int = 240,
+    ):
         self.render_mode = _checked_render_mode(render_mode)
+        self._strength = _checked_number("strength", strength, 0.01, 1.0)
+        self._randomize = _checked_number("randomize", randomize, 0.0, 0.9)
+        disturbed = _checked_number("noise", noise, 0.0, 10.0) > 0 or _checked_latency(latency) > 0
+        self._sensors = Sensors(self.task.input_limits, noise, latency) if disturbed else None
         self._width = _checked_pixels("width", width)
         self._height = _checked_pixels("height", height)
         low, high = np.array(self.task.output_limits, np.float32).T
         self.action_space = spaces.Box(low, high, dtype=np.float32)
         self._action_shape = low.shape
-        self._limits: list[list[float]] = [[float(a), float(b)] for a, b in self.task.output_limits]
+        weak = self._strength if self.acts_by_force else 1.0
+        self._limits = [(weak * float(a), weak * float(b)) for a, b in self.task.output_limits]
+        self._bodies: list[int] = []
         self._p = _physics_engine()
         self._frame_due_s = 0.0
         try:
             self._client = self._connect()
             self._configure()
             self._load()
+            self._nominal = [self._dynamics(body, link) for body in self._bodies for link in self._links(body)]
             self._snapshot = self._p.saveState(physicsClientId=self._client)
         except self._p.error as error:
             self.close()
@@ -127,10 +151,16 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             # An interrupted step may have left a force for the next one; restoreState would keep it.
             self._p.stepSimulation(physicsClientId=self._client)
             self._p.restoreState(stateId=self._snapshot, physicsClientId=self._client)
+            if self._randomize:
+                self._vary()
             self._start(options or {})
-            return self._sense()[0], {}
+            observation = self._sense()[0]
         except self._p.error as error:
             raise self._failure(error) from None
+        if self._sensors is not None:
+            self._sensors.reset()
+            observation = self._sensors.see(observation, self.np_random)
+        return observation, {}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Hold an action for one control step; values beyond the action space are clipped to it.
@@ -146,6 +176,8 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             observation, reward, failed = self._sense()
         except self._p.error as error:
             raise self._failure(error) from None
+        if self._sensors is not None:
+            observation = self._sensors.see(observation, self.np_random)
         if self.render_mode == "human":
             self._wait_for_frame()
         return observation, reward, failed, False, {}
@@ -190,7 +222,23 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         for joint in joints:
             # PyBullet brakes every joint by default.
             p.setJointMotorControl2(body, joint, p.VELOCITY_CONTROL, force=0, physicsClientId=client)
+        self._bodies.append(int(body))
         return int(body)
+
+    def _load_model(
+        self, file: str, position_m: tuple[float, float, float] = (0.0, 0.0, 0.0), *, fixed: bool = False
+    ) -> int:
+        """Load a robot or a scene of the package ``pybullet_data``, or of ours by its whole path; return its body."""
+        data = require("pybullet_data", "sim")
+        path = file if os.path.isabs(file) else os.path.join(data.getDataPath(), file)
+        p = self._p
+        body = int(
+            p.loadURDF(
+                path, position_m, useFixedBase=fixed, flags=p.URDF_USE_INERTIA_FROM_FILE, physicsClientId=self._client
+            )
+        )
+        self._bodies.append(body)
+        return body
 
     def _joints(self, body: int) -> dict[str, int]:
         """Return the joint numbers of a body by name."""
@@ -199,6 +247,23 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return {p.getJointInfo(body, joint, physicsClientId=client)[1].decode(): joint for joint in range(count)}
 
     # Inner parts.
+
+    def _links(self, body: int) -> range:
+        return range(-1, self._p.getNumJoints(body, physicsClientId=self._client))
+
+    def _dynamics(self, body: int, link: int) -> tuple[int, int, float, float, tuple[float, ...]]:
+        """Return body, link, and its nominal mass [kg], friction and inertia."""
+        mass, friction, inertia = self._p.getDynamicsInfo(body, link, physicsClientId=self._client)[:3]
+        return body, link, mass, friction, inertia
+
+    def _vary(self) -> None:
+        """Draw masses and friction: a snapshot does not hold them, so they are set anew for every episode."""
+        factors = 1.0 + self._randomize * self.np_random.uniform(-1.0, 1.0, (len(self._nominal), 2))
+        for (body, link, mass, friction, inertia), (m, f) in zip(self._nominal, factors.tolist(), strict=True):
+            self._p.changeDynamics(
+                body, link, mass=mass * m, lateralFriction=friction * f,
+                localInertiaDiagonal=[m * i for i in inertia], physicsClientId=self._client,
+            )  # fmt: skip
 
     def _connect(self) -> int:
         p = self._p
@@ -291,6 +356,18 @@ def _checked_render_mode(mode: str | None) -> str | None:
     if mode == "human" and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         raise TaskError("render_mode: 'human' needs a display and DISPLAY is not set; allowed here: 'rgb_array'")
     return mode
+
+
+def _checked_number(name: str, value: float, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise TaskError(f"{name}: {value!r}; allowed: numbers from {low:g} to {high:g}")
+    return float(value)
+
+
+def _checked_latency(steps: int) -> int:
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= 1000:
+        raise TaskError(f"latency: {steps!r}; allowed: whole control steps from 0 to 1000")
+    return steps
 
 
 def _checked_pixels(name: str, value: int) -> int:

@@ -74,7 +74,7 @@ class CartPole(BulletTask):
     Truncated: after 1000 steps (16.7 s), by the time limit that ``gymnasium.make`` adds.
 
     ## Arguments
-    ``render_mode``, ``width`` and ``height``; see ``BulletTask``.
+    Those of ``BulletTask``.
     ``reset(options={"start": (position_m, angle_rad, velocity_m_s, rate_rad_s)})`` begins from that very state.
 
     ## Version history
@@ -86,11 +86,11 @@ class CartPole(BulletTask):
         target_m=(0.0, 0.0, 0.45), distance_m=6.3, yaw_deg=0, pitch_deg=-6, field_of_view_deg=48
     )
 
-    def __init__(self, render_mode: str | None = None, *, width: int = 320, height: int = 240):
+    def __init__(self, render_mode: str | None = None, **options: Any):
         bounds = np.array((2 * TRACK_M, 2 * FALLEN_RAD), np.float32)
         self.observation_space = spaces.Box(-bounds, bounds, dtype=np.float32)
         self._observation = np.zeros(2, np.float32)
-        super().__init__(render_mode, width=width, height=height)
+        super().__init__(render_mode, **options)
 
     def _load(self) -> None:
         self._body = self._load_robot("cartpole.urdf", fixed=True)
@@ -100,7 +100,7 @@ class CartPole(BulletTask):
 
     def _start(self, options: dict[str, Any]) -> None:
         drawn = self.np_random.uniform(-1.0, 1.0, 4) * START
-        position_m, angle_rad, velocity_m_s, rate_rad_s = _given_start(options) or drawn.tolist()
+        position_m, angle_rad, velocity_m_s, rate_rad_s = given_start(options, (TRACK_M, FALLEN_RAD)) or drawn.tolist()
         reset = self._p.resetJointState
         reset(self._body, self._slider, position_m, velocity_m_s, physicsClientId=self._client)
         reset(self._body, self._hinge, angle_rad, rate_rad_s, physicsClientId=self._client)
@@ -158,8 +158,13 @@ class Baseline:
         return self._output
 
 
-def _given_start(options: dict[str, Any]) -> list[float] | None:
-    """Return the start state asked for in a reset's options, if any."""
+def given_start(options: dict[str, Any], most: tuple[float, float]) -> list[float] | None:
+    """Return the start state asked for in a reset's options, if any: position, angle and their rates.
+
+    Raises:
+        TaskError: it is no such state, or beyond the largest position [m] and angle [rad].
+
+    """
     if unknown := sorted(set(options) - {"start"}):
         raise TaskError(f"options: {unknown[0]!r}; allowed: 'start'")
     if "start" not in options:
@@ -170,6 +175,6 @@ def _given_start(options: dict[str, Any]) -> list[float] | None:
         start = []
     if len(start) != 4 or not math.isfinite(sum(start)):
         raise TaskError(f"options['start']: {options['start']!r}; allowed: 4 finite numbers (m, rad, m/s, rad/s)")
-    if abs(start[0]) > TRACK_M or abs(start[1]) > FALLEN_RAD:
-        raise TaskError(f"options['start']: {start}; allowed: within {TRACK_M} m and {FALLEN_RAD:.4f} rad")
+    if abs(start[0]) > most[0] or abs(start[1]) > most[1]:
+        raise TaskError(f"options['start']: {start}; allowed: within {most[0]} m and {most[1]:.4f} rad")
     return start

@@ -1,0 +1,144 @@
+"""Legged: what robots on legs share. A robot adds its file, its joints and how it stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from gymnasium import spaces
+
+from neuroctl.errors import TaskError
+from sims.bullet.base import BulletTask, Observation
+
+SHARED: Final = ("roll [rad]", "pitch [rad]", "yaw rate [rad/s]", "commanded speed [m/s]", "commanded turn [rad/s]")
+SHARED_LIMITS: Final = ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 2.0), (0.0, 1.5), (-1.0, 1.0))
+ANGLE_LIMITS: Final = (-1.2, 1.2)
+"""Of a joint's angle from its stance, as a share of its reach."""
+
+_ANGLE_NOISE: Final = 0.1  # of the reach, at the start: equal legs would else do the same for ever
+_SWERVE_COST: Final = 0.3  # m for each rad turned beside the command
+_TILTED_RAD: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A leg's joints, from the body outwards.
+
+    Args:
+        joints: their names in the robot's file.
+        stance_rad: their angles when the robot stands.
+        reach_rad: how far an action of 1 moves each from there; negative where the joint is mirrored, so that the
+            same action moves left and right legs alike.
+
+    """
+
+    joints: tuple[str, ...]
+    stance_rad: tuple[float, ...]
+    reach_rad: tuple[float, ...]
+
+
+class LeggedTask(BulletTask):
+    """A robot that is to walk as fast as commanded, and to turn as fast as commanded.
+
+    A robot sets ``task``, ``camera``, ``file``, ``legs``, ``height_m``, ``torque_nm`` and the motors' gains.
+    Observations are each joint's angle from its stance as a share of its reach, leg by leg, and then ``SHARED``. Actions
+    are targets of the joints, in the same order and unit, which motors hold by a PD law with a limited torque.
+
+    Args:
+        render_mode: see ``BulletTask``.
+        steer: draw the commands anew for each episode; else the robot is to walk straight ahead at ``speed_m_s``.
+        options: see ``BulletTask``.
+
+    """
+
+    acts_by_force: ClassVar[bool] = False
+    file: ClassVar[str]
+    legs: ClassVar[tuple[Leg, ...]]
+    height_m: ClassVar[float]
+    torque_nm: ClassVar[float]
+    speed_m_s: ClassVar[float] = 0.8
+    position_gain: ClassVar[float] = 0.3
+    velocity_gain: ClassVar[float] = 1.0
+    energy_cost: ClassVar[float] = 0.05
+    """Metres for each metre's worth of the work that lifting the robot by a metre takes."""
+
+    def __init__(self, render_mode: str | None = None, *, steer: bool = False, **options: Any):
+        if not isinstance(steer, bool):
+            raise TaskError(f"steer: {steer!r}; allowed: True or False")
+        self._steer = steer
+        joints = sum(len(leg.joints) for leg in self.legs)
+        bounds = np.array([4.0] * joints + [math.pi, math.pi, 100.0, 10.0, 10.0], np.float32)
+        self.observation_space = spaces.Box(-bounds, bounds, dtype=np.float32)
+        self._observation = np.zeros(joints + len(SHARED), np.float32)
+        self._stance = [angle for leg in self.legs for angle in leg.stance_rad]
+        self._reach = [reach for leg in self.legs for reach in leg.reach_rad]
+        self._command = (self.speed_m_s, 0.0)
+        super().__init__(render_mode, **options)
+
+    @property
+    def distance_m(self) -> float:
+        """How far the robot has come along x since the start, in metres."""
+        return float(self._p.getBasePositionAndOrientation(self._body, physicsClientId=self._client)[0][0])
+
+    def _load(self) -> None:
+        p, client = self._p, self._client
+        self._ground = self._load_model("plane_implicit.urdf")
+        self._bodies.clear()  # the ground is not drawn anew
+        p.changeDynamics(self._ground, -1, lateralFriction=1.0, physicsClientId=client)
+        self._body = self._load_model(self.file, (0.0, 0.0, self.height_m))
+        named = self._joints(self._body)
+        self._motors = [named[name] for leg in self.legs for name in leg.joints]
+        count = len(self._motors)
+        self._forces = [self.torque_nm * self._strength] * count
+        self._gains = ([self.position_gain] * count, [self.velocity_gain] * count)
+        self._weight_n = 9.81 * sum(
+            p.getDynamicsInfo(self._body, link, physicsClientId=client)[0] for link in self._links(self._body)
+        )
+
+    def _start(self, options: dict[str, Any]) -> None:
+        if unknown := sorted(set(options) - {"command"}):
+            raise TaskError(f"options: {unknown[0]!r}; allowed: 'command'")
+        shares = self.np_random.uniform(-_ANGLE_NOISE, _ANGLE_NOISE, len(self._motors)).tolist()
+        drawn = self.np_random.uniform(0.0, 1.0, 2).tolist()
+        self._command = (0.2 + drawn[0], drawn[1] - 0.5) if self._steer else (self.speed_m_s, 0.0)
+        if "command" in options:
+            self._command = _given_command(options["command"])
+        for joint, stance, reach, share in zip(self._motors, self._stance, self._reach, shares, strict=True):
+            self._p.resetJointState(self._body, joint, stance + share * reach, 0.0, physicsClientId=self._client)
+
+    def _act(self, values: list[float]) -> None:
+        p = self._p
+        targets = [a + v * r for a, v, r in zip(self._stance, values, self._reach, strict=True)]
+        p.setJointMotorControlArray(
+            self._body, self._motors, p.POSITION_CONTROL, targetPositions=targets, forces=self._forces,
+            positionGains=self._gains[0], velocityGains=self._gains[1], physicsClientId=self._client,
+        )  # fmt: skip
+
+    def _sense(self) -> tuple[Observation, float, bool]:
+        p, body, client = self._p, self._body, self._client
+        states = p.getJointStates(body, self._motors, physicsClientId=client)
+        position, quaternion = p.getBasePositionAndOrientation(body, physicsClientId=client)
+        (vx, vy, _), (_, _, turning) = p.getBaseVelocity(body, physicsClientId=client)
+        roll, pitch, yaw = p.getEulerFromQuaternion(quaternion)
+        speed, turn = self._command
+        seen = [(s[0] - a) / r for s, a, r in zip(states, self._stance, self._reach, strict=True)]
+        seen += (roll, pitch, turning, speed, turn)
+        self._observation[:] = seen
+        forward = vx * math.cos(yaw) + vy * math.sin(yaw)
+        power_w = sum([abs(s[1] * s[3]) for s in states])
+        reward = min(forward, speed) - _SWERVE_COST * abs(turning - turn) - self.energy_cost * power_w / self._weight_n
+        failed = position[2] < 0.5 * self.height_m or abs(roll) > _TILTED_RAD or abs(pitch) > _TILTED_RAD
+        return self._observation.copy(), reward * self.task.control_dt_s, failed
+
+
+def _given_command(value: Any) -> tuple[float, float]:
+    """Return (speed [m/s], turn [rad/s]) of a reset's options."""
+    try:
+        speed, turn = (float(part) for part in value)
+    except (TypeError, ValueError):
+        speed = turn = math.nan
+    if not (0.0 <= speed <= 5.0 and -3.0 <= turn <= 3.0):
+        raise TaskError(f"options['command']: {value!r}; allowed: speed from 0 to 5 m/s, turn from -3 to 3 rad/s")
+    return speed, turn

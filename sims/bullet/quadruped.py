@@ -1,0 +1,52 @@
+"""Quadruped: Unitree's A1 walks as fast as it is told to."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from sims.bullet.base import Camera
+from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.task import Task
+
+# In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
+_NAMES: Final = ("FL", "FR", "RR", "RL")
+_PARTS: Final = ("hip", "thigh", "knee")
+
+TASK: Final = Task(
+    name="quadruped",
+    env_id="neuroctl/Quadruped-v0",
+    entry_point="sims.bullet.quadruped:Quadruped",
+    max_episode_steps=300,
+    summary="walk on four legs (A1), as fast as commanded",
+    control_hz=30,
+    input_names=(*(f"{leg} {part} [of its reach]" for leg in _NAMES for part in _PARTS), *SHARED),
+    input_limits=((ANGLE_LIMITS,) * 12 + SHARED_LIMITS),
+    output_names=tuple(f"{leg} {part} target [of its reach]" for leg in _NAMES for part in _PARTS),
+    output_limits=((-1.0, 1.0),) * 12,
+    search={
+        "neurons": 12, "limbs": 4, "shared_inputs": 5, "population": 16, "episodes": 1, "validation": 4,
+        "generations": 150, "sigma0": 0.5,
+    },
+)  # fmt: skip
+
+
+def _leg(name: str) -> Leg:
+    outwards = 1.0 if name.endswith("L") else -1.0
+    return Leg(
+        joints=tuple(f"{name}_{part}_joint" for part in ("hip", "upper", "lower")),
+        stance_rad=(0.0, 0.9, -1.8),
+        reach_rad=(0.2 * outwards, 0.5, 0.5),
+    )
+
+
+class Quadruped(LeggedTask):
+    """An A1 of 12.5 kg walks straight ahead, or as it is steered."""
+
+    task: ClassVar[Task] = TASK
+    camera: ClassVar[Camera] = Camera(
+        target_m=(0.0, 0.0, 0.25), distance_m=1.9, yaw_deg=35, pitch_deg=-18, field_of_view_deg=50
+    )
+    file: ClassVar[str] = "a1/a1.urdf"
+    legs: ClassVar[tuple[Leg, ...]] = tuple(_leg(name) for name in _NAMES)
+    height_m: ClassVar[float] = 0.30
+    torque_nm: ClassVar[float] = 33.5
