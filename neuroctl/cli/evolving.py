@@ -50,15 +50,11 @@ def evolve(
     ] = None,
     coupling: Annotated[
         str | None,
-        typer.Option(
-            help=_help("Which limbs hear each other: all, or wave (a ring).", "coupling"), rich_help_panel=_NETWORK
-        ),
+        _usual("Which limbs hear each other: all, or wave (a ring).", "coupling", rich_help_panel=_NETWORK),
     ] = None,
     shared_inputs: Annotated[
         int | None,
-        typer.Option(
-            help=_help("So many of the last inputs reach all limbs alike.", "shared_inputs"), rich_help_panel=_NETWORK
-        ),
+        _usual("So many of the last inputs reach all limbs alike.", "shared_inputs", rich_help_panel=_NETWORK),
     ] = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Search the wiring too.", rich_help_panel=_NETWORK)] = False,
     optional_neurons: Annotated[

@@ -43,8 +43,8 @@ class LeggedTask(BulletTask):
     """A robot that is to walk as fast as commanded, and to turn as fast as commanded.
 
     A robot sets ``task``, ``camera``, ``file``, ``legs``, ``height_m``, ``torque_nm`` and the motors' gains.
-    Observations are each joint's angle from its stance as a share of its reach, leg by leg, and then ``SHARED``. Actions
-    are targets of the joints, in the same order and unit, which motors hold by a PD law with a limited torque.
+    Observations are each joint's angle from its stance as a share of its reach, leg by leg, and then ``SHARED``.
+    Actions are targets of the joints, in the same order and unit, which motors hold by a PD law of limited torque.
 
     Args:
         render_mode: see ``BulletTask``.
