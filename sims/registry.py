@@ -12,7 +12,7 @@ import gymnasium
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
 from sims import compiled
-from sims.bullet import cartpole, double_pole, quadruped
+from sims.bullet import arm, cartpole, double_pole, quadrotor, quadruped, t_maze
 from sims.task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
@@ -22,6 +22,10 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             cartpole.TASK,
             double_pole.TASK,
             quadruped.TASK,
+            quadrotor.HOVER,
+            quadrotor.WAYPOINTS,
+            t_maze.TASK,
+            arm.TASK,
             # The next task's line goes here.
             *compiled.TASKS,
         )
