@@ -12,7 +12,7 @@ import gymnasium
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
 from sims import compiled
-from sims.bullet import arm, cartpole, double_pole, quadrotor, quadruped, t_maze
+from sims.bullet import arm, cartpole, double_pole, hexapod, minitaur, quadrotor, quadruped, t_maze
 from sims.task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
@@ -25,6 +25,8 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             quadrotor.HOVER,
             quadrotor.WAYPOINTS,
             t_maze.TASK,
+            hexapod.TASK,
+            minitaur.TASK,
             arm.TASK,
             # The next task's line goes here.
             *compiled.TASKS,

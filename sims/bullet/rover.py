@@ -125,10 +125,8 @@ class Rover(BulletTask):
         vx, vy, _ = p.getBaseVelocity(self._body, physicsClientId=client)[0]
         cos, sin = math.cos(heading), math.sin(heading)
         speed = vx * cos + vy * sin
-        ends = [
-            (x + RAY_REACH_M * (cos * a - sin * b), y + RAY_REACH_M * (sin * a + cos * b), _EYES_M)
-            for a, b in self._rays
-        ]
+        reach = RAY_REACH_M
+        ends = [(x + reach * (cos * a - sin * b), y + reach * (sin * a + cos * b), _EYES_M) for a, b in self._rays]
         hits = p.rayTestBatch([(x, y, _EYES_M)] * len(ends), ends, collisionFilterMask=_MASK, physicsClientId=client)
         self._observation[:] = [*(1.0 - hit[2] for hit in hits), speed, *self._extra()]
         reward, over = self._judge(x, y, heading, speed)

@@ -1,0 +1,53 @@
+"""Hexapod: six legs of three joints walk as fast as they are told to."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from sims.bullet.base import ASSETS, Camera
+from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.task import Task
+
+# In a ring around the body: in a tripod gait each second leg is in the air.
+_NAMES: Final = ("LF", "LM", "LR", "RR", "RM", "RF")
+_PARTS: Final = ("swing", "lift", "knee")
+
+TASK: Final = Task(
+    name="hexapod",
+    env_id="neuroctl/Hexapod-v0",
+    entry_point="sims.bullet.hexapod:Hexapod",
+    max_episode_steps=300,
+    summary="walk on six legs (18 joints), as fast as commanded",
+    control_hz=30,
+    input_names=(*(f"{leg} {part} [of its reach]" for leg in _NAMES for part in _PARTS), *SHARED),
+    input_limits=((ANGLE_LIMITS,) * 18 + SHARED_LIMITS),
+    output_names=tuple(f"{leg} {part} target [of its reach]" for leg in _NAMES for part in _PARTS),
+    output_limits=((-1.0, 1.0),) * 18,
+    search={
+        "neurons": 18, "limbs": 6, "coupling": "wave", "shared_inputs": 5, "population": 16, "episodes": 1,
+        "validation": 4, "generations": 150,
+    },
+)  # fmt: skip
+
+
+def _leg(name: str) -> Leg:
+    forward = 1.0 if name.startswith("R") else -1.0
+    return Leg(
+        joints=tuple(f"{name}_{part}" for part in _PARTS),
+        stance_rad=(0.0, -0.35, 1.55),
+        reach_rad=(0.45 * forward, 0.4, 0.4),
+    )
+
+
+class Hexapod(LeggedTask):
+    """A hexapod of 2 kg walks straight ahead, or as it is steered. An action of 1 swings each leg forward."""
+
+    task: ClassVar[Task] = TASK
+    camera: ClassVar[Camera] = Camera(
+        target_m=(0.0, 0.0, 0.08), distance_m=0.95, yaw_deg=35, pitch_deg=-28, field_of_view_deg=50
+    )
+    file: ClassVar[str] = str(ASSETS / "hexapod.urdf")
+    legs: ClassVar[tuple[Leg, ...]] = tuple(_leg(name) for name in _NAMES)
+    height_m: ClassVar[float] = 0.10
+    torque_nm: ClassVar[float] = 2.5
+    speed_m_s: ClassVar[float] = 0.3

@@ -1,0 +1,87 @@
+"""Minitaur: Ghost Robotics' quadruped with direct drive and legs of four bars."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Final
+
+from sims.bullet.base import Camera
+from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.task import Task
+
+# In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
+_NAMES: Final = ("front_left", "front_right", "back_right", "back_left")
+_SIDES: Final = ("L", "R")
+_KNEE_RAD: Final = -2.1834
+_KNEE_PLACES_M: Final = ((0.0, 0.005, 0.2), (0.0, 0.01, 0.2))  # where the two halves of a leg meet
+
+TASK: Final = Task(
+    name="minitaur",
+    env_id="neuroctl/Minitaur-v0",
+    entry_point="sims.bullet.minitaur:Minitaur",
+    max_episode_steps=300,
+    summary="walk on four legs of four bars (Minitaur), as fast as commanded",
+    control_hz=30,
+    input_names=(*(f"{leg} {side} motor [of its reach]" for leg in _NAMES for side in _SIDES), *SHARED),
+    input_limits=((ANGLE_LIMITS,) * 8 + SHARED_LIMITS),
+    output_names=tuple(f"{leg} {side} motor's target [of its reach]" for leg in _NAMES for side in _SIDES),
+    output_limits=((-1.0, 1.0),) * 8,
+    search={
+        "neurons": 12, "limbs": 4, "shared_inputs": 5, "population": 16, "episodes": 1, "validation": 4,
+        "generations": 150,
+    },
+)  # fmt: skip
+
+
+def _turns(leg: str) -> float:
+    """Return the sense of both motors of a leg: those of the right side are mounted the other way round."""
+    return -1.0 if leg.endswith("left") else 1.0
+
+
+def _leg(name: str) -> Leg:
+    joints = tuple(f"motor_{name}{side}_joint" for side in _SIDES)
+    return Leg(joints=joints, stance_rad=(_turns(name) * math.pi / 2,) * 2, reach_rad=(_turns(name) * 0.5,) * 2)
+
+
+class Minitaur(LeggedTask):
+    """A Minitaur of 6 kg walks straight ahead, or as it is steered.
+
+    The two motors of a leg move its foot forward together, and up and down against each other.
+    """
+
+    task: ClassVar[Task] = TASK
+    camera: ClassVar[Camera] = Camera(
+        target_m=(0.0, 0.0, 0.15), distance_m=1.4, yaw_deg=35, pitch_deg=-18, field_of_view_deg=50
+    )
+    file: ClassVar[str] = "quadruped/minitaur_v1.urdf"
+    legs: ClassVar[tuple[Leg, ...]] = tuple(_leg(name) for name in _NAMES)
+    height_m: ClassVar[float] = 0.2
+    torque_nm: ClassVar[float] = 3.5
+    speed_m_s: ClassVar[float] = 0.5
+
+    def _load(self) -> None:
+        super()._load()
+        p, client = self._p, self._client
+        named = self._joints(self._body)
+        self._knees = [(named[f"knee_{leg}{side}_link"], _turns(leg)) for leg in _NAMES for side in _SIDES]
+        self._fold()
+        for leg in _NAMES:
+            right, left = (named[f"knee_{leg}{side}_link"] for side in ("R", "L"))
+            p.createConstraint(
+                self._body, right, self._body, left, p.JOINT_POINT2POINT, (0, 0, 0), *_KNEE_PLACES_M,
+                physicsClientId=client,
+            )  # fmt: skip
+        for knee, _ in self._knees:
+            p.setJointMotorControl2(self._body, knee, p.VELOCITY_CONTROL, force=0, physicsClientId=client)
+
+    def _start(self, options: dict[str, Any]) -> None:
+        super()._start(options)
+        self._fold()
+
+    def _fold(self) -> None:
+        """Put the legs into a shape in which their halves meet: all motors at their stance."""
+        p, client = self._p, self._client
+        for joint, stance in zip(self._motors, self._stance, strict=True):
+            p.resetJointState(self._body, joint, stance, 0.0, physicsClientId=client)
+        for knee, sense in self._knees:
+            p.resetJointState(self._body, knee, sense * _KNEE_RAD, 0.0, physicsClientId=client)
