@@ -209,6 +209,35 @@ def robustness(
     save(figure, path)
 
 
+def gait(feet_down: Array, legs: Sequence[str], dt_s: float, path: str | os.PathLike[str], *, title: str) -> None:
+    """Plot which legs stand on the ground, as a PNG: one bar a leg, dark while it stands.
+
+    Args:
+        feet_down: bool[T, legs].
+        legs: their names.
+        dt_s: time between two rows, in seconds.
+        path: where to.
+        title: headline; each leg's share of standing (its duty factor) stands beside its bar.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    down = np.asarray(feet_down, bool)
+    figure, (axis,) = new_figure(1, 1.2 + 0.42 * len(legs))
+    for row, standing in enumerate(down.T):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], standing.astype(int), [0]])))
+        spans = [(dt_s * begin, dt_s * (end - begin)) for begin, end in edges.reshape(-1, 2)]
+        axis.broken_barh(spans, (row - 0.36, 0.72), color=BLUE)
+        axis.text(1.01, row, f"{100 * standing.mean():.0f} %", transform=axis.get_yaxis_transform(), va="center")
+    axis.set_yticks(range(len(legs)), legs)
+    axis.set_ylim(len(legs) - 0.5, -0.5)
+    axis.set_xlim(0, dt_s * len(down))
+    axis.set_xlabel("time [s]; bars: the leg stands on the ground; at the right: for which share of the time")
+    axis.set_title(title, loc="left", fontweight="bold")
+    save(figure, path)
+
+
 def frame_every(dt_s: float) -> int:
     """Return how many control steps lie between two frames at about 20 frames a second."""
     return max(1, round(0.05 / dt_s))

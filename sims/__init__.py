@@ -9,9 +9,9 @@ from neuroctl.errors import require
 require("gymnasium", "sim")
 
 from sims.disturb import robustness  # noqa: E402
-from sims.episodes import Episode, EpisodeReturn, objective, record, score  # noqa: E402
+from sims.episodes import Episode, EpisodeReturn, objective, record, score, show  # noqa: E402
 from sims.foreign import GymReturn, Problem, problem  # noqa: E402
-from sims.registry import TASKS, controller_spec, get, make, names, register  # noqa: E402
+from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
 from sims.task import Task  # noqa: E402
 
 register()
@@ -23,8 +23,10 @@ __all__ = [
     "GymReturn",
     "Problem",
     "Task",
+    "baseline",
     "controller_spec",
     "get",
+    "known",
     "make",
     "names",
     "objective",
@@ -32,4 +34,6 @@ __all__ = [
     "record",
     "robustness",
     "score",
+    "shipped",
+    "show",
 ]

@@ -146,6 +146,7 @@ class Episode:
         states: [T, n_state] of the controller's own dtype, after each step; None if it shows no ``state``.
         rewards: float64[T].
         terminated: whether the episode ended in failure, before its limit.
+        feet_down: bool[T, legs], which legs touch the ground after each step; None where there are none.
         frames: uint8[height, width, 3] each, the first of the start; empty unless asked for.
 
     """
@@ -158,6 +159,7 @@ class Episode:
     states: NDArray[Any] | None = field(repr=False)
     rewards: NDArray[np.float64] = field(repr=False)
     terminated: bool
+    feet_down: NDArray[np.bool_] | None = field(default=None, repr=False)
     frames: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
 
     @property
@@ -225,6 +227,22 @@ def score(
         getattr(episode, "close", lambda: None)()
 
 
+def show(task: str, controller: ControllerLike, seed: int, max_steps: int | None = None) -> None:
+    """Run one episode in a window, in real time.
+
+    Raises:
+        TaskError: there is no display, an argument is not allowed, or the controller does not fit the task.
+
+    """
+    entry = registry.get(task)
+    _check_fit(controller, entry)
+    env = registry.make(entry.name, render_mode="human").unwrapped
+    try:
+        _recorded(env, entry, controller, _checked_seed(seed), _checked_steps(max_steps, entry), 0)
+    finally:
+        env.close()
+
+
 def objective(
     task: str, max_steps: int | None = None, *, measured: bool = False, backend: str = "cpu"
 ) -> EpisodeReturn | PlantReturn:
@@ -254,7 +272,7 @@ def objective(
 def _recorded(
     env: gymnasium.Env[Any, Any], task: Task, controller: ControllerLike, seed: int, limit: int, frame_every: int
 ) -> Episode:
-    observations, actions, states, rewards = [], [], [], []
+    observations, actions, states, rewards, feet = [], [], [], [], []
     frames: list[Any] = []
     terminated = False
     observation, _ = env.reset(seed=seed)
@@ -270,6 +288,8 @@ def _recorded(
             states.append(np.array(controller.state))
         observation, reward, terminated, truncated, _ = env.step(action)
         rewards.append(reward)
+        if hasattr(env, "feet_down"):
+            feet.append(env.feet_down())
         if terminated or truncated:
             break
     return Episode(
@@ -281,6 +301,7 @@ def _recorded(
         states=np.stack(states) if states else None,
         rewards=np.array(rewards, np.float64),
         terminated=terminated,
+        feet_down=np.array(feet) if feet else None,
         frames=frames,
     )
 

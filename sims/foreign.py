@@ -9,6 +9,7 @@ import difflib
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from neuroctl.errors import TaskError
+from neuroctl.errors import TaskError, require
 from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
 from sims import registry
 from sims.episodes import objective
+from sims.quiet import STDERR, STDOUT, silent
 
 _FAR: Final = 10.0  # where a space says no limit: inputs saturate there in fixed point
 _DT_S: Final = 0.02
@@ -134,13 +136,13 @@ def problem(
     found = _posed(name, cell, neurons, measured, backend)
     if not goals:
         return found
-    if "energy" in goals and name in registry.TASKS and registry.TASKS[name].plant:
+    if "energy" in goals and registry.known(name) and registry.get(name).plant:
         raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
     return Problem(name, found.spec, Goals(found.objective, goals, found.spec))
 
 
 def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> Problem:
-    if name in registry.TASKS:
+    if registry.known(name):
         returns = objective(name, measured=measured, backend=backend)
         return Problem(name, registry.controller_spec(name, neurons, cell), returns)
     if backend != "cpu":
@@ -151,7 +153,7 @@ def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> 
         found = _imported(name)
         if not isinstance(found, type):
             return Problem(name, _declared(found, name, cell, neurons), found)
-    elif name not in gymnasium.registry:
+    elif not _registered(name):
         _name_nearest(name)
     env = GymReturn(name)
     return Problem(name, env.spec(cell=cell, neurons=neurons), env)
@@ -193,9 +195,17 @@ def attribute_example(name: str) -> str:
     return f"{name.partition(':')[2]}.spec = {{'inputs': 2, 'outputs': 1, 'dt_s': 0.02}}"
 
 
+def _registered(name: str) -> bool:
+    """Whether Gymnasium knows an id; those of ``pybullet_envs_gymnasium`` are registered by importing it."""
+    if name not in gymnasium.registry and re.search(r"Bullet(MuJoCo)?Env-v\d+$", name):
+        with silent(STDERR):
+            require("pybullet_envs_gymnasium", "bullet-envs")
+    return name in gymnasium.registry
+
+
 def _make(name: str) -> gymnasium.Env[Any, Any]:
     try:
-        env = _imported(name)() if ":" in name else gymnasium.make(name, disable_env_checker=True)
+        env = _new(name)
     except TaskError:
         raise
     except Exception as error:
@@ -206,6 +216,17 @@ def _make(name: str) -> gymnasium.Env[Any, Any]:
         space = getattr(env, which)
         if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             raise TaskError(f"{which}: {space} of {name!r}; allowed: a Box of floats")
+    return env
+
+
+def _new(name: str) -> Any:
+    """Create an environment, reset once: some build their scene then, and begin a little otherwise than later."""
+    if ":" not in name:
+        _registered(name)
+    with silent(STDOUT, STDERR):
+        env = _imported(name)() if ":" in name else gymnasium.make(name, disable_env_checker=True)
+        if isinstance(env, gymnasium.Env):
+            env.reset(seed=0)
     return env
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import gymnasium
 
+from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
 from sims import compiled
-from sims.bullet import arm, cartpole, double_pole, hexapod, minitaur, quadrotor, quadruped, t_maze
+from sims.bullet import (
+    arm,
+    cartpole,
+    double_pole,
+    hexapod,
+    minitaur,
+    quadrotor,
+    quadruped,
+    rover_avoid,
+    rover_wall,
+    t_maze,
+)
+from sims.scripted import Scripted
 from sims.task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
@@ -24,6 +41,8 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             quadruped.TASK,
             quadrotor.HOVER,
             quadrotor.WAYPOINTS,
+            rover_wall.TASK,
+            rover_avoid.TASK,
             t_maze.TASK,
             hexapod.TASK,
             minitaur.TASK,
@@ -34,33 +53,70 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
     }
 )
 
+CONTROLLERS: Final = Path(__file__).parent / "controllers"
+"""Evolved controllers that come with the tasks, by their names."""
+
 
 def names() -> list[str]:
     """Return the names of all tasks, sorted."""
     return sorted(TASKS)
 
 
+def known(name: str) -> bool:
+    """Whether a name, with options or without, is that of a task."""
+    return name.partition(",")[0] in TASKS
+
+
 def get(name: str) -> Task:
-    """Look a task up by its name.
+    """Look a task up by its name, which options of its environment may follow: ``cartpole,noise=0.02,latency=1``.
 
     Raises:
-        TaskError: there is no such task; the message names the nearest one and all that exist.
+        TaskError: there is no such task or no such option; the message names the nearest one and all that exist.
 
     """
     if not isinstance(name, str):
         raise TaskError(f"task: {name!r} is not a name; allowed: {', '.join(names())}")
-    if name in TASKS:
-        return TASKS[name]
-    close = difflib.get_close_matches(name.lower(), names(), n=1)
+    plain, *given = name.split(",")
+    if plain in TASKS:
+        return replace(TASKS[plain], name=name, options=_options(TASKS[plain], given)) if given else TASKS[plain]
+    close = difflib.get_close_matches(plain.lower(), names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise TaskError(f"task: {name!r} is unknown; {hint}allowed: {', '.join(names())}")
+
+
+def environment(task: Task) -> Any:
+    """Return the class of a task's environment, without creating one."""
+    module, _, attribute = task.entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _options(task: Task, given: Sequence[str]) -> dict[str, Any]:
+    allowed = () if task.plant else environment(task).options
+    found: dict[str, Any] = {}
+    for text in given:
+        option, _, value = text.partition("=")
+        if option not in allowed or not value:
+            hint = f"{', '.join(allowed)}, each with = and a value" if allowed else "none"
+            raise TaskError(f"options of {task.name!r}: {text!r}; allowed: {hint}")
+        found[option] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return the number or truth value that a text is, else the text: the environment checks its arguments."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Create a task's environment with its time limit, as ``gymnasium.make`` does.
 
     Args:
-        name: of the task.
+        name: of the task, with options or without.
         kwargs: for the environment (``render_mode``, ``width``, ``height``) or for ``gymnasium.make``.
 
     Raises:
@@ -71,7 +127,37 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     task = get(name)
     # Gymnasium's checker repeats at every step what the tests of this package check once.
     kwargs.setdefault("disable_env_checker", True)
-    return gymnasium.make(task.env_id, **kwargs)
+    return gymnasium.make(task.env_id, **{**task.options, **kwargs})
+
+
+def baseline(name: str) -> Scripted:
+    """Return the hand-made controller of a task: ``Baseline`` in its file.
+
+    Raises:
+        TaskError: there is no such task, or it has no baseline.
+
+    """
+    task = get(name)
+    if task.plant:
+        have = ", ".join(name for name in names() if not TASKS[name].plant)
+        raise TaskError(f"task: {name!r} has no baseline; allowed: {have}")
+    made: Scripted = importlib.import_module(task.entry_point.partition(":")[0]).Baseline()
+    return made
+
+
+def shipped(name: str) -> Controller:
+    """Return the evolved controller that comes with a task; docs/gallery.md says how it was made.
+
+    Raises:
+        TaskError: there is no such task, or none comes with it.
+
+    """
+    plain = get(name).name.partition(",")[0]
+    path = CONTROLLERS / f"{plain}.npz"
+    if not path.is_file():
+        have = ", ".join(sorted(file.stem for file in CONTROLLERS.glob("*.npz")))
+        raise TaskError(f"task: no controller comes with {plain!r}; allowed: {have}")
+    return Controller.load(path)
 
 
 def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Spec:

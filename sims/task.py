@@ -26,6 +26,7 @@ class Task:
         output_limits: (low, high) of each; the environment clips to it.
         plant: module of a compiled plant; empty for a simulation in PyBullet.
         search: how to evolve on it where the user does not say: options of ``neuroctl evolve`` by their names.
+        options: arguments of the environment that differ from its own defaults.
 
     """
 
@@ -41,6 +42,7 @@ class Task:
     output_limits: Limits
     plant: str = ""
     search: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def inputs(self) -> int:

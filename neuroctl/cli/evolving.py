@@ -161,7 +161,7 @@ def evolve(
         "optimizer": optimizer, "population": population, "episodes": episodes, "validation": validation,
         "sigma0": sigma0, "generations": generations or limits.get("generations", _UNLIMITED if limits else None),
     }  # fmt: skip
-    chosen = _chosen(given, sims.TASKS[task].search if task in sims.TASKS else {})
+    chosen = _chosen(given, sims.get(task).search if sims.known(task) else {})
     named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
     measured = chosen["optimizer"] in ("map-elites", "cma-me") and not named
     posed = sims.problem(
@@ -192,7 +192,7 @@ def evolve(
         ),
         fixed_point=FixedPoint(weight_bits, state_bits) if quantized or integer_genes else None,
     )
-    name = task.replace(":", "-").replace("/", "-")
+    name = re.sub(r"[:/,=]", "-", task)
     folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
     how = {
         "workers": worker_count(workers),

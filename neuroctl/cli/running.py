@@ -26,6 +26,7 @@ def run(
     episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
     seed: Seed = 1000,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
+    gait: Annotated[Path | None, typer.Option(help="Write a PNG: which legs stand when, in the first episode.")] = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
@@ -42,6 +43,8 @@ def run(
         every = plots.frame_every(ctl.spec.dt_s)
         episode = sims.record(name, ctl, seed, frames=True, frame_every=every)
         plots.gif(episode.frames, gif, frame_s=every * ctl.spec.dt_s)
+    if gait is not None:
+        _gait(sims, name, ctl, seed, gait)
     summary = {
         "file": str(file),
         "task": name,
@@ -64,6 +67,16 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _gait(sims: Any, name: str, ctl: Any, seed: int, path: Path) -> None:
+    from neuroctl import plots
+
+    episode = sims.record(name, ctl, seed)
+    if episode.feet_down is None:
+        raise TaskError(f"gait: {name!r} has no legs; allowed: tasks of robots on legs")
+    legs = [leg.name for leg in sims.registry.environment(sims.get(name)).legs]
+    plots.gait(episode.feet_down, legs, episode.control_dt_s, path, title=f"{name}: gait")
 
 
 def task_of(model_meta: dict[str, Any], asked: str) -> str:

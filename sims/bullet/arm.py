@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
 from sims.bullet.base import BulletTask, Camera, Observation
+from sims.scripted import Scripted
 from sims.task import Task
 
 JOINTS: Final = 7
@@ -140,21 +141,13 @@ class Arm(BulletTask):
         return self._observation.copy(), reward, False
 
 
-class Baseline:
+class Baseline(Scripted):
     """The transposed Jacobian at the stance, times the way to the target."""
 
     spec: ClassVar[Task] = TASK
     GAIN: ClassVar[float] = 6.0
 
-    def __init__(self) -> None:
-        self._output = np.zeros(JOINTS, np.float32)
-        self._jacobian = np.array(JACOBIAN)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the joints' speeds for one observation, in a buffer that the next step overwrites."""
+    def act(self, u: NDArray[Any]) -> Any:
+        """Return the joints' speeds."""
         miss = np.asarray(u[JOINTS:], np.float64)
-        self._output[:] = np.clip(self.GAIN * self._jacobian.T @ miss, -1.0, 1.0)
-        return self._output
+        return self.GAIN * np.array(JACOBIAN).T @ miss

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError, require
+from sims.quiet import STDERR, silent
 from sims.sensors import Sensors
 from sims.task import Task
 
@@ -80,6 +81,8 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     task: ClassVar[Task]
     camera: ClassVar[Camera]
     physics_hz: ClassVar[int] = PHYSICS_HZ
+    options: ClassVar[tuple[str, ...]] = ("noise", "latency", "strength", "randomize")
+    """Arguments that may follow a task's name, as in ``cartpole,noise=0.02``."""
     acts_by_force: ClassVar[bool] = True
     """Whether actions are forces or torques, which ``strength`` limits; else the task limits its motors itself."""
 
@@ -391,12 +394,5 @@ def _physics_engine() -> Any:
     """Import PyBullet; the line with its build time, which it writes to stderr, is swallowed."""
     if "pybullet" in sys.modules:
         return require("pybullet", "sim")
-    sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with silent(STDERR):
         return require("pybullet", "sim")
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
 from sims.bullet.base import BulletTask, Camera, Observation
+from sims.scripted import Scripted
 from sims.task import Task
 
 TRACK_M: Final = 2.4
@@ -122,28 +123,24 @@ class CartPole(BulletTask):
         return observation.copy(), 0.0 if failed else 1.0, failed
 
 
-class Baseline:
+class Baseline(Scripted):
     """A hand-made controller that sees what a network sees: state feedback on finite differences.
 
-    It stands in wherever a controller does, and shows that every start can be recovered.
+    It shows that every start can be recovered.
     """
 
     # The four gains u = -K x are those of a linear-quadratic regulator of the upright pole at 60 Hz, with
     # Q = diag(1, 10, 1, 1) for (position, angle, velocity, rate) and R = 0.1 for the force.
     GAINS: ClassVar[tuple[float, float, float, float]] = (-2.837, -46.005, -5.331, -11.915)
 
-    spec: ClassVar[Task] = TASK  # has the sizes that a controller's spec has
-
-    def __init__(self) -> None:
-        self._output = np.zeros(1, np.float32)
-        self.reset()
+    spec: ClassVar[Task] = TASK
 
     def reset(self) -> None:
         """Forget the last observation."""
         self._last: tuple[float, float] | None = None
 
-    def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the force [N] for one observation, in a buffer that the next step overwrites."""
+    def act(self, u: NDArray[Any]) -> tuple[float]:
+        """Return the force [N]."""
         position_m, angle_rad = float(u[0]), float(u[1])
         last_position_m, last_angle_rad = self._last or (position_m, angle_rad)
         self._last = position_m, angle_rad
@@ -153,9 +150,7 @@ class Baseline:
             (position_m - last_position_m) * TASK.control_hz,
             (angle_rad - last_angle_rad) * TASK.control_hz,
         )
-        force_n = -sum(gain * value for gain, value in zip(self.GAINS, state, strict=True))
-        self._output[0] = min(max(force_n, -FORCE_N), FORCE_N)
-        return self._output
+        return (-sum(gain * value for gain, value in zip(self.GAINS, state, strict=True)),)
 
 
 def given_start(options: dict[str, Any], most: tuple[float, float]) -> list[float] | None:

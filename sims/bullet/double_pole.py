@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sims.bullet.base import BulletTask, Camera, Observation
 from sims.bullet.cartpole import given_start
+from sims.scripted import Scripted
 from sims.task import Task
 
 TRACK_M: Final = 2.4
@@ -116,7 +117,7 @@ class DoublePole(BulletTask):
         return observation.copy(), 0.0 if failed else 1.0, failed
 
 
-class Baseline:
+class Baseline(Scripted):
     """State feedback on finite differences.
 
     The gains u = -K x are those of a linear-quadratic regulator of both upright poles at 60 Hz, with
@@ -127,19 +128,13 @@ class Baseline:
 
     spec: ClassVar[Task] = TASK
 
-    def __init__(self) -> None:
-        self._output = np.zeros(1, np.float32)
-        self.reset()
-
     def reset(self) -> None:
         """Forget the last observation."""
         self._last: NDArray[np.float64] | None = None
 
-    def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the force [N] for one observation, in a buffer that the next step overwrites."""
+    def act(self, u: NDArray[Any]) -> tuple[float]:
+        """Return the force [N]."""
         seen = np.array(u, np.float64)
         rates = np.zeros(3) if self._last is None else (seen - self._last) * TASK.control_hz
         self._last = seen
-        force_n = -float(np.dot(self.GAINS, np.concatenate([seen, rates])))
-        self._output[0] = min(max(force_n, -FORCE_N), FORCE_N)
-        return self._output
+        return (-float(np.dot(self.GAINS, np.concatenate([seen, rates]))),)

@@ -33,6 +33,7 @@ TASK: Final = Task(
 def _leg(name: str) -> Leg:
     forward = 1.0 if name.startswith("R") else -1.0
     return Leg(
+        name=name,
         joints=tuple(f"{name}_{part}" for part in _PARTS),
         stance_rad=(0.0, -0.35, 1.55),
         reach_rad=(0.45 * forward, 0.4, 0.4),

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
 from sims.bullet.base import BulletTask, Observation
+from sims.scripted import Scripted
 
 SHARED: Final = ("roll [rad]", "pitch [rad]", "yaw rate [rad/s]", "commanded speed [m/s]", "commanded turn [rad/s]")
 SHARED_LIMITS: Final = ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 2.0), (0.0, 1.5), (-1.0, 1.0))
@@ -27,6 +29,7 @@ class Leg:
     """A leg's joints, from the body outwards.
 
     Args:
+        name: of the leg.
         joints: their names in the robot's file.
         stance_rad: their angles when the robot stands.
         reach_rad: how far an action of 1 moves each from there; negative where the joint is mirrored, so that the
@@ -34,6 +37,7 @@ class Leg:
 
     """
 
+    name: str
     joints: tuple[str, ...]
     stance_rad: tuple[float, ...]
     reach_rad: tuple[float, ...]
@@ -53,6 +57,7 @@ class LeggedTask(BulletTask):
 
     """
 
+    options: ClassVar[tuple[str, ...]] = (*BulletTask.options, "steer")
     acts_by_force: ClassVar[bool] = False
     file: ClassVar[str]
     legs: ClassVar[tuple[Leg, ...]]
@@ -82,6 +87,13 @@ class LeggedTask(BulletTask):
         """How far the robot has come along x since the start, in metres."""
         return float(self._p.getBasePositionAndOrientation(self._body, physicsClientId=self._client)[0][0])
 
+    def feet_down(self) -> list[bool]:
+        """Return for each leg whether any part of it touches the ground."""
+        touching = {
+            contact[3] for contact in self._p.getContactPoints(self._body, self._ground, physicsClientId=self._client)
+        }
+        return [not touching.isdisjoint(links) for links in self._leg_links]
+
     def _load(self) -> None:
         p, client = self._p, self._client
         self._ground = self._load_model("plane_implicit.urdf")
@@ -89,6 +101,7 @@ class LeggedTask(BulletTask):
         p.changeDynamics(self._ground, -1, lateralFriction=1.0, physicsClientId=client)
         self._body = self._load_model(self.file, (0.0, 0.0, self.height_m))
         named = self._joints(self._body)
+        self._leg_links = [self._outwards(named[leg.joints[0]]) for leg in self.legs]
         self._motors = [named[name] for leg in self.legs for name in leg.joints]
         count = len(self._motors)
         self._forces = [self.torque_nm * self._strength] * count
@@ -96,6 +109,14 @@ class LeggedTask(BulletTask):
         self._weight_n = 9.81 * sum(
             p.getDynamicsInfo(self._body, link, physicsClientId=client)[0] for link in self._links(self._body)
         )
+
+    def _outwards(self, joint: int) -> set[int]:
+        """Return a joint's link and all that hang on it."""
+        p, found = self._p, {joint}
+        for link in range(joint + 1, p.getNumJoints(self._body, physicsClientId=self._client)):
+            if p.getJointInfo(self._body, link, physicsClientId=self._client)[16] in found:
+                found.add(link)
+        return found
 
     def _start(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options) - {"command"}):
@@ -142,3 +163,27 @@ def _given_command(value: Any) -> tuple[float, float]:
     if not (0.0 <= speed <= 5.0 and -3.0 <= turn <= 3.0):
         raise TaskError(f"options['command']: {value!r}; allowed: speed from 0 to 5 m/s, turn from -3 to 3 rad/s")
     return speed, turn
+
+
+class Gait(Scripted):
+    """Legs that go round in a fixed rhythm, without looking: a robot's ``Baseline`` sets ``phases`` and ``swings``."""
+
+    hz: ClassVar[float]
+    phases: ClassVar[tuple[float, ...]]
+    """Of each leg, as a share of the period."""
+    swings: ClassVar[tuple[tuple[float, float, float], ...]]
+    """Of each joint of a leg: its middle, its swing, and its lead on the leg's phase as a share of a period."""
+
+    def reset(self) -> None:
+        """Begin the rhythm anew."""
+        self._steps = 0
+
+    def act(self, u: NDArray[Any]) -> list[float]:
+        """Return all joints' targets."""
+        turns = self.hz * self._steps * self.spec.control_dt_s
+        self._steps += 1
+        return [
+            middle + swing * math.cos(2 * math.pi * (turns + phase + lead))
+            for phase in self.phases
+            for middle, swing, lead in self.swings
+        ]

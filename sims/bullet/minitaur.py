@@ -40,7 +40,9 @@ def _turns(leg: str) -> float:
 
 def _leg(name: str) -> Leg:
     joints = tuple(f"motor_{name}{side}_joint" for side in _SIDES)
-    return Leg(joints=joints, stance_rad=(_turns(name) * math.pi / 2,) * 2, reach_rad=(_turns(name) * 0.5,) * 2)
+    return Leg(
+        name=name, joints=joints, stance_rad=(_turns(name) * math.pi / 2,) * 2, reach_rad=(_turns(name) * 0.5,) * 2
+    )
 
 
 class Minitaur(LeggedTask):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
 from sims.bullet.base import ASSETS, GRAVITY_M_S2, BulletTask, Camera, Observation
+from sims.scripted import Scripted
 from sims.task import Task
 
 MASS_KG: Final = 0.030
@@ -199,27 +200,19 @@ class Waypoints(Hover):
             self._target = [offset[0], offset[1], _FLYING_M + offset[2]]
 
 
-class Baseline:
+class Baseline(Scripted):
     """A cascade of PD laws: place to tilt, tilt to torque."""
 
     spec: ClassVar[Task] = HOVER
 
-    def __init__(self) -> None:
-        self._output = np.zeros(4, np.float32)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return climb, roll, pitch and yaw for one observation, in a buffer that the next step overwrites."""
+    def act(self, u: NDArray[Any]) -> tuple[float, ...]:
+        """Return climb, roll, pitch and yaw."""
         x, y, z, vx, vy, vz, roll, pitch, yaw, p, q, r = (float(value) for value in u)
         pitch_wanted = min(max(-0.8 * x - 0.45 * vx, -0.5), 0.5)
         roll_wanted = min(max(0.8 * y + 0.45 * vy, -0.5), 0.5)
-        actions = (
+        return (
             -4.0 * z - 2.5 * vz,
             4.0 * (roll_wanted - roll) - 0.6 * p,
             4.0 * (pitch_wanted - pitch) - 0.6 * q,
             -1.0 * yaw - 0.5 * r,
         )
-        self._output[:] = np.clip(actions, -1.0, 1.0)
-        return self._output

@@ -33,6 +33,7 @@ TASK: Final = Task(
 def _leg(name: str) -> Leg:
     outwards = 1.0 if name.endswith("L") else -1.0
     return Leg(
+        name=name,
         joints=tuple(f"{name}_{part}_joint" for part in ("hip", "upper", "lower")),
         stance_rad=(0.0, 0.9, -1.8),
         reach_rad=(0.2 * outwards, 0.5, 0.5),

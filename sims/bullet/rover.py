@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -27,6 +27,8 @@ _WHEEL_M: Final = 0.05
 _DRIVE_NM: Final = 1.0
 _MASK: Final = 2  # of what rays see: walls, and not the car itself
 _EYES_M: Final = 0.12  # height of the sensors
+_MIDDLE_M: Final = 0.17  # of the car, ahead of its rear axle, which is where the model has its origin
+_BODY: Final = ((0.06, 0.19), (-0.06, 0.19))  # discs that cover the car: places ahead of its middle, and radii [m]
 _WALL_M: Final = 0.4
 _WALL_RGBA: Final = (0.38, 0.47, 0.60, 1.0)
 
@@ -57,16 +59,23 @@ class Rover(BulletTask):
         raise NotImplementedError
 
     def _place(self) -> tuple[float, float, float]:
-        """Return x [m], y [m] and heading [rad] at the start, drawn from ``self.np_random``."""
+        """Return the middle's x [m] and y [m], and the heading [rad], at the start, drawn from ``self.np_random``."""
         raise NotImplementedError
 
     def _judge(self, x: float, y: float, heading: float, speed: float) -> tuple[float, bool]:
-        """Return the reward of the step just made, and whether the episode is over."""
+        """Return the reward of the step just made, with the middle of the car at x and y, and whether it is over."""
         raise NotImplementedError
 
     def _extra(self) -> Sequence[float]:
         """Return what a course lets the car see besides walls and speed."""
         return ()
+
+    def _move_walls(self, first: int, places: Sequence[tuple[float, float]]) -> None:
+        """Put walls, from the numbered one of ``_walls`` on, to other places [m]."""
+        for body, (x, y) in zip(self._boxes[first:], places, strict=True):
+            self._p.resetBasePositionAndOrientation(
+                body, (x, y, 0.5 * _WALL_M), (0, 0, 0, 1), physicsClientId=self._client
+            )
 
     # What a physics task provides.
 
@@ -82,11 +91,10 @@ class Rover(BulletTask):
         ]
         self._steering = [joints[f"{side}_steering_hinge_joint"] for side in ("left", "right")]
         self._drive = [_DRIVE_NM * self._strength] * len(self._wheels)
-        for x, y, along_x, along_y in self._walls():
-            self._wall(x, y, along_x, along_y)
+        self._boxes = [self._wall(*box) for box in self._walls()]
         self._rays = [(math.cos(math.radians(a)), math.sin(math.radians(a))) for a in RAYS_DEG]
 
-    def _wall(self, x: float, y: float, along_x: float, along_y: float) -> None:
+    def _wall(self, x: float, y: float, along_x: float, along_y: float) -> int:
         p, client = self._p, self._client
         half = (0.5 * along_x, 0.5 * along_y, 0.5 * _WALL_M)
         body = p.createMultiBody(
@@ -97,12 +105,14 @@ class Rover(BulletTask):
             physicsClientId=client,
         )
         p.setCollisionFilterGroupMask(body, -1, _MASK, 1, physicsClientId=client)
+        return int(body)
 
     def _start(self, options: dict[str, Any]) -> None:
         if options:
             raise TaskError(f"options: {sorted(options)[0]!r}; allowed: none")
         x, y, heading = self._place()
         turned = self._p.getQuaternionFromEuler((0.0, 0.0, heading))
+        x, y = x - _MIDDLE_M * math.cos(heading), y - _MIDDLE_M * math.sin(heading)
         self._p.resetBasePositionAndOrientation(self._body, (x, y, 0.05), turned, physicsClientId=self._client)
 
     def _act(self, values: list[float]) -> None:
@@ -125,9 +135,16 @@ class Rover(BulletTask):
         vx, vy, _ = p.getBaseVelocity(self._body, physicsClientId=client)[0]
         cos, sin = math.cos(heading), math.sin(heading)
         speed = vx * cos + vy * sin
+        x, y = x + _MIDDLE_M * cos, y + _MIDDLE_M * sin
         reach = RAY_REACH_M
         ends = [(x + reach * (cos * a - sin * b), y + reach * (sin * a + cos * b), _EYES_M) for a, b in self._rays]
         hits = p.rayTestBatch([(x, y, _EYES_M)] * len(ends), ends, collisionFilterMask=_MASK, physicsClientId=client)
         self._observation[:] = [*(1.0 - hit[2] for hit in hits), speed, *self._extra()]
         reward, over = self._judge(x, y, heading, speed)
         return self._observation.copy(), reward, over
+
+
+def room_for(x: float, y: float, heading: float, nearest_m: Callable[[float, float], float]) -> float:
+    """Return how far [m] a car is from the nearest wall, given how far any place is; negative once it touches."""
+    cos, sin = math.cos(heading), math.sin(heading)
+    return min(nearest_m(x + ahead * cos, y + ahead * sin) - radius for ahead, radius in _BODY)

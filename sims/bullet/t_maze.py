@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+
+from numpy.typing import NDArray
 
 from sims.bullet.base import Camera
 from sims.bullet.rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover
+from sims.scripted import Scripted
 from sims.task import Task
 
 CORRIDOR_M: Final = 4.0  # from the start to the middle of the junction
@@ -99,3 +102,19 @@ class TMaze(Rover):
         gained, self._way = (way - self._way) / _WAY_M, way
         over = in_arms and abs(y) > GOAL_M
         return gained + (FOUND if over and self._side * y > 0 else 0.0), over
+
+
+class Baseline(Scripted):
+    """Remembers the cue, keeps to the middle, and turns where the wall ahead is near."""
+
+    spec: ClassVar[Task] = TASK
+
+    def reset(self) -> None:
+        """Forget the cue."""
+        self._cue = 0.0
+
+    def act(self, u: NDArray[Any]) -> tuple[float, float]:
+        """Return speed and steering."""
+        self._cue = self._cue or float(u[7])
+        ahead = float(u[2]) + float(u[3])
+        return 0.5, self._cue if ahead > 1.1 else 0.8 * (float(u[4]) - float(u[1]))

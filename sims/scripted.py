@@ -1,0 +1,36 @@
+"""Scripted: hand-made controllers that stand in where a network does, as baselines of the tasks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sims.task import Task
+
+
+class Scripted:
+    """A controller written by hand, which sees what a network sees. A task's file has its own, named ``Baseline``.
+
+    It sets ``spec`` and overrides ``act``, and ``reset`` if it remembers anything.
+    """
+
+    spec: ClassVar[Task]  # has the sizes that a controller's spec has
+
+    def __init__(self) -> None:
+        self._output = np.zeros(self.spec.outputs, np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start of an episode."""
+
+    def act(self, u: NDArray[Any]) -> Any:
+        """Return the actions for one observation."""
+        raise NotImplementedError
+
+    def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the actions, within their limits, in a buffer that the next step overwrites."""
+        for index, (value, (low, high)) in enumerate(zip(self.act(u), self.spec.output_limits, strict=True)):
+            self._output[index] = min(max(value, low), high)
+        return self._output
