@@ -87,6 +87,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     """Whether actions are forces or torques, which ``strength`` limits; else the task limits its motors itself."""
 
     _client: int = _CLOSED
+    _begun: bool = False
 
     def __init__(
         self,
@@ -160,6 +161,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             observation = self._sense()[0]
         except self._p.error as error:
             raise self._failure(error) from None
+        self._begun = True
         if self._sensors is not None:
             self._sensors.reset()
             observation = self._sensors.see(observation, self.np_random)
@@ -169,10 +171,12 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         """Hold an action for one control step; values beyond the action space are clipped to it.
 
         Raises:
-            TaskError: the action has the wrong shape or is not finite, or the environment is closed.
+            TaskError: the action has the wrong shape or is not finite, or the environment is closed or was never reset.
 
         """
         values = self._clipped(action)
+        if not self._begun:
+            raise self._failure()
         try:
             self._act(values)
             self._p.stepSimulation(physicsClientId=self._client)
@@ -201,7 +205,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
 
     def close(self) -> None:
         """Free the physics client; closing twice changes nothing."""
-        client, self._client = self._client, _CLOSED
+        client, self._client, self._begun = self._client, _CLOSED, False
         if client != _CLOSED:
             with contextlib.suppress(self._p.error):
                 self._p.disconnect(physicsClientId=client)
@@ -334,9 +338,11 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         self._frame_due_s = max(self._frame_due_s + self.task.control_dt_s, now_s)
         time.sleep(self._frame_due_s - now_s)
 
-    def _failure(self, error: Exception) -> TaskError:
+    def _failure(self, error: Exception | None = None) -> TaskError:
         if self._client == _CLOSED:
             return TaskError(f"environment: {self.task.name} is closed; make a new one")
+        if error is None:
+            return TaskError(f"environment: {self.task.name} was not reset; call reset() first")
         return TaskError(f"physics: {_one_line(error)}; make a new environment")
 
 

@@ -26,9 +26,10 @@ class Noisy:
         return self._y
 
 
-def rollout(env, seed, steps, force_n=0.5):
-    """Return ``steps + 1`` observations under seeded random forces, going on after a failure."""
-    forces = np.random.default_rng(seed).uniform(-force_n, force_n, (steps, 1)).astype(np.float32)
+def rollout(env, seed, steps, share=0.05):
+    """Return ``steps + 1`` observations under seeded random actions, within a share of their range, beyond failure."""
+    low, high = env.action_space.low.astype(float), env.action_space.high.astype(float)
+    drawn = np.random.default_rng(seed).uniform(-share, share, (steps, len(low)))
     observations = [env.reset(seed=seed)[0]]
-    observations += [env.step(force)[0] for force in forces]
+    observations += [env.step(0.5 * (low + high) + 0.5 * (high - low) * row)[0] for row in drawn]
     return np.stack(observations)

@@ -1,7 +1,6 @@
-"""What every task has to keep, over the whole task table; and the cart-pole's own rules."""
+"""What every task has to keep, over the whole task table."""
 
 import gc
-import itertools
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 import sims
 from neuroctl import BackendUnavailable, TaskError
 from sims.bullet.base import BulletTask
-from sims.bullet.cartpole import FALLEN_RAD, START, TRACK_M, Baseline, CartPole
+from sims.bullet.cartpole import CartPole
 from tests.sims.helpers import rollout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,11 +75,11 @@ def test_same_bits_in_another_process(name):
 
 @pytest.mark.parametrize("name", BULLET)
 def test_an_episode_does_not_depend_on_those_before_it(name):
-    fresh = [bits(name, seed, 200) for seed in range(5)]
+    fresh = [bits(name, seed, 60) for seed in range(3)]
     env = create(name)
-    for seed in (3, 0, 4, 4, 1, 2, 0, 3):
-        rollout(env, 100 + seed, 37 * seed, force_n=1e3)  # far beyond failure
-        assert rollout(env, seed, 200).tobytes() == fresh[seed]
+    for seed in (2, 0, 0, 1, 2):
+        rollout(env, 100 + seed, 37 * seed, share=100.0)  # far beyond failure
+        assert rollout(env, seed, 60).tobytes() == fresh[seed]
     env.close()
 
 
@@ -128,26 +127,26 @@ def test_actions_beyond_the_limits_are_clipped(name):
 
 
 @pytest.mark.parametrize("name", BULLET)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_actions_that_are_not_finite_are_refused_and_change_nothing(name, bad):
+def test_actions_that_are_not_finite_are_refused_and_change_nothing(name):
     env = create(name)
     want = rollout(env, 3, 5)
-    env.reset(seed=3)
-    action = env.action_space.low.copy()
-    action[-1] = bad
-    with pytest.raises(TaskError, match=r"^action: .*allowed: finite numbers$"):
-        env.step(action)
+    for bad in (np.nan, np.inf, -np.inf):
+        env.reset(seed=3)
+        action = env.action_space.low.copy()
+        action[-1] = bad
+        with pytest.raises(TaskError, match=r"^action: .*allowed: finite numbers$"):
+            env.step(action)
     env.close()
     assert (bits(name, 3, 5)) == want.tobytes()
 
 
 @pytest.mark.parametrize("name", BULLET)
-@pytest.mark.parametrize("bad", [None, "left", 1.0, [], [[1.0]], [1.0] * 50, {}])
-def test_actions_of_a_wrong_shape_are_refused(name, bad):
+def test_actions_of_a_wrong_shape_are_refused(name):
     env = create(name)
     env.reset(seed=0)
-    with pytest.raises(TaskError, match=r"^action: .*; allowed: [^\n]*$"):
-        env.step(bad)
+    for bad in (None, "left", 1.0, [], [[1.0]], [1.0] * 50, {}):
+        with pytest.raises(TaskError, match=r"^action: .*; allowed: [^\n]*$"):
+            env.step(bad)
     env.close()
 
 
@@ -163,6 +162,14 @@ def test_a_closed_environment_says_so_and_leaves_others_alone(name):
             use()
     other.step(other.action_space.low)
     other.close()
+
+
+@pytest.mark.parametrize("name", BULLET)
+def test_a_step_before_the_first_reset_is_refused(name):
+    env = create(name)
+    with pytest.raises(TaskError, match=r"was not reset; call reset\(\) first$"):
+        env.step(env.action_space.low)
+    env.close()
 
 
 @pytest.mark.parametrize("name", BULLET)
@@ -187,7 +194,7 @@ def test_many_environments_and_resets_leave_nothing_behind(name):
     for _ in range(3):
         create(name).close()
     before_mib, numbers = resident_mib(), set()
-    for seed in range(50):
+    for seed in range(10):
         env = create(name)
         numbers.add(env._client)
         env.reset(seed=seed)
@@ -196,8 +203,10 @@ def test_many_environments_and_resets_leave_nothing_behind(name):
         del env
     assert len(numbers) == 1
     env = create(name)
-    for seed in range(500):
-        rollout(env, seed, 3)
+    for seed in range(1000):
+        env.reset(seed=seed)
+        if seed % 10 == 0:
+            env.step(env.action_space.high)
     env.close()
     assert resident_mib() - before_mib < 10
 
@@ -217,7 +226,7 @@ def test_frames_show_the_scene_and_its_movement(name):
     first = env.render()
     assert first.shape == (60, 80, 3)
     assert first.dtype == np.uint8
-    assert len(np.unique(first.reshape(-1, 3), axis=0)) > 50
+    assert len(np.unique(first.reshape(-1, 3), axis=0)) > 20
     for _ in range(20):
         env.step(env.action_space.high)
     assert np.abs(env.render().astype(int) - first).max() > 50
@@ -271,93 +280,3 @@ def test_control_rate_has_to_divide_the_physics_rate():
 def test_base_class_asks_for_four_methods():
     with pytest.raises(NotImplementedError):
         type("Bare", (BulletTask,), {"task": CartPole.task, "camera": CartPole.camera})()
-
-
-# Cart-pole.
-
-
-def test_starts_fill_the_declared_box_and_nothing_more(cartpole):
-    starts = []
-    for seed in range(400):
-        cartpole.reset(seed=seed)
-        joints = pybullet.getJointStates(cartpole._body, cartpole._sensed, physicsClientId=cartpole._client)
-        starts.append([joints[0][0], joints[1][0], joints[0][1], joints[1][1]])
-    assert (np.abs(starts) <= START).all()
-    np.testing.assert_allclose(np.max(starts, axis=0), START, rtol=0.05)
-    np.testing.assert_allclose(np.min(starts, axis=0), np.negative(START), rtol=0.05)
-    np.testing.assert_allclose(np.mean(starts, axis=0) / START, 0, atol=0.1)
-
-
-def test_resets_without_a_seed_go_on_drawing(cartpole):
-    cartpole.reset(seed=1)
-    one, two = cartpole.reset()[0], cartpole.reset()[0]
-    assert (one != two).all()
-    cartpole.reset(seed=1)
-    assert (cartpole.reset()[0] == one).all()
-
-
-@pytest.mark.parametrize(
-    ("start", "force_n"),
-    [((2.39, 0, 2, 0), 0), ((-2.39, 0, -2, 0), 0), ((0, 0.4, 0, 2), 0), ((0, -0.4, 0, -2), 0)],
-)
-def test_beyond_the_track_or_the_angle_it_ends_without_reward(cartpole, start, force_n):
-    cartpole.reset(options={"start": start})
-    observation, reward, terminated, truncated, info = cartpole.step([force_n])
-    assert (reward, terminated, truncated, info) == (0.0, True, False, {})
-    assert abs(observation[0]) > TRACK_M or abs(observation[1]) > FALLEN_RAD
-    assert cartpole.observation_space.contains(observation)
-
-
-def test_a_step_survived_earns_one(cartpole):
-    cartpole.reset(seed=0)
-    assert cartpole.step([0.0])[1:3] == (1.0, False)
-
-
-def test_failures_at_full_force_stay_inside_the_observation_space(cartpole):
-    for seed, force_n in itertools.product(range(10), (-10.0, 10.0)):
-        cartpole.reset(seed=seed)
-        terminated = False
-        while not terminated:
-            observation, _, terminated, _, _ = cartpole.step([force_n])
-        assert cartpole.observation_space.contains(observation)
-
-
-def test_time_limit_truncates():
-    env, baseline = sims.make("cartpole"), Baseline()
-    observation, _ = env.reset(seed=0)
-    for step in range(1, 1001):
-        observation, _, terminated, truncated, _ = env.step(baseline.step(observation))
-        assert (terminated, truncated) == (False, step == 1000)
-    env.close()
-
-
-@pytest.mark.parametrize(
-    "options", [{"state": 1}, {"start": 3}, {"start": (0, 0, 0)}, {"start": (0, np.nan, 0, 0)}, {"start": (3, 0, 0, 0)}]
-)
-def test_bad_options(cartpole, options):
-    with pytest.raises(TaskError, match=r"^options.*; allowed: "):
-        cartpole.reset(options=options)
-
-
-def test_every_start_can_be_recovered():
-    assert (sims.score("cartpole", Baseline(), range(100)) == 1000).sum() >= 99
-
-
-def test_the_corners_of_the_start_can_be_recovered(cartpole):
-    baseline = Baseline()
-    for signs in itertools.product((-1, 1), repeat=4):
-        observation, _ = cartpole.reset(options={"start": np.multiply(signs, START)})
-        baseline.reset()
-        for _ in range(600):
-            observation, _, terminated, _, _ = cartpole.step(baseline.step(observation))
-            assert not terminated
-        assert np.abs(observation).max() < 0.02
-
-
-def test_same_gains_without_a_memory_never_last_the_episode():
-    class Forgetful(Baseline):
-        def step(self, u):
-            self.reset()
-            return super().step(u)
-
-    assert sims.score("cartpole", Forgetful(), range(20)).max() < 1000

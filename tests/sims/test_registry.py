@@ -40,13 +40,15 @@ def test_environment_comes_with_its_time_limit():
 
 @pytest.mark.parametrize("use", [sims.get, sims.make, sims.controller_spec, sims.EpisodeReturn])
 def test_unknown_task_gets_a_suggestion(use):
-    with pytest.raises(TaskError, match=r"^task: 'CartPol' is unknown; did you mean 'cartpole'\? allowed: cartpole"):
+    with pytest.raises(
+        TaskError, match=r"^task: 'CartPol' is unknown; did you mean 'cartpole'\? allowed: arm, cartpole"
+    ):
         use("CartPol")
 
 
 @pytest.mark.parametrize("bad", ["zzz", "", None, 3, ["cartpole"]])
 def test_unknown_task_lists_those_that_exist(bad):
-    with pytest.raises(TaskError, match=r"^task: .* is (unknown|not a name); allowed: cartpole"):
+    with pytest.raises(TaskError, match=r"^task: .* is (unknown|not a name); allowed: arm, cartpole"):
         sims.get(bad)
 
 
@@ -80,3 +82,34 @@ def test_missing_gymnasium_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(BackendUnavailable, match=r"^gymnasium: .*neuroctl\[sim\]"):
         import sims as _  # noqa: F401
+
+
+def test_options_follow_a_task_s_name():
+    task = sims.get("quadruped,noise=0.5,latency=2,steer=true")
+    assert task.options == {"noise": 0.5, "latency": 2, "steer": True}
+    env = sims.make("cartpole,noise=0.5").unwrapped
+    plain = sims.make("cartpole").unwrapped
+    assert (env.reset(seed=1)[0] != plain.reset(seed=1)[0]).all()
+    env.close()
+    plain.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cartpole,nois=1", r"options of 'cartpole': 'nois=1'; allowed: noise, latency, strength, randomize"),
+        ("cartpole,steer=true", r"options of 'cartpole': 'steer=true'"),
+        ("quadruped,noise", r"options of 'quadruped': 'noise'; allowed: noise, latency, strength, randomize, steer"),
+        ("walker,noise=1", r"options of 'walker': 'noise=1'; allowed: none"),
+        ("cartpole,", r"options of 'cartpole': ''"),
+    ],
+)
+def test_unknown_options_are_refused(name, said):
+    with pytest.raises(TaskError, match="^" + said):
+        sims.get(name)
+
+
+@pytest.mark.parametrize("option", ["noise=-1", "latency=0.5", "strength=2", "randomize=1", "noise=much"])
+def test_values_beyond_an_option_s_range_are_refused(option):
+    with pytest.raises(TaskError, match=f"^{option.partition('=')[0]}: "):
+        sims.make(f"cartpole,{option}")
