@@ -215,7 +215,11 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         with contextlib.suppress(Exception):
             self.close()
 
-    # What tasks may use.
+    # What tasks may use, or override.
+
+    def _looked_at(self) -> tuple[float, float, float]:
+        """Return where the camera points to, in metres; it may follow a robot."""
+        return self.camera.target_m
 
     def _load_robot(self, file: str, *, fixed: bool) -> int:
         """Load ``assets/<file>`` and return its body; joints have neither motor nor damping, only their inertia."""
@@ -233,15 +237,27 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return int(body)
 
     def _load_model(
-        self, file: str, position_m: tuple[float, float, float] = (0.0, 0.0, 0.0), *, fixed: bool = False
+        self,
+        file: str,
+        position_m: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        *,
+        fixed: bool = False,
+        own_inertia: bool = True,
     ) -> int:
-        """Load a robot or a scene of the package ``pybullet_data``, or of ours by its whole path; return its body."""
+        """Load a robot or a scene of the package ``pybullet_data``, or of ours by its whole path; return its body.
+
+        Inertia is the file's own, or the engine's, from masses and shapes, where a file has placeholders.
+        """
         data = require("pybullet_data", "sim")
         path = file if os.path.isabs(file) else os.path.join(data.getDataPath(), file)
         p = self._p
         body = int(
             p.loadURDF(
-                path, position_m, useFixedBase=fixed, flags=p.URDF_USE_INERTIA_FROM_FILE, physicsClientId=self._client
+                path,
+                position_m,
+                useFixedBase=fixed,
+                flags=p.URDF_USE_INERTIA_FROM_FILE if own_inertia else 0,
+                physicsClientId=self._client,
             )
         )
         self._bodies.append(body)
@@ -317,7 +333,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             width,
             height,
             viewMatrix=p.computeViewMatrixFromYawPitchRoll(
-                view.target_m, view.distance_m, view.yaw_deg, view.pitch_deg, 0, 2
+                self._looked_at(), view.distance_m, view.yaw_deg, view.pitch_deg, 0, 2
             ),
             projectionMatrix=p.computeProjectionMatrixFOV(upright_deg, width / height, 0.1, 100),
             lightDirection=(-1, -6, 8),

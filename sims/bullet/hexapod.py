@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from sims.bullet.base import ASSETS, Camera
-from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 from sims.task import Task
 
 # In a ring around the body: in a tripod gait each second leg is in the air.
@@ -52,3 +52,16 @@ class Hexapod(LeggedTask):
     height_m: ClassVar[float] = 0.10
     torque_nm: ClassVar[float] = 2.5
     speed_m_s: ClassVar[float] = 0.3
+
+
+class Baseline(Gait):
+    """A tripod gait: every second leg stands while the others swing."""
+
+    spec: ClassVar[Task] = TASK
+    hz: ClassVar[float] = 2.0
+    phases: ClassVar[tuple[float, ...]] = (0.0, 0.5) * 3
+    swings: ClassVar[tuple[tuple[float, float, float], ...]] = (
+        (0.14, -0.805, 0.0),
+        (0.321, -0.439, -0.24),
+        (-0.489, -0.189, 0.441),
+    )

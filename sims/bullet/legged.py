@@ -19,7 +19,7 @@ SHARED_LIMITS: Final = ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 2.0), (0.0, 1.5), (-1.0
 ANGLE_LIMITS: Final = (-1.2, 1.2)
 """Of a joint's angle from its stance, as a share of its reach."""
 
-_ANGLE_NOISE: Final = 0.1  # of the reach, at the start: equal legs would else do the same for ever
+ANGLE_NOISE: Final = 0.1  # of the reach, at the start: equal legs would else do the same for ever
 _SWERVE_COST: Final = 0.3  # m for each rad turned beside the command
 _TILTED_RAD: Final = 0.8
 
@@ -63,6 +63,8 @@ class LeggedTask(BulletTask):
     legs: ClassVar[tuple[Leg, ...]]
     height_m: ClassVar[float]
     torque_nm: ClassVar[float]
+    own_inertia: ClassVar[bool] = True
+    """Whether the file's inertia is that of the robot, and no placeholder."""
     speed_m_s: ClassVar[float] = 0.8
     position_gain: ClassVar[float] = 0.3
     velocity_gain: ClassVar[float] = 1.0
@@ -94,12 +96,16 @@ class LeggedTask(BulletTask):
         }
         return [not touching.isdisjoint(links) for links in self._leg_links]
 
+    def _looked_at(self) -> tuple[float, float, float]:
+        x, y, _ = self._p.getBasePositionAndOrientation(self._body, physicsClientId=self._client)[0]
+        return x, y, self.camera.target_m[2]
+
     def _load(self) -> None:
         p, client = self._p, self._client
         self._ground = self._load_model("plane_implicit.urdf")
         self._bodies.clear()  # the ground is not drawn anew
         p.changeDynamics(self._ground, -1, lateralFriction=1.0, physicsClientId=client)
-        self._body = self._load_model(self.file, (0.0, 0.0, self.height_m))
+        self._body = self._load_model(self.file, (0.0, 0.0, self.height_m), own_inertia=self.own_inertia)
         named = self._joints(self._body)
         self._leg_links = [self._outwards(named[leg.joints[0]]) for leg in self.legs]
         self._motors = [named[name] for leg in self.legs for name in leg.joints]
@@ -121,7 +127,7 @@ class LeggedTask(BulletTask):
     def _start(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options) - {"command"}):
             raise TaskError(f"options: {unknown[0]!r}; allowed: 'command'")
-        shares = self.np_random.uniform(-_ANGLE_NOISE, _ANGLE_NOISE, len(self._motors)).tolist()
+        shares = self.np_random.uniform(-ANGLE_NOISE, ANGLE_NOISE, len(self._motors)).tolist()
         drawn = self.np_random.uniform(0.0, 1.0, 2).tolist()
         self._command = (0.2 + drawn[0], drawn[1] - 0.5) if self._steer else (self.speed_m_s, 0.0)
         if "command" in options:

@@ -6,12 +6,13 @@ import math
 from typing import Any, ClassVar, Final
 
 from sims.bullet.base import Camera
-from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.bullet.legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Leg, LeggedTask
 from sims.task import Task
 
 # In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
 _NAMES: Final = ("front_left", "front_right", "back_right", "back_left")
-_SIDES: Final = ("L", "R")
+_SIDES: Final = {name: ("L", "R") if name.endswith("left") else ("R", "L") for name in _NAMES}
+"""A leg's motors, in the order in which they do the same on the left and on the right of the robot."""
 _KNEE_RAD: Final = -2.1834
 _KNEE_PLACES_M: Final = ((0.0, 0.005, 0.2), (0.0, 0.01, 0.2))  # where the two halves of a leg meet
 
@@ -22,9 +23,9 @@ TASK: Final = Task(
     max_episode_steps=300,
     summary="walk on four legs of four bars (Minitaur), as fast as commanded",
     control_hz=30,
-    input_names=(*(f"{leg} {side} motor [of its reach]" for leg in _NAMES for side in _SIDES), *SHARED),
+    input_names=(*(f"{leg} {side} motor [of its reach]" for leg in _NAMES for side in _SIDES[leg]), *SHARED),
     input_limits=((ANGLE_LIMITS,) * 8 + SHARED_LIMITS),
-    output_names=tuple(f"{leg} {side} motor's target [of its reach]" for leg in _NAMES for side in _SIDES),
+    output_names=tuple(f"{leg} {side} motor's target [of its reach]" for leg in _NAMES for side in _SIDES[leg]),
     output_limits=((-1.0, 1.0),) * 8,
     search={
         "neurons": 12, "limbs": 4, "shared_inputs": 5, "population": 16, "episodes": 1, "validation": 4,
@@ -39,7 +40,7 @@ def _turns(leg: str) -> float:
 
 
 def _leg(name: str) -> Leg:
-    joints = tuple(f"motor_{name}{side}_joint" for side in _SIDES)
+    joints = tuple(f"motor_{name}{side}_joint" for side in _SIDES[name])
     return Leg(
         name=name, joints=joints, stance_rad=(_turns(name) * math.pi / 2,) * 2, reach_rad=(_turns(name) * 0.5,) * 2
     )
@@ -48,7 +49,7 @@ def _leg(name: str) -> Leg:
 class Minitaur(LeggedTask):
     """A Minitaur of 6 kg walks straight ahead, or as it is steered.
 
-    The two motors of a leg move its foot forward together, and up and down against each other.
+    The two motors of a leg move its foot up and down together, and forward and back against each other.
     """
 
     task: ClassVar[Task] = TASK
@@ -59,31 +60,39 @@ class Minitaur(LeggedTask):
     legs: ClassVar[tuple[Leg, ...]] = tuple(_leg(name) for name in _NAMES)
     height_m: ClassVar[float] = 0.2
     torque_nm: ClassVar[float] = 3.5
+    own_inertia: ClassVar[bool] = False
     speed_m_s: ClassVar[float] = 0.5
 
     def _load(self) -> None:
         super()._load()
         p, client = self._p, self._client
         named = self._joints(self._body)
-        self._knees = [(named[f"knee_{leg}{side}_link"], _turns(leg)) for leg in _NAMES for side in _SIDES]
-        self._fold()
+        self._knees = [(named[f"knee_{leg}{side}_link"], _turns(leg)) for leg in _NAMES for side in _SIDES[leg]]
+        self._fold([0.0] * len(_NAMES))
         for leg in _NAMES:
-            right, left = (named[f"knee_{leg}{side}_link"] for side in ("R", "L"))
+            halves = [named[f"knee_{leg}{side}_link"] for side in ("R", "L")]
+            places = [self._from_mass(link, place) for link, place in zip(halves, _KNEE_PLACES_M, strict=True)]
             p.createConstraint(
-                self._body, right, self._body, left, p.JOINT_POINT2POINT, (0, 0, 0), *_KNEE_PLACES_M,
+                self._body, halves[0], self._body, halves[1], p.JOINT_POINT2POINT, (0, 0, 0), *places,
                 physicsClientId=client,
             )  # fmt: skip
         for knee, _ in self._knees:
             p.setJointMotorControl2(self._body, knee, p.VELOCITY_CONTROL, force=0, physicsClientId=client)
 
+    def _from_mass(self, link: int, place: tuple[float, float, float]) -> list[float]:
+        """Return a link's place as constraints want it, from its centre of mass."""
+        centre = self._p.getLinkState(self._body, link, physicsClientId=self._client)[2]
+        return [a - b for a, b in zip(place, centre, strict=True)]
+
     def _start(self, options: dict[str, Any]) -> None:
         super()._start(options)
-        self._fold()
+        self._fold(self.np_random.uniform(-ANGLE_NOISE, ANGLE_NOISE, len(_NAMES)).tolist())
 
-    def _fold(self) -> None:
-        """Put the legs into a shape in which their halves meet: all motors at their stance."""
+    def _fold(self, shares: list[float]) -> None:
+        """Put the legs into a shape in which their halves meet, each swung as a whole by a share of its reach."""
         p, client = self._p, self._client
-        for joint, stance in zip(self._motors, self._stance, strict=True):
-            p.resetJointState(self._body, joint, stance, 0.0, physicsClientId=client)
+        for index, (joint, stance, reach) in enumerate(zip(self._motors, self._stance, self._reach, strict=True)):
+            angle = stance + (1 - 2 * (index % 2)) * shares[index // 2] * reach
+            p.resetJointState(self._body, joint, angle, 0.0, physicsClientId=client)
         for knee, sense in self._knees:
             p.resetJointState(self._body, knee, sense * _KNEE_RAD, 0.0, physicsClientId=client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from sims.bullet.base import Camera
-from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 from sims.task import Task
 
 # In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
@@ -51,3 +51,16 @@ class Quadruped(LeggedTask):
     legs: ClassVar[tuple[Leg, ...]] = tuple(_leg(name) for name in _NAMES)
     height_m: ClassVar[float] = 0.30
     torque_nm: ClassVar[float] = 33.5
+
+
+class Baseline(Gait):
+    """A trot: opposite legs go together."""
+
+    spec: ClassVar[Task] = TASK
+    hz: ClassVar[float] = 3.0
+    phases: ClassVar[tuple[float, ...]] = (0.0, 0.5, 0.0, 0.5)
+    swings: ClassVar[tuple[tuple[float, float, float], ...]] = (
+        (0.0, 0.0, 0.0),
+        (-0.486, -0.327, 0.0),
+        (0.301, 0.126, 0.498),
+    )
