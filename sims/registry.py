@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import gymnasium
 
+from neuroctl import io
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
@@ -157,7 +158,8 @@ def shipped(name: str) -> Controller:
     if not path.is_file():
         have = ", ".join(sorted(file.stem for file in CONTROLLERS.glob("*.npz")))
         raise TaskError(f"task: no controller comes with {plain!r}; allowed: {have}")
-    return Controller.load(path)
+    model = io.load_model(path)
+    return Controller(model.spec, model.theta)
 
 
 def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Spec:

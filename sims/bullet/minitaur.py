@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar, Final
 
 from sims.bullet.base import Camera
-from sims.bullet.legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Leg, LeggedTask
+from sims.bullet.legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 from sims.task import Task
 
 # In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
@@ -96,3 +96,12 @@ class Minitaur(LeggedTask):
             p.resetJointState(self._body, joint, angle, 0.0, physicsClientId=client)
         for knee, sense in self._knees:
             p.resetJointState(self._body, knee, sense * _KNEE_RAD, 0.0, physicsClientId=client)
+
+
+class Baseline(Gait):
+    """A trot: opposite legs go together."""
+
+    spec: ClassVar[Task] = TASK
+    hz: ClassVar[float] = 3.67
+    phases: ClassVar[tuple[float, ...]] = (0.0, 0.5, 0.0, 0.5)
+    swings: ClassVar[tuple[tuple[float, float, float], ...]] = ((-0.325, -0.024, 0.0), (-0.138, 0.75, 0.499))

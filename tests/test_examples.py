@@ -1,0 +1,29 @@
+"""The examples run as they stand, and stay short."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pybullet")
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SHORT = {"evolve_in_python": ["2"], "own_robot": ["2"], "watch": ["quadruped", "0.5"], "firmware": ["double-pole"]}
+
+
+def test_each_has_a_run():
+    assert {path.stem for path in EXAMPLES} == set(SHORT)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path, tmp_path):
+    assert len([line for line in path.read_text().splitlines() if line.strip()]) < 40
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(path.parent)])}
+    done = subprocess.run(
+        [sys.executable, str(path), *SHORT[path.stem]], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
