@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from neuroctl.errors import NeuroctlError, require
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
@@ -16,6 +21,7 @@ def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> Non
         require("rich", "cli")
         from neuroctl.cli import app
 
+        warnings.showwarning = _one_line
         app(arguments, prog_name=prog_name)
     except NeuroctlError as error:
         if debug:

@@ -9,8 +9,8 @@ from neuroctl.errors import require
 require("gymnasium", "sim")
 
 from sims.disturb import robustness  # noqa: E402
-from sims.episodes import Episode, EpisodeReturn, objective, record, score, show  # noqa: E402
-from sims.foreign import GymReturn, Problem, problem  # noqa: E402
+from sims.episodes import Episode, EpisodeReturn, objective, record, show  # noqa: E402
+from sims.foreign import GymReturn, Problem, problem, score  # noqa: E402
 from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
 from sims.task import Task  # noqa: E402
 

@@ -11,18 +11,19 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError, require
 from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
-from sims import registry
+from sims import episodes, registry
 from sims.episodes import objective
 from sims.quiet import STDERR, STDOUT, silent
 
@@ -139,6 +140,32 @@ def problem(
     if "energy" in goals and registry.known(name) and registry.get(name).plant:
         raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
     return Problem(name, found.spec, Goals(found.objective, goals, found.spec))
+
+
+def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | None = None) -> NDArray[np.float64]:
+    """Return the returns of several seeded episodes, ``float64[len(seeds)]``, in the order of the seeds.
+
+    Args:
+        task: a task's name, or anything else that ``problem`` takes.
+        controller: resets and steps; its sizes must be the task's.
+        seeds: of the episodes.
+        max_steps: control steps of an episode of a task of ours; None takes its own limit.
+
+    Raises:
+        TaskError: an argument is not allowed, or the controller does not fit the task.
+
+    """
+    if registry.known(task):
+        return episodes.score(task, controller, seeds, max_steps)
+    posed = problem(task)
+    for name in ("inputs", "outputs"):
+        have, needed = getattr(controller.spec, name), getattr(posed.spec, name)
+        if have != needed:
+            raise TaskError(f"{name}: {have}; task {task!r} needs a controller with {needed}")
+    try:
+        return np.array([posed.objective(controller, seed) for seed in seeds], np.float64)
+    finally:
+        getattr(posed.objective, "close", lambda: None)()
 
 
 def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> Problem:

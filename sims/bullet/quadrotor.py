@@ -100,6 +100,7 @@ class Hover(BulletTask):
     camera: ClassVar[Camera] = Camera(
         target_m=(0.0, 0.0, _FLYING_M), distance_m=1.1, yaw_deg=40, pitch_deg=-15, field_of_view_deg=50
     )
+    options: ClassVar[tuple[str, ...]] = (*BulletTask.options, "gusts")
     acts_by_force: ClassVar[bool] = False
 
     def __init__(self, render_mode: str | None = None, *, gusts: float = 1.0, **options: Any):

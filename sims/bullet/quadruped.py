@@ -41,7 +41,44 @@ def _leg(name: str) -> Leg:
 
 
 class Quadruped(LeggedTask):
-    """An A1 of 12.5 kg walks straight ahead, or as it is steered."""
+    """An A1 of 12.5 kg walks straight ahead, or as it is steered.
+
+    ## Description
+    Unitree's A1 with position targets for hips, thighs and knees, which motors hold by a PD law of at most 33.5 N m.
+    Physics run at 240 Hz, control at 30 Hz.
+
+    ## Action space
+    ``Box(-1, 1, (12,), float32)``: leg by leg, targets of its hip, thigh and knee, as shares of their reach
+    around the stance.
+
+    ## Observation space
+    ``Box((17,), float32)``. A robot outside of its limits is about to fall.
+
+    | index  | observation                        | unit         | low  | high |
+    |--------|------------------------------------|--------------|------|------|
+    | 0-11   | angles from the stance, as actions | of the reach | -1.2 | 1.2  |
+    | 12     | roll                               | rad          | -0.6 | 0.6  |
+    | 13     | pitch                              | rad          | -0.6 | 0.6  |
+    | 14     | yaw rate                           | rad/s        | -2   | 2    |
+    | 15     | commanded speed                    | m/s          | 0    | 1.5  |
+    | 16     | commanded turn                     | rad/s        | -1   | 1    |
+
+    ## Reward
+    Metres walked forward, at most as fast as commanded; less 0.3 m for each radian turned beside the command, and
+    0.05 m for as much work of the motors as lifts the robot by a metre.
+
+    ## Start
+    In its stance, each joint within a tenth of its reach.
+
+    ## End
+    Terminated: the body is below half its height, or tilted by 0.8 rad. Truncated: after 300 steps (10 s).
+
+    ## Arguments
+    Those of ``LeggedTask``. ``reset(options={"command": (speed_m_s, turn_rad_s)})`` commands that for the episode.
+
+    ## Version history
+    v0: first version.
+    """
 
     task: ClassVar[Task] = TASK
     camera: ClassVar[Camera] = Camera(

@@ -43,7 +43,7 @@ class Rover(BulletTask):
     """
 
     acts_by_force: ClassVar[bool] = False
-    physics_hz: ClassVar[int] = 120
+    physics_hz: ClassVar[int] = 60
 
     def __init__(self, render_mode: str | None = None, **options: Any):
         extra = len(self.task.input_limits) - len(LIMITS)

@@ -1,0 +1,137 @@
+"""Write docs/gallery.md: from the task table, and from what was measured last, in docs/gallery.json.
+
+python docs/make_gallery.py                     # the page
+python docs/make_gallery.py --measure           # scores, sizes and pictures anew (minutes), then the page
+python docs/make_gallery.py --measure arm       # of some tasks alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import firmware_export as fe
+import neuroctl as nc
+import sims
+from neuroctl import io
+from sims.registry import CONTROLLERS
+from sims.task import Task
+
+DOCS = Path(__file__).parent
+FIGURES = DOCS / "gallery.json"
+PAGE = DOCS / "gallery.md"
+UNSEEN = range(1000, 1020)
+BULLET = [name for name in sims.TASKS if not sims.get(name).plant]
+
+HEAD = """# Gallery
+
+The tasks that run in PyBullet, each with a hand-made baseline and, where one is given, an evolved controller that
+comes with the package (`sims.shipped("quadruped")`, `python -m sims quadruped --play`). Returns are means over 20
+starts that evolution did not see, with the worst in brackets; fixed point has 16-bit weights; flash is that of
+Cortex-M0+ at `-Os`, code and tables together. This page is written by `python docs/make_gallery.py`.
+"""
+
+
+def returns(task: str, controller: Any) -> str:
+    """Return mean and worst of unseen episodes."""
+    found = sims.score(task, controller, UNSEEN)
+    return f"{found.mean():.4g} ({found.min():.4g})"
+
+
+def flash(q: nc.QuantController) -> int:
+    """Return the bytes of code and tables on a Cortex-M0+."""
+    with tempfile.TemporaryDirectory() as folder:
+        fe.export(q, Path(folder) / "c", name="ctl")
+        report = fe.verify(Path(folder) / "c", steps=1000, targets=["cortex-m0plus"])
+    cost = next(row.footprint for row in report.targets if row.footprint is not None)
+    return int(cost.code_small + cost.const)
+
+
+def measure(task: str) -> dict[str, Any]:
+    """Return a task's figures, and draw its picture."""
+    pilot: Any = sims.baseline(task)
+    figures: dict[str, Any] = {"baseline": returns(task, pilot)}
+    file = CONTROLLERS / f"{task}.npz"
+    if file.is_file():
+        model = io.load_model(file)
+        pilot = nc.Controller(model.spec, model.theta)
+        fixed = pilot.quantize(weight_bits=16, calibration=model.calibration)
+        spec = model.spec
+        figures |= {
+            "float": returns(task, pilot),
+            "fixed": returns(task, fixed),
+            "flash": flash(fixed),
+            "network": f"{spec.cell}, {spec.neurons} neurons",
+        }
+    picture(task, pilot)
+    return figures
+
+
+def picture(task: str, pilot: Any) -> None:
+    """Draw an episode's middle."""
+    image = nc.errors.require("PIL.Image", "viz")
+    limit = min(sims.get(task).max_episode_steps, 240)
+    episode = sims.record(task, pilot, UNSEEN[0], max_steps=limit, frames=True, frame_every=limit // 4, size=(480, 360))
+    (DOCS / "images").mkdir(exist_ok=True)
+    image.fromarray(episode.frames[len(episode.frames) // 2]).save(DOCS / "images" / f"{task}.png", optimize=True)
+
+
+def number(value: float) -> str:
+    """Return a bound as text."""
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def table(kind: str, names: tuple[str, ...], limits: Any) -> list[str]:
+    """Return a table of observations or of actions; runs of joints that have the same bounds take one line."""
+    lines = [f"| index | {kind} | low | high |", "|---|---|---:|---:|"]
+    for index, (name, (low, high)) in enumerate(zip(names, limits, strict=True)):
+        lines.append(f"| {index} | {name} | {number(low)} | {number(high)} |")
+    return lines
+
+
+def section(task: Task, figures: dict[str, Any]) -> str:
+    """Return what the page says of a task."""
+    lines = [f"## {task.name}", "", f"{task.summary[0].upper()}{task.summary[1:]}. `{task.env_id}`,"]
+    seconds = task.max_episode_steps / task.control_hz
+    lines[-1] += f" {task.control_hz} control steps a second, {seconds:.3g} s at most."
+    options = ", ".join(f"`{name}`" for name in sims.registry.environment(task).options)
+    lines += [f"Options: {options}.", "", f"![{task.name}](images/{task.name}.png)", ""]
+    lines += ["| | return |", "|---|---|", f"| baseline | {figures['baseline']} |"]
+    if "float" in figures:
+        lines += [
+            f"| {figures['network']}, float | {figures['float']} |",
+            f"| the same in fixed point | {figures['fixed']} |",
+        ]
+        lines += ["", f"Firmware: {figures['flash']} bytes of flash. Made by `{figures['made_by']}`."]
+    lines += ["", *table("observation", task.input_names, task.input_limits)]
+    lines += ["", *table("action", task.output_names, task.output_limits), ""]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the page."""
+    figures = json.loads(FIGURES.read_text())
+    return "\n".join([HEAD, *(section(sims.get(name), figures[name]) for name in BULLET)])
+
+
+def main() -> None:
+    """Measure if asked to, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", nargs="*", choices=BULLET, help="these tasks, or all")
+    arguments = parser.parse_args()
+    figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
+    if arguments.measure is not None:
+        for name in arguments.measure or BULLET:
+            made_by = figures.get(name, {}).get("made_by", "")
+            figures[name] = measure(name) | ({"made_by": made_by} if made_by else {})
+            print(name, figures[name])
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
