@@ -33,6 +33,7 @@ TASK: Final = Task(
     input_limits=((-TRACK_M, TRACK_M), (-FALLEN_RAD, FALLEN_RAD), (-FALLEN_RAD, FALLEN_RAD)),
     output_names=("force on the cart [N]",),
     output_limits=((-FORCE_N, FORCE_N),),
+    search={"neurons": 4, "sigma0": 1.0, "generations": 300},
 )
 
 

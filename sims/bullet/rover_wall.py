@@ -127,6 +127,5 @@ class Baseline(Scripted):
 
     def act(self, u: NDArray[Any]) -> tuple[float, float]:
         """Return speed and steering."""
-        beside = 1.5 * (float(u[5]) - 0.79) + 0.4 * (float(u[4]) - 0.69)
         ahead = max(0.0, float(u[2]) - 0.5, float(u[3]) - 0.5)
-        return 0.5 - 0.5 * ahead, max(beside, -0.5) + 4.0 * ahead
+        return 0.47 - 0.7 * ahead, max(1.17 * (float(u[5]) - 0.79), -0.52) + 4.35 * ahead

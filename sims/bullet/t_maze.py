@@ -34,7 +34,7 @@ TASK: Final = Task(
     input_limits=(*LIMITS, (-1.0, 1.0)),
     output_names=OUTPUT_NAMES,
     output_limits=OUTPUT_LIMITS,
-    search={"neurons": 8, "population": 24, "episodes": 4, "validation": 20, "generations": 200},
+    search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 4, "validation": 40, "generations": 100},
 )
 
 
