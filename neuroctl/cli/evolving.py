@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,8 @@ from neuroctl.evolve.optimizers import OPTIMIZERS
 
 _NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
 _USUAL = {
-    "cell": "ctrnn", "neurons": 8, "limbs": 1, "coupling": "all", "shared_inputs": 0, "optimizer": "cmaes",
+    "cell": "ctrnn", "neurons": 8, "limbs": 1, "coupling": "all", "shared_inputs": 0, "rhythm": None, "fix": (),
+    "optimizer": "cmaes",
     "population": 32, "episodes": 4, "validation": 64, "sigma0": 0.5, "generations": 150,
 }  # fmt: skip
 _UNLIMITED = 10**9  # generations, where a budget says how long
@@ -56,6 +57,13 @@ def evolve(
         int | None,
         _usual("So many of the last inputs reach all limbs alike.", "shared_inputs", rich_help_panel=_NETWORK),
     ] = None,
+    rhythm: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin with limbs that oscillate so fast [Hz], and so with a gait. Default: the task's, or none.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
     sparse: Annotated[bool, typer.Option("--sparse", help="Search the wiring too.", rich_help_panel=_NETWORK)] = False,
     optional_neurons: Annotated[
         bool,
@@ -66,7 +74,7 @@ def evolve(
     fix: Annotated[
         list[str] | None,
         typer.Option(
-            help="Do not search a block, such as b_out=0; may be given several times.",
+            help="Do not search a block, such as b_out=0; may be given several times. Default: the task's, or none.",
             metavar="BLOCK=NUMBER",
             rich_help_panel=_NETWORK,
         ),
@@ -156,10 +164,11 @@ def evolve(
 
     sims = require("sims", "sim")
     limits = budget_of(budget)
+    gens = generations or limits.get("generations", _UNLIMITED if limits else None)
     given = {
         "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
-        "optimizer": optimizer, "population": population, "episodes": episodes, "validation": validation,
-        "sigma0": sigma0, "generations": generations or limits.get("generations", _UNLIMITED if limits else None),
+        "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
+        "validation": validation, "sigma0": sigma0, "generations": gens,
     }  # fmt: skip
     chosen = _chosen(given, sims.get(task).search if sims.known(task) else {})
     named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
@@ -182,10 +191,11 @@ def evolve(
         validation_episodes=chosen["validation"],
         target_score=target_score,
         encoding=Encoding(
-            fixed=fixed_of(fix or []),
+            fixed=fixed_of(chosen["fix"]),
             limbs=chosen["limbs"],
             coupling=chosen["coupling"],
             shared_inputs=chosen["shared_inputs"],
+            rhythm_hz=chosen["rhythm"],
             sparse=sparse,
             optional_neurons=optional_neurons,
             integer_bits=weight_bits if integer_genes else None,
@@ -216,7 +226,8 @@ def evolve(
 def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the user says, else the task, else everybody's."""
     return {
-        name: next(v for v in (value, search.get(name), _USUAL[name]) if v is not None) for name, value in given.items()
+        name: next((v for v in (value, search.get(name)) if v is not None), _USUAL[name])
+        for name, value in given.items()
     }
 
 
@@ -268,7 +279,7 @@ def _show(result: Any, folder: Path, validation: int) -> None:
     out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
 
 
-def fixed_of(texts: list[str]) -> dict[str, float]:
+def fixed_of(texts: Sequence[str]) -> dict[str, float]:
     """Return blocks and numbers of texts such as ``b_out=0``.
 
     Raises:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from neuroctl.cells import decode, genes, layout
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
+from neuroctl.evolve.rhythm import half_centre_genes
 from neuroctl.layout import Block
 from neuroctl.prune import neuron_axes, prune
 from neuroctl.spec import Spec
@@ -43,6 +44,8 @@ class Encoding:
         coupling: which parts hear each other. ``"all"``; or ``"wave"``, a ring in which each hears the next and the
             one before. A weight depends on how far apart two parts are in the ring, and on nothing else.
         shared_inputs: so many of the last inputs belong to no limb, and reach all alike: a commanded speed.
+        rhythm_hz: the search begins from a CTRNN in which the first two neurons of each limb oscillate so fast, see
+            ``half_centre_genes``; genes are what is added to that. None begins from weights of 0.
         sparse: each weight between neurons has a second gene, and is 0 unless that is above 0.
         optional_neurons: each neuron has a gene, and sends nothing unless that is above 0; what is left without a
             hearer is left out of the best controller, see ``neuroctl.prune``.
@@ -58,6 +61,7 @@ class Encoding:
     limbs: int = 1
     coupling: str = "all"
     shared_inputs: int = 0
+    rhythm_hz: float | None = None
     sparse: bool = False
     optional_neurons: bool = False
     integer_bits: int | None = None
@@ -70,6 +74,9 @@ class Encoding:
                 raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
         if self.coupling not in COUPLINGS:
             raise StudyError(f"coupling: {self.coupling!r}; allowed: {' or '.join(COUPLINGS)}")
+        hz = self.rhythm_hz
+        if hz is not None and (isinstance(hz, bool) or not isinstance(hz, (int, float)) or not 0 < hz < math.inf):
+            raise StudyError(f"rhythm_hz: {hz!r}; allowed: a frequency above 0, or None")
         for name in ("sparse", "optional_neurons"):
             if not isinstance(getattr(self, name), bool):
                 raise StudyError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
@@ -104,6 +111,7 @@ class Genome:
         self.spec, self.encoding = spec, encoding or Encoding()
         self._check()
         self._source, self._searched = self._sources()
+        self._start = self._oscillators()
         self._switches: list[tuple[Array, Array]] = []  # places of the cell's genes, and the gene that each needs > 0
         self.size = self._searched
         """Number of genes."""
@@ -136,6 +144,7 @@ class Genome:
         x = self.snapped(x) / self.unit
         found = x[..., self._source]
         found[..., self._source == _NONE] = 0.0
+        found += self._start
         for name, value in self.encoding.fixed.items():
             found[..., genes(self.spec)[name].part] = value
         for places, needed in self._switches:
@@ -175,6 +184,15 @@ class Genome:
             if count % encoding.limbs or count < 0:
                 extra = f" besides {encoding.shared_inputs} shared" if name == "inputs" else ""
                 raise StudyError(f"limbs: {encoding.limbs}; allowed: divisors of {count} {name}{extra}")
+
+    def _oscillators(self) -> Array:
+        if self.encoding.rhythm_hz is None:
+            return np.zeros(genes(self.spec).size)
+        own = self.spec.neurons // self.encoding.limbs
+        if own < 2:
+            raise StudyError(f"rhythm_hz: {own} neuron a limb; allowed: from 2")
+        pairs = [(limb * own, limb * own + 1) for limb in range(self.encoding.limbs)]
+        return half_centre_genes(self.spec, pairs, self.encoding.rhythm_hz)
 
     def _wires(self) -> list[str]:
         n = self.spec.neurons

@@ -24,8 +24,8 @@ TASK: Final = Task(
     output_names=tuple(f"{leg} {part} target [of its reach]" for leg in _NAMES for part in _PARTS),
     output_limits=((-1.0, 1.0),) * 18,
     search={
-        "neurons": 18, "limbs": 6, "coupling": "wave", "shared_inputs": 5, "population": 16, "episodes": 1,
-        "validation": 4, "generations": 150,
+        "neurons": 18, "limbs": 6, "coupling": "wave", "shared_inputs": 5, "rhythm": 1.5, "fix": ("b_out=0",),
+        "population": 16, "episodes": 1, "validation": 8, "generations": 100, "sigma0": 0.3,
     },
 )  # fmt: skip
 

@@ -135,3 +135,35 @@ def test_bad_fields_are_named(fields):
 def test_bad_genes_are_named(x):
     with pytest.raises(LayoutError, match="genes: shape"):
         Genome(spec_of("ctrnn")).theta(x)
+
+
+@pytest.mark.parametrize("hz", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("limbs", [1, 3])
+def test_a_search_may_begin_with_limbs_that_oscillate(hz, limbs):
+    genome = Genome(LEGS, Encoding(limbs=limbs, shared_inputs=1, rhythm_hz=hz))
+    assert genome.size == Genome(LEGS, Encoding(limbs=limbs, shared_inputs=1)).size
+    ctl = genome.controller(np.zeros(genome.size))
+    ctl.state[: LEGS.neurons] += 0.1 * np.random.default_rng(0).standard_normal(LEGS.neurons)
+    states = np.array([ctl.step(np.zeros(7, np.float32)) is None or ctl.state.copy() for _ in range(4000)])[1000:]
+    for limb in range(limbs):
+        own = states[:, limb * LEGS.neurons // limbs]
+        rises = np.flatnonzero((own[1:] > own.mean()) & (own[:-1] <= own.mean()))
+        assert 1 / (np.diff(rises).mean() * LEGS.dt_s) == pytest.approx(hz, rel=0.15)
+    still = states[:, 2]  # neither weights nor inputs
+    assert np.ptp(still) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("spec", "fields", "said"),
+    [
+        (LEGS, {"rhythm_hz": -1.0}, "rhythm_hz: -1.0; allowed: a frequency above 0, or None"),
+        (LEGS, {"rhythm_hz": True}, "rhythm_hz: True; allowed"),
+        (LEGS, {"rhythm_hz": 500.0}, r"rhythm_hz: 500.0; allowed with dt_s 0.01: above 0.09\d+, below 9.48"),
+        (LEGS, {"rhythm_hz": 1.0, "limbs": 12, "shared_inputs": 7}, "limbs: 12; allowed: divisors of 6 outputs"),
+        (spec_of("elman"), {"rhythm_hz": 1.0}, "rhythm_hz: 1.0 for 'elman'; allowed: a 'ctrnn' without a mask"),
+        (spec_of("ctrnn"), {"rhythm_hz": 1.0, "limbs": 6, "shared_inputs": 4}, "limbs: 6; allowed"),
+    ],
+)
+def test_rhythms_that_cannot_be_are_refused(spec, fields, said):
+    with pytest.raises(StudyError, match="^" + said):
+        Genome(spec, Encoding(**fields))

@@ -1,0 +1,31 @@
+"""The gallery says what the task table says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pybullet")
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    spec = importlib.util.spec_from_file_location("make_gallery", DOCS / "make_gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date(gallery):
+    assert gallery.PAGE.read_text() == gallery.page(), "run: python docs/make_gallery.py"
+
+
+def test_every_task_has_its_picture_and_every_controller_its_command(gallery):
+    for name in gallery.BULLET:
+        assert (DOCS / "images" / f"{name}.png").is_file()
+    shipped = {file.stem for file in gallery.CONTROLLERS.glob("*.npz")}
+    figures = gallery.json.loads(gallery.FIGURES.read_text())
+    assert shipped == {name for name, row in figures.items() if "made_by" in row}
+    assert all(figures[name]["made_by"].startswith("neuroctl evolve ") for name in shipped)
