@@ -28,8 +28,8 @@ TASK: Final = Task(
     output_names=tuple(f"{leg} {side} motor's target [of its reach]" for leg in _NAMES for side in _SIDES[leg]),
     output_limits=((-1.0, 1.0),) * 8,
     search={
-        "neurons": 12, "limbs": 4, "shared_inputs": 5, "rhythm": 2.5, "fix": ("b_out=0",), "population": 16, "episodes": 1,
-        "validation": 8, "generations": 100, "sigma0": 0.3,
+        "neurons": 12, "limbs": 4, "shared_inputs": 5, "rhythm": 2.5, "fix": ("b_out=0",), "population": 16,
+        "episodes": 1, "validation": 8, "generations": 100, "sigma0": 0.3,
     },
 )  # fmt: skip
 
