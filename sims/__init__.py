@@ -10,7 +10,7 @@ require("gymnasium", "sim")
 
 from sims.disturb import robustness  # noqa: E402
 from sims.episodes import Episode, EpisodeReturn, objective, record, show  # noqa: E402
-from sims.foreign import GymReturn, Problem, problem, score  # noqa: E402
+from sims.foreign import GymReturn, Problem, problem, score, search_of  # noqa: E402
 from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
 from sims.task import Task  # noqa: E402
 
@@ -34,6 +34,7 @@ __all__ = [
     "record",
     "robustness",
     "score",
+    "search_of",
     "shipped",
     "show",
 ]

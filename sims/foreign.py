@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,12 @@ from sims.quiet import STDERR, STDOUT, silent
 
 _FAR: Final = 10.0  # where a space says no limit: inputs saturate there in fixed point
 _DT_S: Final = 0.02
+_PUBLISHED: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
+# How to evolve on them where the user does not say: at most 300 parameters, from a network that oscillates.
+_PUBLISHED_SEARCH: Final = {
+    "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "population": 24, "episodes": 1, "validation": 4, "sigma0": 0.3,
+    "generations": 400,
+}  # fmt: skip
 _MOST_STEPS: Final = 1000
 
 
@@ -140,6 +146,13 @@ def problem(
     if "energy" in goals and registry.known(name) and registry.get(name).plant:
         raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
     return Problem(name, found.spec, Goals(found.objective, goals, found.spec))
+
+
+def search_of(name: str) -> Mapping[str, Any]:
+    """Return how a task is searched where the user does not say: options of ``neuroctl evolve`` by their names."""
+    if registry.known(name):
+        return registry.get(name).search
+    return _PUBLISHED_SEARCH if _PUBLISHED.fullmatch(name) else {}
 
 
 def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | None = None) -> NDArray[np.float64]:

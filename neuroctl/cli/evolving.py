@@ -170,7 +170,7 @@ def evolve(
         "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
         "validation": validation, "sigma0": sigma0, "generations": gens,
     }  # fmt: skip
-    chosen = _chosen(given, sims.get(task).search if sims.known(task) else {})
+    chosen = _chosen(given, sims.search_of(task))
     named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
     measured = chosen["optimizer"] in ("map-elites", "cma-me") and not named
     posed = sims.problem(
