@@ -29,3 +29,13 @@ def test_every_task_has_its_picture_and_every_controller_its_command(gallery):
     figures = gallery.json.loads(gallery.FIGURES.read_text())
     assert shipped == {name for name, row in figures.items() if "made_by" in row}
     assert all(figures[name]["made_by"].startswith("neuroctl evolve ") for name in shipped)
+
+
+def test_controllers_that_ship_earn_what_the_page_says(gallery):
+    figures = gallery.json.loads(gallery.FIGURES.read_text())
+    assert gallery.CONTROLLERS.is_dir()
+    for file in sorted(gallery.CONTROLLERS.glob("*.npz")):
+        mean, worst = (float(part.strip("()")) for part in figures[file.stem]["float"].split())
+        found = gallery.sims.score(file.stem, gallery.sims.shipped(file.stem), gallery.UNSEEN[:2])
+        assert found.mean() >= min(worst, 0.9 * mean), file.stem
+        assert file.stat().st_size < 100_000
