@@ -34,7 +34,7 @@ TASK: Final = Task(
     input_limits=(*LIMITS, (-1.0, 1.0)),
     output_names=OUTPUT_NAMES,
     output_limits=OUTPUT_LIMITS,
-    search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 4, "validation": 40, "generations": 100},
+    search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 6, "validation": 40, "generations": 100},
 )
 
 
@@ -89,7 +89,7 @@ class TMaze(Rover):
     def _place(self) -> tuple[float, float, float]:
         self._side = 1.0 if self.np_random.random() < 0.5 else -1.0
         y, heading = self.np_random.uniform(-0.15, 0.15, 2).tolist()
-        self._steps, self._way = 0, 0.0
+        self._steps, self._earned = 0, 0.0
         return 0.0, y, heading
 
     def _extra(self) -> Sequence[float]:
@@ -98,10 +98,13 @@ class TMaze(Rover):
     def _judge(self, x: float, y: float, heading: float, speed: float) -> tuple[float, bool]:
         self._steps += 1
         in_arms = x > CORRIDOR_M - HALF_M
-        way = min(x, CORRIDOR_M) + (self._side * y if in_arms else 0.0)
-        gained, self._way = (way - self._way) / _WAY_M, way
         over = in_arms and abs(y) > GOAL_M
-        return gained + (FOUND if over and self._side * y > 0 else 0.0), over
+        if over and self._side * y > 0:
+            # The whole way to the last bit: controllers that always find it tie, and chance does not choose between them.
+            return 1.0 + FOUND - self._earned, over
+        gained = (min(x, CORRIDOR_M) + (self._side * y if in_arms else 0.0)) / _WAY_M - self._earned
+        self._earned += gained
+        return gained, over
 
 
 class Baseline(Scripted):
