@@ -100,7 +100,7 @@ class TMaze(Rover):
         in_arms = x > CORRIDOR_M - HALF_M
         over = in_arms and abs(y) > GOAL_M
         if over and self._side * y > 0:
-            # The whole way to the last bit: controllers that always find it tie, and chance does not choose between them.
+            # The whole way to the last bit: those that always find it tie, and chance does not choose between them.
             return 1.0 + FOUND - self._earned, over
         gained = (min(x, CORRIDOR_M) + (self._side * y if in_arms else 0.0)) / _WAY_M - self._earned
         self._earned += gained
