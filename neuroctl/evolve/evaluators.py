@@ -33,6 +33,7 @@ Values = NDArray[np.float64]
 _REBUILDS: Final = 5  # pools that may break one after the other without one finished task
 _TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
 _STARTS: Final = 2  # pools that may break before one worker has come up
+_MANAGER_ENDS_S: Final = 5.0  # far longer than the thread of a pool that was stopped takes
 _PR_SET_PDEATHSIG: Final = 1
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -235,12 +236,16 @@ class PoolEvaluator:
         if pool is None:
             return
         workers = list((getattr(pool, "_processes", None) or {}).values())
+        manager = getattr(pool, "_executor_manager_thread", None)
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.kill()  # one that hangs may not listen to anything else
         if wait:
             for worker in workers:
                 worker.join()
+            if manager is not None:
+                # An interpreter that exits meanwhile would wake this thread by a pipe that it is just closing.
+                manager.join(_MANAGER_ENDS_S)
 
     def close(self) -> None:
         """End the workers, also in the middle of a task, and free what this process's objective holds."""

@@ -54,7 +54,7 @@ def _task(name: str, env_id: str, entry_point: str, summary: str) -> Task:
         input_limits=tuple((-limit, limit) for _, limit in _INPUTS),
         output_names=("climb [of 0.6 weights]", "roll torque", "pitch torque", "yaw torque"),
         output_limits=((-1.0, 1.0),) * 4,
-        search={"neurons": 6, "population": 24, "episodes": 3, "validation": 12, "generations": 300},
+        search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 3, "validation": 12, "generations": 300},
     )
 
 
