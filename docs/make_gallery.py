@@ -26,6 +26,13 @@ FIGURES = DOCS / "gallery.json"
 PAGE = DOCS / "gallery.md"
 UNSEEN = range(1000, 1020)
 BULLET = [name for name in sims.TASKS if not sims.get(name).plant]
+# Returns of TQC, PPO, A2C and augmented random search (ARS) in RL Baselines3 Zoo's benchmark, one run each.
+PUBLISHED = {
+    "HalfCheetahBulletEnv-v0": ("3675", "2925", "2107", "1091"),
+    "AntBulletEnv-v0": ("3457", "2866", "2497", "979"),
+    "Walker2DBulletEnv-v0": ("2509", "2110", "858", "1887"),
+    "HopperBulletEnv-v0": ("2662", "2575", "815", "-"),
+}
 
 HEAD = """# Gallery
 
@@ -71,6 +78,22 @@ def measure(task: str) -> dict[str, Any]:
     return figures
 
 
+def measure_published(environment: str) -> dict[str, Any]:
+    """Return the figures of the controller that was evolved on a published environment, if one is shipped."""
+    file = CONTROLLERS / f"{environment}.npz"
+    if not file.is_file():
+        return {}
+    model = io.load_model(file)
+    ctl = nc.Controller(model.spec, model.theta)
+    fixed = ctl.quantize(weight_bits=16, calibration=model.calibration)
+    return {
+        "float": returns(environment, ctl),
+        "fixed": returns(environment, fixed),
+        "flash": flash(fixed),
+        "parameters": ctl.layout.size,
+    }
+
+
 def picture(task: str, pilot: Any) -> None:
     """Draw an episode's middle."""
     image = nc.errors.require("PIL.Image", "viz")
@@ -86,7 +109,7 @@ def number(value: float) -> str:
 
 
 def table(kind: str, names: tuple[str, ...], limits: Any) -> list[str]:
-    """Return a table of observations or of actions; runs of joints that have the same bounds take one line."""
+    """Return a table of observations or of actions."""
     lines = [f"| index | {kind} | low | high |", "|---|---|---:|---:|"]
     for index, (name, (low, high)) in enumerate(zip(names, limits, strict=True)):
         lines.append(f"| {index} | {name} | {number(low)} | {number(high)} |")
@@ -112,22 +135,43 @@ def section(task: Task, figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def published(figures: dict[str, Any]) -> str:
+    """Return what the page says of environments that others have published scores on."""
+    lines = [
+        "## Published environments",
+        "",
+        "Those of package `pybullet-envs-gymnasium` (extra `bullet-envs`), beside returns in RL Baselines3 Zoo's",
+        "benchmark, one run each: TQC, PPO, A2C and augmented random search (ARS). Ours are CTRNNs of 6 neurons.",
+        "",
+        "| environment | ours, float | ours, fixed point | parameters | flash [B] | ARS | A2C | PPO | TQC |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    have = {name: figures[name] for name in PUBLISHED if figures.get(name)}
+    for name, row in have.items():
+        tqc, ppo, a2c, ars = PUBLISHED[name]
+        ours = f"{row['float']} | {row['fixed']} | {row['parameters']} | {row['flash']}"
+        lines.append(f"| {name} | {ours} | {ars} | {a2c} | {ppo} | {tqc} |")
+    lines += ["", *(f"{name}: made by `{row['made_by']}`.  " for name, row in have.items()), ""]
+    return "\n".join(lines) if have else ""
+
+
 def page() -> str:
     """Return the page."""
     figures = json.loads(FIGURES.read_text())
-    return "\n".join([HEAD, *(section(sims.get(name), figures[name]) for name in BULLET)])
+    return "\n".join([HEAD, *(section(sims.get(name), figures[name]) for name in BULLET), published(figures)])
 
 
 def main() -> None:
     """Measure if asked to, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", nargs="*", choices=BULLET, help="these tasks, or all")
+    parser.add_argument("--measure", nargs="*", choices=[*BULLET, *PUBLISHED], help="these tasks, or all")
     arguments = parser.parse_args()
     figures = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
     if arguments.measure is not None:
-        for name in arguments.measure or BULLET:
+        for name in arguments.measure or [*BULLET, *PUBLISHED]:
             made_by = figures.get(name, {}).get("made_by", "")
-            figures[name] = measure(name) | ({"made_by": made_by} if made_by else {})
+            found = measure_published(name) if name in PUBLISHED else measure(name)
+            figures[name] = found | ({"made_by": made_by} if made_by else {})
             print(name, figures[name])
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(page())

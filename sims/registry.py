@@ -147,18 +147,17 @@ def baseline(name: str) -> Scripted:
 
 
 def shipped(name: str) -> Controller:
-    """Return the evolved controller that comes with a task; docs/gallery.md says how it was made.
+    """Return the evolved controller that comes with a task or published environment; docs/gallery.md says how.
 
     Raises:
         TaskError: there is no such task, or none comes with it.
 
     """
-    plain = get(name).name.partition(",")[0]
-    path = CONTROLLERS / f"{plain}.npz"
-    if not path.is_file():
-        have = ", ".join(sorted(file.stem for file in CONTROLLERS.glob("*.npz")))
-        raise TaskError(f"task: no controller comes with {plain!r}; allowed: {have}")
-    model = io.load_model(path)
+    plain = str(name).partition(",")[0]
+    have = {file.stem: file for file in sorted(CONTROLLERS.glob("*.npz"))}
+    if plain not in have:
+        raise TaskError(f"task: no controller comes with {get(plain).name!r}; allowed: {', '.join(have)}")
+    model = io.load_model(have[plain])
     return Controller(model.spec, model.theta)
 
 
