@@ -103,11 +103,14 @@ static void store(const nc_link_field_t *field, void *base, size_t word, uint32_
 {
     void *at = (uint8_t *)base + field->offset;
     if (field->bytes == 1u) {
-        ((uint8_t *)at)[word] = (uint8_t)value;
+        uint8_t *words = (uint8_t *)at;
+        words[word] = (uint8_t)value;
     } else if (field->bytes == 2u) {
-        ((uint16_t *)at)[word] = (uint16_t)value;
+        uint16_t *words = (uint16_t *)at;
+        words[word] = (uint16_t)value;
     } else {
-        ((uint32_t *)at)[word] = value;
+        uint32_t *words = (uint32_t *)at;
+        words[word] = value;
     }
 }
 
@@ -157,7 +160,7 @@ static void begin(nc_link_frame_t *frame, uint8_t type, uint8_t seq, uint8_t fla
 /* A frame starts with a zero where the host may be in the middle of another one. */
 static void send(nc_link_t *link, const nc_link_frame_t *frame)
 {
-    const size_t skip = link->resync != 0u ? 0u : 1u;
+    const size_t skip = link->resync != 0u ? (size_t)0 : (size_t)1;
     link->resync = 0;
     link->board.transmit(link->board.user, frame->bytes + skip, frame->at - skip);
 }
@@ -281,9 +284,9 @@ static int in_other_mode(nc_link_t *link, const request_t *request, uint8_t mode
 static void say_hello(nc_link_t *link, const request_t *request)
 {
     const nc_link_model_t *model = link->model;
+    const char *name = model->name;
     nc_link_frame_t *frame = &link->answer;
     size_t i;
-    int ended = 0;
     begin_answer(link, request, 0);
     put(frame, NC_LINK_PROTOCOL, 1);
     put(frame, model->param_fields != 0u ? 1u : 0u, 1);
@@ -301,8 +304,10 @@ static void say_hello(nc_link_t *link, const request_t *request)
     put(frame, (uint8_t)model->in_frac_bits, 1);
     put(frame, (uint8_t)model->out_frac_bits, 1);
     for (i = 0; i < NAME_BYTES; i++) {
-        ended = (ended != 0) || (model->name[i] == '\0');
-        put(frame, ended != 0 ? 0u : (uint8_t)model->name[i], 1);
+        put(frame, (uint8_t)*name, 1);
+        if (*name != '\0') { /* zeros fill up what it is shorter by */
+            name++;
+        }
     }
     link->resync = 1;
     end(link, frame);
@@ -311,7 +316,7 @@ static void say_hello(nc_link_t *link, const request_t *request)
 static void do_step(nc_link_t *link, const request_t *request)
 {
     uint16_t i;
-    if (in_other_mode(link, request, NC_LINK_STEP)) {
+    if (in_other_mode(link, request, NC_LINK_STEP) != 0) {
         return;
     }
     if (request->flags > (FLAG_RESET | FLAG_STATE)) {
@@ -337,14 +342,14 @@ static void do_step(nc_link_t *link, const request_t *request)
 static void do_drive(nc_link_t *link, const request_t *request)
 {
     uint16_t i;
-    if (in_other_mode(link, request, NC_LINK_DRIVE)) {
+    if (in_other_mode(link, request, NC_LINK_DRIVE) != 0) {
         return;
     }
     for (i = 0; i < link->model->outputs; i++) {
         link->room.out[i] = clipped(link, i, get_int16(request->payload + 2u * (size_t)i));
     }
     link->board.write(link->board.user, link->room.out);
-    if (!read_sensors(link)) {
+    if (read_sensors(link) == 0) {
         refuse(link, request, LATCHED);
         return;
     }
@@ -384,7 +389,7 @@ static void do_state(nc_link_t *link, const request_t *request)
         end(link, &link->answer);
         return;
     }
-    if (!may_be_state(link, bytes)) {
+    if (may_be_state(link, bytes) == 0) {
         refuse(link, request, BAD_VALUE);
         return;
     }
@@ -479,9 +484,9 @@ static uint32_t shadow_crc32(const nc_link_t *link)
         size_t word;
         for (word = 0; word < field->words; word++) {
             const uint32_t value = load(field, shadow, word);
-            uint8_t byte;
+            unsigned byte;
             for (byte = 0; byte < field->bytes; byte++) {
-                crc = crc32(crc, (uint8_t)(value >> (8u * byte)));
+                crc = crc32(crc, (uint8_t)((value >> (8u * byte)) & 0xFFu));
             }
         }
     }
@@ -607,6 +612,24 @@ static void act(nc_link_t *link, const request_t *request)
 
 /* --- Receiving --- */
 
+static int right_param_size(const request_t *request)
+{
+    const size_t size = request->size;
+    if (size == 0u) {
+        return 0;
+    }
+    switch (request->payload[0]) {
+    case BEGIN:
+        return size == 17u;
+    case DATA:
+        return (size >= 6u) && (size <= 5u + NC_LINK_MOST_DATA);
+    case COMMIT:
+        return size == 1u;
+    default: /* whatever it is, it will be refused */
+        return 1;
+    }
+}
+
 /* Whether a payload is as long as its type says. */
 static int right_size(const nc_link_t *link, const request_t *request)
 {
@@ -621,17 +644,7 @@ static int right_size(const nc_link_t *link, const request_t *request)
     case STATE:
         return (size == 0u) || (size == model->state_bytes);
     case PARAM:
-        if (size == 0u) {
-            return 0;
-        }
-        switch (request->payload[0]) {
-        case BEGIN:
-            return size == 17u;
-        case DATA:
-            return (size >= 6u) && (size <= 5u + NC_LINK_MOST_DATA);
-        default:
-            return (size == 1u) || (request->payload[0] > COMMIT);
-        }
+        return right_param_size(request);
     case PING:
         return size <= NC_LINK_MOST_ECHO;
     case DRIVE:
@@ -661,6 +674,15 @@ static void mismatch(nc_link_t *link, const request_t *request)
     }
 }
 
+/* Whether a request is the last one that was accepted. */
+static int is_last(const nc_link_t *link, const request_t *request, uint16_t crc)
+{
+    if (link->known == 0u) {
+        return 0;
+    }
+    return (request->seq == link->last_seq) && (request->type == link->last_type) && (crc == link->last_crc);
+}
+
 static void take_frame(nc_link_t *link, const uint8_t *frame, size_t size)
 {
     request_t request;
@@ -672,16 +694,15 @@ static void take_frame(nc_link_t *link, const uint8_t *frame, size_t size)
     request.flags = frame[3];
     request.payload = frame + HEAD_BYTES;
     request.size = size - HEAD_BYTES - CRC_BYTES;
-    if ((frame[0] != NC_LINK_PROTOCOL) || !right_size(link, &request)) {
+    if ((frame[0] != NC_LINK_PROTOCOL) || (right_size(link, &request) == 0)) {
         link->bad_frames++;
         link->resync = 1;
         return;
     }
-    again = (link->known != 0u) && (request.seq == link->last_seq) && (request.type == link->last_type) &&
-            (crc == link->last_crc);
+    again = is_last(link, &request, crc);
     if (request.type == HELLO) {
         seed = HELLO_SEED;
-    } else if (again) {
+    } else if (again != 0) {
         seed = link->last_seed; /* of before, if it was the upload that changed the model */
     } else {
         /* the model's */
@@ -692,7 +713,7 @@ static void take_frame(nc_link_t *link, const uint8_t *frame, size_t size)
     }
     link->mismatches = 0;
     if (request.type != HELLO) {
-        if (again) {
+        if (again != 0) {
             link->heard = 1;
             send(link, &link->answer);
             return;
@@ -802,7 +823,7 @@ static void step_if_due(nc_link_t *link)
     } else {
         link->due_us += link->model->dt_us;
     }
-    if (!in_time(link) || !read_sensors(link)) {
+    if ((in_time(link) == 0) || (read_sensors(link) == 0)) {
         return;
     }
     step(link);
@@ -823,7 +844,7 @@ void nc_link_tick(nc_link_t *link, uint32_t now_us)
         link->heard = 0;
         link->heard_us = now_us;
     }
-    if (running(link)) {
+    if (running(link) != 0) {
         if (now_us - link->heard_us >= link->timeout_us) {
             nc_link_stop(link, NC_LINK_TIMEOUT);
         } else if (link->mode == NC_LINK_BOARD) {
@@ -838,7 +859,7 @@ void nc_link_tick(nc_link_t *link, uint32_t now_us)
 uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us)
 {
     uint32_t passed, wait;
-    if (!running(link)) {
+    if (running(link) == 0) {
         return 0xFFFFFFFFu;
     }
     if ((link->heard != 0u) || (link->starting != 0u)) {
