@@ -176,21 +176,21 @@ static void end(nc_link_t *link, nc_link_frame_t *frame)
     send(link, frame);
 }
 
-static void begin_answer(nc_link_t *link, const request_t *request, uint8_t flags)
+static void begin_answer(nc_link_t *link, const request_t *request)
 {
     const uint16_t seed = request->type == HELLO ? (uint16_t)HELLO_SEED : link->seed;
-    begin(&link->answer, (uint8_t)(request->type | ANSWER), request->seq, flags, seed);
+    begin(&link->answer, (uint8_t)(request->type | ANSWER), request->seq, request->flags, seed);
 }
 
 static void answer_nothing(nc_link_t *link, const request_t *request)
 {
-    begin_answer(link, request, 0);
+    begin_answer(link, request);
     end(link, &link->answer);
 }
 
 static void put_error(nc_link_t *link, nc_link_frame_t *frame, const request_t *request, uint8_t code, uint16_t seed)
 {
-    begin(frame, ERROR, request->seq, 0, seed);
+    begin(frame, ERROR, request->seq, request->flags, seed);
     put(frame, code, 1);
     put(frame, request->type, 1);
     put(frame, link->reason, 1);
@@ -287,7 +287,7 @@ static void say_hello(nc_link_t *link, const request_t *request)
     const char *name = model->name;
     nc_link_frame_t *frame = &link->answer;
     size_t i;
-    begin_answer(link, request, 0);
+    begin_answer(link, request);
     put(frame, NC_LINK_PROTOCOL, 1);
     put(frame, model->param_fields != 0u ? 1u : 0u, 1);
     put(frame, link->mode, 1);
@@ -331,7 +331,7 @@ static void do_step(nc_link_t *link, const request_t *request)
     }
     step(link);
     link->ticks++;
-    begin_answer(link, request, (uint8_t)(request->flags & FLAG_STATE));
+    begin_answer(link, request);
     put_words(&link->answer, link->room.out, link->model->outputs);
     if ((request->flags & FLAG_STATE) != 0u) {
         put_state(link, &link->answer);
@@ -354,7 +354,7 @@ static void do_drive(nc_link_t *link, const request_t *request)
         return;
     }
     link->ticks++;
-    begin_answer(link, request, 0);
+    begin_answer(link, request);
     put_words(&link->answer, link->room.in, link->model->inputs);
     end(link, &link->answer);
 }
@@ -384,7 +384,7 @@ static void do_state(nc_link_t *link, const request_t *request)
     const uint8_t *bytes = request->payload;
     uint16_t i;
     if (request->size == 0u) {
-        begin_answer(link, request, 0);
+        begin_answer(link, request);
         put_state(link, &link->answer);
         end(link, &link->answer);
         return;
@@ -431,7 +431,7 @@ static void do_ping(nc_link_t *link, const request_t *request)
 {
     nc_link_frame_t *frame = &link->answer;
     size_t i;
-    begin_answer(link, request, 0);
+    begin_answer(link, request);
     put(frame, link->ticks, 4);
     put(frame, link->mode, 1);
     put(frame, link->reason, 1);
@@ -565,7 +565,7 @@ static void do_param(nc_link_t *link, const request_t *request)
         refuse(link, request, code);
         return;
     }
-    begin_answer(link, request, 0);
+    begin_answer(link, request);
     put(&link->answer, op, 1);
     put(&link->answer, link->param_next, 4);
     end(link, &link->answer);
