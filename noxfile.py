@@ -81,15 +81,6 @@ def firmware(session: nox.Session) -> None:
 
 
 @nox.session
-def link(session: nox.Session) -> None:
-    """Damage frames for the board's link by the million, under sanitizers: ``nox -s link -- 1000000``."""
-    session.install("-e", ".[all,dev]")
-    count = session.posargs[0] if session.posargs else "1000000"
-    command = ("python", "-m", "pytest", "-n", "0", "-rP", "-q", "tests/link/test_board_fuzz.py")
-    session.run(*command, env={"NEUROCTL_FRAMES": count})
-
-
-@nox.session
 def fuzz(session: nox.Session) -> None:
     """Fuzz the board's link with libFuzzer for so many seconds: ``nox -s fuzz -- 300``; needs clang's libclang-rt."""
     session.install("-e", ".[all,dev]")

@@ -96,9 +96,12 @@ class Board:
         self.close()
 
 
-def pattern(tick: int, i: int) -> int:
-    """Return what a simulated board's sensor ``i`` reads in step number ``tick`` since the start, an int16."""
-    x = (tick * 0x9E3779B1 + i * 0x85EBCA77 + 1) & _MASK
+def pattern(steps: int, i: int) -> int:
+    """Return what a simulated board's sensor ``i`` reads, an int16, when ``steps`` were done since the start.
+
+    In a REPORT of tick t these are the inputs ``pattern(t - 1, i)``; the first DRIVE reads ``pattern(0, i)``.
+    """
+    x = (steps * 0x9E3779B1 + i * 0x85EBCA77 + 1) & _MASK
     x ^= x >> 15
     x = x * 0x2C1B3C6D & _MASK
     x ^= x >> 12

@@ -22,10 +22,10 @@ static uint32_t board_reads, board_sent;
 static void board_motors(const int16_t *out);
 static void board_bytes(const uint8_t *bytes, size_t size);
 
-/* Input i of step number tick since the start: pattern in boards/__init__.py gives the same. */
-static int16_t board_pattern(uint32_t tick, uint32_t i)
+/* Input i when so many steps were done since the start: pattern in boards/__init__.py gives the same. */
+static int16_t board_pattern(uint32_t steps, uint32_t i)
 {
-    uint32_t x = tick * 0x9E3779B1u + i * 0x85EBCA77u + 1u;
+    uint32_t x = steps * 0x9E3779B1u + i * 0x85EBCA77u + 1u;
     x ^= x >> 15;
     x *= 0x2C1B3C6Du;
     x ^= x >> 12;

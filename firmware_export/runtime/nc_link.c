@@ -418,7 +418,7 @@ static void do_start(nc_link_t *link, const request_t *request)
     link->reason = NC_LINK_NONE;
     link->with_state = options;
     link->report_every = (uint16_t)get(request->payload + 2, 2);
-    link->until_report = 0;
+    link->until_report = link->report_every;
     link->timeout_us = timeout_us != 0u ? timeout_us : link->model->timeout_us;
     link->ticks = 0;
     link->report_seq = 0;
@@ -827,14 +827,14 @@ static void step_if_due(nc_link_t *link)
         return;
     }
     step(link);
+    link->ticks++;
     if (link->report_every != 0u) {
+        link->until_report--;
         if (link->until_report == 0u) {
             link->until_report = link->report_every;
             report(link);
         }
-        link->until_report--;
     }
-    link->ticks++;
 }
 
 void nc_link_tick(nc_link_t *link, uint32_t now_us)

@@ -11,7 +11,7 @@ from tests.link.board import exported, fuzzer
 
 CELLS = ("ctrnn", "indrnn", "elman", "jordan", "hopfield")
 FRAMES = int(os.environ.get("NEUROCTL_FRAMES", "50000"))
-"""``nox -s link -- 1000000`` sets more."""
+"""``nox -s link`` damages a million."""
 
 
 @needs_cc
