@@ -16,6 +16,7 @@ static uint32_t now_us;
 static uint32_t answers;
 static uint32_t live_crc32;
 static const void *live_bank;
+static uint8_t *rx, *answer, *report;
 
 /* --- The other end: codec of its own, bit by bit --- */
 
@@ -117,10 +118,24 @@ static uint32_t crc32_of_live(void)
     return slow_crc32(0, (const uint8_t *)model_live, sizeof *model_live);
 }
 
+static uint8_t *own(uint8_t *before, size_t size)
+{
+    uint8_t *room = before != NULL ? before : malloc(size);
+    if (room == NULL) {
+        abort();
+    }
+    return room;
+}
+
 static void start_board(void)
 {
     static const nc_link_board_t board = {read_sensors, write_motors, transmit, NULL, NULL};
     model_link_init(&self, &board);
+    /* Each buffer by itself, so that a byte behind it is noticed: inside of a struct it is not. */
+    rx = own(rx, sizeof self.rx);
+    self.link.room.rx = rx;
+    self.link.answer.bytes = answer = own(answer, sizeof self.answer);
+    self.link.report.bytes = report = own(report, sizeof self.report);
     live_bank = model_live;
     live_crc32 = crc32_of_live();
 }
@@ -222,7 +237,7 @@ static size_t request(uint8_t *to, uint8_t seq)
         if (payload[0] == 0) { /* one that is taken */
             memcpy(payload + 1, &self.link.model->param_bytes, 4);
             memcpy(payload + 13, &self.link.model->shape_crc32, 4);
-        } else if (payload[0] == 1) {
+        } else if (payload[0] == 1 && below(2)) {
             memcpy(payload + 1, &self.link.param_next, 4);
         }
         break;
@@ -249,7 +264,7 @@ static size_t damaged(uint8_t *wire, size_t size)
 {
     uint32_t times = 1 + (below(4) == 0 ? below(8) : 0);
     for (; times > 0 && size > 0; times--) {
-        const size_t at = below((uint32_t)size), length = 1 + below(8);
+        const size_t at = below((uint32_t)size), length = 1 + below(below(16) ? 8 : 400);
         const size_t part = at + length <= size ? length : size - at;
         size_t i;
         switch (below(7)) {
@@ -299,7 +314,7 @@ static uint32_t feed_damaged(const uint8_t *wire, size_t size, const uint8_t *se
         nc_link_feed(&self.link, wire[i]);
         if (wire[i] == 0 && (known != self.link.known || seq != self.link.last_seq || type != self.link.last_type ||
                              crc != self.link.last_crc)) {
-            wrong += held != sent_size || memcmp(self.rx, sent, held) != 0;
+            wrong += held != sent_size || memcmp(rx, sent, held) != 0;
         }
     }
     now_us += below(4) ? 1000 : below(200000);
@@ -345,6 +360,7 @@ static int upload(void)
     }
     crc = slow_crc32(0, image, size);
     memcpy(head + 1, &model->param_bytes, 4);
+    crc ^= below(4) == 0; /* sometimes a wrong one */
     memcpy(head + 5, &crc, 4);
     memcpy(head + 9, &model_crc32, 4);
     memcpy(head + 13, &model->shape_crc32, 4);
@@ -361,6 +377,11 @@ static int upload(void)
             check_parameters();
         }
         send_sound(4, data, 5 + part);
+    }
+    if (below(4) == 0) { /* more than there is room for: refused */
+        at = (uint32_t)size;
+        memcpy(data + 1, &at, 4);
+        send_sound(4, data, 5 + 1 + below(NC_LINK_MOST_DATA));
     }
     send_sound(4, (const uint8_t *)"\2", 1);
     return (const void *)model_live != before;
@@ -392,7 +413,7 @@ int main(int count, char **arguments)
         if (!answered((uint8_t)(self.link.last_seq + 1))) {
             unsynchronised++;
         }
-        if (below(64) == 0) { /* a sound session in between, so that damaged frames meet every mode */
+        if (below(4) == 0) { /* a sound one in between, so that damaged frames meet every mode */
             const size_t good = cobs(sent, request(sent, (uint8_t)(self.link.last_seq + 1)), whole);
             whole[good] = 0;
             feed(whole, good + 1);
