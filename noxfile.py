@@ -78,3 +78,11 @@ def firmware(session: nox.Session) -> None:
     long = ("tests/firmware/test_verify.py", "-k", "for_long", "-rP", "-q")
     session.run("python", "-m", "pytest", *long, env={"NEUROCTL_STEPS": "100000"})
     session.run("python", "-m", "pytest", "tests/firmware/test_many.py", env={"NEUROCTL_SPECS": count})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the board's link with libFuzzer for so many seconds: ``nox -s fuzz -- 300``; needs clang's libclang-rt."""
+    session.install("-e", ".[all,dev]")
+    seconds = session.posargs[0] if session.posargs else "300"
+    session.run("python", "-m", "tests.link.fuzz", seconds)

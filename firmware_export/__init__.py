@@ -4,6 +4,7 @@
 emulated microcontrollers and compares every bit of every step with the integer controller that was tested.
 """
 
+from firmware_export.emit.tunable import param_image, shape_crc32
 from firmware_export.export import export, export_file, quantized_file
 from firmware_export.packages import PACKAGES
 from firmware_export.proof.report import Footprint, Mismatch, TargetReport, VerifyReport
@@ -20,6 +21,8 @@ __all__ = [
     "VerifyReport",
     "export",
     "export_file",
+    "param_image",
     "quantized_file",
+    "shape_crc32",
     "verify",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from firmware_export.emit import cell_c, sources
 from firmware_export.emit.parts import STORAGE_BYTES
+from firmware_export.emit.tunable import param_image, shape_crc32
 from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
 from firmware_export.packages import PACKAGES
@@ -67,6 +68,7 @@ def export(
     files = {file: text.encode() for file, text in sources(own, name, core, form).items()}
     files[f"{name}.npz"] = _saved(own)
     fields = {"name": name, "target": target, "package": package, "model_crc32": own.model_crc32}
+    fields |= {"shape_crc32": shape_crc32(own), "param_bytes": len(param_image(own))}
     fields |= {"certificate": {block: list(bound) for block, bound in own.bounds.items()}, "certificate_limit": LIMIT}
     fields |= {"header": form.header.format(name=name), "source": form.source.format(name=name)}
     files[f"{name}.json"] = manifest(fields, files)

@@ -7,7 +7,7 @@ from typing import Final
 
 from neuroctl.errors import ExportError
 
-MAX_LENGTH: Final = 63 - len("_selftest_out")
+MAX_LENGTH: Final = 63 - len("_LINK_REPORT_BYTES")
 """C99 tells internal identifiers apart by 63 characters; the longest suffix has to fit behind the name."""
 
 _KEYWORDS: Final = frozenset(

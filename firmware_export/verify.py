@@ -53,7 +53,7 @@ def verify(
         raise ExportError(f"seed: {seed!r}; allowed: whole numbers from 0")
     chosen = _chosen(targets)
     folder = Path(export_dir)
-    entry = _load(folder)
+    entry = load(folder)
     name, q = entry.name, entry.q
     found = [report for target in chosen for way in ways(target) for report in prove([entry], way, steps, seed)]
     return VerifyReport(name, q.model_crc32, seed, tuple(found), _notes(folder, name))
@@ -69,7 +69,14 @@ def _chosen(names: Sequence[str] | None) -> list[Target]:
     return chosen
 
 
-def _load(folder: Path) -> Subject:
+def load(folder: Path) -> Subject:
+    """Return what an export folder holds.
+
+    Raises:
+        ExportError: it holds no export.
+        FileFormatError: the ``.npz`` is damaged.
+
+    """
     if not folder.is_dir():
         raise ExportError(f"export_dir: {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     found = sorted(folder.glob("*.npz"))

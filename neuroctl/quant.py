@@ -229,8 +229,36 @@ class QuantController:
     @property
     def model_crc32(self) -> int:
         """CRC-32 over spec, formats and integer parameters: equal for equal firmware."""
-        header = canonical_json({"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)})
+        header = canonical_json(self.fields)
         return zlib.crc32(self._theta.astype("<i4").tobytes(), zlib.crc32(header))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Spec and formats as JSON has them: with theta_q all that makes the controller."""
+        return {"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)}
+
+    def requantize(self, theta: ArrayLike) -> QuantController:
+        """Return the integer controller of other parameters in the formats of this one.
+
+        It differs from this one in numbers alone, so that a board that runs this one can be given the other's.
+
+        Args:
+            theta: float parameters ``[n_params]``, laid out as this one's.
+
+        Raises:
+            ExportError: a parameter does not fit its format, or with them 32 bits are not proven to suffice.
+            LayoutError: theta has the wrong length, or holds NaN, Inf or what the spec does not allow.
+
+        """
+        flat = self.layout.coerce(theta, self._spec.dtype)
+        for name, block in self.layout.blocks.items():
+            form = self._formats.get(name)
+            scaled = np.ldexp(flat[block.part].astype(np.float64), form.frac_bits if form else 0)
+            if form and not (form.low <= np.floor(scaled + 0.5).min() and np.floor(scaled + 0.5).max() <= form.high):
+                most = form.high * form.lsb
+                raise ExportError(f"{name}: up to {np.abs(flat[block.part]).max():g}; allowed in its format: {most:g}")
+        theta_q = cell_of(self._spec).integer.quantize_theta(self._spec, flat, self._formats)
+        return QuantController(self._spec, self._formats, theta_q, self.calibration)
 
     def reset(self) -> None:
         """Set the whole state to its start."""
@@ -314,8 +342,7 @@ class QuantController:
         arrays: dict[str, Array] = {"theta_q": self._theta}
         if self.calibration is not None:
             arrays["calibration"] = self.calibration
-        fields = {"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)}
-        write_archive(path, "quant", fields, arrays)
+        write_archive(path, "quant", self.fields, arrays)
 
     @classmethod
     def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:

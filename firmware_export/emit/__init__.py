@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from firmware_export.emit.cells import EMITTERS
-from firmware_export.emit.parts import CellC, Field
+from firmware_export.emit.parts import CellC, Field, Form
 from firmware_export.emit.text import rows
+from firmware_export.emit.tunable import link_values, tunable_c
 from firmware_export.emit.vectors import vectors
 from firmware_export.packages import Package
 from firmware_export.targets import Target
@@ -23,7 +24,10 @@ from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
 
 _HERE: Final = Path(__file__).parent
-_RUNTIME: Final = _HERE.parent / "runtime" / "nc_fixed.h"
+_RUNTIME: Final = _HERE.parent / "runtime"
+_LEAST_TIMEOUT_US: Final = 100_000
+_TIMEOUT_STEPS: Final = 5
+_MOST_TIMEOUT_US: Final = (1 << 31) - 1
 _EQUATIONS: Final = {
     "ctrnn": "y += alpha (W s + W_in u - y), s = logistic(g (y + b))",
     "indrnn": "layer by layer h = f(W_in x + u h + bias)",
@@ -47,15 +51,26 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
         BackendUnavailable: the template engine is not installed.
 
     """
-    cell = cell_c(q, name)
+    cell, tunable = cell_c(q, name), tunable_c(q, name)
     context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
+    context |= link_values(q, cell.fields, tunable.params)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
-    context["package_text"] = package.text.format(name=name)
+    context |= {"package_text": package.text.format(name=name), "at": Form(name).at, "tables": cell.tables}
+    in_ram = context | tunable.values | {"at": Form(name, tunable=True).at, "tables": tunable.tables}
     templates = {package.header: "header.h.j2"} | package.files
     if package.source:
         templates[package.source] = "source.c.j2"
-    render = _environment().get_template
-    return {place.format(name=name): _tidy(render(file).render(context)) for place, file in templates.items()}
+    return {
+        place.format(name=name): _text(file, in_ram if file == "tunable.h.j2" else context)
+        for place, file in templates.items()
+    }
+
+
+def _text(file: str, context: dict[str, Any]) -> str:
+    """Return a template's text, or that of a file of the runtime, whose names begin with nc_."""
+    if file.startswith("nc_"):
+        return (_RUNTIME / file).read_text(encoding="utf-8")
+    return _tidy(_environment().get_template(file).render(context))
 
 
 def cell_c(q: QuantController, name: str) -> CellC:
@@ -65,7 +80,7 @@ def cell_c(q: QuantController, name: str) -> CellC:
         ExportError: a number does not fit its C type.
 
     """
-    return EMITTERS[q.spec.cell](q, name)
+    return EMITTERS[q.spec.cell](q, Form(name))
 
 
 def layout_crc32(q: QuantController, fields: list[Field]) -> int:
@@ -96,7 +111,6 @@ def _environment() -> Any:
 def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
     return {
         "fields": cell.fields,
-        "tables": cell.tables,
         "vectors": vectors(q),
         "layout_crc": f"0x{layout_crc32(q, cell.fields):08X}",
         "cell_template": f"{q.spec.cell}.j2",
@@ -138,6 +152,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "weight_bits_text": " and ".join(map(str, bits)),
         "dt_text": f"{spec.dt_s:.9g}",
         "dt_us": dt_us(spec.dt_s),
+        "timeout_us": min(max(_LEAST_TIMEOUT_US, _TIMEOUT_STEPS * dt_us(spec.dt_s)), _MOST_TIMEOUT_US),
         "crc": f"0x{q.model_crc32:08X}",
         "io_rows": _io_rows(q),
         "format_rows": [f"{block:8} {form.bits:2}, {form.frac_bits}" for block, form in sorted(formats.items())],
@@ -191,7 +206,7 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
 
 
 def _runtime() -> dict[str, str]:
-    text = _RUNTIME.read_text(encoding="utf-8")
+    text = (_RUNTIME / "nc_fixed.h").read_text(encoding="utf-8")
     return {"runtime": text, "runtime_version": re.findall(r"#define NC_FIXED_VERSION (\d+)", text)[0]}
 
 

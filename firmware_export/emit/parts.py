@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.emit.text import Column, array, shifted
+from firmware_export.emit.text import Column, Matrix, Table, shifted
 from neuroctl.cells.integer import READOUT_INTS
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import IDENTITY, LOGISTIC
@@ -25,27 +26,75 @@ _TYPES: Final = (
     ("int16_t", -(1 << 15), (1 << 15) - 1),
     ("uint16_t", 0, (1 << 16) - 1),
     ("int32_t", -(1 << 31), (1 << 31) - 1),
+    ("uint32_t", 0, (1 << 32) - 1),
 )
 STORAGE_BYTES: Final = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 
 
 class Field(NamedTuple):
-    """One member of the state's struct: which part of the integer controller's state it equals."""
+    """One member of the state's struct: which part of the integer controller's state it equals.
+
+    ``ranges``: what its words reach, low and high, of each of as many equal parts as there are.
+    """
 
     name: str
     storage: str
     size: str
     start: int
     words: int
+    ranges: tuple[tuple[int, int], ...]
     text: str
 
 
-class CellC(NamedTuple):
-    """One cell's C: its state, its constant tables, and what its template fills in."""
+@dataclass(frozen=True)
+class CellC:
+    """One cell's C: its state, the tables that its code names, and what its template fills in."""
 
     fields: list[Field]
-    tables: list[str]
+    columns: Sequence[Column | Table]
     values: dict[str, Any]
+
+    @property
+    def tables(self) -> list[str]:
+        """The definitions of the constant tables."""
+        return [entry.definition for entry in self.columns if not (entry.parameter or entry.uniform)]
+
+    @property
+    def params(self) -> list[Column]:
+        """What may change on the board, in the order in which it is sent there."""
+        return [entry for entry in self.columns if isinstance(entry, Column) and entry.parameter]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the numbers of theta stand in the C: as constants, or as parameters that a board can be given anew.
+
+    Constants have the smallest storage, and stand in the code where all are equal. Parameters are members of a struct
+    in RAM, in a storage that holds whatever may come, so that the code is the same for all of a shape.
+    """
+
+    name: str
+    tunable: bool = False
+
+    @property
+    def at(self) -> str:
+        """What the C name of a table of theta begins with."""
+        return f"{self.name}_{'live->' if self.tunable else ''}"
+
+    def column(
+        self, suffix: str, size: str, values: tuple[int, ...], *, constant: str = "", parameter: str = "int32_t"
+    ) -> Column:
+        """Return theta's column; ``constant`` and ``parameter`` are its storage, the smallest if not given.
+
+        Raises:
+            ExportError: a parameter does not fit its storage.
+
+        """
+        if not self.tunable:
+            return Column(f"{self.at}{suffix}", constant or storage_of(min(values), max(values)), size, values)
+        low, high = next((low, high) for name, low, high in _TYPES if name == parameter)
+        check_range(suffix, np.array(values), low, high)
+        return Column(f"{self.at}{suffix}", parameter, size, values, parameter=True)
 
 
 class Readout(NamedTuple):
@@ -55,10 +104,10 @@ class Readout(NamedTuple):
     expression: str
 
 
-def field(q: QuantController, block: str, storage: str, size: str, text: str) -> Field:
-    """Return the member that holds one block of the state."""
+def field(q: QuantController, block: str, storage: str, size: str, reach: tuple[int, int], text: str) -> Field:
+    """Return the member that holds one block of the state, whose words reach from low to high."""
     part = q.state_layout[block].part
-    return Field(block, storage, size, part.start, part.stop - part.start, text)
+    return Field(block, storage, size, part.start, part.stop - part.start, (reach,), text)
 
 
 def storage_of(low: int, high: int) -> str:
@@ -81,23 +130,24 @@ def column(name: str, suffix: str, size: str, values: tuple[int, ...]) -> Column
     return Column(f"{name}_{suffix}", storage_of(min(values), max(values)), size, values)
 
 
-def c_name(name: str, block: str) -> str:
-    """Return the table's name of a block of theta, such as ``ctl_w_in_0`` of ``W_in.0``."""
-    return f"{name}_{block.lower().replace('.', '_')}"
+def suffix_of(block: str) -> str:
+    """Return what a table's name of a block of theta ends with, such as ``w_in_0`` of ``W_in.0``."""
+    return block.lower().replace(".", "_")
 
 
-def matrix(q: QuantController, p: Blocks, name: str, block: str, size: str) -> str:
+def matrix(q: QuantController, p: Blocks, form: Form, block: str, size: str) -> Matrix:
     """Return a matrix's table.
 
     Raises:
         ExportError: it does not fit the storage that its format names; a damaged file can hold such.
 
     """
-    form = q.formats[block]
-    if form.bits not in (8, 16):
-        raise ExportError(f"{block}: {form.bits} bits; allowed in C: 8 or 16")
-    check_range(block, p[block], form.low, form.high)
-    return array(f"int{form.bits}_t", c_name(name, block), size, ints(p[block]))
+    stored = q.formats[block]
+    if stored.bits not in (8, 16):
+        raise ExportError(f"{block}: {stored.bits} bits; allowed in C: 8 or 16")
+    check_range(block, p[block], stored.low, stored.high)
+    name = f"{form.at}{suffix_of(block)}"
+    return Matrix(name, f"int{stored.bits}_t", size, ints(p[block]), parameter=form.tunable)
 
 
 def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:
@@ -136,26 +186,21 @@ def folded(shift: int) -> int:
     return 1 << (shift - 1) if 0 < shift <= _MOST_FOLDED else 0
 
 
-def readout(q: QuantController, p: Blocks, name: str, at: int) -> Readout:
+def readout(q: QuantController, p: Blocks, form: Form, at: int) -> Readout:
     """Return the readout; ``at`` is where ``readout_ints`` start in the controller's ints."""
-    count, size = q.spec.outputs, f"{name.upper()}_OUTPUTS"
+    name, count, size = form.name, q.spec.outputs, f"{form.name.upper()}_OUTPUTS"
     shift, code, argument_shift, _ = ints(q.ints[at : at + READOUT_INTS])
     limits = at + READOUT_INTS
     low = column(name, "out_low", size, ints(q.ints[limits : limits + count]))
     high = column(name, "out_high", size, ints(q.ints[limits + count : limits + 2 * count]))
     total, columns = "sum", [low, high]
     if "b_out" in p:
-        b_out = Column(f"{name}_b_out", "int32_t", size, ints(p["b_out"]))
+        b_out = form.column("b_out", size, ints(p["b_out"]), constant="int32_t")
         total, columns = f"sum + {b_out.at('i')}", [b_out, low, high]
     if code != IDENTITY:
         total = squash("logistic" if code == LOGISTIC else "tanh", total, argument_shift)
     total = shifted(total, check_shift("out", shift))
     return Readout(columns, f"nc_clip({total}, {low.at('i')}, {high.at('i')})")
-
-
-def tables(columns: list[Column]) -> list[str]:
-    """Return the definitions of the columns that need a table."""
-    return [entry.definition for entry in columns if not entry.uniform]
 
 
 def common(q: QuantController, result: Readout) -> dict[str, Any]:

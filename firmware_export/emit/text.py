@@ -40,6 +40,7 @@ class Table:
     storage: str
     size: str
     values: tuple[str, ...]
+    parameter: bool = False
 
     @property
     def uniform(self) -> bool:
@@ -61,23 +62,41 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """One number a neuron or output. Where all are equal it is a literal in the code and takes no table."""
+    """One number a neuron or output. Where all are equal it is a literal in the code and takes no table.
+
+    ``parameter``: it may change on the board, and so is always a table.
+    """
 
     name: str
     storage: str
     size: str
     values: tuple[int, ...]
+    parameter: bool = False
 
     @property
     def uniform(self) -> bool:
-        """Whether all values are equal."""
-        return len(set(self.values)) == 1
+        """Whether all values are equal, for good."""
+        return not self.parameter and len(set(self.values)) == 1
 
     @property
     def definition(self) -> str:
-        """The table, or nothing."""
-        return "" if self.uniform else array(self.storage, self.name, self.size, self.values)
+        """The table."""
+        return array(self.storage, self.name, self.size, self.values)
+
+    @property
+    def member(self) -> str:
+        """A parameter's name in the struct of them all."""
+        return self.name.rpartition(">")[2]
 
     def at(self, index: str) -> str:
         """Return the C expression of the value at ``index``."""
         return literal(self.values[0]) if self.uniform else f"{self.name}[{index}]"
+
+
+class Matrix(Column):
+    """A table in any case, as code names its rows."""
+
+    @property
+    def uniform(self) -> bool:
+        """Never: see above."""
+        return False

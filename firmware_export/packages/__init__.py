@@ -23,13 +23,27 @@ class Package(NamedTuple):
     files: dict[str, str]
 
 
+_LINK: Final = {
+    "include/{name}_link.h": "link.h.j2",
+    "include/nc_link.h": "nc_link.h",
+    "src/nc_link.c": "nc_link.c",
+    "src/{name}_tunable.h": "tunable.h.j2",
+}
+"""The serial link's board side, and the form with parameters in RAM: what is named nc_ is copied as it is."""
+
+
+def _flat(folder: str) -> dict[str, str]:
+    """Return the link's files in one folder."""
+    return {folder + place.partition("/")[2]: file for place, file in _LINK.items()}
+
+
 PACKAGES: Final = MappingProxyType(
     {
         "header": Package(
             "One self-contained C99 header, and an example.",
             "{name}.h",
             "",
-            {"{name}_example.c": "example.c.j2"},
+            {"{name}_example.c": "example.c.j2", "{name}_link_example.c": "link_example.c.j2"} | _flat(""),
         ),
         "cmake": Package(
             "A CMake library `{name}`: `add_subdirectory` it and link to it, or build it alone with its example.",
@@ -38,8 +52,10 @@ PACKAGES: Final = MappingProxyType(
             {
                 "CMakeLists.txt": "packages/cmake_lists.txt.j2",
                 "example/main.c": "example.c.j2",
+                "example/link.c": "link_example.c.j2",
                 "README.md": "packages/readme.md.j2",
-            },
+            }
+            | _LINK,
         ),
         "arduino": Package(
             "An Arduino library: put this folder into the sketchbook's `libraries`; see File > Examples > {name}.",
@@ -48,8 +64,10 @@ PACKAGES: Final = MappingProxyType(
             {
                 "library.properties": "packages/library.properties.j2",
                 "examples/loop/loop.ino": "packages/arduino.ino.j2",
+                "examples/link/link.ino": "packages/link.ino.j2",
                 "README.md": "packages/readme.md.j2",
-            },
+            }
+            | _flat("src/"),
         ),
         "platformio": Package(
             "A PlatformIO library: put this folder into a project's `lib`.",
@@ -58,8 +76,10 @@ PACKAGES: Final = MappingProxyType(
             {
                 "library.json": "packages/library.json.j2",
                 "examples/loop/loop.ino": "packages/arduino.ino.j2",
+                "examples/link/link.ino": "packages/link.ino.j2",
                 "README.md": "packages/readme.md.j2",
-            },
+            }
+            | _LINK,
         ),
         "zephyr": Package(
             "A Zephyr module: add this folder to ZEPHYR_EXTRA_MODULES; `west build samples/loop` builds the example.",
@@ -74,7 +94,8 @@ PACKAGES: Final = MappingProxyType(
                 "samples/loop/sample.yaml": "packages/sample.yaml.j2",
                 "samples/loop/src/main.c": "packages/zephyr_main.c.j2",
                 "README.md": "packages/readme.md.j2",
-            },
+            }
+            | _LINK,
         ),
         "espidf": Package(
             "An ESP-IDF component: put this folder into a project's `components`; `examples/loop` is a project.",
@@ -87,7 +108,8 @@ PACKAGES: Final = MappingProxyType(
                 "examples/loop/main/CMakeLists.txt": "packages/idf_main_cmake.txt.j2",
                 "examples/loop/main/main.c": "packages/idf_main.c.j2",
                 "README.md": "packages/readme.md.j2",
-            },
+            }
+            | _LINK,
         ),
     }
 )

@@ -53,10 +53,11 @@ class Integer:
 
     theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
     over all int16 inputs and all reachable states which range each intermediate of the step stays in.
-    ``quantize`` takes the inputs' format and a ``cells.integer.Choice``.
+    ``quantize`` takes the inputs' format and a ``cells.integer.Choice``; ``quantize_theta`` takes formats as they are.
     """
 
     quantize: Callable[[Spec, Array, QFormat, Any], tuple[Formats, NDArray[np.int32]]]
+    quantize_theta: Callable[[Spec, Array, Formats], NDArray[np.int32]]
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
     bounds_q: Callable[[Spec, Formats, NDArray[np.int32]], Bounds]

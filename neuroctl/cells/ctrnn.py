@@ -9,7 +9,7 @@ eq. 1. The output is read from the new state: out = W_out s + b_out, or s itself
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -32,8 +32,8 @@ from neuroctl.cells.base import (
     input_scale,
     readout_blocks,
 )
+from neuroctl.cells.ctrnn_formats import ALPHA, MOST_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
 from neuroctl.cells.integer import (
-    GUARD_BITS,
     MOST_SHIFT,
     Q15_HIGH,
     Choice,
@@ -57,7 +57,6 @@ from neuroctl.maths.fixed import (
     mul_q16,
     round_shift,
     saturate,
-    widest_frac_bits,
 )
 from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
 from neuroctl.spec import Spec
@@ -259,12 +258,6 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
 # theta_q holds alpha = dt/tau as mantissa | shift << 16: alpha = mantissa 2^-(16 + shift), mantissa a uint16 with its
 # top bit set. Where a neuron is so slow that its last bits would stall, all keep what a step drops, the residual.
 
-# How far y gets towards net in a step, from dt/tau.
-_ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
-_MOST_Y_FRAC_BITS: Final = 26
-_LEAST_Y_FRAC_BITS: Final = 8
-_LEAST_X_FRAC_BITS: Final = 4
-_MOST_RESIDUAL_BITS: Final = 16
 READOUT: Final = 9
 """Where ``readout_ints`` start in ``ints_q``."""
 
@@ -333,7 +326,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         away, mantissa, shift = net - np.int64(state[i]), alpha & 65535, alpha >> 16
         if keeps != 0:
             change = mul_q16(away, mantissa)
-            over = shift - _MOST_RESIDUAL_BITS if shift > _MOST_RESIDUAL_BITS else 0
+            over = shift - MOST_RESIDUAL_BITS if shift > MOST_RESIDUAL_BITS else 0
             change = round_shift(change, over) + np.int64(state[2 * n + i])
             state[i] = np.int64(state[i]) + (change >> (shift - over))
             state[2 * n + i] = change & ((1 << (shift - over)) - 1)
@@ -357,75 +350,39 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
         ExportError: alpha = dt/tau is above 1, or a range is too wide for the words.
 
     """
-    if spec.integrator not in _ALPHA:
-        raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(_ALPHA)}")
+    if spec.integrator not in ALPHA:
+        raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(ALPHA)}")
     blocks = layout(spec)
     p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": _y_format(p, u_format, choice)}
+    formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": y_format(p, u_format, choice)}
     y_frac = formats["y"].frac_bits
     formats["bias"] = formats["y"]
-    formats["gain"] = _gain_format(p["gain"], y_frac)
+    formats["gain"] = gain_format(p["gain"], y_frac)
     most = y_frac + MOST_SHIFT
     formats["W"] = choice.weights("W", p["W"], Q15_HIGH, most - ACTIVATION_FRAC_BITS)
     formats["W_in"] = choice.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
     formats |= readout_formats(spec, p, choice)
-    if _stalls(spec, p, u_format, y_frac):
-        formats["residual"] = QFormat(16, y_frac + _MOST_RESIDUAL_BITS)
+    if stalls(spec, p, u_format, y_frac):
+        formats["residual"] = QFormat(16, y_frac + MOST_RESIDUAL_BITS)
 
-    theta_q = np.zeros(blocks.size, np.int32)
-    for name, block in blocks.blocks.items():
-        theta_q[block.part] = _alpha_q(spec, p[name]) if name == "tau_s" else formats[name].quantize(p[name]).ravel()
-    return formats, theta_q
+    return formats, quantize_theta(spec, theta, formats)
 
 
-def _stalls(spec: Spec, p: Mapping[str, Array], u_format: QFormat, y_frac_bits: int) -> bool:
-    """Whether a neuron is slower than 2^-16, or would stop short of net by more than half an input's least change.
+def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+    """Return theta in given formats.
 
-    y stays where it is while alpha (net - y) rounds to 0: up to half of y's last bit, over alpha.
+    Raises:
+        ExportError: alpha = dt/tau is above 1, or so small that y, which keeps no residual, would stall.
+
     """
-    alphas = np.array([_ALPHA[spec.integrator](spec.dt_s / float(tau)) for tau in p["tau_s"]])
-    stalled = np.ldexp(0.5, -y_frac_bits) / alphas
-    finest = np.abs(p["W_in"]).max(axis=1) * u_format.lsb
-    recurrent = np.abs(p["W"]).max(axis=1) * 2.0**-ACTIVATION_FRAC_BITS
-    finest = np.where(finest > 0, finest, np.where(recurrent > 0, recurrent, np.inf))
-    return bool((stalled > 0.5 * finest).any() or alphas.min() < 2.0**-_MOST_RESIDUAL_BITS)
-
-
-def _y_format(p: Mapping[str, Array], u_format: QFormat, choice: Choice) -> QFormat:
-    """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29."""
-    drive = np.abs(p["W_in"]).sum(axis=1) * -u_format.low * u_format.lsb
-    low, high = np.minimum(p["W"], 0).sum(axis=1) - drive, np.maximum(p["W"], 0).sum(axis=1) + drive
-    reach = max(float((high - low).max()), float((np.maximum(high, -low) + np.abs(p["bias"])).max()))
-    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MOST_Y_FRAC_BITS)
-    least = _LEAST_Y_FRAC_BITS if choice.state_bits == 32 else 0
-    frac_bits = choice.state_frac_bits(float(np.maximum(high, -low).max()), frac_bits)
-    if frac_bits < least:
-        most = math.ldexp(1.0, GUARD_BITS - 1 - _LEAST_Y_FRAC_BITS)
-        raise ExportError(f"W, W_in, bias: y can reach {reach:g}; allowed in fixed point: less than {most:g}")
-    return QFormat(32, frac_bits)
-
-
-def _gain_format(gain: Array, y_frac_bits: int) -> QFormat:
-    # The clamp of the product, 11 in its own format, has to fit 32 bits too.
-    frac_bits = widest_frac_bits(float(np.abs(gain).max()), 16, 43 - y_frac_bits)
-    if y_frac_bits + frac_bits - 16 < _LEAST_X_FRAC_BITS:
-        raise ExportError(f"gain: {np.abs(gain).max():g} with y in {y_frac_bits} fractional bits; allowed: smaller")
-    return QFormat(16, frac_bits)
-
-
-def _alpha_q(spec: Spec, tau_s: Array) -> NDArray[np.int32]:
-    packed = []
-    for i, tau in enumerate(tau_s):
-        alpha = _ALPHA[spec.integrator](spec.dt_s / float(tau))
-        # The tolerance admits tau = dt stored in float32; its alpha becomes 65535/65536.
-        if alpha > 1.0 + 1e-6:
-            raise ExportError(f"tau_s[{i}]: {tau:g}; allowed in fixed point: at least dt_s = {spec.dt_s:g} s")
-        shift = max(0, -math.frexp(alpha)[1])
-        mantissa = min(65535, math.floor(math.ldexp(alpha, 16 + shift) + 0.5))
-        if shift > 30:
-            raise ExportError(f"tau_s[{i}]: {tau:g}; allowed in fixed point: at most 2^30 dt_s")
-        packed.append(mantissa | shift << 16)
-    return np.array(packed, np.int32)
+    blocks = layout(spec)
+    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
+    if "residual" not in formats and stalls(spec, p, formats["u"], formats["y"].frac_bits):
+        raise ExportError(f"tau_s: up to {p['tau_s'].max():g}; allowed in formats without a residual: faster")
+    packed = np.zeros(blocks.size, np.int32)
+    for name, block in blocks.blocks.items():
+        packed[block.part] = alpha_q(spec, p[name]) if name == "tau_s" else formats[name].quantize(p[name]).ravel()
+    return packed
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
@@ -490,6 +447,7 @@ CELL: Final = Cell(
     own_floats=own_floats,
     integer=Integer(
         quantize=quantize,
+        quantize_theta=quantize_theta,
         state_layout_q=state_layout_q,
         ints_q=ints_q,
         bounds_q=bounds_q,

@@ -140,8 +140,9 @@ def weights(choice: Choice, name: str, w: Array, x: QFormat, x_high: int, net: Q
     return choice.weights(name, w, x_high, net.frac_bits + MOST_SHIFT - x.frac_bits)
 
 
-def quantized(blocks: Layout, p: Blocks, formats: Formats, packed: Iterable[str]) -> NDArray[np.int32]:
-    """Return theta_q: each block in its format, those in ``packed`` as decays."""
+def quantized(blocks: Layout, theta: Array, formats: Formats, packed: Iterable[str]) -> NDArray[np.int32]:
+    """Return theta_q: each block of a float theta in its format, those in ``packed`` as decays."""
+    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
     theta_q = np.zeros(blocks.size, np.int32)
     decays = set(packed)
     for name, block in blocks.blocks.items():

@@ -209,7 +209,12 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
     formats["W_in"] = d.weights(choice, "W_in", p["W_in"], u_format, -u_format.low, net)
     formats["U"] = d.weights(choice, "U", p["U"], s, Q15_HIGH, net)
     formats |= readout_formats(spec, p, choice, s, s_reach)
-    return formats, d.quantized(blocks, p, formats, ())
+    return formats, quantize_theta(spec, theta, formats)
+
+
+def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+    """Return theta in given formats."""
+    return d.quantized(layout(spec), theta, formats, ())
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
@@ -245,6 +250,7 @@ CELL: Final = Cell(
     own_floats=_no_options,
     integer=Integer(
         quantize=quantize,
+        quantize_theta=quantize_theta,
         state_layout_q=state_layout_q,
         ints_q=ints_q,
         bounds_q=bounds_q,

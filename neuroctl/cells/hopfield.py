@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import dense_q as d
 from neuroctl.cells.base import (
     DT,
     INPUTS,
@@ -362,10 +363,12 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
         most = math.ldexp(1.0, 29 - bias.frac_bits)
         raise ExportError(f"bias: {np.abs(p['bias']).max():g}; allowed with these weights: below {most:g}")
     formats = {"u": u_format, "s": QFormat(16, 0), "W": w, "bias": bias, "out": out}
-    theta_q = np.zeros(blocks.size, np.int32)
-    for name, block in blocks.blocks.items():
-        theta_q[block.part] = formats[name].quantize(p[name]).ravel()
-    return formats, theta_q
+    return formats, quantize_theta(spec, theta, formats)
+
+
+def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+    """Return theta in given formats."""
+    return d.quantized(layout(spec), theta, formats, ())
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
@@ -404,6 +407,7 @@ CELL: Final = Cell(
     own_floats=_floats,
     integer=Integer(
         quantize=quantize,
+        quantize_theta=quantize_theta,
         state_layout_q=state_layout_q,
         ints_q=ints_q,
         bounds_q=bounds_q,

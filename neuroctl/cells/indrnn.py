@@ -322,7 +322,17 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
         formats[f"bias.{layer}"] = net
         formats[f"h.{layer}"] = QFormat(max(2, math.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
     formats |= readout_formats(spec, p, choice, s, x_reach)
-    return formats, d.quantized(blocks, p, formats, [f"u.{layer}" for layer in range(spec.layers)])
+    return formats, quantize_theta(spec, theta, formats)
+
+
+def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+    """Return theta in given formats.
+
+    Raises:
+        ExportError: a u is beyond -7 to 9.
+
+    """
+    return d.quantized(layout(spec), theta, formats, [f"u.{layer}" for layer in range(spec.layers)])
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
@@ -378,6 +388,7 @@ CELL: Final = Cell(
     own_floats=_no_floats,
     integer=Integer(
         quantize=quantize,
+        quantize_theta=quantize_theta,
         state_layout_q=state_layout_q,
         ints_q=ints_q,
         bounds_q=bounds_q,

@@ -35,6 +35,10 @@ CELLS = {
 }
 """Every cell, and the options that make other C."""
 
+FILES = ["ctl.h", "ctl.json", "ctl.npz", "ctl_example.c", "ctl_link.h", "ctl_link_example.c", "ctl_tunable.h"]
+FILES += ["nc_link.c", "nc_link.h"]
+"""What the package ``header`` is made of."""
+
 
 def controller(
     neurons=8, inputs=2, outputs=1, seed=3, weight_bits=16, readout="affine", calibrated=False, cell="ctrnn",

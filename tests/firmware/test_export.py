@@ -13,9 +13,7 @@ import neuroctl as nc
 from firmware_export import folder as folder_module
 from firmware_export.names import MAX_LENGTH, check_name
 from neuroctl.errors import ExportError
-from tests.firmware.helpers import controller
-
-FILES = ["ctl.h", "ctl.json", "ctl.npz", "ctl_example.c"]
+from tests.firmware.helpers import FILES, controller
 
 
 def contents(folder):

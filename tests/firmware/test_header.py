@@ -18,6 +18,7 @@ from tests.firmware.helpers import (
     CC,
     CELLS,
     CXX,
+    FILES,
     STRICT_C,
     STRICT_CXX,
     batch_source,
@@ -120,7 +121,7 @@ def test_same_bytes_from_any_folder_on_any_day(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     second = firmware_export.export(controller(calibrated=True), os.path.join("..", "b c")).parent
     contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (first, second)]
-    assert sorted(contents[0]) == ["ctl.h", "ctl.json", "ctl.npz", "ctl_example.c"]
+    assert sorted(contents[0]) == FILES
     assert contents[0] == contents[1]
     assert not any(str(tmp_path).encode() in content for content in contents[0].values())
 

@@ -49,6 +49,32 @@ int main(void) { setup(); for (;;) loop(); }
 """
 """A core as small as can be: what the example calls, and Arduino's main."""
 
+SERIAL_H = """
+#include <stddef.h>
+struct SerialPort {
+    void begin(unsigned long baud);
+    int available(void);
+    int read(void);
+    size_t write(const uint8_t *bytes, size_t size);
+};
+extern SerialPort Serial;
+"""
+SERIAL = (
+    SERIAL_H
+    + """
+#define UART (*(volatile uint8_t *)0xC6)
+SerialPort Serial;
+void SerialPort::begin(unsigned long baud) { UART = (uint8_t)baud; }
+int SerialPort::available(void) { return UART & 1; }
+int SerialPort::read(void) { return UART; }
+size_t SerialPort::write(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) UART = bytes[i];
+    return size;
+}
+"""
+)
+
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -122,6 +148,27 @@ def test_the_arduino_library_builds_with_tables_in_flash(limits, tmp_path):
     assert data <= 16, "tables take RAM"
 
 
+@needs_avr
+@pytest.mark.parametrize("limits", [True, False])
+def test_the_arduino_sketch_with_a_link_builds_and_fits(limits, tmp_path):
+    """The whole of it, tables and buffers, in an ATmega328P: half of its flash, less than half of its RAM."""
+    options = {} if limits else {"output_limits": None}
+    q = controller(16, 4, 2, **options)
+    folder = firmware_export.export(q, tmp_path / "fw", name="pilot", package="arduino").parents[1]
+    (tmp_path / "core.cpp").write_text(ARDUINO_H + ARDUINO_CORE + SERIAL)
+    (tmp_path / "sketch.cpp").write_text(ARDUINO_H + SERIAL_H + (folder / "examples/link/link.ino").read_text())
+    avr = ["-mmcu=atmega328p", "-Os", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'src'}", "-c"]
+    for part in ("pilot", "nc_link"):
+        run("avr-gcc", "-std=gnu11", *avr, str(folder / f"src/{part}.c"), "-o", f"{part}.o", cwd=tmp_path)
+    for part in ("core", "sketch"):
+        run("avr-g++", "-std=gnu++11", *avr, f"{part}.cpp", "-o", f"{part}.o", cwd=tmp_path)
+    objects = [f"{part}.o" for part in ("pilot", "nc_link", "core", "sketch")]
+    run("avr-g++", "-mmcu=atmega328p", *objects, "-o", "sketch.elf", cwd=tmp_path)
+    text, data, bss = (int(word) for word in run("avr-size", "sketch.elf", cwd=tmp_path).splitlines()[1].split()[:3])
+    assert text + data < 16384
+    assert data + bss < 1024
+
+
 def test_what_build_systems_read(tmp_path):
     """Each file's format, and the fields that its build system asks for."""
     for package in SPLIT:
@@ -155,7 +202,7 @@ def test_what_build_systems_read(tmp_path):
     component = yaml.safe_load((tmp_path / "espidf/idf_component.yml").read_text())
     assert re.fullmatch(r"\d+\.\d+\.\d+", component["version"])
     assert re.match(
-        r'idf_component_register\(SRCS "src/pilot.c" INCLUDE_DIRS "include"\)',
+        r'idf_component_register\(SRCS "src/pilot.c" "src/nc_link.c" INCLUDE_DIRS "include"\)',
         (tmp_path / "espidf/CMakeLists.txt").read_text(),
     )
 

@@ -2,87 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any
 
 from firmware_export.emit import parts
 from firmware_export.emit.text import Column, Table, shifted
 from neuroctl.cells.ctrnn import READOUT
+from neuroctl.cells.ctrnn_formats import MOST_RESIDUAL_BITS
+from neuroctl.cells.integer import Q15_HIGH
 from neuroctl.quant import QuantController
 
-_MOST_RESIDUAL_BITS: Final = 16
 
-
-def emit(q: QuantController, name: str) -> parts.CellC:
+def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
         ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
 
     """
-    p, big = q.layout.views(q.theta_q), name.upper()
+    p, big = q.layout.views(q.theta_q), form.name.upper()
     recurrent, drive, argument = parts.ints(q.ints[4:7])
     parts.check_range("gain", p["gain"], -(1 << 15), (1 << 15) - 1)
-    neurons, expressions = _neurons(q, p, name, argument)
-    result = parts.readout(q, p, name, READOUT)
+    neurons, expressions = _neurons(q, p, form, argument)
+    result = parts.readout(q, p, form, READOUT)
     sizes = {"W": f"{big}_NEURONS * {big}_NEURONS", "W_in": f"{big}_NEURONS * {big}_INPUTS"}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
-    matrices = [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
+    matrices = [parts.matrix(q, p, form, block, size) for block, size in sizes.items()]
     values = parts.common(q, result) | expressions
     values |= {
         "recurrent": shifted("recurrent", parts.check_shift("recurrent", recurrent)),
         "drive": shifted("drive", parts.check_shift("drive", drive)),
     }
-    return parts.CellC(_fields(q, big), matrices + neurons + parts.tables(result.columns), values)
+    return parts.CellC(_fields(q, p, big), [*matrices, *neurons, *result.columns], values)
 
 
-def _fields(q: QuantController, big: str) -> list[parts.Field]:
-    size, y = f"{big}_NEURONS", parts.signed_storage(*q.bounds["y"])
+def _fields(q: QuantController, p: parts.Blocks, big: str) -> list[parts.Field]:
+    size, y = f"{big}_NEURONS", q.bounds["y"]
+    text = f"the neurons' states, {q.formats['y'].frac_bits} fractional bits"
     fields = [
-        parts.field(q, "y", y, size, f"the neurons' states, {q.formats['y'].frac_bits} fractional bits"),
-        parts.field(q, "s", "int16_t", size, "their activations, 15 fractional bits"),
+        parts.field(q, "y", parts.signed_storage(*y), size, y, text),
+        parts.field(q, "s", "int16_t", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
     ]
     if "residual" in q.formats:
-        fields.append(parts.field(q, "residual", "uint16_t", size, "what y's last steps left over"))
+        most = (1 << min(int(p["tau_s"].max()) >> 16, MOST_RESIDUAL_BITS)) - 1
+        fields.append(parts.field(q, "residual", "uint16_t", size, (0, most), "what y's last steps left over"))
     return fields
 
 
-def _neurons(q: QuantController, p: parts.Blocks, name: str, argument: int) -> tuple[list[str], dict[str, Any]]:
+def _neurons(
+    q: QuantController, p: parts.Blocks, form: parts.Form, argument: int
+) -> tuple[list[Column | Table], dict[str, Any]]:
     """Return the per-neuron tables, and the expressions at neuron ``i`` that use them."""
-    size = f"{name.upper()}_NEURONS"
+    size = f"{form.name.upper()}_NEURONS"
     shifts = p["tau_s"] >> 16
     parts.check_range("tau_s, its mantissa", p["tau_s"] & 0xFFFF, 0, 0xFFFF)
     parts.check_range("tau_s, its shift", shifts, 0, parts.MOST_SHIFT)
-    gain = Column(f"{name}_gain", "int16_t", size, parts.ints(p["gain"]))
+    gain = form.column("gain", size, parts.ints(p["gain"]), constant="int16_t", parameter="int16_t")
     rates = list(zip(parts.ints(p["tau_s"] & 0xFFFF), parts.ints(shifts), strict=True))
     keeps = "residual" in q.formats
-    slow, slow_columns = _slow(name, size, rates) if keeps else ({}, [])
-    rate = Table(f"{name}_rate", "uint32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
+    slow, slow_columns = _slow(form, size, rates) if keeps else ({}, [])
     activation, rounding = _activation(argument, gain)
-    bias = parts.column(name, "bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
-    definitions = [] if keeps or rate.uniform else [rate.definition]
+    bias = form.column("bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
+    rate, rate_at = _rate(form, size, rates)
     return (
-        parts.tables([bias, gain, *slow_columns]) + definitions,
+        [bias, gain, *slow_columns, *([] if keeps else [rate])],
         {
             "bias": bias.at("i"),
             "bias_rounds": rounding > 0,
             "activation": activation,
             "keeps": keeps,
-            "rate": rate.at("i"),
-            "fast": int(any(shift == 0 for _, shift in rates)),
+            "rate": rate_at,
+            "fast": int(form.tunable or any(shift == 0 for _, shift in rates)),
             "y_type": parts.signed_storage(*q.bounds["y"]),
         }
         | slow,
     )
 
 
-def _slow(name: str, size: str, rates: list[tuple[int, int]]) -> tuple[dict[str, Any], list[Column]]:
+def _rate(form: parts.Form, size: str, rates: list[tuple[int, int]]) -> tuple[Column | Table, str]:
+    """Return the table of rates, and the expression of neuron ``i``'s.
+
+    A constant is laid out for the core that it is compiled for, a parameter alike for all.
+    """
+    if not form.tunable:
+        table = Table(f"{form.at}rate", "uint32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
+        return table, table.at("i")
+    column = form.column("rate", size, tuple(m | shift << 16 for m, shift in rates), parameter="uint32_t")
+    return column, f"NC_RATE({column.at('i')} & 0xFFFFu, {column.at('i')} >> 16)"
+
+
+def _slow(form: parts.Form, size: str, rates: list[tuple[int, int]]) -> tuple[dict[str, Any], list[Column]]:
     """Return the expressions of a step that keeps a residual, and their tables."""
-    alpha = Column(f"{name}_alpha", "uint16_t", size, tuple(m for m, _ in rates))
-    over = Column(f"{name}_alpha_over", "uint8_t", size, tuple(max(0, s - _MOST_RESIDUAL_BITS) for _, s in rates))
-    shift = Column(f"{name}_alpha_shift", "uint8_t", size, tuple(min(s, _MOST_RESIDUAL_BITS) for _, s in rates))
+
+    def column(suffix: str, storage: str, values: Iterable[int]) -> Column:
+        return form.column(suffix, size, tuple(values), constant=storage, parameter=storage)
+
+    alpha = column("alpha", "uint16_t", (m for m, _ in rates))
+    over = column("alpha_over", "uint8_t", (max(0, s - MOST_RESIDUAL_BITS) for _, s in rates))
+    shift = column("alpha_shift", "uint8_t", (min(s, MOST_RESIDUAL_BITS) for _, s in rates))
     change = f"nc_mul_q16_u16(net - s->y[i], {alpha.at('i')})"
-    if any(over.values):
+    if form.tunable or any(over.values):
         change = f"nc_round_shift({change}, {over.at('i')})"
     return {"change": change, "alpha_shift": shift.at("i")}, [alpha, over, shift]
 

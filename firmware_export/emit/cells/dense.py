@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from firmware_export.emit import parts
 from firmware_export.emit.text import Column, shifted
 from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
+
+CONSTANT: Final = parts.Form("")
+"""Of numbers that the spec gives, not theta."""
 
 
 def shift_of(q: QuantController, weights: str, x: str) -> int:
@@ -13,7 +19,9 @@ def shift_of(q: QuantController, weights: str, x: str) -> int:
     return parts.check_shift(weights, d.sum_shift(q.formats, weights, x))
 
 
-def activation(q: QuantController, name: str, suffix: str, bias: tuple[int, ...], net: str) -> tuple[Column, str]:
+def activation(
+    q: QuantController, form: parts.Form, suffix: str, bias: tuple[int, ...], net: str
+) -> tuple[Column, str]:
     """Return the bias's column, and the expression of the int16 activation of ``net`` plus the bias.
 
     The bias holds the rounding of the shift that follows, where there is one.
@@ -26,7 +34,7 @@ def activation(q: QuantController, name: str, suffix: str, bias: tuple[int, ...]
     shift = argument_shift if squashes else s_shift
     parts.check_shift("net", shift, argument=squashes)
     rounding = parts.folded(shift)
-    column = parts.column(name, suffix, f"{name.upper()}_NEURONS", tuple(value + rounding for value in bias))
+    column = form.column(suffix, f"{form.name.upper()}_NEURONS", tuple(value + rounding for value in bias))
     total = f"{net} + {column.at('i')}"
     total = f"nc_asr({total}, {shift}u)" if rounding else shifted(total, max(0, shift))
     if squashes:
@@ -34,33 +42,37 @@ def activation(q: QuantController, name: str, suffix: str, bias: tuple[int, ...]
     return column, f"(int16_t)nc_clip({shifted(total, min(0, shift))}, {s_low}, 32767)"
 
 
-def lost(x: str, packed: tuple[int, ...], columns: list[Column], name: str = "", suffix: str = "") -> str:
+def lost(x: str, packed: tuple[int, ...], columns: list[Column], form: parts.Form = CONSTANT, suffix: str = "") -> str:
     """Return the expression of d x that a decay x (1 - d) takes away.
 
     Args:
         x: the expression that decays.
         packed: decays as ``pack_decay`` gives them, one, or one a neuron ``i``.
         columns: gets the tables that the expression needs.
-        name: prefix of the tables.
-        suffix: what the tables' names start with behind the prefix.
+        form: how they stand in the C.
+        suffix: what the tables' names start with.
 
     """
-    if not any(packed):
+    if not any(packed) and not form.tunable:
         return "0"
     sizes = [abs(value) for value in packed]
     shifts = [((size >> 16) - 4 if size else 0) for size in sizes]
     up = max(0, -min(shifts))  # a d above 1 is a shift to the left: all are taken so far left, then right again
-    size = f"{name.upper()}_NEURONS"
-    mantissa = Column(f"{name}_{suffix}", "uint16_t", size, tuple(value & 0xFFFF for value in sizes))
-    signs = parts.column(name, f"{suffix}_sign", size, tuple(-1 if value < 0 else 1 for value in packed))
-    right = Column(f"{name}_{suffix}_shift", "uint8_t", size, tuple(max(0, shift) for shift in shifts))
-    left = parts.column(name, f"{suffix}_times", size, tuple(1 << max(0, -shift) for shift in shifts))
+    size = f"{form.name.upper()}_NEURONS"
+
+    def column(suffix: str, values: Iterable[int], constant: str, parameter: str) -> Column:
+        return form.column(suffix, size, tuple(values), constant=constant, parameter=parameter)
+
+    mantissa = column(suffix, (value & 0xFFFF for value in sizes), "uint16_t", "uint16_t")
+    signs = column(f"{suffix}_sign", (-1 if value < 0 else 1 for value in packed), "", "int8_t")
+    right = column(f"{suffix}_shift", (max(0, shift) for shift in shifts), "uint8_t", "uint8_t")
+    left = column(f"{suffix}_times", (1 << max(0, -shift) for shift in shifts), "", "uint8_t")
     part = f"nc_mul_q16_u16({x}, {mantissa.at('i')})"
-    if any(right.values):
+    if form.tunable or any(right.values):
         part = f"nc_round_shift({part}, {right.at('i')}{'u' if right.uniform else ''})"
-    if up:
+    if form.tunable or up:
         part = f"{part} * {left.at('i')}"
-    if set(signs.values) != {1}:
+    if form.tunable or set(signs.values) != {1}:
         part = f"{part} * {signs.at('i')}"
     columns += [mantissa, right, left, signs]
     return part

@@ -7,18 +7,18 @@ from firmware_export.emit.text import shifted
 from neuroctl.quant import QuantController
 
 
-def emit(q: QuantController, name: str) -> parts.CellC:
+def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
         ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
 
     """
-    p, big, spec = q.layout.views(q.theta_q), name.upper(), q.spec
+    name, big, p, spec = form.name, form.name.upper(), q.layout.views(q.theta_q), q.spec
     n, count = spec.neurons, spec.outputs
     low = parts.column(name, "out_low", f"{big}_OUTPUTS", parts.ints(q.ints[7 : 7 + count]))
     high = parts.column(name, "out_high", f"{big}_OUTPUTS", parts.ints(q.ints[7 + count : 7 + 2 * count]))
-    bias = parts.column(name, "bias", f"{big}_NEURONS", parts.ints(p["bias"]))
+    bias = form.column("bias", f"{big}_NEURONS", parts.ints(p["bias"]))
     value = shifted("(int32_t)sum", -int(q.ints[6]))
     result = parts.Readout([low, high], f"nc_clip({value}, {low.at('i')}, {high.at('i')})")
     columns = [bias, low, high]
@@ -29,11 +29,13 @@ def emit(q: QuantController, name: str) -> parts.CellC:
         columns.append(order)
     return parts.CellC(
         [
-            parts.field(q, "s", "int16_t", f"{big}_NEURONS", "the neurons: -1, 1, or 0 as long as it does not know"),
-            parts.field(q, "converged", "int16_t", "", "1 if a further sweep would change nothing"),
-            parts.field(q, "sweeps", "int16_t", "", "how many sweeps the last step took"),
+            parts.field(
+                q, "s", "int16_t", f"{big}_NEURONS", (-1, 1), "the neurons: -1, 1, or 0 as long as it does not know"
+            ),
+            parts.field(q, "converged", "int16_t", "", (0, 1), "1 if a further sweep would change nothing"),
+            parts.field(q, "sweeps", "int16_t", "", (0, spec.settle_steps), "how many sweeps the last step took"),
         ],
-        [parts.matrix(q, p, name, "W", f"{big}_NEURONS * {big}_NEURONS"), *parts.tables(columns)],
+        [parts.matrix(q, p, form, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
         parts.common(q, result)
         | {
             "bias": bias.at("i"),

@@ -13,17 +13,17 @@ from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS
 from neuroctl.quant import QuantController
 
 
-def emit(q: QuantController, name: str) -> parts.CellC:
+def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
         ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
 
     """
-    p, big, spec = q.layout.views(q.theta_q), name.upper(), q.spec
-    result = parts.readout(q, p, name, d.READOUT)
+    p, big, spec = q.layout.views(q.theta_q), form.name.upper(), q.spec
+    result = parts.readout(q, p, form, d.READOUT)
     columns: list[Column] = []
-    layers = [_layer(q, p, name, layer, columns) for layer in range(spec.layers)]
+    layers = [_layer(q, p, form, layer, columns) for layer in range(spec.layers)]
     sizes = {f"W_in.{k}": f"{big}_NEURONS * {big}_{'NEURONS' if k else 'INPUTS'}" for k in range(spec.layers)}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
@@ -33,9 +33,8 @@ def emit(q: QuantController, name: str) -> parts.CellC:
     text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
     narrow = parts.check_shift("s", int(q.ints[d.S_SHIFT]))
     return parts.CellC(
-        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, text)],
-        [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
-        + parts.tables(columns + result.columns),
+        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, tuple(reach), text)],
+        [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), *columns, *result.columns],
         parts.common(q, result)
         | {
             "layers": layers,
@@ -46,22 +45,22 @@ def emit(q: QuantController, name: str) -> parts.CellC:
     )
 
 
-def _layer(q: QuantController, p: parts.Blocks, name: str, k: int, columns: list[Column]) -> dict[str, Any]:
+def _layer(q: QuantController, p: parts.Blocks, form: parts.Form, k: int, columns: list[Column]) -> dict[str, Any]:
     """Return one layer's expressions at neuron ``i``; append the columns that they use."""
     spec, net_frac, first = q.spec, q.formats["net"].frac_bits, len(columns)
-    lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, name, f"d_{k}")
+    lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, form, f"d_{k}")
     biases = parts.ints(p[f"bias.{k}"])
     if spec.activation == "tanh":
-        bias, new = dense.activation(q, name, f"bias_{k}", biases, "net")
+        bias, new = dense.activation(q, form, f"bias_{k}", biases, "net")
         new, added = shifted(f"(int32_t){new}", ACTIVATION_FRAC_BITS - net_frac), ""
     else:
-        bias = parts.column(name, f"bias_{k}", f"{name.upper()}_NEURONS", biases)
+        bias = form.column(f"bias_{k}", f"{form.name.upper()}_NEURONS", biases)
         high = int(q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs + spec.layers + k])
         new, added = f"nc_clip(net, {0 if spec.activation == 'relu' else -high}, {high})", f" + {bias.at('i')}"
     columns.append(bias)
     return {
         "block": f"W_in.{k}",
-        "table": parts.c_name(name, f"W_in.{k}"),
+        "table": f"{form.at}{parts.suffix_of(f'W_in.{k}')}",
         "drive": shifted("drive", dense.shift_of(q, f"W_in.{k}", "u" if k == 0 else "s")),
         "lost": lost,
         "bias": added,

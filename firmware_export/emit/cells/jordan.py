@@ -9,18 +9,18 @@ from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
 
 
-def emit(q: QuantController, name: str) -> parts.CellC:
+def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
         ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
 
     """
-    p, big = q.layout.views(q.theta_q), name.upper()
+    p, big = q.layout.views(q.theta_q), form.name.upper()
     packed, y_shift, narrow = parts.ints(q.ints[d.OWN : d.OWN + 3])
     net = f"{shifted('recurrent', dense.shift_of(q, 'U', 'c'))} + {shifted('drive', dense.shift_of(q, 'W_in', 'u'))}"
-    bias, activation = dense.activation(q, name, "bias", parts.ints(p["bias"]), net)
-    result = parts.readout(q, p, name, d.READOUT)
+    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), net)
+    result = parts.readout(q, p, form, d.READOUT)
     sizes = {
         "W_in": f"{big}_NEURONS * {big}_INPUTS",
         "U": f"{big}_NEURONS * {big}_OUTPUTS",
@@ -29,9 +29,8 @@ def emit(q: QuantController, name: str) -> parts.CellC:
     storage = parts.signed_storage(*q.bounds["context"])
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
     return parts.CellC(
-        [parts.field(q, "context", storage, f"{big}_OUTPUTS", text)],
-        [parts.matrix(q, p, name, block, size) for block, size in sizes.items()]
-        + parts.tables([bias, *result.columns]),
+        [parts.field(q, "context", storage, f"{big}_OUTPUTS", q.bounds["context"], text)],
+        [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result)
         | {
             "activation": activation,

@@ -1,0 +1,85 @@
+"""Build an exported folder into a simulated board."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from firmware_export.proof.build import host_compilers, run, zig_command
+from firmware_export.proof.harness import HARNESS, Subject
+from firmware_export.targets import TARGETS as CORES
+from firmware_export.verify import load
+from neuroctl.errors import BackendUnavailable, ExportError
+from neuroctl.quant import QuantController
+
+_HERE: Final = Path(__file__).parent
+_WARNINGS: Final = ("-Wall", "-Wextra")
+
+
+class Build(NamedTuple):
+    """How a board is started, and the controller on it."""
+
+    command: list[Any]
+    q: QuantController
+
+
+def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, scratch: Path) -> Build:
+    """Build a board of an exported folder.
+
+    Args:
+        folder: what ``export`` wrote; nothing is generated anew.
+        target: a row of ``TARGETS``.
+        faults: macros of ``board.h``.
+        tunable: whether parameters are in RAM.
+        scratch: an existing folder for the program.
+
+    Raises:
+        ExportError: the folder holds no export, or it does not compile.
+        BackendUnavailable: a compiler or an emulator is missing.
+
+    """
+    entry = load(folder)
+    name, big = entry.name, entry.name.upper()
+    places = [entry.header.parent, *([entry.source.parent] if entry.source else [])]
+    link = next((path for path in (place / "nc_link.c" for place in places) if path.is_file()), None)
+    if link is None:
+        raise ExportError(f"source: {folder} holds no nc_link.c; export it again")
+    (scratch / "board_model.h").write_text(
+        f'#include "{name}_link.h"\ntypedef {name}_link_t board_link_t;\n#define board_link_init {name}_link_init\n'
+        f"#define BOARD_INPUTS {big}_INPUTS\n#define BOARD_OUTPUTS {big}_OUTPUTS\n"
+    )
+    defines = [f"-D{macro}={count}u" for macro, count in faults.items() if count]
+    flags = [*_WARNINGS, *defines, *([f"-D{big}_TUNABLE"] if tunable else []), *(f"-I{p}" for p in (scratch, *places))]
+    sources = [str(link), *([str(entry.source)] if entry.source else [])]
+    return Build(TARGETS[target](entry, [*flags, *sources], scratch), entry.q)
+
+
+def _host(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+    compilers = host_compilers()
+    if not compilers:
+        raise BackendUnavailable("cc: not on PATH; install gcc or clang")
+    program = scratch / "board"
+    run([compilers[0], "-std=c99", "-O2", *arguments, str(_HERE / "host.c"), "-o", str(program)], "host", scratch)
+    return [program]
+
+
+def _qemu_m4(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+    core = CORES["cortex-m4"]
+    if shutil.which("qemu-system-arm") is None:
+        raise BackendUnavailable("qemu-system-arm: not on PATH; install QEMU for Arm")
+    command = list(core.gcc) if shutil.which(core.gcc[0]) else zig_command(core)
+    script = ["-nostdlib", f"-Wl,-T,{HARNESS / 'qemu.ld'}", "-Wl,--defsym=nc_v_base=0", "-Wl,-e,nc_v_main"]
+    image = scratch / "board.elf"
+    flags = ["-std=c99", "-ffreestanding", "-O2", *arguments, str(_HERE / "qemu_m4.c"), *script, "-o", str(image)]
+    run([*command, *flags], core.name, scratch)
+    options = ["-nographic", "-monitor", "none", "-serial", "pty", "-kernel", image]
+    return ["qemu-system-arm", "-M", "mps2-an386", *options]
+
+
+TARGETS: Final[Mapping[str, Callable[[Subject, list[str], Path], list[Any]]]] = MappingProxyType(
+    {"host": _host, "qemu-m4": _qemu_m4}
+)
+"""One builder a board; it returns the command that starts it."""

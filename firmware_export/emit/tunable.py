@@ -1,0 +1,102 @@
+"""A controller whose parameters may be replaced on the board: its C, its shape, and its parameters' bytes."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from firmware_export.emit.cells import EMITTERS
+from firmware_export.emit.parts import STORAGE_BYTES, CellC, Field, Form
+from firmware_export.emit.text import Column
+from neuroctl.io import canonical_json
+from neuroctl.quant import QuantController
+
+_DTYPES: Final = {name: f"<{name[0]}{size}" for name, size in STORAGE_BYTES.items()}
+
+
+class Part(NamedTuple):
+    """Words of the state that share a range: a member, where in it they begin, how many, low and high."""
+
+    field: Field
+    first: int
+    words: int
+    low: int
+    high: int
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word."""
+        return STORAGE_BYTES[self.field.storage]
+
+
+def parts_of(fields: list[Field]) -> list[Part]:
+    """Return the parts of a state, in the order in which they are sent."""
+    parts = []
+    for field in fields:
+        words = field.words // len(field.ranges)
+        parts += [Part(field, k * words, words, low, high) for k, (low, high) in enumerate(field.ranges)]
+    return parts
+
+
+def tunable_c(q: QuantController, name: str) -> CellC:
+    """Return the C of a controller whose parameters are in RAM.
+
+    Behind the cell's own comes ``reach``, what the words of a state may be: a proof that holds for these numbers.
+
+    Raises:
+        ExportError: a number does not fit its C type.
+
+    """
+    form = Form(name, tunable=True)
+    cell = EMITTERS[q.spec.cell](q, form)
+    reach = [limit for part in parts_of(cell.fields) for limit in (part.low, part.high)]
+    return CellC(cell.fields, [*cell.columns, form.column("reach", str(len(reach)), tuple(reach))], cell.values)
+
+
+def shape_crc32(q: QuantController) -> int:
+    """Return the CRC-32 over all that is code on a board, not a number in a table.
+
+    Controllers of equal shape differ in their parameters alone: a board that runs one can be given the other's.
+    ``QuantController.requantize`` gives such, unless the state needs another storage.
+
+    Raises:
+        ExportError: a number does not fit its C type.
+
+    """
+    cell = tunable_c(q, "x")
+    state = [[field.name, field.storage, field.words] for field in cell.fields]
+    params = [[column.member, column.storage, len(column.values)] for column in cell.params]
+    return zlib.crc32(canonical_json({**q.fields, "state": state, "params": params}))
+
+
+def param_image(q: QuantController) -> bytes:
+    """Return the parameters as a board of equal shape takes them: each table in its storage, little-endian, no padding.
+
+    Raises:
+        ExportError: a number does not fit its C type.
+
+    """
+    return b"".join(_bytes(column) for column in tunable_c(q, "x").params)
+
+
+def _bytes(column: Column) -> bytes:
+    return np.array(column.values, np.int64).astype(_DTYPES[column.storage]).tobytes()
+
+
+def link_values(q: QuantController, fields: list[Field], params: list[Column]) -> dict[str, Any]:
+    """Return what the templates of the link fill in."""
+    parts = parts_of(fields)
+    out_low, out_high = q.formats["out"].low, q.formats["out"].high
+    limits = q.formats["out"].quantize(np.array(q.spec.output_limits)).tolist() if q.spec.output_limits else None
+    return {
+        "params": params,
+        "param_bytes": len(param_image(q)),
+        "shape_crc": f"0x{shape_crc32(q):08X}",
+        "state_bytes": sum(part.words * part.word_bytes for part in parts),
+        "parts": parts,
+        "reach": [limit for part in parts for limit in (part.low, part.high)],
+        "out_range": [v for pair in limits or [[out_low, out_high]] * q.spec.outputs for v in pair],
+        "word_bytes": STORAGE_BYTES,
+    }
