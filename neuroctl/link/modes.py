@@ -43,7 +43,11 @@ class _Running:
         self._wire = Wire(self.q)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.safe()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -60,6 +64,7 @@ class _Running:
 
     def safe(self) -> None:
         """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout."""
+        self.link.on_report = lambda _: None  # what a callback raises must not come before STOP
         with contextlib.suppress(LinkError):
             self.link.stop()
         self.link.mode = Mode.IDLE
