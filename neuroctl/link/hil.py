@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,12 @@ class BoardInLoop:
                 self._go_safe(str(error))
         self.held += 1
         return self._y
+
+    def close(self) -> None:
+        """Stop the board, if it can be reached, and close the link."""
+        with contextlib.suppress(LinkError):
+            self.link.stop()
+        self.link.close()
 
     def _exchange(self, inputs: bytes) -> bytes:
         if self._lose():
