@@ -78,3 +78,11 @@ def firmware(session: nox.Session) -> None:
     long = ("tests/firmware/test_verify.py", "-k", "for_long", "-rP", "-q")
     session.run("python", "-m", "pytest", *long, env={"NEUROCTL_STEPS": "100000"})
     session.run("python", "-m", "pytest", "tests/firmware/test_many.py", env={"NEUROCTL_SPECS": count})
+
+
+@nox.session
+def link(session: nox.Session) -> None:
+    """Mutate a million frames, break the link in every way there is, and print a frame's round trip."""
+    session.install("-e", ".[all,dev]")
+    session.run("python", "-m", "pytest", "tests/link", "-rP", "-q", env={"NEUROCTL_FRAMES": "1000000"})
+    session.run("python", "benchmarks/link.py")

@@ -213,12 +213,12 @@ def upload(
 
     firmware = require("firmware_export", "export")
     q = quantized(file, weight_bits, state_bits)
-    image = firmware.parameter_image(q)
+    image: bytes = firmware.param_image(q)
     with links.Link(port, baud=baud, timeout_s=timeout) as link:
         before = link.hello.model_crc32
-        links.upload(link, image.data, image.model_crc32, image.shape_crc32)
+        links.upload(link, image, q.model_crc32, firmware.shape_crc32(q))
         link.check(q)
-    found = {"port": port, "bytes": len(image.data), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
+    found = {"port": port, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
     if as_json:
         emit(found)
     else:

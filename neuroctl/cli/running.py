@@ -21,6 +21,7 @@ from neuroctl.errors import TaskError, require
 
 
 def run(
+    ctx: typer.Context,
     file: File,
     task: TaskName = "",
     episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
@@ -50,6 +51,7 @@ def run(
     name = task_of(meta, task)
     if hil:
         ctl = _in_loop(hil, ctl, loss, seed, baud)
+        ctx.call_on_close(ctl.close)
     returns = sims.score(name, ctl, range(seed, seed + episodes))
     if gif is not None:
         from neuroctl import plots
@@ -103,8 +105,7 @@ def _in_loop(port: str, q: Any, loss: float, seed: int, baud: int) -> Any:
 
 
 def _loop_counts(board: Any) -> dict[str, Any]:
-    """Close the link, and return how the board in the loop fared."""
-    board.close()
+    """Return how the board in the loop fared."""
     counts = {name: getattr(board, name) for name in ("steps", "held", "went_safe", "last_fault")}
     return counts | {"round_trip_us": (board.link.stats.to_dict()["round_trip"] or {}).get("p50_us")}
 

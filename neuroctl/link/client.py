@@ -90,7 +90,11 @@ class Link:
         self._resync = True
         self._foreign = False
         self._port = Port(port, baud)
-        self.hello = self._greet()
+        try:
+            self.hello = self._greet()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

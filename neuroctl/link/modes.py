@@ -21,6 +21,8 @@ Array = NDArray[Any]
 
 MOST_LOST: Final = 5
 """How many frames may be lost one after the other before a real-time user of the link goes safe."""
+_UNLIMITED_PING_S: Final = 1.0
+"""Of a board that waits for its host for ever."""
 
 
 def controller_of(link: Link) -> QuantController:
@@ -91,24 +93,25 @@ class HostDriven(_Running):
         self.timeout_s, self.most_lost = timeout_s, most_lost
         self.lost_in_a_row = 0
         self._outputs = self._wire.safe_bytes()
-        self._sensors: bytes | None = None
+        self._sensors = bytes(2 * self.q.spec.inputs)
 
     def start(self) -> None:
-        """Start the board with safe outputs; also what goes on after a fault.
+        """Start the board with safe outputs, and read its sensors once; also what goes on after a fault.
 
         Raises:
             LinkError: it cannot be reached or refuses.
 
         """
-        self.lost_in_a_row, self._sensors = 0, None
+        self.lost_in_a_row = 0
         self._outputs = self._wire.safe_bytes()
         self.link.start(Mode.DRIVE, timeout_s=self.timeout_s)
+        self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
 
     def read(self, u: Array) -> None:
         """Fill ``u`` with the sensors in physical units, float ``[inputs]``; the last ones if an answer was lost.
 
         Raises:
-            SilenceError: too many answers in a row were lost, or the very first.
+            SilenceError: too many answers in a row were lost.
             LatchedError: the board's outputs are safe.
             BoardResetError: it started anew meanwhile.
             PortError: the port has gone.
@@ -119,8 +122,6 @@ class HostDriven(_Running):
             self.lost_in_a_row = 0
         except SilenceError:
             self.lost_in_a_row += 1
-            if self._sensors is None:
-                raise
             if self.lost_in_a_row >= self.most_lost:
                 raise SilenceError(f"board: {self.lost_in_a_row} answers in a row were lost; it is silent") from None
         self._wire.inputs_from_bytes(self._sensors, u)
@@ -173,7 +174,7 @@ class BoardDriven(_Running):
         super().__init__(link)
         self.report_every, self.with_state, self.timeout_s = report_every, with_state, timeout_s
         self.on_report = on_report
-        self._ping_s = (timeout_s or 1e-6 * link.hello.timeout_us) / 3
+        self._ping_s = (timeout_s or 1e-6 * link.hello.timeout_us or _UNLIMITED_PING_S) / 3
         self._due_s = 0.0
         self._tick = 0
         self._seq: int | None = None

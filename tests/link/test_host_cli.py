@@ -2,7 +2,6 @@
 
 import json
 import re
-import types
 
 import pytest
 
@@ -101,8 +100,8 @@ def test_upload(host, saved, tmp_path, monkeypatch, capsys):
     theta[q.layout["W"].part] //= 2
     new = nc.QuantController(q.spec, q.formats, theta)
     new.save(tmp_path / "new.npz")
-    image = types.SimpleNamespace(data=image_of(new), model_crc32=new.model_crc32, shape_crc32=shape_of(new))
-    monkeypatch.setattr(firmware_export, "parameter_image", lambda _: image, raising=False)
+    monkeypatch.setattr(firmware_export, "param_image", image_of, raising=False)
+    monkeypatch.setattr(firmware_export, "shape_crc32", shape_of, raising=False)
     app(["link", "upload", host.port, str(tmp_path / "new.npz"), "--json"], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
     assert (found["before"], found["after"]) == (f"{q.model_crc32:08x}", f"{new.model_crc32:08x}")

@@ -186,6 +186,14 @@ def test_a_board_that_wakes_up_late_is_waited_for(host):
         assert link.hello.name == "plain"
 
 
+def test_a_link_that_was_not_opened_leaves_the_port_free(host):
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            linked(host, controller(seed=4))
+    with linked(host, Q) as link:
+        assert link.ping().mode == Mode.IDLE
+
+
 def test_a_port_that_does_not_exist():
     with pytest.raises(PortError) as error:
         Link("/dev/ttyNOPE", Q)
@@ -347,11 +355,17 @@ def test_reading_without_answers_holds_then_raises(host):
         assert running.lost_in_a_row == 0
 
 
-def test_without_a_first_answer_there_is_nothing_to_hold(host):
-    with linked(host, Q, timeout_s=0.01) as link, HostDriven(link) as running:
-        host.to_board = lambda data: b""
-        with pytest.raises(SilenceError):
-            running.read(np.zeros(2, np.float32))
+def test_the_first_sensors_are_asked_for_until_they_come(host):
+    """Afterwards there is something to hold, whatever is lost."""
+    host.board.sensors = lambda: np.array([1 << 12, 0], np.int32)
+    with linked(host, Q, timeout_s=0.02) as link:
+        host.to_host = Nth(2, lambda data: b"")
+        with HostDriven(link, timeout_s=5.0) as running:
+            host.to_board = lambda data: b""
+            u = np.zeros(2, np.float32)
+            running.read(u)
+            assert u[0] == (1 << 12) * Q.formats["u"].lsb
+            host.to_board = lambda data: data
 
 
 def test_safe_raises_nothing_and_the_board_does_it_by_itself(host):
