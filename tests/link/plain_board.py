@@ -98,13 +98,12 @@ class PlainBoard:
             self.latch(Reason.SENSOR)
             return b""
         self.out = self.q.step_int(inputs).copy()
-        self.ticks += 1
-        if not self.every or self.ticks % self.every:
+        tick, self.ticks = self.ticks, self.ticks + 1
+        if not self.every or tick % self.every:
             return b""
         self.report_seq = (self.report_seq + 1) & 0xFF
-        payload = (
-            TICK.pack(self.ticks) + int16(inputs) + int16(self.out) + (self.q.state_bytes() if self.tells else b"")
-        )
+        state = self.q.state_bytes() if self.tells else b""
+        payload = TICK.pack(tick) + int16(inputs) + int16(self.out) + state
         flags = Flag.STATE if self.tells else 0
         return encode(Type.REPORT, self.report_seq, flags, payload, self.seed)
 
@@ -153,6 +152,7 @@ class PlainBoard:
         self.need(frame.type)
         if frame.type == Type.DRIVE:
             self.out = np.frombuffer(data, "<i2").astype(np.int32)
+            self.ticks += 1
             return int16(self.sensors())
         return self.step(frame)
 
