@@ -86,3 +86,11 @@ def fuzz(session: nox.Session) -> None:
     session.install("-e", ".[all,dev]")
     seconds = session.posargs[0] if session.posargs else "300"
     session.run("python", "-m", "tests.link.fuzz", seconds)
+
+
+@nox.session
+def link_host(session: nox.Session) -> None:
+    """Mutate a million frames on the host's side, break the link in every way, and print a frame's round trip."""
+    session.install("-e", ".[all,dev]")
+    session.run("python", "-m", "pytest", "tests/link", "-k", "host", "-rP", "-q", env={"NEUROCTL_FRAMES": "1000000"})
+    session.run("python", "benchmarks/link.py")

@@ -63,6 +63,38 @@ class LinkError(NeuroctlError, OSError):
     """The serial link to a board failed."""
 
 
+class PortError(LinkError):
+    """The port is missing, in use, no serial port, or has gone."""
+
+
+class SilenceError(LinkError):
+    """The board did not answer in time."""
+
+
+class NoiseError(LinkError):
+    """Bytes came, but nothing that can be read: a wrong baud rate, or another device."""
+
+
+class ModelError(LinkError):
+    """The board runs another model than the host's."""
+
+
+class BoardResetError(LinkError):
+    """The board started anew in the middle of a run."""
+
+
+class LatchedError(LinkError):
+    """The board's outputs are safe and stay so until START; ``reason`` is the name of why."""
+
+    reason = ""
+
+
+class RefusedError(LinkError):
+    """The board refused a request; ``code`` is the name of why."""
+
+    code = ""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra to install.
 

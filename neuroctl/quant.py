@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.integer import Choice
+from neuroctl.cells.kept import Kept, kept
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
@@ -27,6 +28,7 @@ WEIGHT_BITS: Final = (8, 16)
 STATE_BITS: Final = (16, 32)
 LIMIT: Final = 1 << 30
 """What every intermediate of an integer step stays below in magnitude: see ``prove``."""
+_CODES: Final = {"int16": "i2", "uint16": "u2", "int32": "i4"}
 _MOST_SEARCH_STEPS: Final = 1000
 _LEAST_GAIN: Final = 0.99
 """A search takes other formats only if they leave less than this of the error."""
@@ -158,6 +160,7 @@ class QuantController:
         self._theta = np.ascontiguousarray(theta_q, dtype=np.int32)
         self._bounds = prove(cell.bounds_q(spec, formats, self._theta))
         self.calibration = calibration
+        self._kept = kept(spec, formats, self._bounds)
         self._ints = cell.ints_q(spec, formats)
         self._start = cell.start_q(spec, formats, self._theta)
         self._state = self._start.copy()
@@ -200,6 +203,34 @@ class QuantController:
     def state(self) -> IntArray:
         """Integer state int32, see ``state_layout``; CTRNN: ``state[:neurons]`` is y, then s."""
         return self._state
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The parts of ``state`` that outlive a step, in C's order; the rest is scratch."""
+        return self._kept
+
+    def state_bytes(self) -> bytes:
+        """Return what outlives a step of the state: C's words in C's order, little-endian, without gaps."""
+        return b"".join(
+            self._state[part.start : part.start + part.words].astype(f"<{_CODES[part.storage]}").tobytes()
+            for part in self._kept
+        )
+
+    def set_state_bytes(self, data: bytes) -> None:
+        """Go on from what ``state_bytes`` returned, here or on a board of the same model.
+
+        Raises:
+            LayoutError: it is of another length.
+
+        """
+        size = sum(int(_CODES[part.storage][1:]) * part.words for part in self._kept)
+        if len(data) != size:
+            raise LayoutError(f"state: {len(data)} bytes; allowed: {size}")
+        at = 0
+        for part in self._kept:
+            words = np.frombuffer(data, f"<{_CODES[part.storage]}", part.words, at)
+            self._state[part.start : part.start + part.words] = words
+            at += words.nbytes
 
     @property
     def ints(self) -> NDArray[np.int64]:

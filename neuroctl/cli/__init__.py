@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import evolving, exporting, running, starting
+from neuroctl.cli import evolving, exporting, linking, running, starting
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -50,3 +50,4 @@ for command, example in (
     (starting.bench, "neuroctl bench --json > bench.json"),
 ):
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
+app.add_typer(linking.app, name="link")

@@ -21,6 +21,7 @@ from neuroctl.errors import TaskError, require
 
 
 def run(
+    ctx: typer.Context,
     file: File,
     task: TaskName = "",
     episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
@@ -28,14 +29,29 @@ def run(
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
     gait: Annotated[Path | None, typer.Option(help="Write a PNG: which legs stand when, in the first episode.")] = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    hil: Annotated[
+        str, typer.Option(help="Let the board at this serial port run it.", rich_help_panel="Hardware in the loop")
+    ] = "",
+    loss: Annotated[
+        float,
+        typer.Option(
+            help="Share of frames to lose each way.", min=0.0, max=1.0, rich_help_panel="Hardware in the loop"
+        ),
+    ] = 0.0,
+    baud: Annotated[
+        int, typer.Option(help="Baud rate of the board.", min=1, rich_help_panel="Hardware in the loop")
+    ] = 115200,
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
     """Replay a controller in a task from seeded starts."""
     sims = require("sims", "sim")
-    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = task_of(meta, task)
+    if hil:
+        ctl = _in_loop(hil, ctl, loss, seed, baud)
+        ctx.call_on_close(ctl.close)
     returns = sims.score(name, ctl, range(seed, seed + episodes))
     if gif is not None:
         from neuroctl import plots
@@ -48,12 +64,14 @@ def run(
     summary = {
         "file": str(file),
         "task": name,
-        "form": "fixed point" if isinstance(ctl, nc.QuantController) else ctl.spec.dtype,
+        "form": _form(ctl),
         "episodes": episodes,
         "mean": float(np.mean(returns)),
         "worst": float(np.min(returns)),
         "best": float(np.max(returns)),
     }
+    loop = _loop_counts(ctl) if hil else {}
+    summary |= {"hil": loop} if hil else {}
     if as_json:
         emit(summary | {"returns": [float(value) for value in returns]})
         return
@@ -67,6 +85,29 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
+    if hil:
+        counts = (
+            f"board: {loop['steps']} steps, {loop['held']} of them held, outputs went safe {loop['went_safe']} times"
+        )
+        out.print(counts + (f": {loop['last_fault']}" if loop["last_fault"] else ""), highlight=False, soft_wrap=True)
+
+
+def _form(ctl: Any) -> str:
+    if isinstance(ctl, nc.QuantController):
+        return "fixed point"
+    return str(ctl.spec.dtype) if isinstance(ctl, nc.Controller) else "board"
+
+
+def _in_loop(port: str, q: Any, loss: float, seed: int, baud: int) -> Any:
+    from neuroctl.link import BoardInLoop, Link
+
+    return BoardInLoop(Link(port, q, baud=baud), loss=loss, seed=seed)
+
+
+def _loop_counts(board: Any) -> dict[str, Any]:
+    """Return how the board in the loop fared."""
+    counts = {name: getattr(board, name) for name in ("steps", "held", "went_safe", "last_fault")}
+    return counts | {"round_trip_us": (board.link.stats.to_dict()["round_trip"] or {}).get("p50_us")}
 
 
 def _gait(sims: Any, name: str, ctl: Any, seed: int, path: Path) -> None:

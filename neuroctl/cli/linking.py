@@ -1,0 +1,225 @@
+"""Commands on a board behind a serial port: compare it, let it run, drive it, simulate it, give it parameters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from typer.core import TyperGroup
+
+import neuroctl as nc
+from neuroctl.cli.options import File, Json, Seed, StateBits, WeightBits
+from neuroctl.cli.running import open_controller
+from neuroctl.console import emit, out, plain_table
+from neuroctl.errors import LinkError, require
+
+Port = Annotated[str, typer.Argument(help="Serial port, such as /dev/ttyACM0.", metavar="PORT")]
+Baud = Annotated[int, typer.Option(help="Baud rate of the board's firmware.", min=1)]
+Timeout = Annotated[float, typer.Option(help="How long an answer may take, in seconds.", min=0.001)]
+_PATIENCE_S: Final = 1.0
+"""Timeout of a board that is compared: this program may be held up by others."""
+_HELD: Final = 0.8
+"""Share of steps whose inputs are those of the step before: else a network never settles anywhere."""
+
+
+class _PortFirst(TyperGroup):
+    """``link PORT ...`` is ``link run PORT ...``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+class LinkMode(StrEnum):
+    """Who runs the controller."""
+
+    INFO = "info"
+    SHADOW = "shadow"
+    BOARD = "board"
+    HOST = "host"
+
+
+app = typer.Typer(
+    cls=_PortFirst,
+    no_args_is_help=True,
+    help="Talk to a board that runs an exported controller: `neuroctl link PORT FILE`, or simulate one.",
+    epilog="Example: [bold]neuroctl link /dev/ttyACM0 best.npz --mode shadow --steps 10000[/bold]",
+    rich_markup_mode="rich",
+)
+
+
+def quantized(file: Path, weight_bits: int, state_bits: int) -> nc.QuantController:
+    """Return a file's controller as the export quantises it."""
+    ctl, _ = open_controller(file, (weight_bits, state_bits))
+    if not isinstance(ctl, nc.QuantController):  # open_controller quantises when it is given bits
+        raise LinkError(f"{file}: {type(ctl).__name__}; allowed: a controller that can be quantised")
+    return ctl
+
+
+@app.command("run", epilog="Example: [bold]neuroctl link /dev/ttyACM0 best.npz --mode shadow --steps 10000[/bold]")
+def run(
+    port: Port,
+    file: Annotated[Path | None, typer.Argument(help="Controller file (.npz); --mode info does without.")] = None,
+    mode: Annotated[LinkMode, typer.Option(help="Who runs the controller; shadow: both, compared.")] = LinkMode.INFO,
+    steps: Annotated[int, typer.Option(help="Steps, or with --mode board ticks, to run.", min=1)] = 1000,
+    seed: Seed = 0,
+    baud: Baud = 115200,
+    timeout: Timeout = 0.05,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    as_json: Json = False,
+) -> None:
+    """Ask a board what it is, compare it, supervise it or drive it; `link PORT` is short for `link run PORT`."""
+    from neuroctl.evolve.interrupts import Interrupts
+    from neuroctl.link import Link
+
+    if file is None and mode != LinkMode.INFO:
+        raise typer.BadParameter("a controller file is needed", param_hint="FILE")
+    q = None if file is None else quantized(file, weight_bits, state_bits)
+    begin = time.monotonic()
+    with Interrupts(), Link(port, q, baud=baud, timeout_s=timeout) as link:
+        found = _MODES[mode](link, steps, seed)
+        found |= {"mode": str(mode), "port": port, "seconds": time.monotonic() - begin, "link": link.stats.to_dict()}
+    if as_json:
+        emit(found)
+    else:
+        _show(found)
+    if found.get("differing_bits"):
+        raise typer.Exit(1)
+
+
+def _info(link: Any, _steps: int, _seed: int) -> dict[str, Any]:
+    hello, pong = link.hello, link.ping()
+    found = dict(hello.__dict__) | {"mode_now": hello.mode.name, "reason": hello.reason.name}
+    found |= {"model_crc32": f"{hello.model_crc32:08x}", "shape_crc32": f"{hello.shape_crc32:08x}"}
+    return found | {"tick": pong.tick, "bad_frames": pong.bad_frames, "overruns": pong.overruns}
+
+
+def _shadow(link: Any, steps: int, seed: int) -> dict[str, Any]:
+    from neuroctl.link import Shadow
+
+    with Shadow(link, timeout_s=_PATIENCE_S) as shadow:
+        for u in _wandering(link.q.spec.inputs, steps, seed):
+            shadow.step_int(u)
+    found = {"steps": shadow.steps, "bits": shadow.bits, "differing_bits": shadow.differing_bits}
+    return found | {"first": None if shadow.first is None else str(shadow.first)}
+
+
+def _wandering(width: int, steps: int, seed: int) -> Any:
+    """Return raw inputs int32[steps, width]: random ones, held for some steps."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-(1 << 15), 1 << 15, (steps, width)).astype(np.int32)
+    return values[np.maximum.accumulate(np.where(rng.random(steps) < _HELD, 0, np.arange(steps)))]
+
+
+def _board(link: Any, steps: int, _seed: int) -> dict[str, Any]:
+    from neuroctl.link import BoardDriven
+
+    last: list[Any] = [None]
+
+    def keep(report: Any) -> None:
+        last[0] = report
+
+    with BoardDriven(link, on_report=keep) as board:
+        while last[0] is None or last[0].tick + 1 < steps:
+            board.poll(0.1)
+        pong = link.ping()
+    report = last[0]
+    ended = {"inputs": report.inputs.tolist(), "outputs": report.outputs.tolist()}
+    return {"steps": report.tick + 1, "overruns": pong.overruns} | ended
+
+
+def _host(link: Any, steps: int, _seed: int) -> dict[str, Any]:
+    from neuroctl.link import HostDriven
+
+    q, late = link.q, 0
+    u = np.zeros(q.spec.inputs, q.spec.dtype)
+    q.reset()
+    with HostDriven(link) as plant:
+        begin = time.monotonic()
+        for step in range(steps):
+            left = begin + step * q.spec.dt_s - time.monotonic()
+            late += left < -q.spec.dt_s
+            time.sleep(max(0.0, left))
+            plant.read(u)
+            plant.write(q.step(u))
+    return {"steps": steps, "late": late, "inputs": u.tolist()}
+
+
+_MODES: Final[dict[LinkMode, Callable[[Any, int, int], dict[str, Any]]]] = {
+    LinkMode.INFO: _info,
+    LinkMode.SHADOW: _shadow,
+    LinkMode.BOARD: _board,
+    LinkMode.HOST: _host,
+}
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = plain_table(f"{found.pop('port')}, {found.pop('mode')}", "what", "value")
+    counts = found.pop("link")
+    trip = counts.pop("round_trip") or {}
+    for name, value in (found | counts | trip).items():
+        table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+    out.print(table)
+
+
+@app.command("sim", epilog="Example: [bold]neuroctl link sim best.npz --target host[/bold]")
+def sim(
+    file: File,
+    target: Annotated[str, typer.Option(help="What runs the firmware: host or qemu-m4.")] = "host",
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    as_json: Json = False,
+) -> None:
+    """Build a controller's firmware, run it on a pseudo-terminal, print its port, and go on until Ctrl-C."""
+    from neuroctl.evolve.interrupts import Interrupts
+
+    require("firmware_export", "export")
+    from firmware_export import boards  # type: ignore[attr-defined]
+
+    q = quantized(file, weight_bits, state_bits)
+    with Interrupts(), boards.start(q, target) as board:
+        if as_json:
+            emit({"port": board.port, "target": target, "model_crc32": f"{q.model_crc32:08x}"})
+        else:
+            out.print(f"port: {board.port}", highlight=False, soft_wrap=True)
+            out.print(f"try: neuroctl link {board.port} {file} --mode shadow", highlight=False, soft_wrap=True)
+        out.file.flush()
+        try:
+            while True:
+                time.sleep(1.0)
+        except KeyboardInterrupt:
+            return
+
+
+@app.command("upload", epilog="Example: [bold]neuroctl link upload /dev/ttyACM0 better.npz[/bold]")
+def upload(
+    port: Port,
+    file: File,
+    baud: Baud = 115200,
+    timeout: Timeout = 0.05,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    as_json: Json = False,
+) -> None:
+    """Give a board another controller of the same shape, without new firmware: all of its parameters or none."""
+    from neuroctl import link as links
+
+    firmware = require("firmware_export", "export")
+    q = quantized(file, weight_bits, state_bits)
+    image: bytes = firmware.param_image(q)
+    with links.Link(port, baud=baud, timeout_s=timeout) as link:
+        before = link.hello.model_crc32
+        links.upload(link, image, q.model_crc32, firmware.shape_crc32(q))
+        link.check(q)
+    found = {"port": port, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
+    if as_json:
+        emit(found)
+    else:
+        out.print(f"{found['bytes']} bytes: model {before:08x} replaced by {q.model_crc32:08x}", highlight=False)

@@ -1,0 +1,417 @@
+"""The host's end of the link: requests, answers, retries, and what goes wrong with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Self
+
+from neuroctl.errors import (
+    BoardResetError,
+    LatchedError,
+    ModelError,
+    NoiseError,
+    PortError,
+    RefusedError,
+    SilenceError,
+)
+from neuroctl.link.frames import Decoder, Frame, encode
+from neuroctl.link.port import Port, find_again
+from neuroctl.link.protocol import (
+    ANSWER,
+    ERROR,
+    HELLO_SEED,
+    START,
+    Code,
+    Flag,
+    Hello,
+    Mode,
+    Pong,
+    Reason,
+    Type,
+    code_name,
+    fold,
+    longest_answer,
+    reason_of,
+)
+from neuroctl.link.stats import Stats
+from neuroctl.quant import QuantController
+
+_RECONNECT_PAUSE_S: Final = 0.1
+
+
+class Link:
+    """An open link to a board that runs exported firmware. Not for several threads at once.
+
+    Opening it says HELLO and, if a controller is given, checks that the board runs the same model. That starts nothing:
+    ``start``, or one of the modes (``HostDriven``, ``BoardDriven``, ``Shadow``), does.
+
+    Args:
+        port: such as ``"/dev/ttyACM0"``; a pseudo-terminal will do.
+        q: the controller that the board has to run; None takes any.
+        baud: bits a second.
+        timeout_s: how long an answer may take, besides the time that its bytes take at this baud rate.
+        retries: how often a request is repeated, with the same bits, before it counts as lost.
+        hello_s: how long to try for the first answer; some boards reset when their port is opened.
+
+    Raises:
+        PortError: the port cannot be used.
+        SilenceError: nothing came.
+        NoiseError: bytes came, but no frame: the wrong baud rate, or another device.
+        ModelError: the board runs another model.
+        BackendUnavailable: pyserial or cobs is not installed.
+
+    """
+
+    def __init__(
+        self,
+        port: str,
+        q: QuantController | None = None,
+        *,
+        baud: int = 115200,
+        timeout_s: float = 0.05,
+        retries: int = 3,
+        hello_s: float = 3.0,
+    ):
+        self.q = q
+        self.baud, self.timeout_s, self.retries = baud, timeout_s, retries
+        self.stats = Stats()
+        self.mode = Mode.IDLE
+        """What we started; IDLE after anything that stops the board."""
+        self.on_report: Callable[[Frame], None] = lambda _: None
+        """Called with each REPORT; what it raises leaves the request or ``poll`` during which it came."""
+        self._hello_s = hello_s
+        self._decoder = Decoder()
+        self._seq = 0
+        self._seed = HELLO_SEED
+        self._awaited = (-1, -1)
+        self._answer: Frame | None = None
+        self._posted: set[int] = set()
+        self._resync = True
+        self._foreign = False
+        self._port = Port(port, baud)
+        try:
+            self.hello = self._greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def port(self) -> str:
+        """Name of the port."""
+        return self._port.name
+
+    def close(self) -> None:
+        """Close the port. It stops nothing by itself: the board's own timeout does."""
+        self._port.close()
+
+    def reconnect(self, wait_s: float = 10.0) -> Hello:
+        """Open the port again after the board was unplugged, and say HELLO; it starts nothing.
+
+        A USB device that got another name is found by its serial number.
+
+        Args:
+            wait_s: how long to wait for the port and the board.
+
+        Raises:
+            LinkError: as when a link is opened.
+
+        """
+        deadline = time.monotonic() + wait_s
+        self.close()
+        self.mode = Mode.IDLE
+        while True:
+            try:
+                self._port = Port(find_again(self.port, self._port.usb_serial), self.baud)
+                self._resync = True
+                self._decoder.clear()
+                self.hello = self._greet()
+                return self.hello
+            except (PortError, SilenceError, NoiseError):
+                self.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RECONNECT_PAUSE_S)
+
+    def ping(self, echo: bytes = b"") -> Pong:
+        """Return the board's tick, mode and counts.
+
+        Raises:
+            SilenceError: no answer.
+            LatchedError: the board's outputs went safe while we had it run.
+            BoardResetError: it started anew meanwhile.
+
+        """
+        pong = Pong.unpack(self.request(Type.PING, echo).payload)
+        if self.mode != Mode.IDLE and pong.mode != self.mode:
+            self._stopped_by_itself(pong.reason, reset=pong.mode == Mode.IDLE)
+        return pong
+
+    def start(self, mode: Mode, *, report_every: int = 0, with_state: bool = False, timeout_s: float = 0.0) -> None:
+        """Clear the board's latch, reset its controller and tick, and let it run.
+
+        Args:
+            mode: STEP, DRIVE or BOARD.
+            report_every: ticks from one REPORT to the next; 0: none. BOARD only.
+            with_state: whether REPORTs carry the state.
+            timeout_s: after how long without a frame of ours the board's outputs go safe; 0: the board's default.
+
+        Raises:
+            SilenceError: no answer.
+            RefusedError: the board does not know the mode, or a value.
+
+        """
+        self.mode = Mode.IDLE
+        payload = START.pack(mode, int(with_state), report_every, round(timeout_s * 1e6))
+        self.request(Type.START, payload)
+        self.mode = mode
+
+    def stop(self) -> None:
+        """Let the board's outputs go safe and stay so.
+
+        Raises:
+            SilenceError: no answer.
+
+        """
+        self.mode = Mode.IDLE
+        self.request(Type.STOP)
+
+    def step(self, inputs: bytes, *, reset: bool = False, with_state: bool = False, retry: bool = True) -> bytes:
+        """Let the board's controller step, and return its outputs, then its state's bytes if asked for.
+
+        Args:
+            inputs: int16 each.
+            reset: reset the controller before.
+            with_state: let the state come too.
+            retry: repeat what got no answer; a board takes the same bits but once.
+
+        Raises:
+            SilenceError: no answer.
+            LatchedError: the board's outputs are safe, and it steps no more.
+            BoardResetError: it started anew meanwhile.
+            RefusedError: it was not started in this mode.
+
+        """
+        flags = (Flag.RESET if reset else 0) | (Flag.STATE if with_state else 0)
+        return self.request(Type.STEP, inputs, flags, retry=retry).payload
+
+    def drive(self, outputs: bytes) -> bytes:
+        """Write the board's motors, int16 each, and return its sensors, int16 each. Not repeated if lost.
+
+        Raises:
+            SilenceError: no answer.
+            LatchedError: the board's outputs are safe.
+            BoardResetError: it started anew meanwhile.
+            RefusedError: it was not started in this mode.
+
+        """
+        return self.request(Type.DRIVE, outputs, retry=False).payload
+
+    def state(self) -> bytes:
+        """Return the state of the board's controller; see ``QuantController.set_state_bytes``.
+
+        Raises:
+            SilenceError: no answer.
+
+        """
+        return self.request(Type.STATE).payload
+
+    def put_state(self, data: bytes) -> None:
+        """Let the board's controller go on from a state.
+
+        Raises:
+            RefusedError: it is of another length.
+            SilenceError: no answer.
+
+        """
+        if len(data) != self.hello.state_bytes:
+            raise RefusedError(f"state: {len(data)} bytes; allowed: {self.hello.state_bytes}")
+        self.request(Type.STATE, data)
+
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Take what has come: REPORTs go to ``on_report``. Waits at most ``wait_s`` seconds for the first byte.
+
+        Raises:
+            PortError: the port has gone.
+
+        """
+        self._take(wait_s)
+
+    def request(self, kind: Type, payload: bytes = b"", flags: int = 0, *, retry: bool = True) -> Frame:
+        """Send a request and return its answer.
+
+        Args:
+            kind: its type.
+            payload: its bytes.
+            flags: see the protocol.
+            retry: repeat what got no answer, with the same bits and seq.
+
+        Raises:
+            SilenceError: no answer.
+            PortError: the port has gone.
+            LatchedError, BoardResetError, RefusedError, ModelError: the board says so.
+
+        """
+        seq, wire = self._next(kind, payload, flags)
+        begin, foreign, attempts = time.perf_counter(), False, 1 + (self.retries if retry else 0)
+        for attempt in range(attempts):
+            self.stats.retried += attempt > 0
+            answer = self._exchange(wire, seq, kind)
+            foreign |= self._foreign
+            if answer is not None:
+                self.stats.answered += 1
+                self.stats.round_trips.add(1e6 * (time.perf_counter() - begin))
+                if answer.type == Type.ERROR:
+                    self._refused(answer, kind)
+                return answer
+        self.stats.lost += 1
+        if foreign and retry:
+            self._greet()
+        raise SilenceError(
+            f"board: no answer to {kind.name}, asked {attempts} times for {self._wait_s(wire, kind):.2g} s each"
+        )
+
+    def post(self, kind: Type, payload: bytes) -> None:
+        """Send a request whose answer nobody waits for; it is counted when it comes.
+
+        Raises:
+            PortError: the port has gone.
+
+        """
+        seq, wire = self._next(kind, payload, 0)
+        self._posted.add(seq)
+        self._send(wire)
+
+    def check(self, q: QuantController) -> None:
+        """Make sure that the board runs the model of ``q``, and keep ``q``.
+
+        Raises:
+            ModelError: it runs another one; names both.
+
+        """
+        ours, theirs = q.model_crc32, self.hello.model_crc32
+        if ours != theirs:
+            name = f" ({self.hello.name!r})" if self.hello.name else ""
+            raise ModelError(f"model: the board runs {theirs:08x}{name}; allowed: {ours:08x}, the host's")
+        mine = (q.spec.inputs, q.spec.outputs, len(q.state_bytes()))
+        if mine != tuple(self.hello.sizes):
+            text = f"model: the board has inputs, outputs, state bytes {tuple(self.hello.sizes)}"
+            raise ModelError(f"{text}; allowed: {mine}; export it again")
+        self.q = q
+
+    def hello_again(self) -> Hello:
+        """Ask the board anew what it is; changes nothing there.
+
+        Raises:
+            SilenceError, NoiseError: no answer.
+
+        """
+        answer = self._hello_answer(time.monotonic() + self._hello_s)
+        self.hello = Hello.unpack(answer.payload)
+        self._seed = fold(self.hello.model_crc32)
+        self._decoder.expect(self._seed, self.hello.sizes)
+        return self.hello
+
+    def _greet(self) -> Hello:
+        hello = self.hello_again()
+        if self.q is not None:
+            self.check(self.q)
+        return hello
+
+    def _hello_answer(self, deadline: float) -> Frame:
+        before = self.stats.bytes_in
+        seq, wire = self._next(Type.HELLO, b"", 0)
+        while True:
+            answer = self._exchange(wire, seq, Type.HELLO)
+            if answer is not None:
+                self.stats.answered += 1
+                return answer
+            if time.monotonic() > deadline:
+                break
+            self.stats.retried += 1
+        self.stats.lost += 1
+        if count := self.stats.bytes_in - before:
+            text = f"baud: {self.baud}: {count} bytes came from {self.port}, but no frame"
+            raise NoiseError(f"{text}; allowed: the baud rate of the board's firmware")
+        raise SilenceError(f"board: {self.port} is silent: no answer to HELLO in {self._hello_s:g} s")
+
+    def _next(self, kind: Type, payload: bytes, flags: int) -> tuple[int, bytes]:
+        self._seq = seq = (self._seq + 1) & 0xFF
+        if seq in self._posted:
+            self._posted.discard(seq)
+            self.stats.lost += 1
+        self.stats.sent += 1
+        return seq, encode(kind, seq, flags, payload, HELLO_SEED if kind == Type.HELLO else self._seed)
+
+    def _send(self, wire: bytes) -> None:
+        # A zero ends whatever a damaged frame left in the board's buffer.
+        self._port.write(b"\0" + wire if self._resync else wire)
+        self._resync = False
+
+    def _wait_s(self, wire: bytes, kind: Type) -> float:
+        """Return how long an answer may take: its time, and what the longest answer takes on the wire."""
+        return self.timeout_s + 10 * (len(wire) + longest_answer(kind, self._decoder.sizes)) / self.baud
+
+    def _exchange(self, wire: bytes, seq: int, kind: Type) -> Frame | None:
+        """Send once; return the answer, or None if none came in time or the board asks for a repetition."""
+        self._awaited, self._answer, self._foreign = (seq, kind | ANSWER), None, False
+        self._send(wire)
+        deadline = time.monotonic() + self._wait_s(wire, kind)
+        while self._answer is None and not self._foreign:
+            left = deadline - time.monotonic()
+            if left < 0:
+                break
+            self._take(left)
+        self._awaited = (-1, -1)
+        self._resync = self._answer is None
+        return self._answer
+
+    def _take(self, wait_s: float) -> None:
+        data = self._port.read(wait_s)
+        if not data:
+            return
+        self.stats.bytes_in += len(data)
+        for frame in self._decoder.feed(data):
+            self._accept(frame)
+        self.stats.bad = self._decoder.bad_frames
+
+    def _accept(self, frame: Frame) -> None:
+        seq, kind = self._awaited
+        if frame.type == Type.REPORT:
+            self.stats.reports += 1
+            self.on_report(frame)
+        elif frame.type == Type.ERROR and frame.payload[0] == Code.WRONG_MODEL:
+            self._foreign = True
+        elif frame.seq == seq and frame.type in (kind, Type.ERROR):
+            self._answer = frame
+        elif frame.seq in self._posted:
+            self._posted.discard(frame.seq)
+            self.stats.answered += 1
+        else:
+            self.stats.stale += 1
+
+    def _refused(self, frame: Frame, asked: Type) -> None:
+        number, _, reason = ERROR.unpack(frame.payload)
+        if number == Code.LATCHED:
+            self._stopped_by_itself(reason_of(reason), reset=False)
+        if number == Code.NOT_STARTED and self.mode != Mode.IDLE:
+            self._stopped_by_itself(Reason.RESET, reset=True)
+        name = code_name(number)
+        hint = "; start it first" if number == Code.NOT_STARTED else ""
+        error = RefusedError(f"{asked.name}: refused by the board: {name}{hint}")
+        error.code = name
+        raise error
+
+    def _stopped_by_itself(self, reason: Reason, *, reset: bool) -> None:
+        self.mode = Mode.IDLE
+        if reset:
+            raise BoardResetError("board: it has started anew, its outputs are safe; start it again")
+        error = LatchedError(f"board: its outputs are safe, reason {reason.name}; start it again")
+        error.reason = reason.name
+        raise error

@@ -1,0 +1,108 @@
+"""Hardware in the loop: a board as the controller of a simulation."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import LinkError, SilenceError
+from neuroctl.link.client import Link
+from neuroctl.link.modes import MOST_LOST, controller_of
+from neuroctl.link.protocol import Mode
+from neuroctl.link.wire import Wire
+
+Array = NDArray[Any]
+
+
+class BoardInLoop:
+    """A controller whose steps are taken by the board: ``reset()`` and ``step(u)``, as a simulation wants it.
+
+    Nothing is repeated, as a real-time loop could not: where a frame is lost, either way, the last outputs are held for
+    that step. After ``most_lost`` losses in a row, or if the board latches or starts anew, the outputs are safe (zero,
+    clipped into the limits) until ``reset``, and ``fault`` says why.
+
+    Args:
+        link: an open link with the controller that the board runs.
+        loss: share of frames to lose on purpose in each direction, 0 to 1.
+        seed: of those losses.
+        most_lost: losses in a row that make the outputs safe.
+        timeout_s: after how long without a frame the board latches; of wall-clock time, not of the simulation's.
+
+    Raises:
+        LinkError: the link has no controller, or an argument is out of range.
+
+    """
+
+    def __init__(
+        self, link: Link, *, loss: float = 0.0, seed: int = 0, most_lost: int = MOST_LOST, timeout_s: float = 2.0
+    ):
+        if not 0.0 <= loss <= 1.0:
+            raise LinkError(f"loss: {loss!r}; allowed: 0 to 1")
+        if most_lost < 1:
+            raise LinkError(f"most_lost: {most_lost!r}; allowed: whole numbers from 1")
+        self.link, self.q = link, controller_of(link)
+        self.spec = self.q.spec
+        self.loss, self.most_lost, self.timeout_s = loss, most_lost, timeout_s
+        self.steps = self.held = self.went_safe = 0
+        """Steps; those whose outputs were held or safe; how often the outputs went safe."""
+        self.lost_in_a_row = 0
+        self.fault = ""
+        """Why the outputs are safe; empty as long as the board is in the loop."""
+        self.last_fault = ""
+        """The last fault that there was, in this episode or an earlier one."""
+        self._random = np.random.default_rng(seed)
+        self._wire = Wire(self.q)
+        self._y = np.zeros(self.spec.outputs, self._wire.dtype)
+
+    def reset(self) -> None:
+        """Start the board, its controller from reset; outputs are safe until its first answer.
+
+        Raises:
+            LinkError: it cannot be reached or refuses.
+
+        """
+        self.link.start(Mode.STEP, timeout_s=self.timeout_s)
+        self.fault, self.lost_in_a_row = "", 0
+        self._wire.outputs_from_bytes(self._wire.safe_bytes(), self._y)
+
+    def step(self, u: Array) -> Array:
+        """Return the board's outputs for inputs in physical units; its own buffer, overwritten by the next step."""
+        self.steps += 1
+        if not self.fault:
+            try:
+                self._wire.outputs_from_bytes(self._exchange(self._wire.inputs_to_bytes(u)), self._y)
+                self.lost_in_a_row = 0
+                return self._y
+            except SilenceError:
+                self.lost_in_a_row += 1
+                if self.lost_in_a_row >= self.most_lost:
+                    self._go_safe(f"{self.lost_in_a_row} frames in a row were lost")
+            except LinkError as error:
+                self._go_safe(str(error))
+        self.held += 1
+        return self._y
+
+    def close(self) -> None:
+        """Stop the board, if it can be reached, and close the link."""
+        with contextlib.suppress(LinkError):
+            self.link.stop()
+        self.link.close()
+
+    def _exchange(self, inputs: bytes) -> bytes:
+        if self._lose():
+            raise SilenceError("lost on the way to the board")
+        outputs = self.link.step(inputs, retry=False)
+        if self._lose():
+            raise SilenceError("lost on the way back")
+        return outputs
+
+    def _lose(self) -> bool:
+        return self.loss > 0.0 and bool(self._random.random() < self.loss)
+
+    def _go_safe(self, why: str) -> None:
+        self.fault = self.last_fault = why
+        self.went_safe += 1
+        self._wire.outputs_from_bytes(self._wire.safe_bytes(), self._y)

@@ -1,0 +1,334 @@
+"""Who runs the controller: the host, the board, or both."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import BoardResetError, LinkError, SilenceError
+from neuroctl.link.client import Link
+from neuroctl.link.frames import Frame
+from neuroctl.link.protocol import TICK, Flag, Mode, Pong, Type
+from neuroctl.link.wire import Wire
+from neuroctl.quant import QuantController
+
+Array = NDArray[Any]
+
+MOST_LOST: Final = 5
+"""How many frames may be lost one after the other before a real-time user of the link goes safe."""
+_UNLIMITED_PING_S: Final = 1.0
+"""Of a board that waits for its host for ever."""
+
+
+def controller_of(link: Link) -> QuantController:
+    """Return the controller that the link was opened with.
+
+    Raises:
+        LinkError: it was opened without one.
+
+    """
+    if link.q is None:
+        raise LinkError("q: missing; allowed: Link(port, q) with the controller that the board runs")
+    return link.q
+
+
+class _Running:
+    """What the modes have in common: a ``with`` block starts the board and stops it."""
+
+    def __init__(self, link: Link):
+        self.link, self.q = link, controller_of(link)
+        self._wire = Wire(self.q)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.safe()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.safe()
+
+    def start(self) -> None:
+        """Start the board, or start it again after its outputs went safe or the link was lost.
+
+        Raises:
+            LinkError: it cannot be reached or refuses.
+
+        """
+        raise NotImplementedError
+
+    def safe(self) -> None:
+        """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout."""
+        self.link.on_report = lambda _: None  # what a callback raises must not come before STOP
+        with contextlib.suppress(LinkError):
+            self.link.stop()
+        self.link.mode = Mode.IDLE
+
+
+class HostDriven(_Running):
+    """The host runs the controller; the board is sensors and motors. A plant for a real-time loop.
+
+    A tick is ``read``, the controller's step, ``write``. ``read`` asks for sensors of that moment, with the last
+    outputs once more; ``write`` does not wait for an answer. A lost frame is not repeated: the last sensors are held.
+
+    Args:
+        link: an open link with a controller, whose formats and limits tell the units.
+        timeout_s: after how long without a frame the board's outputs go safe; 0: the board's default.
+        most_lost: how many answers in a row may be lost before ``read`` raises.
+
+    Raises:
+        LinkError: the link has no controller.
+
+    """
+
+    def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MOST_LOST):
+        super().__init__(link)
+        self.timeout_s, self.most_lost = timeout_s, most_lost
+        self.lost_in_a_row = 0
+        self._outputs = self._wire.safe_bytes()
+        self._sensors = bytes(2 * self.q.spec.inputs)
+
+    def start(self) -> None:
+        """Start the board with safe outputs, and read its sensors once; also what goes on after a fault.
+
+        Raises:
+            LinkError: it cannot be reached or refuses.
+
+        """
+        self.lost_in_a_row = 0
+        self._outputs = self._wire.safe_bytes()
+        self.link.start(Mode.DRIVE, timeout_s=self.timeout_s)
+        self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
+
+    def read(self, u: Array) -> None:
+        """Fill ``u`` with the sensors in physical units, float ``[inputs]``; the last ones if an answer was lost.
+
+        Raises:
+            SilenceError: too many answers in a row were lost.
+            LatchedError: the board's outputs are safe.
+            BoardResetError: it started anew meanwhile.
+            PortError: the port has gone.
+
+        """
+        try:
+            self._sensors = self.link.drive(self._outputs)
+            self.lost_in_a_row = 0
+        except SilenceError:
+            self.lost_in_a_row += 1
+            if self.lost_in_a_row >= self.most_lost:
+                raise SilenceError(f"board: {self.lost_in_a_row} answers in a row were lost; it is silent") from None
+        self._wire.inputs_from_bytes(self._sensors, u)
+
+    def write(self, y: Array) -> None:
+        """Send outputs in physical units, float ``[outputs]``, clipped into the output limits.
+
+        Raises:
+            PortError: the port has gone.
+
+        """
+        self._outputs = self._wire.outputs_to_bytes(y)
+        self.link.post(Type.DRIVE, self._outputs)
+
+
+class Report(NamedTuple):
+    """What a board that runs its controller says of one tick, counted from 0; inputs and outputs in physical units."""
+
+    tick: int
+    inputs: Array
+    outputs: Array
+    state: bytes
+
+
+class BoardDriven(_Running):
+    """The board runs the controller; the host supervises and logs.
+
+    Args:
+        link: an open link with a controller, whose formats tell the units.
+        report_every: ticks from one REPORT to the next; 0: none.
+        with_state: whether REPORTs carry the state.
+        timeout_s: after how long without a frame of the host's the outputs go safe; 0: the board's default. The host
+            pings three times as often.
+        on_report: called with each ``Report``.
+
+    Raises:
+        LinkError: the link has no controller.
+
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        report_every: int = 1,
+        with_state: bool = False,
+        timeout_s: float = 0.0,
+        on_report: Callable[[Report], None] = lambda _: None,
+    ):
+        super().__init__(link)
+        self.report_every, self.with_state, self.timeout_s = report_every, with_state, timeout_s
+        self.on_report = on_report
+        self._ping_s = (timeout_s or 1e-6 * link.hello.timeout_us or _UNLIMITED_PING_S) / 3
+        self._due_s = 0.0
+        self._tick = 0
+        self._seq: int | None = None
+
+    def start(self) -> None:
+        """Start the board's controller from reset; also what goes on after a fault.
+
+        Raises:
+            LinkError: it cannot be reached or refuses.
+
+        """
+        self._tick, self._seq, self._due_s = 0, None, time.monotonic() + self._ping_s
+        self.link.on_report = self._take
+        options = {"report_every": self.report_every, "with_state": self.with_state, "timeout_s": self.timeout_s}
+        self.link.start(Mode.BOARD, **options)  # type: ignore[arg-type]
+
+    def poll(self, wait_s: float = 0.0) -> Pong | None:
+        """Hand over the REPORTs that have come, and ping if it is time; call it at least every third of the timeout.
+
+        Returns:
+            The answer to a ping, if there was one: tick, counts of bad frames and overruns.
+
+        Raises:
+            SilenceError: the board does not answer.
+            LatchedError: its outputs went safe; says why.
+            BoardResetError: it started anew meanwhile.
+            PortError: the port has gone.
+
+        """
+        self.link.poll(min(wait_s, max(0.0, self._due_s - time.monotonic())))
+        if time.monotonic() < self._due_s:
+            return None
+        pong = self.link.ping()
+        self._due_s = time.monotonic() + self._ping_s
+        if pong.tick < self._tick:
+            self.link.mode = Mode.IDLE
+            raise BoardResetError("board: its tick went back, it has started anew; start it again")
+        self._tick = pong.tick
+        return pong
+
+    def run(self, duration_s: float) -> Pong:
+        """Supervise for some seconds; returns the last ping's answer.
+
+        Raises:
+            LinkError: as ``poll``.
+
+        """
+        end = time.monotonic() + duration_s
+        while (left := end - time.monotonic()) > 0:
+            self.poll(left)
+        return self.link.ping()
+
+    def _take(self, frame: Frame) -> None:
+        if self._seq is not None:
+            self.link.stats.reports_lost += (frame.seq - self._seq - 1) & 0xFF
+        self._seq = frame.seq
+        spec, data = self.q.spec, frame.payload
+        inputs, outputs = np.empty(spec.inputs, spec.dtype), np.empty(spec.outputs, spec.dtype)
+        first = TICK.size + 2 * spec.inputs
+        last = first + 2 * spec.outputs
+        self._wire.inputs_from_bytes(data[TICK.size : first], inputs)
+        self._wire.outputs_from_bytes(data[first:last], outputs)
+        self.on_report(
+            Report(TICK.unpack_from(data)[0], inputs, outputs, data[last:] if frame.flags & Flag.STATE else b"")
+        )
+
+
+class Difference(NamedTuple):
+    """The first word in which board and host differed."""
+
+    step: int
+    word: str
+    host: int
+    board: int
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.word} is {self.host} on the host, {self.board} on the board"
+
+
+class Shadow(_Running):
+    """Both run the controller on the host's inputs; every bit of outputs and state is compared at every step.
+
+    Lost frames are repeated; the board takes them once.
+
+    Args:
+        link: an open link with a controller; its state is reset at the start.
+        timeout_s: after how long without a frame the board latches; 0: the board's default.
+
+    Raises:
+        LinkError: the link has no controller.
+
+    """
+
+    def __init__(self, link: Link, *, timeout_s: float = 0.0):
+        super().__init__(link)
+        self.timeout_s = timeout_s
+        self.steps = self.bits = self.differing_bits = 0
+        self.first: Difference | None = None
+
+    def start(self) -> None:
+        """Start the board and reset both controllers.
+
+        Raises:
+            LinkError: it cannot be reached or refuses.
+
+        """
+        self.q.reset()
+        self.link.start(Mode.STEP, timeout_s=self.timeout_s)
+
+    def step(self, u: Array) -> Array:
+        """Step both on inputs in physical units, float ``[inputs]``; returns the host's outputs, float ``[outputs]``.
+
+        Raises:
+            LinkError: as ``Link.step``.
+
+        """
+        return self.q.dequantize_output(self.step_int(self.q.quantize_input(u)))
+
+    def step_int(self, u: Array) -> Array:
+        """Step both on raw inputs int32 ``[inputs]``, within int16; returns the host's raw outputs, its own buffer.
+
+        Raises:
+            LinkError: as ``Link.step``.
+
+        """
+        theirs = self.link.step(u.astype("<i2").tobytes(), with_state=True)
+        y = self.q.step_int(u)
+        ours = y.astype("<i2").tobytes() + self.q.state_bytes()
+        if ours != theirs:
+            self._compare(ours, theirs)
+        self.steps += 1
+        self.bits += 8 * len(ours)
+        return y
+
+    def _compare(self, ours: bytes, theirs: bytes) -> None:
+        differ = int.from_bytes(ours, "little") ^ int.from_bytes(theirs, "little")
+        self.differing_bits += differ.bit_count()
+        if self.first is None:
+            pairs = zip(word_names(self.q), words(self.q, ours), words(self.q, theirs), strict=True)
+            name, host, board = next(pair for pair in pairs if pair[1] != pair[2])
+            self.first = Difference(self.steps, name, host, board)
+
+
+def word_names(q: QuantController) -> list[str]:
+    """Return the names of outputs and kept state words, such as ``out[0]`` and ``y[3]``."""
+    parts = [("out", q.spec.outputs), *((part.name, part.words) for part in q.kept)]
+    return [f"{name}[{index}]" for name, count in parts for index in range(count)]
+
+
+def words(q: QuantController, data: bytes) -> list[int]:
+    """Return the numbers of outputs and kept state, as ``Link.step`` with the state gives them."""
+    found, at = [], 0
+    for storage, count in [("int16", q.spec.outputs), *((part.storage, part.words) for part in q.kept)]:
+        values = np.frombuffer(data, np.dtype(storage).newbyteorder("<"), count, at)
+        found += values.tolist()
+        at += values.nbytes
+    return found

@@ -1,0 +1,70 @@
+"""New parameters for a board, without new firmware: sent in pieces, taken over in one step or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable
+
+from neuroctl.errors import RefusedError, SilenceError
+from neuroctl.link.client import Link
+from neuroctl.link.protocol import BEGIN, DATA, MOST_DATA, NEXT, Mode, Op, Type
+
+
+def upload(
+    link: Link,
+    image: bytes,
+    model_crc32: int,
+    shape_crc32: int,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Send parameters to a board of equal shape. Its controller is reset and its outputs are safe until a start.
+
+    Until all have come and their CRC-32 is right, the board goes on with the old ones: a broken upload changes nothing.
+
+    Args:
+        link: an open one; it knows the new model afterwards, call ``link.check(q)`` before the modes.
+        image: the parameter tables as the C has them.
+        model_crc32: of the controller that they belong to.
+        shape_crc32: of what the firmware has compiled in; has to equal the board's.
+        on_progress: called with the bytes sent so far.
+
+    Raises:
+        RefusedError: the board takes no parameters, or not these; it runs on with the old ones.
+        SilenceError: no answer; a later attempt starts from the beginning.
+
+    """
+    hello = link.hello
+    if not hello.takes_parameters:
+        raise RefusedError("parameters: the board takes none; export firmware whose tables are in RAM")
+    if shape_crc32 != hello.shape_crc32:
+        text = f"shape: {shape_crc32:08x}; allowed: {hello.shape_crc32:08x}, the board's"
+        raise RefusedError(f"{text}; flash other sizes and formats instead")
+    if len(image) != hello.param_bytes:
+        raise RefusedError(f"parameters: {len(image)} bytes; allowed: {hello.param_bytes}")
+    _send(link, BEGIN.pack(Op.BEGIN, len(image), zlib.crc32(image), model_crc32, shape_crc32), 0)
+    for offset in range(0, len(image), MOST_DATA):
+        part = image[offset : offset + MOST_DATA]
+        _send(link, DATA.pack(Op.DATA, offset) + part, offset + len(part))
+        on_progress(offset + len(part))
+    _commit(link, model_crc32)
+
+
+def _send(link: Link, payload: bytes, next_offset: int) -> None:
+    answer = link.request(Type.PARAM, payload).payload
+    if answer != NEXT.pack(payload[0], next_offset):
+        raise RefusedError(f"parameters: the board answers {answer.hex()}; allowed: next offset {next_offset}")
+
+
+def _commit(link: Link, model_crc32: int) -> None:
+    """Let the board take the parameters over.
+
+    Where the answer is lost the board may already know frames of the new model only, so that it is asked what it runs.
+    """
+    for _ in range(1 + link.retries):
+        with contextlib.suppress(SilenceError):
+            link.request(Type.PARAM, bytes((Op.COMMIT,)), retry=False)
+        link.mode = Mode.IDLE
+        if link.hello_again().model_crc32 == model_crc32:
+            return
+    raise SilenceError("parameters: no answer to COMMIT; the board still runs the old ones")

@@ -1,0 +1,24 @@
+"""Controllers and links for the tests."""
+
+import neuroctl as nc
+from neuroctl.link import Link
+
+CELLS = {
+    "ctrnn": {},
+    "indrnn": {"layers": 2},
+    "elman": {},
+    "jordan": {"context_decay": 0.9},
+    "hopfield": {"settle_steps": 20},
+}
+
+
+def controller(cell="ctrnn", seed=3, dt_s=0.01, **fields):
+    """A quantised controller with random parameters, 2 inputs and 1 output."""
+    limits = {"input_limits": ((-2.0, 2.0),) * 2, "output_limits": ((-10.0, 10.0),)}
+    spec = nc.Spec(cell=cell, inputs=2, neurons=6, outputs=1, dt_s=dt_s, **(limits | CELLS[cell] | fields))
+    return nc.Controller(spec, seed=seed).quantize()
+
+
+def linked(host, q, **options):
+    """A link with short waits."""
+    return Link(host.port, q, **({"timeout_s": 0.1, "hello_s": 1.0} | options))

@@ -1,0 +1,89 @@
+"""The host's side on the exported firmware itself: built for this machine, and on QEMU's Cortex-M4."""
+
+import numpy as np
+import pytest
+
+import firmware_export
+import neuroctl as nc
+from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Shadow, upload
+from tests.firmware.helpers import CELLS, controller, extreme_inputs
+from tests.link.helpers import linked
+
+boards = pytest.importorskip(
+    "firmware_export.boards", reason="there are no simulated boards: exported C was NOT tested"
+)
+PATIENT_S = 10.0
+
+
+@pytest.fixture(params=["host", "qemu-m4"])
+def start(request):
+    """Start a board of a controller, or say what is missing for it."""
+
+    def begin(q):
+        try:
+            return boards.start(q, request.param)
+        except nc.BackendUnavailable as missing:
+            pytest.skip(f"the link on {request.param} was NOT tested: {missing}")
+
+    return begin
+
+
+def same_bits(link, inputs):
+    with Shadow(link, timeout_s=PATIENT_S) as shadow:
+        for u in inputs:
+            shadow.step_int(u)
+    return (shadow.steps, shadow.differing_bits, shadow.first)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_shadow_compares_every_bit(start, cell):
+    q = controller(cell=cell)
+    with start(q) as board, linked(board, q, timeout_s=1.0) as link:
+        assert same_bits(link, extreme_inputs(2, 1000, seed=1)) == (1000, 0, None)
+
+
+def test_an_upload_and_the_modes(start):
+    """Every mode, before and after other parameters came."""
+    q = controller()
+    theta = q.theta_q.copy()
+    theta[q.layout["W"].part] //= 2
+    new = nc.QuantController(q.spec, q.formats, theta)
+    with start(q) as board, linked(board, q, timeout_s=1.0) as link:
+        upload(link, firmware_export.param_image(new), new.model_crc32, firmware_export.shape_crc32(new))
+        link.check(new)
+        assert same_bits(link, extreme_inputs(2, 300, seed=2)) == (300, 0, None)
+        reports = []
+        with BoardDriven(link, with_state=True, timeout_s=PATIENT_S, on_report=reports.append) as running:
+            running.run(0.3)
+        new.reset()
+        for report in reports:
+            y = new.step_int(np.round(report.inputs / new.formats["u"].lsb).astype(np.int32))
+            assert np.array_equal(new.dequantize_output(y), report.outputs)
+            assert new.state_bytes() == report.state
+        assert [report.tick for report in reports] == list(range(len(reports)))
+        u = np.full(2, np.nan, np.float32)
+        with HostDriven(link, timeout_s=PATIENT_S) as plant:
+            plant.read(u)
+            plant.write(np.ones(1, np.float32))
+            plant.read(u)
+        assert np.isfinite(u).all()
+
+
+def test_in_the_loop_with_losses(start):
+    """A lost frame is held; the rest is what the controller does on the steps that reached the board."""
+    q, twin = controller(), controller()
+    with start(q) as board, linked(board, q, timeout_s=1.0) as link:
+        loop = BoardInLoop(link, loss=0.05, seed=1, timeout_s=PATIENT_S, most_lost=20)
+        loop.reset()
+        way, draws = loop._lose, []
+        loop._lose = lambda: draws.append(way()) or draws[-1]
+        y = np.zeros(1, np.float32)
+        for row in np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32):
+            draws.clear()
+            found = loop.step(row)
+            if not draws[0]:
+                stepped = twin.step(row).copy()
+            y = y if any(draws) else stepped
+            assert np.array_equal(found, y)
+        assert 10 < loop.held < 60
+        assert loop.fault == ""
