@@ -89,6 +89,7 @@ class Link:
         self._posted: set[int] = set()
         self._resync = True
         self._foreign = False
+        self._unsure = False
         self._port = Port(port, baud)
         try:
             self.hello = self._greet()
@@ -168,6 +169,9 @@ class Link:
 
         """
         self.mode = Mode.IDLE
+        if self._unsure:
+            # So many requests may have been lost that START's seq looks old to the board; HELLO sets that straight.
+            self._greet()
         payload = START.pack(mode, int(with_state), report_every, round(timeout_s * 1e6))
         self.request(Type.START, payload)
         self.mode = mode
@@ -271,6 +275,7 @@ class Link:
                     self._refused(answer, kind)
                 return answer
         self.stats.lost += 1
+        self._unsure = True
         if foreign and retry:
             self._greet()
         raise SilenceError(
@@ -320,6 +325,7 @@ class Link:
 
     def _greet(self) -> Hello:
         hello = self.hello_again()
+        self._unsure = False
         if self.q is not None:
             self.check(self.q)
         return hello
@@ -346,6 +352,7 @@ class Link:
         if seq in self._posted:
             self._posted.discard(seq)
             self.stats.lost += 1
+            self._unsure = True
         self.stats.sent += 1
         return seq, encode(kind, seq, flags, payload, HELLO_SEED if kind == Type.HELLO else self._seed)
 

@@ -138,7 +138,7 @@ class HostDriven(_Running):
 
 
 class Report(NamedTuple):
-    """What a board that runs its controller says of one tick, counted from 0; inputs and outputs in physical units."""
+    """What a board that runs its controller says of one tick, counted from 1; inputs and outputs in physical units."""
 
     tick: int
     inputs: Array
