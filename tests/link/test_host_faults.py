@@ -345,13 +345,13 @@ def test_reading_without_answers_holds_then_raises(host):
         host.to_board = lambda data: b""
         for _ in range(4):
             u[:] = np.nan
-            running.read(u)
+            assert running.read(u) is False
             assert np.array_equal(u, first)
         with pytest.raises(SilenceError) as error:
             running.read(u)
         one_line(error, "5 answers in a row were lost")
         host.to_board = lambda data: data
-        running.read(u)
+        assert running.read(u) is True
         assert running.lost_in_a_row == 0
 
 

@@ -1,5 +1,6 @@
 """The three modes, states, and hardware in the loop, on a board in plain Python."""
 
+import threading
 import time
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.errors import LinkError
 from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Mode, Shadow
-from neuroctl.link.protocol import Type
+from neuroctl.link.protocol import Reason, Type
 from neuroctl.link.stats import RoundTrips, Stats
 from tests.link.helpers import CELLS, controller, linked
 from tests.link.plain_board import PlainBoard, served
@@ -128,6 +129,21 @@ def test_the_host_drives_in_physical_units(scaled):
         assert np.array_equal(host.board.out, host.board.safe)
         assert (link.stats.lost, link.stats.stale) == (0, 0)
         assert link.stats.answered == link.stats.sent
+
+
+def test_a_watchdog_may_stop_the_board_from_another_thread(host):
+    """In the middle of requests of the loop's own thread, which is told so at its next one."""
+    with linked(host, Q) as link, HostDriven(link, timeout_s=5.0) as plant:
+        u = np.zeros(2, np.float32)
+        watchdog = threading.Timer(0.1, plant.safe)
+        watchdog.start()
+        with pytest.raises(LinkError):
+            while True:
+                plant.read(u)
+                plant.write(np.ones(1, np.float32))
+        watchdog.join()
+        assert (host.board.mode, host.board.reason) == (Mode.LATCHED, Reason.STOPPED)
+        assert (link.stats.lost, link.stats.bad, link.stats.stale) == (0, 0, 0)
 
 
 def test_what_is_written_reaches_the_motors_at_the_next_read_at_last(host):
