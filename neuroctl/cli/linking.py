@@ -127,12 +127,12 @@ def _board(link: Any, steps: int, _seed: int) -> dict[str, Any]:
         last[0] = report
 
     with BoardDriven(link, on_report=keep) as board:
-        while last[0] is None or last[0].tick + 1 < steps:
+        while last[0] is None or last[0].tick < steps:
             board.poll(0.1)
         pong = link.ping()
     report = last[0]
     ended = {"inputs": report.inputs.tolist(), "outputs": report.outputs.tolist()}
-    return {"steps": report.tick + 1, "overruns": pong.overruns} | ended
+    return {"steps": report.tick, "overruns": pong.overruns} | ended
 
 
 def _host(link: Any, steps: int, _seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Final, Self
@@ -41,7 +42,7 @@ _RECONNECT_PAUSE_S: Final = 0.1
 
 
 class Link:
-    """An open link to a board that runs exported firmware. Not for several threads at once.
+    """An open link to a board that runs exported firmware. One request at a time: other threads wait for it.
 
     Opening it says HELLO and, if a controller is given, checks that the board runs the same model. That starts nothing:
     ``start``, or one of the modes (``HostDriven``, ``BoardDriven``, ``Shadow``), does.
@@ -81,6 +82,7 @@ class Link:
         self.on_report: Callable[[Frame], None] = lambda _: None
         """Called with each REPORT; what it raises leaves the request or ``poll`` during which it came."""
         self._hello_s = hello_s
+        self._lock = threading.RLock()
         self._decoder = Decoder()
         self._seq = 0
         self._seed = HELLO_SEED
@@ -89,6 +91,7 @@ class Link:
         self._posted: set[int] = set()
         self._resync = True
         self._foreign = False
+        self._unsure = False
         self._port = Port(port, baud)
         try:
             self.hello = self._greet()
@@ -168,6 +171,9 @@ class Link:
 
         """
         self.mode = Mode.IDLE
+        if self._unsure:
+            # So many requests may have been lost that START's seq looks old to the board; HELLO sets that straight.
+            self._greet()
         payload = START.pack(mode, int(with_state), report_every, round(timeout_s * 1e6))
         self.request(Type.START, payload)
         self.mode = mode
@@ -241,7 +247,8 @@ class Link:
             PortError: the port has gone.
 
         """
-        self._take(wait_s)
+        with self._lock:
+            self._take(wait_s)
 
     def request(self, kind: Type, payload: bytes = b"", flags: int = 0, *, retry: bool = True) -> Frame:
         """Send a request and return its answer.
@@ -258,6 +265,10 @@ class Link:
             LatchedError, BoardResetError, RefusedError, ModelError: the board says so.
 
         """
+        with self._lock:
+            return self._request(kind, payload, flags, retry)
+
+    def _request(self, kind: Type, payload: bytes, flags: int, retry: bool) -> Frame:
         seq, wire = self._next(kind, payload, flags)
         begin, foreign, attempts = time.perf_counter(), False, 1 + (self.retries if retry else 0)
         for attempt in range(attempts):
@@ -271,6 +282,7 @@ class Link:
                     self._refused(answer, kind)
                 return answer
         self.stats.lost += 1
+        self._unsure = True
         if foreign and retry:
             self._greet()
         raise SilenceError(
@@ -284,9 +296,10 @@ class Link:
             PortError: the port has gone.
 
         """
-        seq, wire = self._next(kind, payload, 0)
-        self._posted.add(seq)
-        self._send(wire)
+        with self._lock:
+            seq, wire = self._next(kind, payload, 0)
+            self._posted.add(seq)
+            self._send(wire)
 
     def check(self, q: QuantController) -> None:
         """Make sure that the board runs the model of ``q``, and keep ``q``.
@@ -312,14 +325,16 @@ class Link:
             SilenceError, NoiseError: no answer.
 
         """
-        answer = self._hello_answer(time.monotonic() + self._hello_s)
-        self.hello = Hello.unpack(answer.payload)
-        self._seed = fold(self.hello.model_crc32)
-        self._decoder.expect(self._seed, self.hello.sizes)
-        return self.hello
+        with self._lock:
+            answer = self._hello_answer(time.monotonic() + self._hello_s)
+            self.hello = Hello.unpack(answer.payload)
+            self._seed = fold(self.hello.model_crc32)
+            self._decoder.expect(self._seed, self.hello.sizes)
+            return self.hello
 
     def _greet(self) -> Hello:
         hello = self.hello_again()
+        self._unsure = False
         if self.q is not None:
             self.check(self.q)
         return hello
@@ -346,6 +361,7 @@ class Link:
         if seq in self._posted:
             self._posted.discard(seq)
             self.stats.lost += 1
+            self._unsure = True
         self.stats.sent += 1
         return seq, encode(kind, seq, flags, payload, HELLO_SEED if kind == Type.HELLO else self._seed)
 

@@ -107,8 +107,11 @@ class HostDriven(_Running):
         self.link.start(Mode.DRIVE, timeout_s=self.timeout_s)
         self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
 
-    def read(self, u: Array) -> None:
+    def read(self, u: Array) -> bool:
         """Fill ``u`` with the sensors in physical units, float ``[inputs]``; the last ones if an answer was lost.
+
+        Returns:
+            Whether they are new; False: an answer was lost.
 
         Raises:
             SilenceError: too many answers in a row were lost.
@@ -125,6 +128,7 @@ class HostDriven(_Running):
             if self.lost_in_a_row >= self.most_lost:
                 raise SilenceError(f"board: {self.lost_in_a_row} answers in a row were lost; it is silent") from None
         self._wire.inputs_from_bytes(self._sensors, u)
+        return self.lost_in_a_row == 0
 
     def write(self, y: Array) -> None:
         """Send outputs in physical units, float ``[outputs]``, clipped into the output limits.
@@ -138,7 +142,7 @@ class HostDriven(_Running):
 
 
 class Report(NamedTuple):
-    """What a board that runs its controller says of one tick, counted from 0; inputs and outputs in physical units."""
+    """What a board that runs its controller says of one tick, counted from 1; inputs and outputs in physical units."""
 
     tick: int
     inputs: Array

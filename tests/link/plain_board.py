@@ -61,7 +61,7 @@ class PlainBoard:
         self.decoder = Decoder(fold(q.model_crc32), self.sizes, request_fits)
         limits = q.spec.output_limits or ((0.0, 0.0),) * q.spec.outputs
         self.safe = q.formats["out"].quantize([min(max(0.0, low), high) for low, high in limits])
-        self.staged, self.staged_for, self.told_s = None, None, -1.0
+        self.staged, self.staged_for, self.told_s, self.foreign_in_a_row = None, None, -1.0, 0
         self.boot()
 
     def boot(self):
@@ -76,8 +76,11 @@ class PlainBoard:
 
     def take(self, data, now_s):
         self.decoder.foreign = None
-        sent = b"".join(self.answer(frame, now_s) for frame in self.decoder.feed(data))
-        if (frame := self.decoder.foreign) and now_s - self.told_s > 0.1:
+        frames = self.decoder.feed(data)
+        sent = b"".join(self.answer(frame, now_s) for frame in frames)
+        frame = self.decoder.foreign
+        self.foreign_in_a_row = 0 if frames else self.foreign_in_a_row + (frame is not None)
+        if frame and self.foreign_in_a_row >= 3 and now_s - self.told_s > 0.1:
             self.told_s = now_s
             sent += encode(Type.ERROR, frame.seq, 0, ERROR.pack(Code.WRONG_MODEL, frame.type, self.reason), HELLO_SEED)
         return sent
@@ -98,14 +101,14 @@ class PlainBoard:
             self.latch(Reason.SENSOR)
             return b""
         self.out = self.q.step_int(inputs).copy()
-        tick, self.ticks = self.ticks, self.ticks + 1
-        if not self.every or tick % self.every:
+        self.ticks += 1
+        if not self.every or self.ticks % self.every:
             return b""
-        self.report_seq = (self.report_seq + 1) & 0xFF
         state = self.q.state_bytes() if self.tells else b""
-        payload = TICK.pack(tick) + int16(inputs) + int16(self.out) + state
+        payload = TICK.pack(self.ticks) + int16(inputs) + int16(self.out) + state
         flags = Flag.STATE if self.tells else 0
-        return encode(Type.REPORT, self.report_seq, flags, payload, self.seed)
+        seq, self.report_seq = self.report_seq, (self.report_seq + 1) & 0xFF
+        return encode(Type.REPORT, seq, flags, payload, self.seed)
 
     @property
     def seed(self):
@@ -114,14 +117,12 @@ class PlainBoard:
     def answer(self, frame, now_s):
         self.heard_s = now_s
         mark = (frame.seq, frame.type, frame.crc)
-        if self.last is not None and frame.type not in (Type.HELLO, Type.START):
+        if self.last is not None and frame.type != Type.HELLO:
             if mark == self.last:
                 return self.last_answer
-            if 1 <= (self.last[0] - frame.seq) & 0xFF <= 127:
+            if (self.last[0] - frame.seq) & 0xFF <= 127:
                 self.stale += 1
                 return b""
-        elif mark == self.last and frame.type == Type.START:
-            return self.last_answer
         seed = HELLO_SEED if frame.type == Type.HELLO else self.seed
         try:
             kind, payload = frame.type | ANSWER, self.act(frame, now_s)
@@ -169,7 +170,7 @@ class PlainBoard:
         if mode not in (Mode.STEP, Mode.DRIVE, Mode.BOARD):
             raise Refused(Code.BAD_VALUE)
         self.timeout_s = timeout_us * 1e-6 or self.default_s
-        self.mode, self.reason, self.ticks, self.stale, self.due_s = Mode(mode), Reason.NONE, 0, 0, now_s
+        self.mode, self.reason, self.ticks, self.report_seq, self.due_s = Mode(mode), Reason.NONE, 0, 0, now_s
         self.q.reset()
         return b""
 

@@ -60,7 +60,7 @@ def test_an_upload_and_the_modes(start):
             y = new.step_int(np.round(report.inputs / new.formats["u"].lsb).astype(np.int32))
             assert np.array_equal(new.dequantize_output(y), report.outputs)
             assert new.state_bytes() == report.state
-        assert [report.tick for report in reports] == list(range(len(reports)))
+        assert [report.tick for report in reports] == list(range(1, len(reports) + 1))
         u = np.full(2, np.nan, np.float32)
         with HostDriven(link, timeout_s=PATIENT_S) as plant:
             plant.read(u)

@@ -345,13 +345,13 @@ def test_reading_without_answers_holds_then_raises(host):
         host.to_board = lambda data: b""
         for _ in range(4):
             u[:] = np.nan
-            running.read(u)
+            assert running.read(u) is False
             assert np.array_equal(u, first)
         with pytest.raises(SilenceError) as error:
             running.read(u)
         one_line(error, "5 answers in a row were lost")
         host.to_board = lambda data: data
-        running.read(u)
+        assert running.read(u) is True
         assert running.lost_in_a_row == 0
 
 
@@ -382,6 +382,26 @@ def test_safe_raises_nothing_and_the_board_does_it_by_itself(host):
         assert np.array_equal(host.board.out, host.board.safe)
         host.unplug()
         running.safe()
+
+
+@pytest.mark.parametrize("lost", [100, 128, 200, 255])
+def test_a_start_counts_however_many_frames_were_lost_before(host, lost):
+    """Its seq may look old to the board; then HELLO goes first."""
+    with linked(host, Q) as link:
+        running = HostDriven(link, timeout_s=5.0, most_lost=1000)
+        running.start()
+        host.to_board = lambda data: b""
+        link.timeout_s = 0.0
+        u = np.zeros(2, np.float32)
+        for _ in range(lost):
+            running.read(u)
+        assert running.lost_in_a_row == lost
+        link.timeout_s = 0.1
+        host.to_board = lambda data: data
+        running.start()
+        running.read(u)
+        assert running.lost_in_a_row == 0
+        assert link.ping().mode == Mode.DRIVE
 
 
 def test_refusals_name_request_and_code(host):
