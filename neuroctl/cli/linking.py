@@ -181,7 +181,7 @@ def sim(
     from neuroctl.evolve.interrupts import Interrupts
 
     require("firmware_export", "export")
-    from firmware_export import boards  # type: ignore[attr-defined]
+    from firmware_export import boards
 
     q = quantized(file, weight_bits, state_bits)
     with Interrupts(), boards.start(q, target) as board:
