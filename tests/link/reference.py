@@ -127,7 +127,7 @@ class Client:
         self.seed = folded(found["model_crc32"])
         return found
 
-    def start(self, mode, options=0, report_every=0, timeout_us=0):
+    def start(self, mode, options=0, report_every=0, timeout_us=2_000_000):
         return self.ask(START, struct.pack("<BBHI", mode, options, report_every, timeout_us))
 
     def ping(self, echo=b""):

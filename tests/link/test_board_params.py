@@ -114,7 +114,7 @@ def test_nothing_but_a_whole_upload_changes_a_step():
     rng = np.random.default_rng(0)
     with boards.start(q) as board, r.Client(board.port) as client:
         client.hello()
-        client.start(r.STEPPING, timeout_us=2_000_000)
+        client.start(r.STEPPING)
         q.reset()
 
         def steps():
