@@ -301,6 +301,7 @@ class Loop:
             raise run.error
 
     def _begin(self, run: Ticks, count: float, stack: ExitStack) -> None:
+        run.beat = self._clock.now()  # setting up may have taken long
         timeout_s = None if math.isinf(self._timeout_s) else self._timeout_s
         monitor = Monitor(run, timeout_s, self._host, self._finish)
         monitor.start()

@@ -103,7 +103,7 @@ class Ticks:
         self._in_row = self._stale_in_row = 0
         self._end_slot = math.inf
         self._compile()
-        self.beat = clock.now()
+        self.beat = 0
 
     def _compile(self) -> None:
         """Call every compiled function once, so that no tick waits for the compiler; on copies of what they write."""
