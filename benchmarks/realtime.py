@@ -81,15 +81,20 @@ def run(
 
 def left_bytes(spec: Spec, ticks: int = 5000) -> int:
     """Return the bytes that so many ticks leave behind, after as many to warm up; traced, and so not timed."""
-    found: list[int] = [0, 0, 0]
+    found = [0, 0]
+    count = 0
 
     def write(y: Any) -> None:
-        found[2] += 1
-        if found[2] in (ticks, 2 * ticks):
-            found[found[2] // ticks - 1] = tracemalloc.get_traced_memory()[0]
+        nonlocal count
+        count += 1
+        if count in (ticks, 2 * ticks):
+            found[count // ticks - 1] = tracemalloc.get_traced_memory()[0]
+        if count == 2 * ticks:
+            loop.stop()
 
     tracemalloc.start()
-    Loop(Controller(spec), read=lambda u: None, write=write, watchdog_s=30.0).run(ticks=2 * ticks)
+    loop = Loop(Controller(spec), read=lambda u: None, write=write, watchdog_s=30.0)
+    loop.run()
     tracemalloc.stop()
     return found[1] - found[0]
 
