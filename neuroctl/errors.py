@@ -59,6 +59,12 @@ class StabilityWarning(RuntimeWarning):
     """A time step so long that the integrator, not the network, may grow or oscillate."""
 
 
+class LoopError(NeuroctlError, ValueError):
+    """A real-time loop, or its log, that cannot be set up as asked."""
+
+    exit_code = 2
+
+
 class LinkError(NeuroctlError, OSError):
     """The serial link to a board failed."""
 

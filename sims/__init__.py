@@ -12,6 +12,7 @@ from sims.disturb import robustness  # noqa: E402
 from sims.episodes import Episode, EpisodeReturn, objective, record, show  # noqa: E402
 from sims.foreign import GymReturn, Problem, problem, score, search_of  # noqa: E402
 from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
+from sims.simplant import SimPlant  # noqa: E402
 from sims.task import Task  # noqa: E402
 
 register()
@@ -22,6 +23,7 @@ __all__ = [
     "EpisodeReturn",
     "GymReturn",
     "Problem",
+    "SimPlant",
     "Task",
     "baseline",
     "controller_spec",

@@ -100,7 +100,7 @@ class EpisodeReturn:
             TaskError: the controller does not fit the task, gives a value that is not finite, or the seed is bad.
 
         """
-        _check_fit(controller, self._task)
+        check_fit(controller, self._task)
         start = _checked_seed(seed)
         if self._env is None:
             # Unwrapped: steps are counted here, which spares a layer of calls on each.
@@ -199,7 +199,7 @@ def record(
 
     """
     entry = registry.get(task)
-    _check_fit(controller, entry)
+    check_fit(controller, entry)
     limit = _checked_steps(max_steps, entry)
     every = _checked_whole("frame_every", frame_every)
     start = _checked_seed(seed)
@@ -235,7 +235,7 @@ def show(task: str, controller: ControllerLike, seed: int, max_steps: int | None
 
     """
     entry = registry.get(task)
-    _check_fit(controller, entry)
+    check_fit(controller, entry)
     env = registry.make(entry.name, render_mode="human").unwrapped
     try:
         _recorded(env, entry, controller, _checked_seed(seed), _checked_steps(max_steps, entry), 0)
@@ -322,7 +322,13 @@ def _reader(controller: ControllerLike) -> Callable[[Any], Any]:
     return lambda observation: step(observation.astype(np.float64))
 
 
-def _check_fit(controller: ControllerLike, task: Task) -> None:
+def check_fit(controller: ControllerLike, task: Task) -> None:
+    """Refuse a controller that a task does not fit.
+
+    Raises:
+        TaskError: it lacks a method, or its sizes or time step are not the task's.
+
+    """
     if not all(hasattr(controller, name) for name in ("spec", "reset", "step")):
         raise TaskError(f"controller: {type(controller).__name__}; allowed: an object with spec, reset() and step(u)")
     spec = controller.spec

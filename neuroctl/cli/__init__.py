@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import evolving, exporting, linking, running, starting
+from neuroctl.cli import evolving, exporting, linking, looping, running, starting
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ for command, example in (
     (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),
     (running.robustness, "neuroctl robustness studies/cartpole/best.npz --out robustness.png"),
+    (looping.loop, "neuroctl loop studies/cartpole/best.npz --seconds 10 --log run.mcap"),
     (running.info, "neuroctl info studies/cartpole/best.npz"),
     (exporting.export, "neuroctl export studies/cartpole/best.npz --out firmware --name balance"),
     (exporting.verify, "neuroctl verify firmware --steps 100000"),

@@ -313,17 +313,26 @@ def compare(
 
 
 def plot(
-    file: Annotated[Path, typer.Argument(help="A study's archive.npz or front.npz.")],
+    file: Annotated[
+        Path, typer.Argument(help="A study's archive.npz or front.npz, or a loop's log: .mcap, .npz or .npz.part.")
+    ],
     picture: Annotated[Path, typer.Option("--out", help="PNG to write.")],
 ) -> None:
-    """Draw an archive of behaviours as a heat map, or a front of several goals."""
-    from neuroctl import studyplots
+    """Draw an archive of behaviours as a heat map, a front of several goals, or a loop's log."""
+    from neuroctl import logplots, studyplots
+    from neuroctl.realtime import read_log
 
-    kept = io.read_archive(file)
-    drawers = {"archive": studyplots.archive, "front": studyplots.front}
-    if kept.kind not in drawers:
-        raise StudyError(f"{file}: holds a {kept.kind}; allowed: {' or '.join(drawers)}")
-    drawers[kept.kind](kept.fields, kept.arrays, picture)
+    if file.suffix in (".mcap", ".part"):
+        logplots.log(read_log(file), picture)
+    else:
+        kept = io.read_archive(file)
+        drawers = {"archive": studyplots.archive, "front": studyplots.front}
+        if kept.kind == "log":
+            logplots.log(read_log(file), picture)
+        elif kept.kind in drawers:
+            drawers[kept.kind](kept.fields, kept.arrays, picture)
+        else:
+            raise StudyError(f"{file}: holds a {kept.kind}; allowed: {', '.join(drawers)} or log")
     out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 

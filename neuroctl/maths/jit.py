@@ -76,6 +76,14 @@ def jit_integer(function: Function) -> Function:
     return njit(**INTEGER)(function)  # type: ignore[no-any-return]
 
 
+def jit_held(function: Function) -> Function:
+    """Compile arithmetic as written that keeps the interpreter's lock: for what a real-time loop calls in mid-tick.
+
+    A call that gives the lock away has to get it back, and waits for whichever thread took it.
+    """
+    return njit(**INTEGER | {"nogil": False})(function)  # type: ignore[no-any-return]
+
+
 def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
     """Call a compiled function once, which compiles it or loads it from the cache, and return it.
 

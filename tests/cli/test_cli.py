@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
 
 def test_help_of_every_command_has_an_example():
     listed = neuroctl("--help").stdout
-    for command in ("demo", "tasks", "evolve", "run", "info", "export", "verify"):
+    for command in ("demo", "tasks", "evolve", "run", "loop", "info", "export", "verify"):
         assert command in listed
         text = neuroctl(command, "--help").stdout
         assert "Example: neuroctl" in text

@@ -1,0 +1,81 @@
+"""The command that runs a controller in real time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.cli.running import open_controller, task_of
+from neuroctl.console import emit, out
+from neuroctl.errors import require
+
+_LOOP, _SYSTEM = "Loop", "System"
+
+
+def loop(
+    file: File,
+    task: TaskName = "",
+    seconds: Annotated[float | None, typer.Option(help="How long; without it until Ctrl-C.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Ticks a second; the simulation then runs slower or faster. Default: the controller's own."),
+    ] = None,
+    seed: Seed = 1000,
+    log: Annotated[
+        list[Path] | None, typer.Option(help="Write every tick to a .mcap or .npz file; may be given several times.")
+    ] = None,
+    quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    overrun: Annotated[
+        str, typer.Option(help="After a late tick: skip, catch-up or stop.", rich_help_panel=_LOOP)
+    ] = "skip",
+    overrun_limit: Annotated[
+        int | None, typer.Option(help="End when more deadlines in a row are missed.", rich_help_panel=_LOOP)
+    ] = None,
+    watchdog: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds without a tick until the outputs go safe. Default: 0.1 or 5 periods.", rich_help_panel=_LOOP
+        ),
+    ] = None,
+    ramp: Annotated[
+        float, typer.Option(help="Seconds in which outputs are blended in, and out at the end.", rich_help_panel=_LOOP)
+    ] = 0.0,
+    slew: Annotated[
+        float | None, typer.Option(help="Largest change of an output in a second.", rich_help_panel=_LOOP)
+    ] = None,
+    fifo: Annotated[
+        int | None, typer.Option(help="Priority under SCHED_FIFO, 1 to 99.", rich_help_panel=_SYSTEM)
+    ] = None,
+    cpu: Annotated[int | None, typer.Option(help="Bind the loop to this core.", rich_help_panel=_SYSTEM)] = None,
+    mlock: Annotated[bool, typer.Option("--mlock", help="Keep all memory in RAM.", rich_help_panel=_SYSTEM)] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a controller in real time in a simulated task, and report how well it kept its deadlines."""
+    from neuroctl.realtime import Log, Loop, System
+
+    sims = require("sims", "sim")
+    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    name = task_of(meta, task)
+    sims.episodes.check_fit(ctl, sims.get(name))
+    plant = sims.SimPlant(name, seed, on_reset=ctl.reset)
+    report = Loop(
+        ctl, plant, rate_hz=rate, any_rate=rate is not None, overrun=overrun, overrun_limit=overrun_limit,
+        watchdog_s=watchdog, start_ramp_s=ramp, stop_ramp_s=ramp, slew_per_s=slew,
+        system=System(fifo=fifo, cpu=cpu, mlock=mlock), log=Log(*log) if log else None,
+        name=name.partition(",")[0],
+    ).run(seconds)  # fmt: skip
+    plant.close()
+    if as_json:
+        emit({"file": str(file), "task": name, "episodes": plant.episodes, **report.to_dict()})
+    else:
+        out.print(report.text(), highlight=False, soft_wrap=True, markup=False)
+        out.print(f"{name}: {plant.episodes} episodes begun, sum of rewards {plant.total_reward:.1f}", highlight=False)
+    if not report.ok:
+        raise typer.Exit(1)
+    if report.reason in ("SIGINT", "SIGTERM"):
+        raise typer.Exit(130 if report.reason == "SIGINT" else 143)

@@ -1,0 +1,131 @@
+"""Pictures of a loop's log: what it read and wrote, and how long everything took. Needs the extra ``viz``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import FileFormatError, require
+from neuroctl.plots import BLUE, GREY, ORANGE, save
+from neuroctl.realtime import LogData
+
+Array = NDArray[Any]
+
+_COLOURS: Final = (BLUE, ORANGE, "#3a8f5b", "#9251a6", "#b0892b", "#c2446b", "#4aa3b5", GREY)
+_RED: Final = "#c2243f"
+_MOST: Final = 8  # lines in a panel
+_POINTS: Final = 4000  # a line has at most twice as many
+
+
+def log(data: LogData, path: str | os.PathLike[str]) -> None:
+    """Plot inputs and outputs over time, and the distribution of durations; overruns and faults are marked.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+        FileFormatError: the log holds no records.
+
+    """
+    if not len(data):
+        raise FileFormatError("log: no records; allowed: one or more to plot")
+    figure = require("matplotlib.figure", "viz").Figure(figsize=(8.0, 9.0), layout="constrained")
+    seen, driven, taken = figure.subplots(3, 1, height_ratios=(1.0, 1.0, 1.2))
+    driven.sharex(seen)
+    for axis in (seen, driven, taken):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(True, color="#e6e8eb", linewidth=0.8)
+        axis.set_axisbelow(True)
+    time_s = 1e-9 * (data["time_ns"] - data["time_ns"][0])
+    _lines(seen, time_s, data["inputs"], "inputs", "in")
+    _lines(driven, time_s, data["outputs"], "outputs", "out")
+    _marks(driven, time_s, data)
+    seen.tick_params(labelbottom=False)
+    driven.set_xlabel("time [s]")
+    driven.set_xlim(0, max(float(time_s[-1]), 1e-3))
+    for axis in (seen, driven):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+    _durations(taken, data)
+    seen.set_title(_headline(data), loc="left", fontweight="bold")
+    save(figure, path)
+
+
+def _headline(data: LogData) -> str:
+    late = int((data.flag("overrun") | data.flag("late")).sum())
+    why = "not ended" if data.report is None else f"ended: {data.report['reason']}"
+    rate = 1.0 / data.about["period_s"]
+    return f"{data.about['name']} at {rate:g} Hz: {len(data)} ticks, {late} overruns, {why}"
+
+
+def _lines(axis: Any, time_s: Array, values: Array, label: str, short: str) -> None:
+    for k, column in enumerate(values.T[:_MOST]):
+        axis.plot(*_thinned(time_s, column), color=_COLOURS[k % len(_COLOURS)], linewidth=1.2, label=f"{short} {k}")
+    more = values.shape[1] - _MOST
+    axis.set_ylabel(label if more <= 0 else f"{label} (first {_MOST} of {values.shape[1]})")
+
+
+def _thinned(time_s: Array, values: Array) -> tuple[Array, Array]:
+    """Return fewer points that look the same: of each stretch the lowest and the highest."""
+    size = -(-len(values) // _POINTS)
+    if size < 3:
+        return time_s, values
+    whole = len(values) // size * size
+    rows = np.where(np.isfinite(values[:whole]), values[:whole], 0.0).reshape(-1, size)
+    places = np.sort(np.stack([rows.argmin(axis=1), rows.argmax(axis=1)], axis=1), axis=1)
+    chosen = (places + size * np.arange(len(rows))[:, None]).ravel()
+    return time_s[chosen], values[chosen]
+
+
+def _marks(axis: Any, time_s: Array, data: LogData) -> None:
+    """Mark overruns along the upper edge, and the fault that ended the loop as a line."""
+    edge = axis.get_xaxis_transform()
+    late = time_s[data.flag("overrun") | data.flag("late")]
+    if len(late):
+        style = {"color": _RED, "markersize": 9, "linestyle": "", "transform": edge, "clip_on": False}
+        axis.plot(late, np.full(len(late), 1.0), marker="|", label="overrun", **style)
+    for moment in time_s[data.flag("fault")]:
+        axis.axvline(moment, color=_RED, linewidth=1.2, label="fault")
+
+
+def _durations(axis: Any, data: LogData) -> None:
+    """Plot for each part of a tick which share of the ticks took longer: percentiles are read off the left edge."""
+    whole = ~data.flag("fault")
+    if not whole.any():
+        return
+    names = {"wake": "wake-up late", "library": "library", "controller": "controller", "read": "read", "write": "write"}
+    for k, (name, label) in enumerate(names.items()):
+        took_us = np.maximum(np.sort(data[f"{name}_ns"][whole]) * 1e-3, 0.1)
+        longer = 1.0 - np.arange(len(took_us)) / len(took_us)
+        p50, p9999 = (float(took_us[min(int(q * len(took_us)), len(took_us) - 1)]) for q in (0.5, 0.9999))
+        text = f"{label}: p50 {_us(p50)}, p99.99 {_us(p9999)}"
+        axis.step(*_few(took_us, longer), where="post", color=_COLOURS[k], linewidth=1.6, label=text)
+    period_us = 1e6 * data.about["period_s"]
+    axis.axvline(period_us, color=GREY, linestyle="--", linewidth=1.0, label=f"period: {_us(period_us)}")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_ylim(0.5 / whole.sum(), 1.5)
+    ticks = {share: text for share, text in _SHARES.items() if share >= 0.5 / whole.sum()}
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.minorticks_off()
+    axis.set_xlabel("took longer than [us]")
+    axis.set_ylabel("percentile of the ticks")
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=2, fontsize="small")
+
+
+_SHARES: Final = {
+    1.0: "0 %", 0.5: "50 %", 0.1: "90 %", 0.01: "99 %", 1e-3: "99.9 %", 1e-4: "99.99 %", 1e-5: "99.999 %"
+}  # fmt: skip
+
+
+def _us(value: float) -> str:
+    return f"{value:.1f} us" if value < 100 else f"{value:.0f} us" if value < 1e4 else f"{value / 1e3:.0f} ms"
+
+
+def _few(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return so many points of a sorted curve that its tail keeps them all."""
+    if len(x) <= _POINTS:
+        return x, y
+    chosen = np.unique(len(x) - np.geomspace(1, len(x), _POINTS).astype(int))
+    return x[chosen], y[chosen]

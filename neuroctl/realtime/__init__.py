@@ -1,0 +1,10 @@
+"""Real-time loops: deadlines, a watchdog, a safe end, and a log that no tick waits for."""
+
+from neuroctl.realtime.histogram import Histogram
+from neuroctl.realtime.log import Log, LogData, read_log
+from neuroctl.realtime.loop import Loop
+from neuroctl.realtime.plant import Plant
+from neuroctl.realtime.report import LoopReport
+from neuroctl.realtime.system import System
+
+__all__ = ["Histogram", "Log", "LogData", "Loop", "LoopReport", "Plant", "System", "read_log"]

@@ -1,0 +1,111 @@
+"""Histograms of durations in fixed memory, after HdrHistogram (G. Tene): linear buckets within each power of two."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.maths.jit import jit_integer
+
+BITS: Final = 6
+"""2^BITS buckets a power of two: a bucket is at most 1/64 of its values wide, and below 128 ns exactly 1 ns."""
+LARGEST: Final = (1 << 40) - 1
+"""Longer durations [ns], 18 minutes, count as this."""
+BUCKETS: Final = (40 - BITS + 1) << BITS
+SUM, MOST, SIZE = BUCKETS, BUCKETS + 1, BUCKETS + 2
+"""Places in a row behind its buckets: the sum and the largest of the durations; the row's length."""
+
+
+@jit_integer
+def bucket_of(value: Any) -> Any:
+    """Return the bucket of a duration [ns] from 0 to ``LARGEST``."""
+    shift = 0
+    while value >> shift >= 2 << BITS:
+        shift += 1
+    return (shift << BITS) + (value >> shift)
+
+
+@jit_integer
+def record_into(rows: Any, row: Any, value: Any) -> None:
+    """Count a duration.
+
+    rows: int64[histograms, SIZE], written.
+    row: which of them.
+    value: [ns]; below 0 counts as 0, above ``LARGEST`` as that.
+    Allocates nothing, raises nothing.
+    """
+    value = min(max(value, 0), LARGEST)
+    rows[row, bucket_of(value)] += 1
+    rows[row, SUM] += value
+    rows[row, MOST] = max(rows[row, MOST], value)
+
+
+def _upper_edges() -> NDArray[np.int64]:
+    """Return the largest duration of each bucket."""
+    index = np.arange(BUCKETS)
+    shift = np.maximum((index >> BITS) - 1, 0)
+    edges: NDArray[np.int64] = ((index - (shift << BITS) + 1) << shift) - 1
+    return edges
+
+
+EDGES: Final = _upper_edges()
+
+
+class Histogram:
+    """Durations in nanoseconds: how many, their mean, their quantiles to 1/64, the largest exactly.
+
+    Args:
+        row: int64[SIZE] to count in; None makes an empty one.
+
+    """
+
+    def __init__(self, row: NDArray[np.int64] | None = None):
+        self._rows = np.zeros((1, SIZE), np.int64) if row is None else row.reshape(1, SIZE)
+
+    def record(self, value: int) -> None:
+        """Count one duration in nanoseconds."""
+        record_into(self._rows, 0, value)
+
+    def add(self, other: Histogram) -> None:
+        """Count all that another histogram holds."""
+        most = max(self.max, other.max)
+        self._rows += other._rows
+        self._rows[0, MOST] = most
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many durations each bucket holds, int64[BUCKETS]; ``EDGES`` are the buckets' largest values."""
+        return self._rows[0, :BUCKETS]
+
+    @property
+    def count(self) -> int:
+        """Number of durations."""
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean in nanoseconds; 0 of none."""
+        return float(self._rows[0, SUM]) / max(self.count, 1)
+
+    @property
+    def max(self) -> int:
+        """Largest in nanoseconds; 0 of none."""
+        return int(self._rows[0, MOST])
+
+    def quantile(self, q: float) -> int:
+        """Return the smallest bucket's edge [ns] that a share ``q`` of the durations does not exceed; 0 of none.
+
+        It is never below the true quantile, and at most 1/64 above it.
+        """
+        total = np.cumsum(self.counts)
+        rank = max(1, int(np.ceil(q * total[-1] - 1e-9)))
+        return min(int(EDGES[np.searchsorted(total, rank)]), self.max) if total[-1] else 0
+
+    def to_dict(self) -> dict[str, float]:
+        """Return count, mean, quantiles and largest, in microseconds."""
+        quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
+        found: dict[str, float] = {"count": self.count, "mean_us": self.mean / 1e3}
+        found |= {f"{name}_us": self.quantile(q) / 1e3 for name, q in quantiles.items()}
+        return found | {"max_us": self.max / 1e3}

@@ -1,0 +1,239 @@
+"""Files that a log's thread writes records to: MCAP, and a plain spool that becomes an ``.npz``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import FileFormatError, require
+from neuroctl.io import write_archive
+from neuroctl.realtime.kernels import COLUMNS, FLAGS
+
+KIND: Final = "log"
+SPOOL_SUFFIX: Final = ".part"
+_FLUSH_S: Final = 0.5
+_CHUNK_MOST: Final = 1 << 20
+_NPZ_MOST: Final = 1 << 30  # bytes of a spool; a longer one is not turned into an .npz, which takes as much memory
+
+Rows = NDArray[np.int64]
+
+
+class Sink(Protocol):
+    """A file that records are written to."""
+
+    @property
+    def written(self) -> int:
+        """Number of records that a reader would find in the file right now."""
+        ...
+
+    @property
+    def taken(self) -> int:
+        """Number of records that it was given."""
+        ...
+
+    def write(self, rows: Rows) -> None:
+        """Write records int64[n, columns], reals in their bits."""
+        ...
+
+    def close(self, report: Mapping[str, Any]) -> None:
+        """End the file with the loop's report, JSON types."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave the file as it is, after an error."""
+        ...
+
+
+def row_type(inputs: int, outputs: int) -> np.dtype[Any]:
+    """Return a record as a structured dtype: whole numbers, then inputs, raw outputs and outputs as float64."""
+    whole = [(name, "<i8") for name in COLUMNS]
+    return np.dtype([*whole, ("inputs", "<f8", (inputs,)), ("raw", "<f8", (outputs,)), ("outputs", "<f8", (outputs,))])
+
+
+class NpzSink:
+    """Records as they are, in ``FILE.npz.part`` behind one line of JSON; at the end they become ``FILE.npz``.
+
+    A process that is killed leaves the ``.part``, which ``read_log`` reads too.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]):
+        self._path, self._about = path, dict(about)
+        self._bytes, self._row_bytes = 0, row_type(about["inputs"], about["outputs"]).itemsize
+        self._spool = path.with_name(path.name + SPOOL_SUFFIX)
+        self._file = open(self._spool, "wb", buffering=0)  # noqa: SIM115
+        try:
+            self._put(json.dumps({"format": "neuroctl", "kind": KIND, "about": self._about}).encode() + b"\n")
+        except OSError:
+            self._file.close()
+            raise
+        self._bytes = 0
+
+    @property
+    def written(self) -> int:
+        """Number of whole records in the spool."""
+        return self._bytes // self._row_bytes
+
+    @property
+    def taken(self) -> int:
+        """The same: nothing is kept back."""
+        return self.written
+
+    def _put(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            count = self._file.write(left)
+            left, self._bytes = left[count:], self._bytes + count
+
+    def write(self, rows: Rows) -> None:
+        """Write records."""
+        self._put(rows.astype("<i8", copy=False).tobytes())
+
+    def close(self, report: Mapping[str, Any]) -> None:
+        """Turn the spool into an ``.npz``.
+
+        Raises:
+            FileFormatError: it cannot be written, or would take too much memory; the spool stays.
+
+        """
+        self._file.close()
+        if os.path.getsize(self._spool) > _NPZ_MOST:
+            raise FileFormatError(f"{self._spool}: too long for an .npz, so it stays; read_log reads it")
+        _, rows = read_spool(self._spool)
+        fields = {"about": self._about, "report": dict(report)}
+        write_archive(self._path, KIND, fields, {name: rows[name] for name in rows.dtype.names or ()})
+        os.unlink(self._spool)
+
+    def abandon(self) -> None:
+        """Leave the spool as it is."""
+        self._file.close()
+
+
+def read_spool(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Return what stands in the first line, and all whole records.
+
+    Raises:
+        FileFormatError: it is no spool of ours.
+
+    """
+    try:
+        with open(path, "rb") as file:
+            head = json.loads(file.readline(1 << 20))
+            data = file.read()
+        about = head["about"]
+        kind = row_type(int(about["inputs"]), int(about["outputs"]))
+    except OSError as error:
+        raise FileFormatError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise FileFormatError(f"{os.fspath(path)}: a foreign file; allowed: a log of a loop") from None
+    return about, np.frombuffer(data[: len(data) // kind.itemsize * kind.itemsize], kind)
+
+
+class McapSink:
+    """One JSON message a record on ``/NAME``, with its schema, in compressed chunks of about half a second.
+
+    The log time is the wake-up's, since 1970. NaN and Inf, which JSON lacks, are null. The report is a message on
+    ``/NAME/report``.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]):
+        writer = require("mcap.writer", "log")
+        self.written = self.taken = 0
+        self._width = len(COLUMNS)
+        self._text, longest = _template(about)
+        self._file = open(path, "wb")  # noqa: SIM115
+        # A chunk is what is lost if the process is killed; the library closes it by its size.
+        chunk = int(min(_CHUNK_MOST, max(256, longest * _FLUSH_S / about["period_s"])))
+        try:
+            self._writer = writer.Writer(self._file, chunk_size=chunk, compression=writer.CompressionType.LZ4)
+            self._writer.start(library="neuroctl")
+            self._writer.add_metadata("neuroctl", {"about": json.dumps(about)})
+            self._channel = self._topic(f"/{about['name']}", "neuroctl.Tick", _schema(about))
+            self._file.flush()
+        except OSError:
+            self.abandon()
+            raise
+        self._report_topic = f"/{about['name']}/report"
+        self._last_ns = 0
+
+    def _topic(self, topic: str, name: str, schema: Mapping[str, Any]) -> int:
+        known = self._writer.register_schema(name=name, encoding="jsonschema", data=json.dumps(schema).encode())
+        return int(self._writer.register_channel(topic=topic, message_encoding="json", schema_id=known))
+
+    def write(self, rows: Rows) -> None:
+        """Write records."""
+        whole, reals = rows[:, : self._width].tolist(), rows.view(np.float64)[:, self._width :].tolist()
+        for numbers, values in zip(whole, reals, strict=True):
+            tick, time_ns, flags, *durations = numbers
+            text = self._text % (
+                tick,
+                flags,
+                *(_BOOL[flags >> bit & 1] for bit in range(len(FLAGS))),
+                *durations,
+                *values,
+            )
+            if "nan" in text or "inf" in text:
+                text = text.replace("-inf", "null").replace("inf", "null").replace("nan", "null")
+            self.taken += 1
+            if self._message(self._channel, time_ns, text, tick):
+                self.written = self.taken
+
+    def _message(self, channel: int, time_ns: int, text: str, sequence: int) -> bool:
+        """Write a message; return whether it, and all before it, are in the file now."""
+        before = self._file.tell()
+        self._writer.add_message(channel, log_time=time_ns, data=text.encode(), publish_time=time_ns, sequence=sequence)
+        self._last_ns = time_ns
+        if self._file.tell() != before:  # a chunk was closed
+            self._file.flush()
+            return True
+        return False
+
+    def close(self, report: Mapping[str, Any]) -> None:
+        """Write the report, the last chunk and the index."""
+        schema = {"type": "object", "properties": {name: _json_type(value) for name, value in report.items()}}
+        channel = self._topic(self._report_topic, "neuroctl.LoopReport", schema)
+        self._message(channel, self._last_ns, json.dumps(report), 0)
+        self._writer.finish()
+        self._file.close()
+        self.written = self.taken
+
+    def abandon(self) -> None:
+        """Close the file without a flush that would fail again."""
+        raw = self._file.detach()
+        with contextlib.suppress(OSError):
+            raw.close()
+
+
+_BOOL: Final = ("false", "true")
+
+
+def _template(about: Mapping[str, Any]) -> tuple[str, int]:
+    """Return a record's JSON with places for its numbers, and about its longest length."""
+    real = "%.9g" if about["dtype"] == "float32" else "%.17g"
+    parts = ['"tick":%d', '"flags":%d', *(f'"{name}":%s' for name in FLAGS), *(f'"{name}":%d' for name in COLUMNS[3:])]
+    for name, count in _arrays(about).items():
+        parts.append(f'"{name}":[{",".join([real] * count)}]')
+    text = "{" + ",".join(parts) + "}"
+    return text, len(text) + 8 * sum(_arrays(about).values())
+
+
+def _arrays(about: Mapping[str, Any]) -> dict[str, int]:
+    return {"inputs": about["inputs"], "raw": about["outputs"], "outputs": about["outputs"]}
+
+
+def _schema(about: Mapping[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = {name: {"type": "integer"} for name in COLUMNS if name != "time_ns"}
+    properties |= {name: {"type": "boolean"} for name in FLAGS}
+    properties |= {name: {"type": "array", "items": {"type": "number"}} for name in _arrays(about)}
+    return {"title": "neuroctl.Tick", "type": "object", "properties": properties}
+
+
+def _json_type(value: Any) -> dict[str, str]:
+    kinds: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+    return {"type": kinds.get(type(value), "object")}

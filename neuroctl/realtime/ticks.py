@@ -1,0 +1,364 @@
+"""Ticks: deadlines, read -> step -> write, overruns, ramps, and the way to the safe output."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.maths.jit import compile_once
+from neuroctl.realtime import kernels
+from neuroctl.realtime.clock import Clock
+from neuroctl.realtime.histogram import SIZE
+from neuroctl.realtime.kernels import FAULT, LATE, OVERRUN, STALE
+from neuroctl.realtime.plant import Read, Safe, Steppable, Write
+
+PIECE_NS: Final = 20_000_000
+"""Longest sleep [ns]: how late a request to stop is seen by a slow loop."""
+CATCH_UP_MOST: Final = 100
+"""Ticks that catching up makes up for at most; what is missed beyond is skipped."""
+
+POLICIES: Final = ("skip", "catch-up", "stop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a loop was asked for, checked; see ``Loop``."""
+
+    period_ns: float
+    spin_ns: int
+    policy: str
+    overrun_limit: int | None
+    stale_limit: int
+    start_ramp_ticks: int
+    stop_ramp_ticks: int
+    bounds: NDArray[np.float64]
+
+
+@dataclass
+class Ring:
+    """Memory that a tick's record is put into and a writer's thread takes it from; ``NO_RING`` has room for none."""
+
+    rows: NDArray[np.int64]
+    cursor: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
+
+    def __post_init__(self) -> None:
+        self.reals = self.rows.view(np.float64)
+
+    @classmethod
+    def of(cls, capacity: int, inputs: int, outputs: int) -> Ring:
+        """Return a ring for so many records."""
+        return cls(np.zeros((capacity, len(kernels.COLUMNS) + inputs + 2 * outputs), np.int64))
+
+
+class Ticks:
+    """One run of a loop. ``wait`` and ``tick`` alternate until ``reason`` is set; then ``go_safe``.
+
+    Args:
+        controller: what is stepped.
+        read: fills the inputs.
+        write: takes the outputs.
+        safe: brings the plant into its safe state; None: the safe output is written.
+        settings: of the loop.
+        clock: what time is told by.
+        ring: where records go.
+
+    """
+
+    def __init__(
+        self, controller: Steppable, read: Read, write: Write, safe: Safe | None, settings: Settings,
+        clock: Clock, ring: Ring,
+    ) -> None:  # fmt: skip
+        spec = controller.spec
+        dtype = np.dtype(getattr(spec, "dtype", "float32"))
+        self._controller, self._step, self._read, self._write, self._safe = (
+            controller,
+            controller.step,
+            read,
+            write,
+            safe,
+        )
+        self._has_fault = hasattr(controller, "fault")
+        self._settings, self._clock, self._ring = settings, clock, ring
+        self._now, self._cpu = clock.now, clock.cpu
+        self._u, self._out = np.zeros(spec.inputs, dtype), np.zeros(spec.outputs, dtype)
+        self._y = self._unknown = np.full(spec.outputs, np.nan, dtype)
+        self._safe_output = settings.bounds[kernels.SAFE].astype(dtype)
+        self._setpoint = settings.bounds[kernels.SAFE].copy()
+        self.hists = np.zeros((len(kernels.HISTOGRAMS), SIZE), np.int64)
+        self.reason: str | None = None
+        self.detail = ""
+        self.error: BaseException | None = None
+        self.safe_reached = self.going_safe = self.over = False
+        self.messages: list[str] = []
+        self.ticks = self.overruns = self.skipped = self.stale = self.late_wakes = self.worst_wake_ns = 0
+        self._lock = Lock()
+        self._request: tuple[str, str] | None = None
+        self._stopping = False
+        self._ramp, self._ramp_top, self._ramp_place, self._ramp_ticks = 1.0, 1.0, 0, 0
+        self._in_row = self._stale_in_row = 0
+        self._end_slot = math.inf
+        self._compile()
+        self.beat = 0
+
+    def _compile(self) -> None:
+        """Call every compiled function once, so that no tick waits for the compiler; on copies of what they write."""
+        hists, ring = self.hists.copy(), Ring(self._ring.rows[:1].copy())
+        self._first_bad = compile_once(kernels.first_bad, self._u)
+        setpoint, out = self._setpoint.copy(), self._out.copy()
+        self._guard = compile_once(kernels.guard, self._out, out, setpoint, self._settings.bounds, 1.0)
+        arrays = (ring.rows, ring.reals, ring.cursor)
+        self._log = compile_once(kernels.log, *arrays, 0, 0, 0, self._u, self._out, out)
+        times = (0,) * 15
+        self._record = compile_once(kernels.record, hists, *arrays, self._u, self._out, out, 0, 0, *times[:13])
+
+    def begin(self, epoch_ns: int, ticks: float) -> None:
+        """Reset the controller and put the first deadline one period from now.
+
+        Args:
+            epoch_ns: the time since 1970 at this clock's zero.
+            ticks: deadlines after which the run is over, skipped ones included.
+
+        """
+        self._controller.reset()
+        self._epoch, self._end_slot = epoch_ns, ticks
+        self._ramp_ticks = self._settings.start_ramp_ticks
+        self._ramp = 0.0 if self._ramp_ticks else 1.0
+        self._start = self._now() + int(self._settings.period_ns)
+        self._slot, self._due = 0, self._start
+        self._before, self._tail, self._cpu_before, self._flags = -1, 0, -1, 0
+        self.last_ns = 0
+
+    # Ending.
+
+    def request(self, reason: str, detail: str = "") -> None:
+        """Ask for an orderly end: after the stop ramp, if there is one. From any thread, or a signal's handler."""
+        if self._request is None:
+            self._request = (reason, detail)
+
+    def end(self, reason: str, detail: str = "", error: BaseException | None = None) -> bool:
+        """End at once; the first reason counts. From any thread. Returns whether this was the first."""
+        with self._lock:
+            if self.reason is not None:
+                return False
+            self.detail, self.error = detail, error
+            self.reason = reason
+            return True
+
+    def go_safe(self) -> None:
+        """Bring the plant into its safe state. From any thread, and as often as wanted; raises nothing."""
+        self.going_safe = True
+        if self._safe is not None:
+            try:
+                self._safe()
+            except BaseException as error:
+                self._note(f"safe raised {_named(error)}; the safe output was written instead")
+            else:
+                self.safe_reached = True
+                return
+        try:
+            self._write(self._safe_output)
+        except BaseException as error:
+            self._note(f"write of the safe output raised {_named(error)}: the plant may not be safe")
+        else:
+            self.safe_reached = True
+
+    def _note(self, text: str) -> None:
+        if text not in self.messages:
+            self.messages.append(text)
+
+    # Time.
+
+    def left_ns(self) -> int:
+        """Follow a request to stop, and return how long to sleep now, at most a piece [ns]; 0 or below: not at all."""
+        if self._request is not None and not self._stopping:
+            self._follow(*self._request)
+        if self.reason is not None:
+            return 0
+        return min(self._due - self._settings.spin_ns - self._now(), PIECE_NS)
+
+    def wait(self) -> None:
+        """Sleep to shortly before the next deadline, then spin to it. May set ``reason``."""
+        slept = False
+        while (left := self.left_ns()) > 0:
+            self._clock.sleep(left * 1e-9)
+            slept = True
+        self.wake(slept)
+
+    def wake(self, slept: bool) -> None:
+        """Spin to the deadline and take the time.
+
+        Args:
+            slept: whether the thread slept; a late wake-up is then not the last tick's doing, but an overrun by itself.
+
+        """
+        now, due = self._now, self._due
+        t0 = now()
+        if self.reason is None:
+            while t0 < due:
+                t0 = now()
+        self._cpu_start, self._t0, self._awaited, self._flags = self._cpu(), t0, due, 0
+        if slept and t0 - due >= self._settings.period_ns and self.reason is None:
+            self._woke_late(t0 - due)
+
+    def _woke_late(self, by_ns: int) -> None:
+        self._flags = LATE
+        self.late_wakes += 1
+        self.worst_wake_ns = max(self.worst_wake_ns, by_ns)
+        # The tick of the last deadline that has passed begins right now.
+        self._overran(
+            int(by_ns / self._settings.period_ns), f"woke {by_ns * 1e-9:.3f} s late: stopped, or out of CPU time"
+        )
+
+    def _overran(self, passed: int, why: str) -> None:
+        """Apply the policy: so many deadlines from ``_due`` on have passed without their tick."""
+        settings = self._settings
+        self.overruns += 1
+        skips = settings.policy == "skip"
+        self._in_row += passed if skips else 1
+        skipped = passed if skips else max(0, passed - CATCH_UP_MOST)
+        self.skipped += skipped
+        self._move_to(self._slot + skipped)
+        missed = max(self._in_row, passed)
+        if settings.policy == "stop":
+            self.end("overrun", f"tick {self.ticks}: {why}")
+        elif settings.overrun_limit is not None and missed > settings.overrun_limit:
+            self.end("overrun limit", f"tick {self.ticks}: deadlines missed in a row: {missed}; {why}")
+
+    def _move_to(self, slot: int) -> None:
+        self._slot = slot
+        # From the start and not from the last deadline: rounding does not add up.
+        self._due = self._start + int(slot * self._settings.period_ns)
+
+    # One tick.
+
+    def tick(self) -> None:
+        """Read, step, write, record; a fault sets ``reason``."""
+        self._y = self._unknown
+        if self._sense() and self._think() and self._act():
+            self._finish()
+
+    def _sense(self) -> bool:
+        self._t1 = self._now()
+        try:
+            fresh = self._read(self._u)
+        except BaseException as error:
+            return self._failed("read", f"read raised {_named(error)}", error)
+        self._t2 = self._now()
+        if fresh is False:
+            self._flags |= STALE
+            self.stale += 1
+            self._stale_in_row += 1
+            if self._stale_in_row > self._settings.stale_limit:
+                return self._failed("stale sensor", f"stale reads in a row: {self._stale_in_row}")
+        else:
+            self._stale_in_row = 0
+        bad = self._first_bad(self._u)
+        return bad < 0 or self._failed("sensor", f"input {bad} is {self._u[bad]}")
+
+    def _think(self) -> bool:
+        self._t3 = self._now()
+        try:
+            self._y = y = self._step(self._u)
+        except BaseException as error:
+            return self._failed("controller", f"step raised {_named(error)}", error)
+        self._t4 = self._now()
+        if self._has_fault and self._controller.fault:  # type: ignore[attr-defined]
+            return self._failed("controller", "it reports a fault")
+        if self._ramp_ticks:
+            self._advance_ramp()
+        try:
+            flags = self._guard(y, self._out, self._setpoint, self._settings.bounds, self._ramp)
+        except TypeError:
+            flags = -1 - len(self._out)
+        if flags >= 0:
+            self._flags |= flags
+            return True
+        bad = -1 - flags
+        if bad < len(self._out):
+            return self._failed("controller", f"output {bad} is {y[bad]}")
+        return self._failed("controller", f"step returned {_kind(y)}; allowed: {_kind(self._out)}")
+
+    def _act(self) -> bool:
+        if self.reason is not None:  # the watchdog was quicker
+            return False
+        self._t5 = self._now()
+        try:
+            self._write(self._out)
+        except BaseException as error:
+            return self._failed("write", f"write raised {_named(error)}", error)
+        return True
+
+    def _finish(self) -> None:
+        """Record the tick, and choose the next deadline."""
+        t0, t6, ring, due = self._t0, self._now(), self._ring, self._due
+        self._move_to(self._slot + 1)
+        late_ns = t6 - self._due
+        if late_ns >= 0:
+            self._flags |= OVERRUN
+        self._record(
+            self.hists, ring.rows, ring.reals, ring.cursor, self._u, self._y, self._out, self.ticks, self._flags,
+            self._epoch, self._awaited, self._due, self._before, t0, self._t1, self._t2, self._t3, self._t4, self._t5,
+            t6, self._tail, self._cpu_before,
+        )  # fmt: skip
+        self.last_ns = t0 - due
+        if late_ns >= 0:
+            passed = 1 + int(late_ns / self._settings.period_ns)
+            self._overran(passed, f"it ended {late_ns * 1e-6:.3f} ms after the next deadline")
+        elif not self._flags & LATE:
+            self._in_row = 0
+        self.ticks += 1
+        self._before = t0 + self._due - due
+        if self._stopping and self._ramp_ticks == 0:
+            self.end(*(self._request or ("stopped", "")))
+        elif self._slot >= self._end_slot:
+            self.request("finished")
+        self._cpu_before = self._cpu() - self._cpu_start
+        self.beat = end = self._now()
+        self._tail = end - t6
+
+    def _failed(self, reason: str, detail: str, error: BaseException | None = None) -> bool:
+        """End at once because of a fault, go safe, and log the tick with the safe outputs; return False."""
+        if error is not None and not isinstance(error, Exception):  # KeyboardInterrupt, or a thread that is killed
+            reason = self._request[0] if self._request is not None else type(error).__name__
+        self.end(reason, f"tick {self.ticks}: {detail}", error)
+        self.go_safe()
+        ring = self._ring
+        raw = self._y if _kind(self._y) == _kind(self._out) else self._unknown
+        self._log(
+            ring.rows, ring.reals, ring.cursor, self.ticks, self._epoch + self._t0, self._flags | FAULT,
+            self._u, raw, self._safe_output,
+        )  # fmt: skip
+        return False
+
+    # Ramps.
+
+    def _advance_ramp(self) -> None:
+        """Move on by one tick: up to 1 after a start, down to 0 before an end."""
+        self._ramp_place += 1
+        share = self._ramp_place / self._ramp_ticks
+        self._ramp = self._ramp_top * (1.0 - share) if self._stopping else share
+        if self._ramp_place >= self._ramp_ticks:
+            self._ramp = 0.0 if self._stopping else 1.0
+            self._ramp_ticks = 0
+
+    def _follow(self, reason: str, detail: str) -> None:
+        """Begin the stop ramp, or end."""
+        if self._settings.stop_ramp_ticks == 0 or self.ticks == 0:
+            self.end(reason, detail)
+            return
+        self._stopping, self._ramp_top = True, self._ramp
+        self._ramp_place, self._ramp_ticks = 0, self._settings.stop_ramp_ticks
+
+
+def _named(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -1,0 +1,60 @@
+"""SimPlant: a simulated task as the plant of a real-time loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sims import registry
+
+Array = NDArray[Any]
+
+
+class SimPlant:
+    """A task that advances one control step a tick: ``write`` makes the step, ``read`` gives what it showed.
+
+    Where an episode ends, the next one begins, from the next seed. Not safe for use by several threads at once.
+
+    Args:
+        task: name of the task.
+        seed: of the first episode.
+        on_reset: called when a later episode begins; a controller's ``reset``.
+
+    Raises:
+        TaskError: there is no such task.
+        BackendUnavailable: the physics engine is not installed.
+
+    """
+
+    def __init__(self, task: str, seed: int = 0, on_reset: Callable[[], Any] | None = None):
+        self.task = registry.get(task)
+        self._env = registry.make(task).unwrapped
+        self._seed, self._on_reset = seed, on_reset
+        self.episodes = 1
+        self.total_reward = 0.0
+        self._seen = self._begin()
+
+    def _begin(self) -> Array:
+        observation: Array = self._env.reset(seed=self._seed + self.episodes - 1)[0]
+        return observation
+
+    def read(self, u: Array) -> None:
+        """Put the last observation into u ``[inputs]``."""
+        u[:] = self._seen
+
+    def write(self, y: Array) -> None:
+        """Hold the outputs ``[outputs]`` for one control step."""
+        self._seen, reward, terminated, truncated, _ = self._env.step(np.asarray(y, np.float32))
+        self.total_reward += float(reward)
+        if terminated or truncated:
+            self.episodes += 1
+            self._seen = self._begin()
+            if self._on_reset is not None:
+                self._on_reset()
+
+    def close(self) -> None:
+        """Free the environment."""
+        self._env.close()

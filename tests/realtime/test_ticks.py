@@ -1,0 +1,316 @@
+"""Deadlines, overruns, ramps and limits in a fake clock's time: exact and fast."""
+
+import gc
+import math
+import tracemalloc
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core.runtime import _nrt_python, rtsys
+
+import neuroctl as nc
+from neuroctl.realtime import Loop
+from tests.realtime.pieces import SPEC, Echo, FakeClock, Recorder, WithSafe, fake
+
+
+def started(clock, **options):
+    """Return a plant that notes when each read began, in periods from the first deadline, and its loop."""
+    plant = Recorder()
+    begin = clock.t + 10_000_000
+    plant.times = []
+    delay = options.pop("delay", {})
+
+    def on_read(tick, u):
+        plant.times.append((clock.t - begin) / 1e7)
+        clock.pass_s(delay.get(tick, 0.001))
+
+    plant.on_read = on_read
+    return plant, Loop(Echo(), plant, clock=clock, spin_s=0.0, **options)
+
+
+def test_deadlines_do_not_drift_where_the_period_is_no_whole_number_of_nanoseconds():
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=1 / 60)
+    clock = FakeClock()
+    times = []
+    loop = Loop(Echo(spec), read=lambda u: times.append(clock.t), write=lambda y: None, clock=clock, spin_s=0.0)
+    report = loop.run(ticks=60_000)
+    exact = np.arange(60_000) * 1e9 / 60
+    assert np.abs(np.array(times) - times[0] - exact).max() <= 1.0
+    assert (report.reason, report.ticks, report.overruns, report.drift_s) == ("finished", 60_000, 0, 0.0)
+
+
+def test_work_within_the_period_moves_no_deadline():
+    plant, loop = started(FakeClock(), delay={k: 0.009 for k in range(0, 50, 3)})
+    report = loop.run(ticks=50)
+    assert plant.times == list(range(50))
+    assert report.overruns == 0
+
+
+def test_skip_leaves_out_the_deadlines_that_have_passed():
+    plant, loop = started(FakeClock(), delay={3: 0.035})
+    report = loop.run(ticks=10)
+    assert plant.times == [0, 1, 2, 3, 7, 8, 9]
+    assert (report.ticks, report.overruns, report.skipped) == (7, 1, 3)
+
+
+def test_catch_up_makes_up_for_them():
+    plant, loop = started(FakeClock(), delay={3: 0.035}, overrun="catch-up")
+    report = loop.run(ticks=10)
+    assert plant.times[:4] == [0, 1, 2, 3]
+    assert plant.times[4:7] == pytest.approx([6.5, 6.6, 6.7])
+    assert plant.times[7:] == [7, 8, 9]
+    assert (report.ticks, report.overruns, report.skipped) == (10, 3, 0)
+
+
+def test_catching_up_is_bounded():
+    plant, loop = started(FakeClock(), delay={3: 5.0}, overrun="catch-up")
+    report = loop.run(ticks=600)
+    assert report.skipped == 500 - 100
+    assert report.ticks == 600 - 400
+    assert plant.times[-1] == 599
+
+
+def test_stop_ends_with_the_first_overrun():
+    plant, loop = started(FakeClock(), delay={3: 0.012}, overrun="stop")
+    report = loop.run(ticks=10)
+    assert report.reason == "overrun"
+    assert "2.000 ms after the next deadline" in report.detail
+    assert not report.ok
+    assert (report.ticks, plant.written[-1].tolist()) == (4, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("policy", ["skip", "catch-up"])
+def test_more_missed_deadlines_in_a_row_than_the_limit_end_the_loop(policy):
+    late = {k: 0.015 for k in range(2, 100)}
+    plant, loop = started(FakeClock(), delay=late, overrun=policy, overrun_limit=5)
+    report = loop.run(ticks=100)
+    assert report.reason == "overrun limit"
+    assert report.ticks == 2 + 6
+    assert plant.written[-1].tolist() == [0.0, 0.0]
+
+
+def test_a_tick_in_time_ends_a_row_of_overruns():
+    late = {k: 0.015 for k in range(2, 100, 2)}
+    _, loop = started(FakeClock(), delay=late, overrun_limit=1)
+    assert loop.run(ticks=100).reason == "finished"
+
+
+class Jumping(FakeClock):
+    """One in which a sleep takes 2 s once, as if the process had been stopped."""
+
+    def sleep(self, seconds):
+        super().sleep(seconds)
+        if self.sleeps == 5:
+            self.pass_s(2.0)
+
+
+def test_a_jump_of_time_is_one_overrun_and_is_named():
+    report = started(Jumping())[1].run(ticks=400)
+    assert (report.reason, report.overruns, report.late_wakes, report.worst_wake_s) == ("finished", 1, 1, 2.0)
+    assert (report.skipped, report.ticks) == (200, 200)
+    assert report.histograms["wake"].max == 2_000_000_000
+    assert "1 wake-ups a period late or more, the latest by 2.000 s" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [({"overrun": "stop"}, "overrun"), ({"overrun_limit": 50}, "overrun limit")]
+)
+def test_a_jump_of_time_follows_the_policy_before_anything_is_written(options, reason):
+    plant, loop = started(Jumping(), **options)
+    report = loop.run(ticks=400)
+    assert (report.reason, report.ticks) == (reason, 4)
+    assert "woke 2.000 s late" in report.detail
+    assert plant.reads == 4
+
+
+def test_a_slow_loop_sees_a_request_to_stop_soon():
+    clock = FakeClock()
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=10.0)
+    plant = Recorder(on_write=lambda tick, y: loop.stop() if tick == 0 else None)
+    loop = Loop(Echo(spec), plant, clock=clock, spin_s=0.0)
+    before = clock.t
+    assert loop.run().reason == "stopped"
+    assert clock.t - before <= 10.1e9
+    assert clock.longest <= 0.02
+
+
+# What reaches the plant.
+
+
+def test_the_start_ramp_blends_from_the_safe_output():
+    plant = Recorder()
+    loop = Loop(Echo(y=1.0), plant, **fake(), start_ramp_s=0.05, safe_output=[-0.5, 0.5])
+    loop.run(ticks=8)
+    share = np.minimum(np.arange(1, 9) / 5, 1.0)
+    expected = np.stack([-0.5 * (1 - share) + share, 0.5 * (1 - share) + share], axis=1)
+    assert np.allclose(plant.written[:8], expected, atol=1e-7)
+    assert plant.written[4].tolist() == [1.0, 1.0]
+
+
+def test_the_stop_ramp_blends_to_the_safe_output_at_the_loops_rate():
+    clock, plant = FakeClock(), WithSafe()
+    loop = Loop(Echo(y=1.0), plant, clock=clock, spin_s=0.0, stop_ramp_s=0.04)
+    before = clock.t
+    report = loop.run(ticks=6)
+    assert [y[0] for y in plant.written] == [1.0] * 6 + [0.75, 0.5, 0.25, 0.0]
+    assert clock.t - before == 10 * 10_000_000
+    assert (report.reason, report.ticks, plant.events[-1]) == ("finished", 10, "safe")
+
+
+def test_a_stop_in_the_start_ramp_ramps_down_from_where_it_is():
+    plant = Recorder(on_write=lambda tick, y: loop.stop() if tick == 4 else None)
+    loop = Loop(Echo(y=1.0), plant, **fake(), start_ramp_s=0.1, stop_ramp_s=0.02)
+    loop.run()
+    assert [round(float(y[0]), 6) for y in plant.written] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_after_a_fault_there_is_no_ramp():
+    def on_read(tick, u):
+        if tick == 3:
+            u[0] = math.nan
+
+    plant = Recorder(on_read)
+    Loop(Echo(y=1.0), plant, **fake(), stop_ramp_s=1.0).run()
+    assert [float(y[0]) for y in plant.written] == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_limits_are_the_specs_and_can_be_narrowed():
+    plant = Recorder()
+    Loop(Echo(y=7.0), plant, **fake()).run(ticks=1)
+    assert plant.written[0].tolist() == [1.0, 2.0]
+    Loop(Echo(y=7.0), plant, **fake(), output_limits=((-0.5, 0.5), (0.0, 0.1))).run(ticks=1)
+    assert (plant.written[2] == np.array([0.5, 0.1], np.float32)).all()
+
+
+def test_the_slew_rate_bounds_each_change():
+    ctl = Echo(y=1.0)
+    plant = Recorder(on_write=lambda tick, y: ctl.y.fill(-1.0) if tick == 3 else None)
+    report = Loop(ctl, plant, **fake(), slew_per_s=[20.0, math.inf]).run(ticks=8)
+    expected = [0.2, 0.4, 0.6, 0.8, 0.6, 0.4, 0.2, 0.0]
+    assert np.allclose([y[0] for y in plant.written[:8]], expected, atol=1e-7)
+    assert [float(y[1]) for y in plant.written[:8]] == [1.0] * 4 + [0.0] * 4
+    assert report.ok
+
+
+OUTPUT = st.floats(-1e6, 1e6, width=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(OUTPUT, min_size=1, max_size=30), st.floats(0.5, 500.0), st.integers(0, 5))
+def test_no_output_leaves_its_limits_or_exceeds_its_slew_rate(values, slew, ramp):
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01, output_limits=((-3.1, 4.7),))
+    ctl, plant = Echo(spec), Recorder()
+    remaining = list(values)
+    plant.on_read = lambda tick, u: ctl.y.fill(remaining[tick])
+    Loop(ctl, plant, **fake(), slew_per_s=slew, start_ramp_s=0.01 * ramp).run(ticks=len(values))
+    y = np.array([0.0, *(float(w[0]) for w in plant.written[:-1])])
+    assert (y >= np.float32(-3.1)).all() and (y <= np.float32(4.7)).all()
+    assert np.abs(np.diff(y)).max() <= slew * 0.01 + 1e-6
+
+
+def test_a_float64_controller_gets_and_gives_float64():
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.01, dtype="float64")
+    plant = Recorder()
+    assert Loop(nc.Controller(spec), plant, **fake()).run(ticks=3).ok
+    assert plant.written[0].dtype == np.float64
+
+
+@pytest.mark.parametrize("make", [nc.Controller, lambda spec: nc.Controller(spec).quantize()])
+def test_outputs_are_those_of_the_controller_stepped_alone(make):
+    spec = nc.Spec(
+        cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.01, input_limits=((-1, 1),) * 2, output_limits=((-1, 1),)
+    )
+    u = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    plant = Recorder(lambda tick, into: np.copyto(into, u[tick]))
+    ctl = make(spec)
+    Loop(ctl, plant, **fake()).run(ticks=50)
+    ctl.reset()
+    assert (np.array(plant.written[:50]) == ctl.rollout(u)).all()
+
+
+def test_each_run_resets_the_controller():
+    ctl = Echo()
+    loop = Loop(ctl, Recorder(), **fake())
+    assert [loop.run(ticks=2).ticks for _ in range(3)] == [2, 2, 2]
+    assert ctl.resets == 3
+
+
+# Memory.
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: plain Python allocates")
+@pytest.mark.parametrize("quantized", [False, True])
+def test_ticks_allocate_nothing(quantized):
+    ctl = nc.Controller(SPEC, seed=1)
+    found = {}
+
+    def on_write(y):
+        found["tick"] = tick = found.get("tick", -1) + 1
+        if tick == 500:
+            gc.collect()
+            _nrt_python.memsys_enable_stats()
+            tracemalloc.start()
+        elif tick == 1000:
+            found["before"], found["nrt"] = tracemalloc.get_traced_memory()[0], rtsys.get_allocation_stats()
+        elif tick == 5999:
+            found["after"] = tracemalloc.get_traced_memory()[0]
+            found["nrt after"] = rtsys.get_allocation_stats()
+            tracemalloc.stop()
+
+    ctl = ctl.quantize(calibration=np.zeros((4, 2), np.float32)) if quantized else ctl
+    Loop(ctl, read=lambda u: None, write=on_write, **fake()).run(ticks=6000)
+    assert found["after"] - found["before"] <= 512  # the test's own numbers
+    assert found["nrt after"] == found["nrt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"rate_hz": 50}, "rate_hz: 50; allowed: 100, the controller's own"),
+        ({"rate_hz": -1}, "rate_hz"),
+        ({"overrun": "panic"}, "overrun: 'panic'; allowed: skip, catch-up, stop"),
+        ({"overrun_limit": -1}, "overrun_limit"),
+        ({"stale_limit": -1}, "stale_limit"),
+        ({"watchdog_s": 0.005}, "watchdog_s: 0.005; allowed: longer than the period of 0.01 s"),
+        ({"start_ramp_s": -1.0}, "start_ramp_s"),
+        ({"stop_ramp_s": math.nan}, "stop_ramp_s"),
+        ({"spin_s": math.inf}, "spin_s"),
+        ({"output_limits": ((1, 0), (0, 1))}, "output_limits"),
+        ({"output_limits": ((0, 1),) * 3}, "output_limits"),
+        ({"slew_per_s": 0.0}, "slew_per_s"),
+        ({"slew_per_s": "fast"}, "slew_per_s"),
+        ({"safe_output": [0.0, 3.0]}, "safe_output"),
+        ({"safe_output": [math.nan, 0.0]}, "safe_output"),
+        ({"log": "run.txt"}, "log: run.txt; allowed: files named .mcap or .npz"),
+        ({"safe": lambda: None}, "read, write, safe: given beside a plant"),
+    ],
+)
+def test_bad_arguments_are_named(options, text):
+    with pytest.raises(nc.NeuroctlError) as caught:
+        Loop(Echo(), Recorder(), **options)
+    assert text in str(caught.value)
+    assert "allowed" in str(caught.value)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(nc.NeuroctlError, match="write: missing"):
+        Loop(Echo(), read=lambda u: None)
+    with pytest.raises(nc.NeuroctlError, match="controller: object without spec"):
+        Loop(object(), Recorder())
+    with pytest.raises(nc.NeuroctlError, match="plant: object"):
+        Loop(Echo(), object())
+    loop = Loop(Echo(), Recorder(), **fake())
+    with pytest.raises(nc.NeuroctlError, match="ticks: 0"):
+        loop.run(ticks=0)
+    with pytest.raises(nc.NeuroctlError, match="seconds: 0"):
+        loop.run(seconds=0)
+
+
+def test_another_rate_has_to_be_said():
+    clock = FakeClock()
+    before = clock.t
+    Loop(Echo(), Recorder(), clock=clock, spin_s=0.0, rate_hz=50, any_rate=True).run(ticks=10)
+    assert clock.t - before == 10 * 20_000_000
