@@ -23,7 +23,7 @@ CATCH_UP_MOST: Final = 100
 """Ticks that catching up makes up for at most; what is missed beyond is skipped."""
 
 DRIFT_TICKS: Final = 1000
-"""The least late of up to so many ticks shows how far the grid of deadlines has drifted, whatever delays single ones."""
+"""The least late of up to so many ticks shows how far the deadlines have drifted, whatever delays single ticks."""
 
 POLICIES: Final = ("skip", "catch-up", "stop")
 
