@@ -43,7 +43,7 @@ def log(data: LogData, path: str | os.PathLike[str]) -> None:
     _marks(driven, time_s, data)
     seen.tick_params(labelbottom=False)
     driven.set_xlabel("time [s]")
-    driven.set_xlim(0, max(float(time_s[-1]), 1e-3))
+    driven.set_xlim(0, 1.002 * max(float(time_s[-1]), 1e-3))
     for axis in (seen, driven):
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
@@ -86,7 +86,7 @@ def _marks(axis: Any, time_s: Array, data: LogData) -> None:
         style = {"color": _RED, "markersize": 9, "linestyle": "", "transform": edge, "clip_on": False}
         axis.plot(late, np.full(len(late), 1.0), marker="|", label="overrun", **style)
     for moment in time_s[data.flag("fault")]:
-        axis.axvline(moment, color=_RED, linewidth=1.2, label="fault")
+        axis.axvline(moment, color=_RED, linewidth=1.6, label="fault", clip_on=False)
 
 
 def _durations(axis: Any, data: LogData) -> None:

@@ -331,7 +331,7 @@ class Loop:
             worst_wake_s=1e-9 * run.worst_wake_ns,
             period_s=self._period_s,
             duration_s=duration_s,
-            drift_s=1e-9 * run.last_ns,
+            drift_s=1e-9 * run.least_ns,
             histograms={name: Histogram(run.hists[k]) for k, name in enumerate(kernels.HISTOGRAMS)},
             messages=tuple(run.messages),
             log=log,

@@ -39,7 +39,7 @@ class LoopReport:
         worst_wake_s: the latest of them, in seconds.
         period_s: time between two deadlines.
         duration_s: from the first deadline to the end.
-        drift_s: how far the last tick began behind the first deadline plus whole periods.
+        drift_s: how far the least late of the last ticks (up to 1000) began behind the first deadline plus periods.
         histograms: durations by name, see ``kernels.HISTOGRAMS``.
         messages: what was asked for and not permitted, and what went wrong besides the reason.
         log: what became of the log; None without one.

@@ -22,6 +22,9 @@ PIECE_NS: Final = 20_000_000
 CATCH_UP_MOST: Final = 100
 """Ticks that catching up makes up for at most; what is missed beyond is skipped."""
 
+DRIFT_TICKS: Final = 1000
+"""The least late of up to so many ticks shows how far the deadlines have drifted, whatever delays single ticks."""
+
 POLICIES: Final = ("skip", "catch-up", "stop")
 
 
@@ -131,7 +134,7 @@ class Ticks:
         self._start = self._now() + int(self._settings.period_ns)
         self._slot, self._due = 0, self._start
         self._before, self._tail, self._cpu_before, self._flags = -1, 0, -1, 0
-        self.last_ns = 0
+        self.least_ns = 0
 
     # Ending.
 
@@ -305,7 +308,8 @@ class Ticks:
             self._epoch, self._awaited, self._due, self._before, t0, self._t1, self._t2, self._t3, self._t4, self._t5,
             t6, self._tail, self._cpu_before,
         )  # fmt: skip
-        self.last_ns = t0 - due
+        if t0 - due < self.least_ns or self.ticks % DRIFT_TICKS == 0:
+            self.least_ns = t0 - due
         if late_ns >= 0:
             passed = 1 + int(late_ns / self._settings.period_ns)
             self._overran(passed, f"it ended {late_ns * 1e-6:.3f} ms after the next deadline")
