@@ -26,7 +26,11 @@ def emit(data: dict[str, Any]) -> None:
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """Return an empty table in the house's style; columns in ``numbers`` are set flush right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    # At least as wide as its title, which would be broken into lines otherwise.
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+        min_width=len(title),
+    )  # fmt: skip
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
     return table
