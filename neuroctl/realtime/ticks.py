@@ -224,6 +224,8 @@ class Ticks:
         skips = settings.policy == "skip"
         self._in_row += passed if skips else 1
         skipped = passed if skips else max(0, passed - CATCH_UP_MOST)
+        # Not beyond the end; a late tick, which follows now, still lies before it.
+        skipped = int(min(skipped, self._end_slot - self._slot - bool(self._flags & LATE)))
         self.skipped += skipped
         self._move_to(self._slot + skipped)
         missed = max(self._in_row, passed)

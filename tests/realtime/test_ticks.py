@@ -65,6 +65,14 @@ def test_catch_up_makes_up_for_them():
     assert (report.ticks, report.overruns, report.skipped) == (10, 3, 0)
 
 
+@pytest.mark.parametrize("policy", ["skip", "catch-up"])
+@pytest.mark.parametrize("late", [8, 9])
+def test_no_deadline_beyond_the_end_counts_as_skipped(policy, late):
+    _, loop = started(FakeClock(), delay={late: 20.0}, overrun=policy)
+    report = loop.run(ticks=10)
+    assert report.ticks + report.skipped == 10
+
+
 def test_catching_up_is_bounded():
     plant, loop = started(FakeClock(), delay={3: 5.0}, overrun="catch-up")
     report = loop.run(ticks=600)
