@@ -90,4 +90,4 @@ def test_the_command_line_compares_and_draws(studies, tmp_path):
     neuroctl("plot", str(tmp_path / "qd" / "archive.npz"), "--out", str(tmp_path / "a.png"))
     assert is_png(tmp_path / "a.png")
     failed = neuroctl("plot", str(tmp_path / "qd" / "best.npz"), "--out", str(tmp_path / "b.png"), code=1)
-    assert "holds a controller; allowed: archive or front" in failed.stderr
+    assert "holds a controller; allowed: archive, front or log" in failed.stderr

@@ -40,8 +40,9 @@ def test_compiles_without_a_warning(compiler, level, tmp_path):
     language = ["-x", "c++"] if "++" in compiler else []
     run(compiler, *flags, *language, "nc_link.c", cwd=tmp_path)
     for tunable in ([], ["-DCTL_TUNABLE"]) if compiler != "avr-gcc" else ([],):
-        hosted = [flag for flag in flags if flag != "-ffreestanding"]  # where main is what it is
-        run(compiler, *hosted, *tunable, *language, "ctl_link_example.c", cwd=tmp_path)
+        # Where main is what it is; Debian's RISC-V compiler has no C library, and so no hosted headers.
+        as_hosted = [flag for flag in flags if flag != "-ffreestanding" or compiler.startswith("riscv")]
+        run(compiler, *as_hosted, *tunable, *language, "ctl_link_example.c", cwd=tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
