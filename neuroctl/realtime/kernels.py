@@ -94,14 +94,22 @@ def put(ring: Any, reals: Any, cursor: Any, slot: Any, u: Any, y: Any, out: Any)
 
 
 @jit_held
-def log(ring: Any, reals: Any, cursor: Any, tick: Any, time_ns: Any, flags: Any, u: Any, y: Any, out: Any) -> None:
-    """Put a record of a tick that was not finished into the ring; the arguments are those of ``record``."""
+def free_slot(ring: Any, cursor: Any) -> Any:
+    """Return where the next record goes; below 0 if nothing is logged, or if the ring is full, which counts as lost."""
     if len(ring) == 0:
-        return
+        return -1
     if cursor[HEAD] - cursor[TAIL] >= len(ring):
         cursor[LOST] += 1
+        return -1
+    return cursor[HEAD] % len(ring)
+
+
+@jit_held
+def log(ring: Any, reals: Any, cursor: Any, tick: Any, time_ns: Any, flags: Any, u: Any, y: Any, out: Any) -> None:
+    """Put a record of a tick that was not finished into the ring; the arguments are those of ``record``."""
+    slot = free_slot(ring, cursor)
+    if slot < 0:
         return
-    slot = cursor[HEAD] % len(ring)
     for column in range(len(COLUMNS)):
         ring[slot, column] = 0
     ring[slot, 0], ring[slot, 1], ring[slot, 2] = tick, time_ns, flags
@@ -140,12 +148,9 @@ def record(
     if cpu >= 0:
         record_into(hists, CPU, cpu)
     cursor[DUE] = next_due
-    if len(ring) == 0:
+    slot = free_slot(ring, cursor)
+    if slot < 0:
         return
-    if cursor[HEAD] - cursor[TAIL] >= len(ring):
-        cursor[LOST] += 1
-        return
-    slot = cursor[HEAD] % len(ring)
     ring[slot, 0], ring[slot, 1], ring[slot, 2], ring[slot, 3] = tick, epoch + t0, flags, t0 - due
     ring[slot, 4], ring[slot, 5], ring[slot, 6], ring[slot, 7] = t2 - t1, t4 - t3, t6 - t5, library
     put(ring, reals, cursor, slot, u, y, out)
