@@ -22,6 +22,7 @@ from neuroctl.evolve.genome import Genome
 _LOSSES: Final = 6  # times that one task may take its actor with it
 _HANGS: Final = 2
 _REACH_S: Final = 5.0
+_START_S: Final = 60.0  # an actor's first seconds, in which it imports, are no part of a task's time
 
 
 class RayEvaluator:
@@ -63,7 +64,11 @@ class RayEvaluator:
         where: dict[str, Any] = {"address": address}
         self._reach(address)
         if self._local:
-            where = {"address": "local", "num_cpus": self._workers, "include_dashboard": False}
+            # As important as the pool's workers: Ray would have its own yield to everything else on the machine.
+            nice = {"worker_niceness": 0}
+            where = {
+                "address": "local", "num_cpus": self._workers, "include_dashboard": False, "_system_config": nice,
+            }  # fmt: skip
         one_thread = {"env_vars": dict.fromkeys(THREADS, "1")}
         try:
             with warnings.catch_warnings():
@@ -95,6 +100,12 @@ class RayEvaluator:
         for actor in self._actors[max(1, cores) :]:
             self._ray.kill(actor)
         del self._actors[max(1, cores) :]
+        if self._timeout_s is not None:
+            self._started(self._actors)
+
+    def _started(self, actors: list[Any]) -> None:
+        """Wait until actors have imported what they need; those that die or take too long show with their tasks."""
+        self._ray.wait([actor.ready.remote() for actor in actors], num_returns=len(actors), timeout=_START_S)
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
@@ -158,6 +169,8 @@ class RayEvaluator:
         self._ray.kill(actor)
         fresh = self._new_actor()
         self._actors[self._actors.index(actor)] = fresh
+        if self._timeout_s is not None:
+            self._started([fresh])
         return fresh
 
     def close(self) -> None:
@@ -204,6 +217,9 @@ class _Actor:
 
     def __init__(self, shared: tuple[Genome, Objective, int]):
         self._evaluator = SerialEvaluator(*shared)
+
+    def ready(self) -> None:
+        """Answer as soon as the actor has started."""
 
     def row(self, genome: NDArray[np.float64], seeds: list[int], candidate: int) -> list[tuple[float, ...]]:
         """Return one genome's values for each seed."""
