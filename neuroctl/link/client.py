@@ -270,14 +270,14 @@ class Link:
 
     def _request(self, kind: Type, payload: bytes, flags: int, retry: bool) -> Frame:
         seq, wire = self._next(kind, payload, flags)
-        begin, foreign, attempts = time.perf_counter(), False, 1 + (self.retries if retry else 0)
+        begin, foreign, attempts = time.perf_counter_ns(), False, 1 + (self.retries if retry else 0)
         for attempt in range(attempts):
             self.stats.retried += attempt > 0
             answer = self._exchange(wire, seq, kind)
             foreign |= self._foreign
             if answer is not None:
                 self.stats.answered += 1
-                self.stats.round_trips.add(1e6 * (time.perf_counter() - begin))
+                self.stats.round_trips.record(time.perf_counter_ns() - begin)
                 if answer.type == Type.ERROR:
                     self._refused(answer, kind)
                 return answer

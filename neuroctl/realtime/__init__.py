@@ -1,6 +1,6 @@
 """Real-time loops: deadlines, a watchdog, a safe end, and a log that no tick waits for."""
 
-from neuroctl.realtime.histogram import Histogram
+from neuroctl.histogram import Histogram
 from neuroctl.realtime.log import Log, LogData, read_log
 from neuroctl.realtime.loop import Loop
 from neuroctl.realtime.plant import Plant

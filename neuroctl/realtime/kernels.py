@@ -6,7 +6,7 @@ import math
 from typing import Any, Final
 
 from neuroctl.maths.jit import jit_held, jit_integer
-from neuroctl.realtime.histogram import record_into
+from neuroctl.histogram import record_into
 
 WAKE, JITTER, READ, CONTROLLER, WRITE, LIBRARY, LATENCY, CPU = range(8)
 HISTOGRAMS: Final = ("wake", "jitter", "read", "controller", "write", "library", "latency", "cpu")

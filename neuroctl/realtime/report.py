@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from neuroctl.realtime.histogram import Histogram
+from neuroctl.histogram import Histogram
 
 ORDERLY: Final = ("finished", "stopped", "SIGINT", "SIGTERM")
 

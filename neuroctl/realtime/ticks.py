@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neuroctl.maths.jit import compile_once
 from neuroctl.realtime import kernels
 from neuroctl.realtime.clock import Clock
-from neuroctl.realtime.histogram import SIZE
+from neuroctl.histogram import SIZE
 from neuroctl.realtime.kernels import FAULT, LATE, OVERRUN, STALE
 from neuroctl.realtime.plant import Read, Safe, Steppable, Write
 

@@ -10,7 +10,7 @@ import neuroctl as nc
 from neuroctl.errors import LinkError
 from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Mode, Shadow
 from neuroctl.link.protocol import Reason, Type
-from neuroctl.link.stats import RoundTrips, Stats
+from neuroctl.link.stats import Stats
 from tests.link.helpers import CELLS, controller, linked
 from tests.link.plain_board import PlainBoard, served
 
@@ -291,19 +291,6 @@ def test_a_board_that_resets_in_the_loop_is_named(host):
 def test_arguments_of_the_loop_are_checked(host, options):
     with linked(host, Q) as link, pytest.raises(LinkError, match=rf"^{next(iter(options))}: .*; allowed"):
         BoardInLoop(link, **options)
-
-
-def test_round_trips_within_an_eighth_of_an_octave():
-    trips = RoundTrips()
-    for time_us in range(1, 1001):
-        trips.add(time_us)
-    assert 500 <= trips.percentile(0.5) <= 500 * 2**0.125
-    assert 990 <= trips.percentile(0.99) <= 1000
-    assert trips.percentile(1.0) == trips.worst_us == 1000
-    trips.add(1e9)
-    trips.add(0.1)
-    assert (trips.counts[-1], sum(trips.counts)) == (1, 1002)
-    assert np.isnan(RoundTrips().percentile(0.5))
 
 
 def test_statistics_as_json():

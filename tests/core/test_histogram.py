@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroctl.realtime import Histogram
-from neuroctl.realtime.histogram import BUCKETS, EDGES, LARGEST, bucket_of
+from neuroctl.histogram import BUCKETS, EDGES, LARGEST, Histogram, bucket_of
 
 DURATIONS = st.lists(st.integers(0, 10**10), min_size=1, max_size=300)
 
