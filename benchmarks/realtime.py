@@ -1,14 +1,16 @@
-"""A real-time loop at 1 kHz with a CTRNN of 32 neurons, between two halves of the same loop with an empty body.
+"""A real-time loop at 1 kHz with a CTRNN of 32 neurons, between two halves of the same loop with fixed work.
 
-    python benchmarks/realtime.py                  # 60 s, and half of that empty before and after
+    python benchmarks/realtime.py                  # 60 s, and half of that fixed before and after
     python benchmarks/realtime.py --seconds 600 --json
     python benchmarks/realtime.py --fifo 50 --cpu 1 --mlock --log run.mcap
 
 ``library`` is the package's own share of a tick in wall time, ``controller`` the step in wall time: other processes,
-interrupts and the hypervisor may hit either. The empty loop shows how hard: its ``read`` is a fixed piece of compiled
-arithmetic, about as long as the library's share and always the same, so whatever it takes beyond its median is the
-machine's doing. ``cpu`` is the CPU time of the whole tick, library, controller and callbacks together, to which other
-processes do not add. ``wake`` is how late the scheduler, and the interpreter's lock, let the thread run.
+interrupts and the hypervisor may hit either. The fixed loop shows how hard. Its body is empty but for compiled
+arithmetic that is always the same: in ``read`` about as long as the library's median, in ``step`` as the controller's.
+Whatever that takes beyond its own median is the machine's doing, and a share is reported with and without it:
+``less noise`` is the share's median and what its quantile exceeds it by more than that of the fixed work exceeds its
+own. ``cpu`` is the CPU time of the whole tick, library, controller and callbacks together, to which other processes do
+not add. ``wake`` is how late the scheduler, and the interpreter's lock, let the thread run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import json
 import os
 import resource
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -29,22 +32,23 @@ from neuroctl.realtime import Histogram, Loop, LoopReport, System
 
 INPUTS, NEURONS, OUTPUTS = 8, 32, 4
 WARM_TICKS = 1000
-SHOWN = ("wake", "library", "controller", "cpu", "read")
-FIXED_WORK = 16_000  # additions, one after the other: about 20 us
+SHOWN = ("wake", "library", "controller", "cpu")
+PEERS = {"library": "read", "controller": "controller"}  # shares, and where the fixed loop does as much
 
 
-class Empty:
-    """A body that does nothing."""
+class Fixed:
+    """A body that does nothing but so many additions."""
 
-    def __init__(self, spec: Spec):
-        self.spec = spec
+    def __init__(self, spec: Spec, count: int):
+        self.spec, self._count = spec, count
         self._y = np.zeros(spec.outputs, np.float32)
 
     def reset(self) -> None:
         """Do nothing."""
 
     def step(self, u: Any) -> Any:
-        """Return the same outputs."""
+        """Add, and return the same outputs."""
+        additions(self._count)
         return self._y
 
 
@@ -60,15 +64,15 @@ def additions(count: Any) -> Any:
 class Blocks:
     """Callbacks of a plant that is not there; they count the interpreter's memory blocks once warm and at the end."""
 
-    def __init__(self, spec: Spec, ticks: int, *, works: bool = False):
+    def __init__(self, spec: Spec, ticks: int, additions: int):
         self._u = np.random.default_rng(0).uniform(-1, 1, (64, spec.inputs)).astype(np.float32)
-        self._tick, self._last, self._works = 0, ticks - 1, works
+        self._tick, self._last, self._additions = 0, ticks - 1, additions
         self.before = self.after = 0
 
     def read(self, u: Any) -> None:
         """Do the fixed work, or give the next recorded inputs."""
-        if self._works:
-            additions(FIXED_WORK)
+        if self._additions:
+            additions(self._additions)
             return
         u[:] = self._u[self._tick & 63]
 
@@ -82,16 +86,36 @@ class Blocks:
 
 
 def run(
-    body: Any, ticks: int, options: argparse.Namespace, log: str | None = None
+    body: Any, ticks: int, options: argparse.Namespace, log: str | None = None, additions: int = 0
 ) -> tuple[LoopReport, dict[str, int]]:
-    """Run a body for so many ticks; return the report, the blocks that were left, and the times it was preempted."""
-    plant = Blocks(body.spec, ticks, works=isinstance(body, Empty))
+    """Run a body for so many ticks, with so many additions in ``read``; return the report, the blocks that were left, and the times it was preempted."""
+    plant = Blocks(body.spec, ticks, additions)
     system = System(fifo=options.fifo, cpu=options.cpu, mlock=options.mlock)
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
     loop = Loop(body, plant, rate_hz=options.rate, overrun="catch-up", watchdog_s=30.0, system=system, log=log)
     report = loop.run(ticks=ticks)
     preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
     return report, {"blocks": plant.after - plant.before, "preempted": preempted}
+
+
+def additions_as_long(spec: Spec, options: argparse.Namespace) -> dict[str, int]:
+    """Return how many additions take as long as each share's median."""
+    count = 1_000_000
+    additions(1)
+    took = []
+    for _ in range(5):
+        begin = time.perf_counter_ns()
+        additions(count)
+        took.append(time.perf_counter_ns() - begin)
+    report, _ = run(Controller(spec), 2 * WARM_TICKS, options)
+    return {name: max(1, report.histograms[name].quantile(0.5) * count // sorted(took)[2]) for name in PEERS}
+
+
+def less_noise(found: dict[str, Any], share: str, quantile: str) -> float:
+    """Return a share's quantile in microseconds without what as much fixed work is held up by."""
+    own, fixed = found["full"][share], found["fixed"][PEERS[share]]
+    beyond = (own[quantile] - own["p50_us"]) - (fixed[quantile] - fixed["p50_us"])
+    return float(own["p50_us"] + max(0.0, beyond))
 
 
 def left_bytes(spec: Spec, ticks: int = 5000) -> int:
@@ -140,11 +164,12 @@ def main() -> None:
         input_limits=limits * INPUTS, output_limits=limits * OUTPUTS,
     )  # fmt: skip
     ticks = max(2 * WARM_TICKS, round(options.seconds * options.rate))
-    additions(1)
-    first, _ = run(Empty(spec), max(2 * WARM_TICKS, ticks // 2), options)
+    as_long = additions_as_long(spec, options)
+    half = max(2 * WARM_TICKS, ticks // 2)
+    first, _ = run(Fixed(spec, as_long["controller"]), half, options, additions=as_long["library"])
     full, counts = run(Controller(spec), ticks, options, options.log)
-    last, _ = run(Empty(spec), max(2 * WARM_TICKS, ticks // 2), options)
-    empty = merged([first, last])
+    last, _ = run(Fixed(spec, as_long["controller"]), half, options, additions=as_long["library"])
+    fixed = merged([first, last])
     found: dict[str, Any] = {
         "load": os.getloadavg(),
         "ticks": full.ticks,
@@ -153,22 +178,26 @@ def main() -> None:
         "preempted": counts["preempted"],
         "blocks left": counts["blocks"],
         "bytes left, traced": left_bytes(spec),
-        "empty": {name: empty[name].to_dict() for name in SHOWN},
+        "fixed": {name: fixed[name].to_dict() for name in ("wake", "read", "controller", "cpu")},
         "full": {name: full.histograms[name].to_dict() for name in SHOWN},
+    }
+    found["less noise"] = {
+        share: {q: less_noise(found, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS
     }
     if options.json:
         print(json.dumps(found, indent=1))
         return
     print(full.text())
-    print(f"\n{'[us]':<24}{'p50':>9}{'p99':>9}{'p99.9':>9}{'p99.99':>9}{'max':>11}")
+    print(f"\n{'[us]':<28}{'p50':>9}{'p99':>9}{'p99.9':>9}{'p99.99':>9}{'max':>11}")
     for name in SHOWN:
-        for kind in ("empty", "full"):
-            row = found[kind][name]
+        for kind, column in (("full", name), ("fixed", PEERS.get(name, name))):
+            row = found[kind][column]
             figures = "".join(f"{row[f'{key}_us']:>9.1f}" for key in ("p50", "p99", "p99.9", "p99.99"))
-            shown = "fixed work" if (name, kind) == ("read", "empty") else name
-            print(f"{shown + ', ' + kind:<24}{figures}{row['max_us']:>11.1f}")
-    library, controller = found["full"]["library"]["p99.99_us"], found["full"]["controller"]["p99.99_us"]
-    print(f"library p99.99 {library:.1f} us (goal 100), controller p99.99 {controller:.1f} us (goal 20)")
+            shown = name if kind == "full" else "fixed work as long" if name in PEERS else f"{name}, fixed loop"
+            print(f"{shown:<28}{figures}{row['max_us']:>11.1f}")
+    for share, goal in (("library", 100), ("controller", 20)):
+        whole, own = found["full"][share]["p99.99_us"], found["less noise"][share]["p99.99_us"]
+        print(f"{share} p99.99: {whole:.1f} us, less noise {own:.1f} us (goal {goal})")
     print(f"drift {found['drift_periods']:.4f} periods (goal: below 1), preempted {counts['preempted']} times")
     print(
         f"memory blocks left by the run: {counts['blocks']}; "

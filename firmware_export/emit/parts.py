@@ -104,20 +104,15 @@ class Readout(NamedTuple):
     expression: str
 
 
-def field(q: QuantController, block: str, storage: str, size: str, reach: tuple[int, int], text: str) -> Field:
+def field(q: QuantController, block: str, size: str, reach: tuple[int, int], text: str) -> Field:
     """Return the member that holds one block of the state, whose words reach from low to high."""
-    part = q.state_layout[block].part
-    return Field(block, storage, size, part.start, part.stop - part.start, (reach,), text)
+    part = next(part for part in q.kept if part.name == block)
+    return Field(block, f"{part.storage}_t", size, part.start, part.words, (reach,), text)
 
 
 def storage_of(low: int, high: int) -> str:
     """Return the smallest C type that holds a range."""
     return next(name for name, least, most in _TYPES if least <= low and high <= most)
-
-
-def signed_storage(low: int, high: int) -> str:
-    """Return int16_t if it holds a range, else int32_t."""
-    return "int16_t" if low >= -(1 << 15) and high < 1 << 15 else "int32_t"
 
 
 def ints(values: NDArray[Any]) -> tuple[int, ...]:

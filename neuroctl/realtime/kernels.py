@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from neuroctl.maths.jit import jit_held, jit_integer
 from neuroctl.histogram import record_into
+from neuroctl.maths.jit import jit_held, jit_integer
 
 WAKE, JITTER, READ, CONTROLLER, WRITE, LIBRARY, LATENCY, CPU = range(8)
 HISTOGRAMS: Final = ("wake", "jitter", "read", "controller", "write", "library", "latency", "cpu")

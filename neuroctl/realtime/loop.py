@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.errors import LoopError
+from neuroctl.histogram import Histogram
 from neuroctl.realtime import kernels
 from neuroctl.realtime.clock import Clock, MonotonicClock
-from neuroctl.histogram import Histogram
 from neuroctl.realtime.log import Log
 from neuroctl.realtime.monitor import Monitor
 from neuroctl.realtime.plant import Plant, Read, Safe, Steppable, Write

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.histogram import SIZE
 from neuroctl.maths.jit import compile_once
 from neuroctl.realtime import kernels
 from neuroctl.realtime.clock import Clock
-from neuroctl.histogram import SIZE
 from neuroctl.realtime.kernels import FAULT, LATE, OVERRUN, STALE
 from neuroctl.realtime.plant import Read, Safe, Steppable, Write
 

@@ -34,19 +34,21 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         "recurrent": shifted("recurrent", parts.check_shift("recurrent", recurrent)),
         "drive": shifted("drive", parts.check_shift("drive", drive)),
     }
-    return parts.CellC(_fields(q, p, big), [*matrices, *neurons, *result.columns], values)
+    fields = _fields(q, p, big)
+    values["y_type"] = fields[0].storage
+    return parts.CellC(fields, [*matrices, *neurons, *result.columns], values)
 
 
 def _fields(q: QuantController, p: parts.Blocks, big: str) -> list[parts.Field]:
     size, y = f"{big}_NEURONS", q.bounds["y"]
     text = f"the neurons' states, {q.formats['y'].frac_bits} fractional bits"
     fields = [
-        parts.field(q, "y", parts.signed_storage(*y), size, y, text),
-        parts.field(q, "s", "int16_t", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
+        parts.field(q, "y", size, y, text),
+        parts.field(q, "s", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
     ]
     if "residual" in q.formats:
         most = (1 << min(int(p["tau_s"].max()) >> 16, MOST_RESIDUAL_BITS)) - 1
-        fields.append(parts.field(q, "residual", "uint16_t", size, (0, most), "what y's last steps left over"))
+        fields.append(parts.field(q, "residual", size, (0, most), "what y's last steps left over"))
     return fields
 
 
@@ -74,7 +76,6 @@ def _neurons(
             "keeps": keeps,
             "rate": rate_at,
             "fast": int(form.tunable or any(shift == 0 for _, shift in rates)),
-            "y_type": parts.signed_storage(*q.bounds["y"]),
         }
         | slow,
     )

@@ -25,7 +25,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
     text = f"activations, {q.formats['s'].frac_bits} fractional bits"
     return parts.CellC(
-        [parts.field(q, "s", "int16_t", f"{big}_NEURONS", d.s_range(q.spec), text)],
+        [parts.field(q, "s", f"{big}_NEURONS", d.s_range(q.spec), text)],
         [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
     )

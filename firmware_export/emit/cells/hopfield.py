@@ -29,11 +29,9 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         columns.append(order)
     return parts.CellC(
         [
-            parts.field(
-                q, "s", "int16_t", f"{big}_NEURONS", (-1, 1), "the neurons: -1, 1, or 0 as long as it does not know"
-            ),
-            parts.field(q, "converged", "int16_t", "", (0, 1), "1 if a further sweep would change nothing"),
-            parts.field(q, "sweeps", "int16_t", "", (0, spec.settle_steps), "how many sweeps the last step took"),
+            parts.field(q, "s", f"{big}_NEURONS", (-1, 1), "the neurons: -1, 1, or 0 as long as it does not know"),
+            parts.field(q, "converged", "", (0, 1), "1 if a further sweep would change nothing"),
+            parts.field(q, "sweeps", "", (0, spec.settle_steps), "how many sweeps the last step took"),
         ],
         [parts.matrix(q, p, form, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
         parts.common(q, result)

@@ -28,7 +28,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
     reach = [q.bounds[f"h, layer {k}"] for k in range(spec.layers)]
-    storage = parts.signed_storage(min(low for low, _ in reach), max(high for _, high in reach))
+    storage = f"{q.kept[0].storage}_t"  # of all layers, which C keeps in one array
     count = spec.layers * spec.neurons
     text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
     narrow = parts.check_shift("s", int(q.ints[d.S_SHIFT]))

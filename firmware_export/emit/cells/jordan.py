@@ -26,10 +26,9 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         "U": f"{big}_NEURONS * {big}_OUTPUTS",
         "W_out": f"{big}_OUTPUTS * {big}_NEURONS",
     }
-    storage = parts.signed_storage(*q.bounds["context"])
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
     return parts.CellC(
-        [parts.field(q, "context", storage, f"{big}_OUTPUTS", q.bounds["context"], text)],
+        [parts.field(q, "context", f"{big}_OUTPUTS", q.bounds["context"], text)],
         [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result)
         | {
@@ -38,6 +37,6 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
             "narrow": shifted("s->context[i]", parts.check_shift("context", narrow)),
             "lost": dense.lost("s->context[i]", (packed,), []),
             "added": shifted("(int32_t)out[i]", -y_shift),
-            "context_type": storage,
+            "context_type": f"{q.kept[0].storage}_t",
         },
     )
