@@ -88,7 +88,10 @@ class Blocks:
 def run(
     body: Any, ticks: int, options: argparse.Namespace, log: str | None = None, additions: int = 0
 ) -> tuple[LoopReport, dict[str, int]]:
-    """Run a body for so many ticks, with so many additions in ``read``; return the report, the blocks that were left, and the times it was preempted."""
+    """Run a body for so many ticks, with so many additions in ``read``.
+
+    Returns the report, the blocks that were left, and the times it was preempted.
+    """
     plant = Blocks(body.spec, ticks, additions)
     system = System(fifo=options.fifo, cpu=options.cpu, mlock=options.mlock)
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
