@@ -225,10 +225,13 @@ def evolve(
 
 def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the user says, else the task, else everybody's."""
-    return {
+    chosen = {
         name: next((v for v in (value, search.get(name)) if v is not None), _USUAL[name])
         for name, value in given.items()
     }
+    if chosen["cell"] != "ctrnn" and given["rhythm"] is None:  # a task's rhythm is one of CTRNNs
+        chosen["rhythm"] = None
+    return chosen
 
 
 def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, tensorboard: bool) -> Any:

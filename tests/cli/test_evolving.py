@@ -61,6 +61,15 @@ def test_encodings(tmp_path):
     one_line_error(neuroctl(*config, "--limbs", 4, code=1), "limbs: 4", "divisors")
 
 
+def test_a_tasks_rhythm_is_left_out_of_networks_that_have_none(tmp_path):
+    quick = ("--generations", 1, "--population", 4, "--validation", 1, "--out", tmp_path / "s")
+    neuroctl("evolve", "quadruped", "--cell", "elman", *quick)
+    encoding = json.loads((tmp_path / "s" / "study.json").read_text())["encoding"]
+    assert (encoding["rhythm_hz"], encoding["limbs"]) == (None, 4)
+    asked = ("evolve", "quadruped", "--cell", "elman", "--rhythm", 2, "--out", tmp_path / "t")
+    one_line_error(neuroctl(*asked, code=1), "rhythm_hz: 2", "ctrnn")
+
+
 def test_integer_genes_are_evolved_in_fixed_point(tmp_path):
     arguments = ("evolve", "walker", *SMALL, "--generations", 3, "--integer-genes", "--weight-bits", 8)
     neuroctl(*arguments, "--racing", "--out", tmp_path / "s")
