@@ -33,7 +33,7 @@ _PUBLISHED: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
 # How to evolve on them where the user does not say: at most 300 parameters, from a network that oscillates.
 _PUBLISHED_SEARCH: Final = {
     "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "optimizer": "narrowing", "population": 24, "episodes": 1,
-    "validation": 4, "sigma0": 0.3, "generations": 400,
+    "validation": 4, "sigma0": 0.12, "generations": 700,
 }  # fmt: skip
 _MOST_STEPS: Final = 1000
 

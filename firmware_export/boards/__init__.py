@@ -119,8 +119,8 @@ def start(
 
     Args:
         source: a folder that ``export`` wrote, or a controller to export into a temporary one.
-        target: ``host``, a process of this machine; ``qemu-m4``, QEMU's Cortex-M4.
-        tunable: whether parameters are in RAM and may be uploaded.
+        target: ``host``, a process of this machine; ``qemu-m4``, QEMU's Cortex-M4; ``simavr-uno``, simavr's ATmega328P.
+        tunable: whether parameters are in RAM and may be uploaded; on ``simavr-uno`` they never are.
         faults: what goes wrong.
 
     Returns:

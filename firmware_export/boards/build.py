@@ -17,6 +17,7 @@ from neuroctl.quant import QuantController
 
 _HERE: Final = Path(__file__).parent
 _WARNINGS: Final = ("-Wall", "-Wextra")
+_FLASH_ONLY: Final = ("simavr-uno",)  # too little RAM for two banks of parameters
 
 
 class Build(NamedTuple):
@@ -33,7 +34,7 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
         folder: what ``export`` wrote; nothing is generated anew.
         target: a row of ``TARGETS``.
         faults: macros of ``board.h``.
-        tunable: whether parameters are in RAM.
+        tunable: whether parameters are in RAM, where there is room for them.
         scratch: an existing folder for the program.
 
     Raises:
@@ -52,7 +53,12 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
         f"#define BOARD_INPUTS {big}_INPUTS\n#define BOARD_OUTPUTS {big}_OUTPUTS\n"
     )
     defines = [f"-D{macro}={count}u" for macro, count in faults.items() if count]
-    flags = [*_WARNINGS, *defines, *([f"-D{big}_TUNABLE"] if tunable else []), *(f"-I{p}" for p in (scratch, *places))]
+    flags = [
+        *_WARNINGS,
+        *defines,
+        *([f"-D{big}_TUNABLE"] if tunable and target not in _FLASH_ONLY else []),
+        *(f"-I{p}" for p in (scratch, *places)),
+    ]
     sources = [str(link), *([str(entry.source)] if entry.source else [])]
     return Build(TARGETS[target](entry, [*flags, *sources], scratch), entry.q)
 
@@ -79,7 +85,23 @@ def _qemu_m4(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
     return ["qemu-system-arm", "-M", "mps2-an386", *options]
 
 
+def _simavr_uno(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+    core, compilers = CORES["avr"], host_compilers()
+    if shutil.which(core.gcc[0]) is None or not compilers:
+        missing = "avr-gcc" if compilers else "cc"
+        raise BackendUnavailable(f"{missing}: not on PATH; install gcc-avr, avr-libc and a C compiler for this machine")
+    image, simulator = scratch / "board.elf", scratch / "board"
+    flags = ["-std=gnu99", "-Os", *arguments, str(_HERE / "avr.c"), "-o", str(image)]
+    run([*core.gcc, *flags], core.name, scratch)
+    libraries = ["-lsimavr", "-o", str(simulator)]
+    try:
+        run([compilers[0], "-std=c99", "-O2", str(_HERE / "simavr.c"), *libraries], "simavr", scratch)
+    except ExportError as error:
+        raise BackendUnavailable(f"simavr: {error}; install libsimavr-dev") from None
+    return [simulator, image]
+
+
 TARGETS: Final[Mapping[str, Callable[[Subject, list[str], Path], list[Any]]]] = MappingProxyType(
-    {"host": _host, "qemu-m4": _qemu_m4}
+    {"host": _host, "qemu-m4": _qemu_m4, "simavr-uno": _simavr_uno}
 )
 """One builder a board; it returns the command that starts it."""

@@ -1,21 +1,17 @@
 /* A board that is a process: it opens a pseudo-terminal, prints its path, and answers there.
  *     board [MOTORS]     MOTORS: a file that gets, for each write, an int64 of nanoseconds (CLOCK_MONOTONIC) and the outputs */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "board.h"
+#include "terminal.h"
 
 #define LONGEST_WAIT_US 100000u
 
-static int terminal = -1, motors = -1;
+static int motors = -1;
 
 static int64_t nanoseconds(void)
 {
@@ -43,39 +39,9 @@ static void board_motors(const int16_t *out)
     }
 }
 
-/* As a UART does: what nobody takes in time is lost. */
 static void board_bytes(const uint8_t *bytes, size_t size)
 {
-    while (size > 0) {
-        const ssize_t done = write(terminal, bytes, size);
-        if (done < 0 && errno != EINTR) {
-            return;
-        }
-        if (done > 0) {
-            bytes += done;
-            size -= (size_t)done;
-        }
-    }
-}
-
-/* Also hold the other end, raw: so that it stays when a client closes it. */
-static const char *open_terminal(void)
-{
-    struct termios raw;
-    int other;
-    terminal = posix_openpt(O_RDWR | O_NOCTTY);
-    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
-        return NULL;
-    }
-    other = open(ptsname(terminal), O_RDWR | O_NOCTTY);
-    if (other < 0 || tcgetattr(other, &raw) != 0) {
-        return NULL;
-    }
-    cfmakeraw(&raw);
-    if (tcsetattr(other, TCSANOW, &raw) != 0 || fcntl(terminal, F_SETFL, O_NONBLOCK) != 0) {
-        return NULL;
-    }
-    return ptsname(terminal);
+    terminal_bytes(bytes, size);
 }
 
 /* A power cycle: all memory is as at the start, but the terminal and the file stay open, and it happens once. */

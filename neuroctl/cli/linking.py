@@ -172,7 +172,7 @@ def _show(found: dict[str, Any]) -> None:
 @app.command("sim", epilog="Example: [bold]neuroctl link sim best.npz --target host[/bold]")
 def sim(
     file: File,
-    target: Annotated[str, typer.Option(help="What runs the firmware: host or qemu-m4.")] = "host",
+    target: Annotated[str, typer.Option(help="What runs the firmware: host, qemu-m4 or simavr-uno.")] = "host",
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
     as_json: Json = False,

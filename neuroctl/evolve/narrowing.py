@@ -15,7 +15,7 @@ from neuroctl.evolve.cmaes import CMAES, ranked
 
 Array = NDArray[np.float64]
 
-_WINDOW: Final = 10  # generations whose medians are compared with those of as many before
+_WINDOW: Final = 20  # generations whose medians are compared with those of as many before
 _NARROWER: Final = 1 / 3
 _LEAST: Final = 1e-3  # as a share of sigma0: below, it goes on as it is
 

@@ -200,7 +200,7 @@ def test_an_unknown_optimizer_is_named():
 def test_narrowing_goes_on_from_its_mean_with_a_third_of_the_step_once_the_median_no_longer_rises():
     optimizer, rng = make("narrowing"), np.random.default_rng(0)
     levels = np.arange(12.0)
-    for _ in range(19):
+    for _ in range(39):
         optimizer.ask()
         optimizer.tell(rng.permutation(levels))
     before = optimizer.sigma

@@ -346,7 +346,7 @@ def test_a_closed_board_is_gone(q, tmp_path):
 
 
 def test_bad_arguments(tmp_path, q):
-    with pytest.raises(ExportError, match=r"^target: 'pdp11'; allowed: host, qemu-m4"):
+    with pytest.raises(ExportError, match=r"^target: 'pdp11'; allowed: host, qemu-m4, simavr-uno"):
         boards.start(q, "pdp11")
     with pytest.raises(ExportError, match="no such folder"):
         boards.start(tmp_path / "none")

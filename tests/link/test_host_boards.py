@@ -1,4 +1,4 @@
-"""The host's side on the exported firmware itself: built for this machine, and on QEMU's Cortex-M4."""
+"""The host's side on the exported firmware itself: on this machine, QEMU's Cortex-M4 and simavr's ATmega328P."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ boards = pytest.importorskip(
 PATIENT_S = 10.0
 
 
-@pytest.fixture(params=["host", "qemu-m4"])
+@pytest.fixture(params=["host", "qemu-m4", "simavr-uno"])
 def start(request):
     """Start a board of a controller, or say what is missing for it."""
 
@@ -25,6 +25,7 @@ def start(request):
         except nc.BackendUnavailable as missing:
             pytest.skip(f"the link on {request.param} was NOT tested: {missing}")
 
+    begin.target = request.param
     return begin
 
 
@@ -38,10 +39,29 @@ def same_bits(link, inputs):
 @pytest.mark.parametrize("cell", CELLS)
 def test_shadow_compares_every_bit(start, cell):
     q = controller(cell=cell)
+    steps = 200 if start.target == "simavr-uno" else 1000  # at its 115,200 baud a step takes 10 ms and more
     with start(q) as board, linked(board, q, timeout_s=1.0) as link:
-        assert same_bits(link, extreme_inputs(2, 1000, seed=1)) == (1000, 0, None)
+        assert same_bits(link, extreme_inputs(2, steps, seed=1)) == (steps, 0, None)
 
 
+@pytest.mark.parametrize("start", ["simavr-uno"], indirect=True)
+def test_an_uno_runs_by_itself_and_takes_no_parameters(start):
+    q = controller()
+    with start(q) as board, linked(board, q, timeout_s=1.0) as link:
+        with pytest.raises(nc.LinkError, match="the board takes none"):
+            upload(link, firmware_export.param_image(q), q.model_crc32, firmware_export.shape_crc32(q))
+        reports = []
+        with BoardDriven(link, with_state=True, timeout_s=PATIENT_S, on_report=reports.append) as running:
+            running.run(0.5)
+        for tick, report in enumerate(reports):
+            words = np.array([boards.pattern(tick, i) for i in range(2)], np.int32)
+            assert np.array_equal(np.round(report.inputs / q.formats["u"].lsb).astype(np.int32), words)
+            assert np.array_equal(q.dequantize_output(q.step_int(words)), report.outputs)
+            assert q.state_bytes() == report.state
+        assert len(reports) > 10
+
+
+@pytest.mark.parametrize("start", ["host", "qemu-m4"], indirect=True)
 def test_an_upload_and_the_modes(start):
     """Every mode, before and after other parameters came."""
     q = controller()

@@ -239,7 +239,7 @@ def test_reconnecting_says_hello_and_starts_nothing(host, board, tmp_path):
     host.open(path)
     with linked(host, Q) as link:
         link.close()
-    with Link(str(path), Q, timeout_s=0.1) as link:
+    with Link(str(path), Q, timeout_s=0.5) as link:
         link.start(Mode.STEP)
         host.to_host = lambda data: data[: len(data) // 2]
         link.post(Type.STEP, ZERO)
