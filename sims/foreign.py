@@ -23,18 +23,12 @@ from numpy.typing import NDArray
 from neuroctl.errors import TaskError, require
 from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
-from sims import episodes, registry
+from sims import episodes, published, registry
 from sims.episodes import objective
 from sims.quiet import STDERR, STDOUT, silent
 
 _FAR: Final = 10.0  # where a space says no limit: inputs saturate there in fixed point
 _DT_S: Final = 0.02
-_PUBLISHED: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
-# How to evolve on them where the user does not say: at most 300 parameters, from a network that oscillates.
-_PUBLISHED_SEARCH: Final = {
-    "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "optimizer": "narrowing", "population": 24, "episodes": 1,
-    "validation": 4, "sigma0": 0.12, "generations": 700,
-}  # fmt: skip
 _MOST_STEPS: Final = 1000
 
 
@@ -152,7 +146,7 @@ def search_of(name: str) -> Mapping[str, Any]:
     """Return how a task is searched where the user does not say: options of ``neuroctl evolve`` by their names."""
     if registry.known(name):
         return registry.get(name).search
-    return _PUBLISHED_SEARCH if _PUBLISHED.fullmatch(name) else {}
+    return published.search_of(name)
 
 
 def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | None = None) -> NDArray[np.float64]:
@@ -267,6 +261,7 @@ def _new(name: str) -> Any:
         env = _imported(name)() if ":" in name else gymnasium.make(name, disable_env_checker=True)
         if isinstance(env, gymnasium.Env):
             env.reset(seed=0)
+            published.quicken(name, env)
     return env
 
 

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 import neuroctl as nc
 import sims
 from neuroctl import TaskError
+from sims import published
 from tests.sims.helpers import Noisy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,3 +165,24 @@ def test_published_environments_do_not_depend_on_earlier_episodes(capfd):
     assert forth == back[::-1]
     assert len(set(forth)) == 3
     assert capfd.readouterr().out == ""  # the engine's own remarks are not let through
+
+
+@pytest.mark.parametrize("name", ["HalfCheetah", "Ant", "Walker2D", "Hopper"])
+def test_published_environments_in_fewer_calls_give_the_same_bits(name):
+    pytest.importorskip("pybullet_envs_gymnasium")
+    name = f"{name}BulletEnv-v0"
+    sims.problem(name, neurons=2)  # registers it
+    own, quick = (gymnasium.make(name, disable_env_checker=True) for _ in range(2))
+    rng = np.random.default_rng(0)
+    for env in (own, quick):
+        env.reset(seed=0)
+    published.quicken(name, quick)
+    for seed in range(1, 4):
+        assert own.reset(seed=seed)[0].tobytes() == quick.reset(seed=seed)[0].tobytes()
+        for _ in range(100):
+            action = rng.uniform(-1.5, 1.5, own.action_space.shape).astype(np.float32)
+            (theirs, *rest), (ours, *same) = own.step(action), quick.step(action)
+            assert theirs.tobytes() == ours.tobytes()
+            assert rest == same
+    with pytest.raises(TaskError, match="^action: .*; allowed: finite numbers"):
+        quick.step(np.full(own.action_space.shape, np.nan, np.float32))

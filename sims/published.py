@@ -1,0 +1,121 @@
+"""Environments of the package ``pybullet-envs-gymnasium``: how they are searched, and stepped with fewer calls."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from neuroctl.errors import TaskError, require
+
+_NAMES: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
+# At most 300 parameters, from a network that oscillates. From a first step of 0.3 on it often stands still for good.
+_SEARCH: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "optimizer": "narrowing", "population": 24, "episodes": 1,
+        "validation": 4, "sigma0": 0.12, "generations": 700,
+    }
+)  # fmt: skip
+# What a step calls; the package's client looks each up, and binds its number, at every call.
+_CALLS: Final = ("stepSimulation", "getContactPoints", "getBaseVelocity", "getLinkState")
+
+
+def search_of(name: str) -> Mapping[str, Any]:
+    """Return how one of them is searched where the user does not say; nothing for other names."""
+    return _SEARCH if _NAMES.fullmatch(name) else {}
+
+
+def quicken(name: str, env: Any) -> None:
+    """Have an environment that was reset once step with fewer calls of the engine, to the same bits.
+
+    The package asks for each link and each joint by itself, and for each coordinate again; here all are asked for once
+    when a state is computed, by the package's own arithmetic. About a third of a step is saved.
+    """
+    if not _NAMES.fullmatch(name):
+        return
+    pybullet, client = require("pybullet", "sim"), env.unwrapped._p
+
+    def bound(call: str) -> Callable[..., Any]:
+        return functools.partial(getattr(pybullet, call), physicsClientId=client._client)
+
+    for call in _CALLS:
+        setattr(client, call, bound(call))
+    robot = env.unwrapped.robot
+    robot.calc_state = _Readings(robot, bound).state
+    robot.apply_action = _torques(robot, bound("setJointMotorControlArray"), pybullet.TORQUE_CONTROL)
+
+
+def _torques(robot: Any, control: Callable[..., Any], mode: int) -> Callable[[Any], None]:
+    """Return the robot's ``apply_action``, in one call; its joints are all of one body."""
+    joints = robot.ordered_joints
+    body, indices = joints[0].bodies[joints[0].bodyIndex], [joint.jointIndex for joint in joints]
+    strengths = [robot.power * joint.power_coef for joint in joints]
+
+    def apply(action: Any) -> None:
+        if not np.isfinite(action).all():
+            raise TaskError(f"action: {np.asarray(action).tolist()}; allowed: finite numbers")
+        shares = np.clip(action, -1, 1).tolist()
+        control(body, indices, mode, forces=[a * b for a, b in zip(strengths, shares, strict=True)])
+
+    return apply
+
+
+class _Readings:
+    """What a robot's links and joints read while it computes its state."""
+
+    def __init__(self, robot: Any, engine: Callable[[str], Callable[..., Any]]):
+        self._robot, self._compute = robot, robot.calc_state
+        self._base_pose = engine("getBasePositionAndOrientation")
+        self._link_states, self._joint_states = engine("getLinkStates"), engine("getJointStates")
+        self._parts: list[Any] = []
+        self._fresh = False
+
+    def state(self) -> Any:
+        """Return the observation, as the robot's own ``calc_state`` does."""
+        parts = list(self._robot.parts.values())
+        if parts != self._parts:
+            self._attach(parts)
+        for row, body in self._bases:
+            position, orientation = self._base_pose(body)
+            self._poses[row] = (*position, *orientation)
+        for rows, body, links in self._links:
+            self._poses[rows] = [(*state[0], *state[1]) for state in self._link_states(body, links)]
+        for numbers, body, joints in self._joints:
+            for number, state in zip(numbers, self._joint_states(body, joints), strict=True):
+                self._angles[number] = state[:2]
+        self._fresh = True
+        try:
+            return self._compute()
+        finally:
+            self._fresh = False
+
+    def _attach(self, parts: list[Any]) -> None:
+        """Have links and joints answer from here; outside of ``state`` they ask the engine as before."""
+        self._parts = parts
+        self._poses = np.zeros((len(parts), 7))
+        places = [(part.bodies[part.bodyIndex], part.bodyPartIndex) for part in parts]
+        self._bases = [(row, body) for row, (body, link) in enumerate(places) if link < 0]
+        self._links = _by_body([(row, body, link) for row, (body, link) in enumerate(places) if link >= 0])
+        joints = self._robot.ordered_joints
+        self._angles: list[tuple[float, float]] = [(0.0, 0.0)] * len(joints)
+        self._joints = _by_body([(k, j.bodies[j.bodyIndex], j.jointIndex) for k, j in enumerate(joints)])
+        for row, part in enumerate(parts):
+            part.get_pose = functools.partial(self._pose, row, type(part).get_pose.__get__(part))
+        for number, joint in enumerate(joints):
+            joint.get_state = functools.partial(self._angle, number, type(joint).get_state.__get__(joint))
+
+    def _pose(self, row: int, asked: Callable[[], Any]) -> Any:
+        return self._poses[row] if self._fresh else asked()
+
+    def _angle(self, number: int, asked: Callable[[], Any]) -> Any:
+        return self._angles[number] if self._fresh else asked()
+
+
+def _by_body(places: list[tuple[int, int, int]]) -> list[tuple[list[int], int, list[int]]]:
+    """Return (numbers, body, parts of it) for each body of (number, body, part)."""
+    bodies = dict.fromkeys(body for _, body, _ in places)
+    return [([n for n, b, _ in places if b == body], body, [p for _, b, p in places if b == body]) for body in bodies]
