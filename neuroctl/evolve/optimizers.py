@@ -13,7 +13,6 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve.archive import CMAME, MapElites
 from neuroctl.evolve.cmaes import CMAES, DiagonalCMAES
 from neuroctl.evolve.measure import Measure
-from neuroctl.evolve.narrowing import Narrowing
 from neuroctl.evolve.nes import SNES, XNES, OpenAIES, RandomSearch
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.restarts import BIPOP, IPOP
@@ -51,7 +50,6 @@ OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float], Optimizer]]] = M
         "sep-cmaes": DiagonalCMAES,
         "ipop": IPOP,
         "bipop": BIPOP,
-        "narrowing": Narrowing,
         "snes": SNES,
         "xnes": XNES,
         "openai-es": OpenAIES,

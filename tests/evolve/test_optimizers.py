@@ -32,7 +32,6 @@ GOALS = {
     "sep-cmaes": {sphere: (120, 1e-9), ellipsoid: (250, 1e-6)},
     "ipop": {sphere: (120, 1e-9), rosenbrock: (400, 1e-6), rastrigin: (1200, 1e-6)},
     "bipop": {sphere: (120, 1e-9), ellipsoid: (250, 1e-6), rastrigin: (3500, 1e-6)},
-    "narrowing": {sphere: (120, 1e-9), rosenbrock: (400, 1e-6), ellipsoid: (250, 1e-6)},
     "snes": {sphere: (250, 1e-9), ellipsoid: (500, 1e-6)},
     "xnes": {sphere: (250, 1e-9), rosenbrock: (1200, 1e-6), ellipsoid: (500, 1e-6)},
     "openai-es": {sphere: (300, 0.05), ellipsoid: (600, 2.0)},
@@ -195,23 +194,3 @@ def test_bad_measures_are_named(fields):
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(StudyError, match="optimizer: 'adam'; allowed: cmaes"):
         make_optimizer("adam", 6, 5, 24, 0.5)
-
-
-def test_narrowing_goes_on_from_its_mean_with_a_third_of_the_step_once_the_median_no_longer_rises():
-    optimizer, rng = make("narrowing"), np.random.default_rng(0)
-    levels = np.arange(12.0)
-    for _ in range(39):
-        optimizer.ask()
-        optimizer.tell(rng.permutation(levels))
-    before = optimizer.sigma
-    assert 0.1 < before < 2.0
-    optimizer.ask()
-    optimizer.tell(rng.permutation(levels))
-    mean = optimizer.mean
-    assert before / 4 < optimizer.sigma < before / 2
-    assert np.abs(optimizer.ask() - mean).max() < 4 * optimizer.sigma
-    for generation in range(100):  # while the median rises, it never does
-        sigma = optimizer.sigma
-        optimizer.tell(rng.permutation(levels) + generation)
-        assert optimizer.sigma > 0.6 * sigma
-        optimizer.ask()

@@ -21,7 +21,6 @@ KINDS = {
     "cmaes": ({}, objectives.follow),
     "snes": ({}, objectives.follow),
     "bipop": ({"generations": 60}, objectives.plateau),
-    "narrowing": ({"generations": 60}, objectives.plateau),
     "cma-me": ({"measures": AXES}, objectives.measured),
     "map-elites": ({"measures": AXES}, objectives.measured),
     "nsga2": ({"measures": AXES}, objectives.measured),
