@@ -120,8 +120,8 @@ def run_study(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise StudyError(f"workers: {workers!r}; allowed: whole numbers from 1")
     # As many threads as the machine happens to have would add up in another order, and end elsewhere.
-    one_thread = require("threadpoolctl", "sim").threadpool_limits(1, user_api="blas")
-    with one_thread, Interrupts() as interrupts:
+    blas = require("threadpoolctl", "sim")
+    with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
         interrupts.hold()
         with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:

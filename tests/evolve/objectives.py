@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import neuroctl as nc
+from neuroctl.evolve import Genome
 
 
 def follow(controller, seed):
@@ -114,6 +115,12 @@ class Blind(Recorded):
 
     def observations(self, controller, seed):
         raise RuntimeError("no camera")
+
+
+def near_rest(controller, seed):
+    """Best where all genes are 0, the search's first middle."""
+    genome = Genome(controller.spec)
+    return -float(np.abs(controller.theta - genome.theta(np.zeros(genome.size))).sum())
 
 
 class HangsOnce:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import random
@@ -10,10 +11,12 @@ import time
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import neuroctl as nc
 from neuroctl import io
 from neuroctl.evolve import run_study
+from neuroctl.evolve.optimizers import make_optimizer
 from neuroctl.evolve.study import _TRAINING, _VALIDATION, episode_seeds
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config
@@ -81,6 +84,27 @@ def test_best_on_validation_never_falls(whole):
 def test_two_workers_give_the_same_bits(whole, tmp_path):
     run_study(config(), objectives.follow, tmp_path / "s", workers=2)
     assert outcome(tmp_path / "s") == outcome(whole[0])
+
+
+def test_as_many_threads_as_blas_likes_change_nothing(tmp_path):
+    """Unless a study says how many, matrices are multiplied in another order on another number of cores."""
+    large = dataclasses.replace(SPEC, neurons=12)
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+            run_study(config(spec=large, generations=30), objectives.follow, tmp_path / str(threads))
+    one, two = (np.load(tmp_path / str(threads) / "checkpoint.npz")["fitness"] for threads in (1, 2))
+    assert one.tobytes() == two.tobytes()
+
+
+def test_every_second_generation_offers_the_middle_of_the_search(tmp_path):
+    """Here the middle is better than all that was drawn around it."""
+    study = config(generations=2)
+    run_study(study, objectives.near_rest, tmp_path / "s")
+    saved = np.load(tmp_path / "s" / "checkpoint.npz")
+    optimizer = make_optimizer("cmaes", saved["best_genome"].size, study.seed, study.population, study.sigma0)
+    optimizer.ask()
+    optimizer.tell(saved["fitness"][: study.population, 0])
+    assert np.array_equal(saved["best_genome"], optimizer.mean)
 
 
 def test_extension_equals_one_long_run(whole, tmp_path):
