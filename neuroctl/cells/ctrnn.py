@@ -43,7 +43,7 @@ from neuroctl.cells.integer import (
     readout_formats,
     readout_ints,
     readout_q,
-    row_range,
+    row_ranges,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
@@ -410,8 +410,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     ints = [int(value) for value in ints_q(spec, formats)]
     rec_shift, in_shift = ints[4], ints[5]
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    rec = [row_range(row, 0, Q15_HIGH) for row in p["W"]]
-    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
+    rec = row_ranges(p["W"], 0, Q15_HIGH)
+    drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
     rec_y = [(round_shift(low, rec_shift), round_shift(high, rec_shift)) for low, high in rec]
     drive_y = [(round_shift(low, in_shift), round_shift(high, in_shift)) for low, high in drive]
     net = [(a + c, b + d) for (a, b), (c, d) in zip(rec_y, drive_y, strict=True)]

@@ -40,7 +40,7 @@ from neuroctl.cells.integer import (
     readout_bounds,
     readout_formats,
     readout_q,
-    row_range,
+    row_ranges,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -227,8 +227,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     ints = ints_q(spec, formats)
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
     s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
-    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
-    kept = [row_range(row, *s) for row in p["U"]]
+    drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
+    kept = row_ranges(p["U"], *s)
     bounds = {"U s": hull(kept)} | d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])
     if spec.readout == "affine":
         bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], s)

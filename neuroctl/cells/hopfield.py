@@ -34,7 +34,7 @@ from neuroctl.cells.base import (
     Integer,
     nothing_ready,
 )
-from neuroctl.cells.integer import Choice, hull, matvec_q, row_range
+from neuroctl.cells.integer import Choice, hull, matvec_q, row_ranges
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -385,7 +385,7 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
 def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
     """Range of every intermediate of ``step_q``: any state of -1, 0 and 1."""
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    fields = [row_range(row, -1, 1) for row in p["W"]]
+    fields = row_ranges(p["W"], -1, 1)
     return {
         "W s": hull(fields),
         "W s - bias": hull([(low - int(b), high - int(b)) for (low, high), b in zip(fields, p["bias"], strict=True)]),

@@ -42,7 +42,7 @@ from neuroctl.cells.integer import (
     readout_bounds,
     readout_formats,
     readout_q,
-    row_range,
+    row_ranges,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
@@ -355,7 +355,7 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     for layer in range(spec.layers):
         shift, high = own[layer], own[spec.layers + layer]
         low = 0 if spec.activation == "relu" else -high
-        drive = [row_range(row, *narrow) for row in p[f"W_in.{layer}"]]
+        drive = row_ranges(p[f"W_in.{layer}"], *narrow)
         lost = [_lost(int(packed), low, high) for packed in p[f"u.{layer}"]]
         kept = [(min(low, low - b, high - b), max(high, high - a, low - a)) for a, b in lost]
         x = (low, high) if layer == 0 or not spec.residual else (low + x[0], high + x[1])

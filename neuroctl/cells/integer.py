@@ -165,19 +165,20 @@ def readout_bounds(
     spec: Spec, formats: Formats, w_out: Array, b_out: Array, s: tuple[int, int]
 ) -> dict[str, tuple[int, int]]:
     """Range of the readout's sum, and of the sum with its rounding, for activations in the range s."""
-    sums = [row_range(row, *s) for row in w_out]
+    sums = row_ranges(w_out, *s)
     low, high = hull([(a + int(b), c + int(b)) for (a, c), b in zip(sums, b_out, strict=True)])
     squashed = spec.output_activation != "identity"
     shift = formats["b_out"].frac_bits - (ARGUMENT_FRAC_BITS if squashed else formats["out"].frac_bits)
     return {"W_out s + b_out": (low, high), "out, rounded": (low, high + (1 << shift >> 1 if shift > 0 else 0))}
 
 
-def row_range(row: Array, low: int, high: int) -> tuple[int, int]:
-    """Range of any partial sum of w_j x_j with each x_j in [low, high] and low <= 0 <= high."""
-    w = np.asarray(row, np.int64)
-    up = int(np.maximum(w, 0).sum())
-    down = int(w.sum()) - up
-    return up * low + down * high, up * high + down * low
+def row_ranges(matrix: Array, low: int, high: int) -> list[tuple[int, int]]:
+    """Range of any partial sum of w_j x_j in each row w, with each x_j in [low, high] and low <= 0 <= high."""
+    w = np.asarray(matrix, np.int64)
+    ups = np.maximum(w, 0).sum(axis=1)
+    downs = w.sum(axis=1) - ups
+    sums = zip(ups.tolist(), downs.tolist(), strict=True)
+    return [(up * low + down * high, up * high + down * low) for up, down in sums]
 
 
 def hull(ranges: list[tuple[int, int]]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ from neuroctl.cells.integer import (
     readout_bounds,
     readout_formats,
     readout_q,
-    row_range,
+    row_ranges,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
@@ -262,8 +262,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     ints = ints_q(spec, formats)
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
     s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
-    drive = [row_range(row, formats["u"].low, formats["u"].high) for row in p["W_in"]]
-    kept = [row_range(row, -Q15_HIGH, Q15_HIGH) for row in p["U"]]
+    drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
+    kept = row_ranges(p["U"], -Q15_HIGH, Q15_HIGH)
     most = max(abs(int(limit)) for limit in ints[d.READOUT + READOUT_INTS :]) << int(ints[_Y_SHIFT])
     summed = math.ceil((most + 1) / d.unpack_decay(int(ints[_DECAY])))
     bounds = {"U context": hull(kept), "context": (-summed, summed)}
