@@ -1,6 +1,8 @@
 import tracemalloc
 
+import numba
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +60,7 @@ def test_of_nothing_is_zero():
     assert set(Histogram().to_dict().values()) == {0}
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: plain Python allocates")
 def test_recording_allocates_nothing():
     histogram = filled([1])
     tracemalloc.start()
