@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "board.h"
 #include "terminal.h"
@@ -12,13 +11,6 @@
 #define LONGEST_WAIT_US 100000u
 
 static int motors = -1;
-
-static int64_t nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static uint32_t microseconds(void)
 {

@@ -3,9 +3,7 @@
  * The simulator is simavr's library. */
 #define _GNU_SOURCE
 #include <poll.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
@@ -19,13 +17,6 @@
 #define LATEST_NS 50000000 /* further behind, the board's time stands still instead */
 
 static int full; /* whether the UART takes no more bytes for now */
-
-static int64_t nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static int64_t board_ns(const avr_t *avr)
 {

@@ -1,14 +1,23 @@
-/* The pseudo-terminal of a board that runs on this machine. */
+/* The pseudo-terminal and the clock of a board that runs on this machine. */
 #ifndef NC_TERMINAL_H
 #define NC_TERMINAL_H
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 static int terminal = -1;
+
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 /* As a UART does: what nobody takes in time is lost. */
 static void terminal_bytes(const uint8_t *bytes, size_t size)
