@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 import neuroctl as nc
 import sims
 from neuroctl import io
+from neuroctl.errors import StabilityWarning
 from sims.bullet.t_maze import FOUND
 from sims.registry import CONTROLLERS
 
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", StabilityWarning)
     names = [arguments.task] if arguments.task else [name for name in FIGURES if shipped(name).is_file()]
     files = {name: arguments.files or [shipped(name)] for name in names}
     rows = []

@@ -17,7 +17,7 @@ _NAMES: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
 _SEARCH: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "population": 24, "episodes": 1,
-        "validation": 4, "sigma0": 0.12, "generations": 700,
+        "validation": 12, "sigma0": 0.12, "generations": 700,
     }
 )  # fmt: skip
 # What a step calls; the package's client looks each up, and binds its number, at every call.
