@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -25,14 +26,18 @@ def emit(data: dict[str, Any]) -> None:
 
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house's style; columns in ``numbers`` are set flush right."""
+    """Return an empty table in the house's style; columns in ``numbers`` are set flush right, a last one of text folds."""
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+        title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
         min_width=len(title),
     )  # fmt: skip
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
+        number = column in numbers
+        folds = column == columns[-1] and not number
+        table.add_column(
+            escape(column), justify="right" if number else "left", no_wrap=not folds, overflow="fold" if folds else "ellipsis"
+        )
     return table
 
 

@@ -39,7 +39,6 @@ def tasks(as_json: Json = False) -> None:
         emit({"tasks": [{"name": t.name, "id": t.env_id, "inputs": t.inputs, "outputs": t.outputs} for t in rows]})
         return
     table = plain_table("", "task", "Gymnasium id", "in", "out", "dt [ms]", "summary", numbers=("in", "out", "dt [ms]"))
-    table.columns[-1].no_wrap = False
     for t in rows:
         table.add_row(t.name, t.env_id, str(t.inputs), str(t.outputs), f"{1e3 * t.control_dt_s:.2f}", t.summary)
     out.print(table)

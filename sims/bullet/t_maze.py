@@ -34,7 +34,7 @@ TASK: Final = Task(
     input_limits=(*LIMITS, (-1.0, 1.0)),
     output_names=OUTPUT_NAMES,
     output_limits=OUTPUT_LIMITS,
-    search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 6, "validation": 40, "generations": 100},
+    search={"cell": "elman", "neurons": 6, "population": 24, "episodes": 6, "validation": 100, "generations": 200},
 )
 
 
