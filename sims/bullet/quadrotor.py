@@ -98,7 +98,7 @@ class Hover(BulletTask):
 
     task: ClassVar[Task] = HOVER
     camera: ClassVar[Camera] = Camera(
-        target_m=(0.0, 0.0, _FLYING_M), distance_m=1.1, yaw_deg=40, pitch_deg=-15, field_of_view_deg=50
+        target_m=(0.0, 0.0, _FLYING_M), distance_m=0.6, yaw_deg=40, pitch_deg=-15, field_of_view_deg=50
     )
     options: ClassVar[tuple[str, ...]] = (*BulletTask.options, "gusts")
     acts_by_force: ClassVar[bool] = False
@@ -123,6 +123,7 @@ class Hover(BulletTask):
         self._bodies.clear()  # the ground is not drawn anew
         self._body = self._load_model(str(ASSETS / "quadrotor.urdf"), (0.0, 0.0, _FLYING_M))
         p.changeDynamics(self._body, -1, linearDamping=0, angularDamping=0, physicsClientId=client)
+        self._ball = None if self.render_mode is None else self._target_ball()
         self._places = [(x * REACH_M, y * REACH_M, 0.0) for x, y, _ in _ROTORS]
         # A rotor's torque about z is a force across its arm.
         arm = 2 * REACH_M * REACH_M
@@ -134,12 +135,23 @@ class Hover(BulletTask):
         self._keep = math.exp(-dt / GUST_S)
         self._push = math.sqrt(1.0 - self._keep * self._keep)
 
+    def _target_ball(self) -> int:
+        """Return a body that shows the target, and touches nothing."""
+        p, client = self._p, self._client
+        shape = p.createVisualShape(p.GEOM_SPHERE, radius=0.02, rgbaColor=(0.85, 0.25, 0.2, 1), physicsClientId=client)
+        return int(p.createMultiBody(0, -1, shape, physicsClientId=client))
+
+    def _aim(self, target_m: list[float]) -> None:
+        self._target = target_m
+        if self._ball is not None:
+            self._p.resetBasePositionAndOrientation(self._ball, target_m, (0, 0, 0, 1), physicsClientId=self._client)
+
     def _start(self, options: dict[str, Any]) -> None:
         if options:
             raise TaskError(f"options: {sorted(options)[0]!r}; allowed: none")
         offset = self.np_random.uniform(-1.0, 1.0, 3) * START
         self._steps = 0
-        self._target = [0.0, 0.0, _FLYING_M]
+        self._aim([0.0, 0.0, _FLYING_M])
         self._wind = self._gusts * self.np_random.standard_normal(3)
         self._thrusts = [self._quarter_n] * 4
         self._air: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -191,14 +203,14 @@ class Waypoints(Hover):
 
     task: ClassVar[Task] = WAYPOINTS
     camera: ClassVar[Camera] = Camera(
-        target_m=(0.0, 0.0, _FLYING_M), distance_m=2.4, yaw_deg=40, pitch_deg=-15, field_of_view_deg=55
+        target_m=(0.0, 0.0, _FLYING_M), distance_m=2.0, yaw_deg=40, pitch_deg=-15, field_of_view_deg=55
     )
 
     def _next_target(self) -> None:
         self._steps += 1
         if self._steps % round(WAYPOINT_S * self.task.control_hz) == 0:
             offset = self.np_random.uniform(-1.0, 1.0, 3) * WAYPOINT_M
-            self._target = [offset[0], offset[1], _FLYING_M + offset[2]]
+            self._aim([float(offset[0]), float(offset[1]), _FLYING_M + float(offset[2])])
 
 
 class Baseline(Scripted):
