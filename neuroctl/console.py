@@ -26,7 +26,7 @@ def emit(data: dict[str, Any]) -> None:
 
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house's style; columns in ``numbers`` are set flush right, a last one of text folds."""
+    """Return an empty table in the house's style: columns in ``numbers`` flush right; a last one of text folds."""
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
         title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
@@ -34,10 +34,9 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
     )  # fmt: skip
     for column in columns:
         number = column in numbers
-        folds = column == columns[-1] and not number
-        table.add_column(
-            escape(column), justify="right" if number else "left", no_wrap=not folds, overflow="fold" if folds else "ellipsis"
-        )
+        table.add_column(escape(column), justify="right" if number else "left", no_wrap=True)
+    if columns[-1] not in numbers:
+        table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
     return table
 
 

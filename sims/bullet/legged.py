@@ -155,7 +155,8 @@ class LeggedTask(BulletTask):
         self._observation[:] = seen
         forward = vx * math.cos(yaw) + vy * math.sin(yaw)
         power_w = sum([abs(s[1] * s[3]) for s in states])
-        reward = min(forward, speed) - _SWERVE_COST * abs(turning - turn) - self.energy_cost * power_w / self._weight_n
+        beside = abs(turning - turn)
+        reward = speed - abs(forward - speed) - _SWERVE_COST * beside - self.energy_cost * power_w / self._weight_n
         failed = position[2] < 0.5 * self.height_m or abs(roll) > _TILTED_RAD or abs(pitch) > _TILTED_RAD
         return self._observation.copy(), reward * self.task.control_dt_s, failed
 
