@@ -132,6 +132,7 @@ class LeggedTask(BulletTask):
         self._command = (0.2 + drawn[0], drawn[1] - 0.5) if self._steer else (self.speed_m_s, 0.0)
         if "command" in options:
             self._command = _given_command(options["command"])
+        self._ahead_m = self._command[0] * self.task.control_dt_s  # the first reading, at rest, is of no step
         for joint, stance, reach, share in zip(self._motors, self._stance, self._reach, shares, strict=True):
             self._p.resetJointState(self._body, joint, stance + share * reach, 0.0, physicsClientId=self._client)
 
@@ -155,10 +156,13 @@ class LeggedTask(BulletTask):
         self._observation[:] = seen
         forward = vx * math.cos(yaw) + vy * math.sin(yaw)
         power_w = sum([abs(s[1] * s[3]) for s in states])
-        beside = abs(turning - turn)
-        reward = speed - abs(forward - speed) - _SWERVE_COST * beside - self.energy_cost * power_w / self._weight_n
+        dt = self.task.control_dt_s
+        # By the way and not the speed, which goes up and down with each stride.
+        before, self._ahead_m = self._ahead_m, self._ahead_m + (forward - speed) * dt
+        way = speed * dt + abs(before) - abs(self._ahead_m)
+        costs = _SWERVE_COST * abs(turning - turn) + self.energy_cost * power_w / self._weight_n
         failed = position[2] < 0.5 * self.height_m or abs(roll) > _TILTED_RAD or abs(pitch) > _TILTED_RAD
-        return self._observation.copy(), reward * self.task.control_dt_s, failed
+        return self._observation.copy(), way - costs * dt, failed
 
 
 def _given_command(value: Any) -> tuple[float, float]:

@@ -70,8 +70,8 @@ class Minitaur(LeggedTask):
     | 12     | commanded turn                     | rad/s        | -1   | 1    |
 
     ## Reward
-    Metres walked forward; those walked faster than commanded are taken off instead. Less 0.3 m for each radian turned
-    beside the command, and 0.05 m for as much work of the motors as lifts the robot by a metre.
+    Metres commanded, less those that the robot is behind or ahead of them; less 0.3 m for each radian turned beside the
+    command, and 0.05 m for as much work of the motors as lifts the robot by a metre.
 
     ## Start
     In its stance, each joint within a tenth of its reach.
@@ -136,6 +136,6 @@ class Baseline(Gait):
     """A trot: opposite legs go together."""
 
     spec: ClassVar[Task] = TASK
-    hz: ClassVar[float] = 3.67
+    hz: ClassVar[float] = 3.3
     phases: ClassVar[tuple[float, ...]] = (0.0, 0.5, 0.0, 0.5)
     swings: ClassVar[tuple[tuple[float, float, float], ...]] = ((-0.325, -0.024, 0.0), (-0.138, 0.75, 0.499))
