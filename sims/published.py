@@ -16,7 +16,7 @@ _NAMES: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
 # At most 300 parameters, from a network that oscillates. From a first step of 0.3 on it often stands still for good.
 _SEARCH: Final[Mapping[str, Any]] = MappingProxyType(
     {
-        "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "population": 24, "episodes": 1,
+        "neurons": 6, "rhythm": 2.5, "fix": ("b_out=0",), "population": 48, "episodes": 1,
         "validation": 12, "sigma0": 0.12, "generations": 700,
     }
 )  # fmt: skip

@@ -157,9 +157,9 @@ class LeggedTask(BulletTask):
         forward = vx * math.cos(yaw) + vy * math.sin(yaw)
         power_w = sum([abs(s[1] * s[3]) for s in states])
         dt = self.task.control_dt_s
-        # By the way and not the speed, which goes up and down with each stride.
+        # Too fast is who gets ahead of the commanded way: the speed itself goes up and down with each stride.
         before, self._ahead_m = self._ahead_m, self._ahead_m + (forward - speed) * dt
-        way = speed * dt + abs(before) - abs(self._ahead_m)
+        way = min(forward, speed) * dt - max(0.0, self._ahead_m) + max(0.0, before)
         costs = _SWERVE_COST * abs(turning - turn) + self.energy_cost * power_w / self._weight_n
         failed = position[2] < 0.5 * self.height_m or abs(roll) > _TILTED_RAD or abs(pitch) > _TILTED_RAD
         return self._observation.copy(), way - costs * dt, failed

@@ -70,8 +70,9 @@ class Minitaur(LeggedTask):
     | 12     | commanded turn                     | rad/s        | -1   | 1    |
 
     ## Reward
-    Metres commanded, less those that the robot is behind or ahead of them; less 0.3 m for each radian turned beside the
-    command, and 0.05 m for as much work of the motors as lifts the robot by a metre.
+    Metres walked forward, at most as fast as commanded, less those by which the robot ends up ahead of the commanded
+    way; less 0.3 m for each radian turned beside the command, and 0.05 m for as much work of the motors as lifts the
+    robot by a metre.
 
     ## Start
     In its stance, each joint within a tenth of its reach.

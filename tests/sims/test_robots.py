@@ -19,7 +19,7 @@ BULLET = [name for name in sims.names() if not sims.get(name).plant]
 
 # What a baseline earns at least, on the mean of four starts; standing still or acting at random earns far less.
 EARNED = {
-    "arm": 7.0, "cartpole": 999, "double-pole": 999, "hexapod": 3.8, "minitaur": 3.8, "quadrotor": 18.0,
+    "arm": 7.0, "cartpole": 999, "double-pole": 999, "hexapod": 3.4, "minitaur": 3.4, "quadrotor": 18.0,
     "quadruped": 4.5, "rover-avoid": 5.0, "rover-wall": 4.0, "t-maze": 1.9, "waypoints": 14.0,
 }  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_legged_robots_turn_as_they_are_steered(name):
     env.close()
 
 
-def test_who_walks_faster_than_commanded_earns_less_than_who_keeps_to_it():
+def test_who_gets_ahead_of_the_commanded_way_pays_for_it():
     env = sims.make("quadruped").unwrapped
     pushed = {}
     for speed in (0.25, 0.5, 1.0):
