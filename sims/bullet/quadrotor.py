@@ -98,7 +98,7 @@ class Hover(BulletTask):
 
     task: ClassVar[Task] = HOVER
     camera: ClassVar[Camera] = Camera(
-        target_m=(0.0, 0.0, _FLYING_M), distance_m=0.6, yaw_deg=40, pitch_deg=-15, field_of_view_deg=50
+        target_m=(0.0, 0.0, _FLYING_M), distance_m=0.9, yaw_deg=40, pitch_deg=-15, field_of_view_deg=50
     )
     options: ClassVar[tuple[str, ...]] = (*BulletTask.options, "gusts")
     acts_by_force: ClassVar[bool] = False

@@ -81,6 +81,22 @@ def test_best_on_validation_never_falls(whole):
     assert scores[-1] > scores[0]
 
 
+def test_a_best_that_was_lucky_in_the_first_quarter_keeps_no_better_one_out(tmp_path):
+    seeds = episode_seeds(4, _VALIDATION, 0, 4)
+    lucky = []
+
+    def objective(controller, seed):
+        if seed not in seeds:
+            return objectives.follow(controller, seed)
+        if not lucky:
+            lucky.append(controller.theta.copy())
+        if np.array_equal(controller.theta, lucky[0]):
+            return 10.0 if seed == seeds[0] else -10.0
+        return 1.0
+
+    assert run_study(config(generations=4, validation_episodes=4), objective, tmp_path / "s").best_score == 1.0
+
+
 def test_two_workers_give_the_same_bits(whole, tmp_path):
     run_study(config(), objectives.follow, tmp_path / "s", workers=2)
     assert outcome(tmp_path / "s") == outcome(whole[0])
