@@ -123,7 +123,7 @@ def _plot_episode(first: Any, second: Any, dt_s: float, path: Path) -> None:
         ("pole [deg]", np.rad2deg(first.observations[:, 1]), np.rad2deg(second.observations[:, 1])),
         ("force [N]", first.actions[:, 0], second.actions[:, 0]),
     ]
-    plots.episode(signals, dt_s, path, title="one episode, the same start: float against fixed point")
+    plots.episode(signals, dt_s, path, title="one episode from the same start")
 
 
 def _summary(scores: dict[str, Balanced], study: Any, report: Any, header: Path, seconds: float) -> dict[str, Any]:

@@ -34,6 +34,11 @@ def new_figure(rows: int, height: float) -> tuple[Any, list[Any]]:
     return figure, list(axes)
 
 
+def _legend_above(axis: Any) -> None:
+    """Put the legend at the right end of the headline, where no curve runs."""
+    axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=2)
+
+
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write a figure as a PNG, whole or not at all."""
     buffer = io.BytesIO()
@@ -93,7 +98,7 @@ def episode(
         axis.plot(np.arange(len(fixed_y)) * dt_s, fixed_y, color=ORANGE, linewidth=1.0, label="fixed point")
         axis.set_ylabel(label)
     axes[0].set_title(title, loc="left", fontweight="bold")
-    axes[0].legend(frameon=False, loc="upper right", ncols=2)
+    _legend_above(axes[0])
     axes[-1].set_xlabel("time [s]")
     axes[-1].set_xlim(0, max(len(s[1]) for s in signals) * dt_s)
     save(figure, path)
@@ -122,8 +127,8 @@ def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
         axis.set_ylabel(f"out[{index}]")
         axis.set_xlim(0, max(float(found.time_s[-1]), 1e-9))
     inputs = "recorded inputs" if found.recorded else "inputs that wander through their limits"
-    axes[0].set_title(f"float against fixed point, {inputs}", loc="left", fontweight="bold")
-    axes[0].legend(frameon=False, loc="upper right", ncols=2)
+    axes[0].set_title(f"outputs to {inputs}", loc="left", fontweight="bold")
+    _legend_above(axes[0])
     axes[-2].set_xlabel("time [s]")
     names = list(found.bounds)[::-1]
     bits = [bits_of(found.bounds[name]) for name in names]
