@@ -99,8 +99,7 @@ class Arm(BulletTask):
         self._joints_of = list(range(JOINTS))
         infos = [p.getJointInfo(self._body, joint, physicsClientId=client) for joint in self._joints_of]
         self._forces = [float(info[10]) * self._strength for info in infos]
-        ball = p.createVisualShape(p.GEOM_SPHERE, radius=0.035, rgbaColor=(0.85, 0.25, 0.2, 1), physicsClientId=client)
-        self._ball = p.createMultiBody(0, -1, ball, MIDDLE_M, physicsClientId=client)
+        self._ball = self._load_ball(0.035)
 
     def _start(self, options: dict[str, Any]) -> None:
         if options:

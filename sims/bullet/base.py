@@ -263,6 +263,12 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         self._bodies.append(body)
         return body
 
+    def _load_ball(self, radius_m: float) -> int:
+        """Create a ball that shows where a target is and touches nothing; return its body."""
+        p, client, red = self._p, self._client, (0.85, 0.25, 0.2, 1)
+        shape = p.createVisualShape(p.GEOM_SPHERE, radius=radius_m, rgbaColor=red, physicsClientId=client)
+        return int(p.createMultiBody(0, -1, shape, physicsClientId=client))
+
     def _joints(self, body: int) -> dict[str, int]:
         """Return the joint numbers of a body by name."""
         p, client = self._p, self._client

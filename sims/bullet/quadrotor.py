@@ -123,7 +123,7 @@ class Hover(BulletTask):
         self._bodies.clear()  # the ground is not drawn anew
         self._body = self._load_model(str(ASSETS / "quadrotor.urdf"), (0.0, 0.0, _FLYING_M))
         p.changeDynamics(self._body, -1, linearDamping=0, angularDamping=0, physicsClientId=client)
-        self._ball = None if self.render_mode is None else self._target_ball()
+        self._ball = None if self.render_mode is None else self._load_ball(0.02)
         self._places = [(x * REACH_M, y * REACH_M, 0.0) for x, y, _ in _ROTORS]
         # A rotor's torque about z is a force across its arm.
         arm = 2 * REACH_M * REACH_M
@@ -134,12 +134,6 @@ class Hover(BulletTask):
         self._follow = 1.0 - math.exp(-dt / LAG_S)
         self._keep = math.exp(-dt / GUST_S)
         self._push = math.sqrt(1.0 - self._keep * self._keep)
-
-    def _target_ball(self) -> int:
-        """Return a body that shows the target, and touches nothing."""
-        p, client = self._p, self._client
-        shape = p.createVisualShape(p.GEOM_SPHERE, radius=0.02, rgbaColor=(0.85, 0.25, 0.2, 1), physicsClientId=client)
-        return int(p.createMultiBody(0, -1, shape, physicsClientId=client))
 
     def _aim(self, target_m: list[float]) -> None:
         self._target = target_m
