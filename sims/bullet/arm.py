@@ -99,7 +99,7 @@ class Arm(BulletTask):
         self._joints_of = list(range(JOINTS))
         infos = [p.getJointInfo(self._body, joint, physicsClientId=client) for joint in self._joints_of]
         self._forces = [float(info[10]) * self._strength for info in infos]
-        self._ball = self._load_ball(0.035)
+        self._load_ball(0.035)
 
     def _start(self, options: dict[str, Any]) -> None:
         if options:
@@ -117,7 +117,7 @@ class Arm(BulletTask):
             middle + half * math.sin(2 * math.pi * self._time_s / period + phase)
             for middle, half, period, phase in zip(MIDDLE_M, HALF_M, self._turn_s, self._phase, strict=True)
         ]
-        self._p.resetBasePositionAndOrientation(self._ball, self._target, (0, 0, 0, 1), physicsClientId=self._client)
+        self._move_ball(self._target)
 
     def _act(self, values: list[float]) -> None:
         p = self._p

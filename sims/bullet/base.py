@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -263,11 +264,17 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         self._bodies.append(body)
         return body
 
-    def _load_ball(self, radius_m: float) -> int:
-        """Create a ball that shows where a target is and touches nothing; return its body."""
+    def _load_ball(self, radius_m: float) -> None:
+        """Create a ball that shows where a target is and touches nothing, if anything is drawn."""
+        if self.render_mode is None:
+            return
         p, client, red = self._p, self._client, (0.85, 0.25, 0.2, 1)
         shape = p.createVisualShape(p.GEOM_SPHERE, radius=radius_m, rgbaColor=red, physicsClientId=client)
-        return int(p.createMultiBody(0, -1, shape, physicsClientId=client))
+        self._ball = p.createMultiBody(0, -1, shape, physicsClientId=client)
+
+    def _move_ball(self, place_m: Sequence[float]) -> None:
+        if self.render_mode is not None:
+            self._p.resetBasePositionAndOrientation(self._ball, place_m, (0, 0, 0, 1), physicsClientId=self._client)
 
     def _joints(self, body: int) -> dict[str, int]:
         """Return the joint numbers of a body by name."""

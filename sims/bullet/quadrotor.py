@@ -123,7 +123,7 @@ class Hover(BulletTask):
         self._bodies.clear()  # the ground is not drawn anew
         self._body = self._load_model(str(ASSETS / "quadrotor.urdf"), (0.0, 0.0, _FLYING_M))
         p.changeDynamics(self._body, -1, linearDamping=0, angularDamping=0, physicsClientId=client)
-        self._ball = None if self.render_mode is None else self._load_ball(0.02)
+        self._load_ball(0.02)
         self._places = [(x * REACH_M, y * REACH_M, 0.0) for x, y, _ in _ROTORS]
         # A rotor's torque about z is a force across its arm.
         arm = 2 * REACH_M * REACH_M
@@ -137,8 +137,7 @@ class Hover(BulletTask):
 
     def _aim(self, target_m: list[float]) -> None:
         self._target = target_m
-        if self._ball is not None:
-            self._p.resetBasePositionAndOrientation(self._ball, target_m, (0, 0, 0, 1), physicsClientId=self._client)
+        self._move_ball(target_m)
 
     def _start(self, options: dict[str, Any]) -> None:
         if options:
