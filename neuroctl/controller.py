@@ -57,6 +57,7 @@ class Controller:
         self._state = self._start.copy()
         self._u = np.zeros(spec.inputs, self._dtype)
         self._y = np.zeros(spec.outputs, self._dtype)
+        self._spare_state, self._spare_y = self._state.copy(), self._y.copy()
         self._ints = step_ints(spec)
         self._floats = step_floats(spec)
         self._shape = (spec.inputs,)
@@ -117,6 +118,14 @@ class Controller:
             pass
         self._enter(self._theta, self._state, self._accept(u), self._y, self._ints, self._floats)
         return self._y
+
+    def rehearse(self, u: Array) -> None:
+        """Do what ``step(u)`` would on copies of state and outputs: nothing changes but what the caches hold.
+
+        A real-time loop calls it while it waits, so that the step itself finds its code and parameters near.
+        """
+        self._spare_state[:] = self._state
+        self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
 
     def _accept(self, u: object) -> Array:
         """Copy a read-only or unaligned array, or a subclass's, into our own buffer, or say what is wrong."""

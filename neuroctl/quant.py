@@ -167,6 +167,7 @@ class QuantController:
         self._ui = np.zeros(spec.inputs, np.int32)
         self._yi = np.zeros(spec.outputs, np.int32)
         self._y = np.zeros(spec.outputs, spec.dtype)
+        self._spare_state, self._spare_yi, self._spare_y = self._state.copy(), self._yi.copy(), self._y.copy()
         self._step, self._rollout = cell.step_q, cell.rollout_q
         self._offset, self._gain = input_map(spec)
         self._u_low, self._u_high = self._input_range()
@@ -317,6 +318,13 @@ class QuantController:
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
         dequantize_into(self._yi, self._y_lsb, self._y)
         return self._y
+
+    def rehearse(self, u: Array) -> None:
+        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.rehearse``."""
+        self._spare_state[:] = self._state
+        quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
+        self._step(self._theta, self._spare_state, self._ui, self._spare_yi, self._ints)
+        dequantize_into(self._spare_yi, self._y_lsb, self._spare_y)
 
     def step_int(self, u: IntArray) -> IntArray:
         """Advance one time step on raw integers.

@@ -19,6 +19,8 @@ from neuroctl.realtime.plant import Read, Safe, Steppable, Write
 
 PIECE_NS: Final = 20_000_000
 """Longest sleep [ns]: how late a request to stop is seen by a slow loop."""
+REHEARSAL_NS: Final = 5_000
+"""The step is rehearsed if so much time is left before the deadline [ns]."""
 CATCH_UP_MOST: Final = 100
 """Ticks that catching up makes up for at most; what is missed beyond is skipped."""
 
@@ -86,6 +88,7 @@ class Ticks:
             safe,
         )
         self._has_fault = hasattr(controller, "fault")
+        self._rehearse = getattr(controller, "rehearse", None)
         self._settings, self._clock, self._ring = settings, clock, ring
         self._now, self._cpu = clock.now, clock.cpu
         self._u, self._out = np.zeros(spec.inputs, dtype), np.zeros(spec.outputs, dtype)
@@ -202,6 +205,9 @@ class Ticks:
         now, due = self._now, self._due
         t0 = now()
         if self.reason is None:
+            if self._rehearse is not None and due - t0 >= REHEARSAL_NS:
+                self._rehearse(self._u)
+                t0 = now()
             while t0 < due:
                 t0 = now()
         self._cpu_start, self._t0, self._awaited, self._flags = self._cpu(), t0, due, 0

@@ -322,3 +322,57 @@ def test_another_rate_has_to_be_said():
     before = clock.t
     Loop(Echo(), Recorder(), clock=clock, spin_s=0.0, rate_hz=50, any_rate=True).run(ticks=10)
     assert clock.t - before == 10 * 20_000_000
+
+
+# Rehearsals.
+
+
+class Rehearsing(Echo):
+    """One that notes when it was rehearsed, and with what."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.rehearsals = clock, []
+
+    def rehearse(self, u):
+        self.rehearsals.append((self.clock.t, u.copy()))
+
+
+class Spinning(FakeClock):
+    """One in which each look at it takes a microsecond, so that spinning ends."""
+
+    def now(self):
+        self.t += 1000
+        return self.t
+
+
+def test_a_step_is_rehearsed_with_the_inputs_before_where_there_is_time():
+    clock = Spinning()
+    ctl = Rehearsing(clock)
+    late = {3: 0.009989}
+    plant = Recorder(on_read=lambda tick, u: clock.pass_s(late.get(tick, 0.001)))
+    report = Loop(ctl, plant, clock=clock, spin_s=50e-6).run(ticks=6)
+    assert report.overruns == 0
+    begin = clock.t - 6 * 10_000_000
+    assert len(ctl.rehearsals) == 5, "not where a tick ended just before the next deadline"
+    assert [u.tolist() for _, u in ctl.rehearsals] == [[0.0, 0.0]] + [[0.25, 0.25]] * 4
+    assert all(t > begin for t, _ in ctl.rehearsals)
+
+
+@pytest.mark.parametrize("kind", ["float", "fixed"])
+@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "hopfield"])
+def test_a_rehearsal_changes_no_bit(kind, cell):
+    spec = nc.Spec(cell=cell, inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
+    one, two = nc.Controller(spec, seed=1), nc.Controller(spec, seed=1)
+    if kind == "fixed":
+        one, two = one.quantize(), two.quantize()
+    rng = np.random.default_rng(0)
+    for u in rng.uniform(-1, 1, (50, 2)).astype(np.float32):
+        y = one.step(u)
+        kept = y.copy()
+        one.rehearse(rng.uniform(-1, 1, 2).astype(np.float32))
+        one.rehearse(np.full(2, np.nan, np.float32))
+        assert np.array_equal(y, kept)
+        assert np.array_equal(two.step(u), kept)
+        assert np.array_equal(one.state, two.state)
+        assert not one.fault
