@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 out: Final = Console()
 log: Final = Console(stderr=True)
@@ -134,7 +134,13 @@ def study_progress(console: Console, title: str) -> Iterator[Callable[[Any], Non
         The function to pass to ``run_study`` as ``on_generation``.
 
     """
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[figures]}"))
+    # The bar, the longest figures and two spaces; a long name is cut, and not the figures.
+    name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 72))
+    columns = (
+        TextColumn("[bold]{task.description}", table_column=name),
+        BarColumn(bar_width=8),
+        TextColumn("{task.fields[figures]}"),
+    )
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(title, total=1.0, figures="starting workers")
         begin = time.monotonic()
@@ -147,7 +153,7 @@ def study_progress(console: Console, title: str) -> Iterator[Callable[[Any], Non
 
 
 def _line(progress: Any) -> str:
-    """Return a generation's figures; they fit beside a task's name in 80 columns."""
+    """Return a generation's figures."""
     unseen = "-" if progress.best_validation is None else f"{progress.best_validation:.4g}"
     figures = f"gen {progress.generation + 1} best {progress.best:.4g} med {progress.median:.3g} unseen {unseen}"
     rate = f"{progress.evals_per_s:.0f}" if progress.evals_per_s >= 10 else f"{progress.evals_per_s:.1f}"

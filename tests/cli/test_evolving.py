@@ -1,17 +1,31 @@
 """`neuroctl evolve` and what looks at its results, run as a user runs them."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import neuroctl as nc
 from neuroctl.cli.evolving import budget_of, fixed_of
+from neuroctl.console import study_progress
 from neuroctl.evolve.history import read_history
+from neuroctl.evolve.study import Progress
 from neuroctl.io import read_archive
 from tests.cli.test_cli import neuroctl, one_line_error
 
 SMALL = ("--neurons", 3, "--population", 4, "--episodes", 2, "--validation", 4)
+
+
+@pytest.mark.parametrize("name", ["cartpole", "HalfCheetahBulletEnv-v0"])
+def test_all_figures_of_a_generation_fit_into_80_columns(name):
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
+    with study_progress(console, name) as on_generation:
+        on_generation(Progress(126, 200, 6096, 1389.2, 796.1, 0.123, 1255.4, 6.62, 920.0, 599.0))
+    shown = console.file.getvalue()
+    assert "gen 127 best 1389 med 796 unseen 1255 sigma 0.12 6.6/s -9:59" in shown
+    assert name[:7] in shown
 
 
 def test_several_seeds_in_one_command(tmp_path):
