@@ -29,6 +29,7 @@ ASSETS: Final = Path(__file__).parent / "assets"
 PHYSICS_HZ: Final = 240
 GRAVITY_M_S2: Final = 9.81
 MAX_FRAME_PIXELS: Final = 2048
+_AWAY_M: Final = (0.0, 0.0, 100.0)
 
 _CLOSED: Final = -1  # a client number that PyBullet never hands out
 # What is seen behind the scene, from a frame's top to its bottom: (height fraction, red, green, blue).
@@ -153,8 +154,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         """
         super().reset(seed=seed)
         try:
-            # An interrupted step may have left a force for the next one; restoreState would keep it.
-            self._p.stepSimulation(physicsClientId=self._client)
+            self._forget()
             self._p.restoreState(stateId=self._snapshot, physicsClientId=self._client)
             if self._randomize:
                 self._vary()
@@ -283,6 +283,16 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return {p.getJointInfo(body, joint, physicsClientId=client)[1].decode(): joint for joint in range(count)}
 
     # Inner parts.
+
+    def _forget(self) -> None:
+        """Let go of what restoring a state keeps: forces of an interrupted step, and contacts with what they pushed.
+
+        A contact ends when its bodies part. The snapshot holds none; else what touches the ground where an episode
+        begins would be pushed by the last one's force in the first step.
+        """
+        for body in self._bodies:
+            self._p.resetBasePositionAndOrientation(body, _AWAY_M, (0, 0, 0, 1), physicsClientId=self._client)
+        self._p.stepSimulation(physicsClientId=self._client)
 
     def _links(self, body: int) -> range:
         return range(-1, self._p.getNumJoints(body, physicsClientId=self._client))

@@ -15,6 +15,7 @@ from sims import published
 from tests.sims.helpers import Noisy
 
 ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = ("HalfCheetah", "Ant", "Walker2D", "Hopper")
 BULLET = [name for name in sims.names() if not sims.get(name).plant]
 
 # What a baseline earns at least, on the mean of four starts; standing still or acting at random earns far less.
@@ -184,7 +185,36 @@ def test_published_environments_do_not_depend_on_earlier_episodes(capfd):
     assert capfd.readouterr().out == ""  # the engine's own remarks are not let through
 
 
-@pytest.mark.parametrize("name", ["HalfCheetah", "Ant", "Walker2D", "Hopper"])
+def contacts_of(env, client, step):
+    """How many points of contact there were at an episode's end, and how many the next one begins with."""
+    env.reset(seed=1)
+    for _ in range(60):
+        step()
+    before = len(env._p.getContactPoints(physicsClientId=client))
+    env.reset(seed=1)
+    return before, len(env._p.getContactPoints(physicsClientId=client))
+
+
+@pytest.mark.parametrize("name", ["quadruped", "minitaur", "hexapod", "rover-wall", "t-maze"])
+def test_an_episode_begins_without_the_last_ones_contacts(name):
+    """The engine keeps them where a state without contacts is restored, and starts the next step from their forces."""
+    env = sims.make(name).unwrapped
+    before, after = contacts_of(env, env._client, lambda: env.step(np.zeros(env.action_space.shape, np.float32)))
+    assert before > 0
+    assert after == 0
+    env.close()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_episode_begins_without_the_last_ones_contacts(name):
+    pytest.importorskip("pybullet_envs_gymnasium")
+    env = sims.GymReturn(f"{name}BulletEnv-v0")._made().unwrapped
+    before, after = contacts_of(env, env.physicsClientId, lambda: env.step(np.zeros(env.action_space.shape)))
+    assert before > 0
+    assert after == 0
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_environments_in_fewer_calls_give_the_same_bits(name):
     pytest.importorskip("pybullet_envs_gymnasium")
     name = f"{name}BulletEnv-v0"
