@@ -1,13 +1,15 @@
-"""A real-time loop at 1 kHz with a CTRNN of 32 neurons, between two halves of the same loop with fixed work.
+"""A real-time loop at 1 kHz with a CTRNN of 32 neurons, by turns with the same loop with fixed work.
 
-    python benchmarks/realtime.py                  # 60 s, and half of that fixed before and after
+    python benchmarks/realtime.py                  # 60 s, and 60 s with fixed work
     python benchmarks/realtime.py --seconds 600 --json
-    python benchmarks/realtime.py --fifo 50 --cpu 1 --mlock --log run.mcap
+    python benchmarks/realtime.py --seconds 600 --turn 600          # 10 minutes without a break
+    python benchmarks/realtime.py --fifo 50 --cpu 1 --mlock
 
 ``library`` is the package's own share of a tick in wall time, ``controller`` the step in wall time: other processes,
-interrupts and the hypervisor may hit either. The fixed loop shows how hard. Its body is empty but for compiled
-arithmetic that is always the same: in ``read`` about as long as the library's median, in ``step`` as the controller's.
-Whatever that takes beyond its own median is the machine's doing, and a share is reported with and without it:
+interrupts and the hypervisor may hit either, in some minutes more than in others. The fixed loop, which runs by turns
+with it, shows how hard. Its body is empty but for compiled arithmetic that is always the same: in ``read`` about as
+long as the library's median, in ``step`` as the controller's. What that takes beyond its own median is the machine's
+doing, and a share is reported with and without it:
 ``less noise`` is the share's median and what its quantile exceeds it by more than that of the fixed work exceeds its
 own. ``cpu`` is the CPU time of the whole tick, library, controller and callbacks together, to which other processes do
 not add. ``wake`` is how late the scheduler, and the interpreter's lock, let the thread run.
@@ -85,9 +87,7 @@ class Blocks:
         self._tick += 1
 
 
-def run(
-    body: Any, ticks: int, options: argparse.Namespace, log: str | None = None, additions: int = 0
-) -> tuple[LoopReport, dict[str, int]]:
+def run(body: Any, ticks: int, options: argparse.Namespace, additions: int = 0) -> tuple[LoopReport, dict[str, int]]:
     """Run a body for so many ticks, with so many additions in ``read``.
 
     Returns the report, the blocks that were left, and the times it was preempted.
@@ -95,7 +95,7 @@ def run(
     plant = Blocks(body.spec, ticks, additions)
     system = System(fifo=options.fifo, cpu=options.cpu, mlock=options.mlock)
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-    loop = Loop(body, plant, rate_hz=options.rate, overrun="catch-up", watchdog_s=30.0, system=system, log=log)
+    loop = Loop(body, plant, rate_hz=options.rate, overrun="catch-up", watchdog_s=30.0, system=system)
     report = loop.run(ticks=ticks)
     preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
     return report, {"blocks": plant.after - plant.before, "preempted": preempted}
@@ -150,6 +150,41 @@ def merged(reports: list[LoopReport]) -> dict[str, Histogram]:
     return whole
 
 
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Run both loops by turns, and return what they showed."""
+    limits = ((-1.0, 1.0),)
+    spec = Spec(
+        cell="ctrnn", inputs=INPUTS, neurons=NEURONS, outputs=OUTPUTS, dt_s=1.0 / options.rate,
+        input_limits=limits * INPUTS, output_limits=limits * OUTPUTS,
+    )  # fmt: skip
+    ticks = max(2 * WARM_TICKS, round(options.seconds * options.rate))
+    as_long = additions_as_long(spec, options)
+    turn = max(2 * WARM_TICKS, min(ticks, round(options.turn * options.rate)))
+    full, fixed, counts = [], [], []
+    for _ in range(round(ticks / turn)):
+        fixed.append(run(Fixed(spec, as_long["controller"]), turn, options, additions=as_long["library"])[0])
+        report, count = run(Controller(spec), turn, options)
+        full.append(report)
+        counts.append(count)
+    own, noise = merged(full), merged(fixed)
+    found: dict[str, Any] = {
+        "load": os.getloadavg(),
+        "turn_ticks": turn,
+        "ticks": sum(report.ticks for report in full),
+        "overruns": sum(report.overruns for report in full),
+        "drift_periods": max(report.drift_s / report.period_s for report in full),
+        "preempted": sum(count["preempted"] for count in counts),
+        "blocks left": max(count["blocks"] for count in counts),
+        "bytes left, traced": left_bytes(spec),
+        "fixed": {name: noise[name].to_dict() for name in ("wake", "read", "controller", "cpu")},
+        "full": {name: own[name].to_dict() for name in SHOWN},
+    }
+    found["less noise"] = {
+        share: {q: less_noise(found, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS
+    }
+    return found
+
+
 def main() -> None:
     """Run the loops and print the figures beside their goals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -158,39 +193,14 @@ def main() -> None:
     parser.add_argument("--fifo", type=int)
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--mlock", action="store_true")
-    parser.add_argument("--log", help="write the loop's ticks to this file meanwhile")
+    parser.add_argument("--turn", type=float, default=60.0, help="seconds after which the loops change")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    limits = ((-1.0, 1.0),)
-    spec = Spec(
-        cell="ctrnn", inputs=INPUTS, neurons=NEURONS, outputs=OUTPUTS, dt_s=1.0 / options.rate,
-        input_limits=limits * INPUTS, output_limits=limits * OUTPUTS,
-    )  # fmt: skip
-    ticks = max(2 * WARM_TICKS, round(options.seconds * options.rate))
-    as_long = additions_as_long(spec, options)
-    half = max(2 * WARM_TICKS, ticks // 2)
-    first, _ = run(Fixed(spec, as_long["controller"]), half, options, additions=as_long["library"])
-    full, counts = run(Controller(spec), ticks, options, options.log)
-    last, _ = run(Fixed(spec, as_long["controller"]), half, options, additions=as_long["library"])
-    fixed = merged([first, last])
-    found: dict[str, Any] = {
-        "load": os.getloadavg(),
-        "ticks": full.ticks,
-        "overruns": full.overruns,
-        "drift_periods": full.drift_s / full.period_s,
-        "preempted": counts["preempted"],
-        "blocks left": counts["blocks"],
-        "bytes left, traced": left_bytes(spec),
-        "fixed": {name: fixed[name].to_dict() for name in ("wake", "read", "controller", "cpu")},
-        "full": {name: full.histograms[name].to_dict() for name in SHOWN},
-    }
-    found["less noise"] = {
-        share: {q: less_noise(found, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS
-    }
+    found = measured(options)
     if options.json:
         print(json.dumps(found, indent=1))
         return
-    print(full.text())
+    print(f"{found['ticks']} ticks in turns of {found['turn_ticks']}, {found['overruns']} overruns")
     print(f"\n{'[us]':<28}{'p50':>9}{'p99':>9}{'p99.9':>9}{'p99.99':>9}{'max':>11}")
     for name in SHOWN:
         for kind, column in (("full", name), ("fixed", PEERS.get(name, name))):
@@ -201,9 +211,9 @@ def main() -> None:
     for share, goal in (("library", 100), ("controller", 20)):
         whole, own = found["full"][share]["p99.99_us"], found["less noise"][share]["p99.99_us"]
         print(f"{share} p99.99: {whole:.1f} us, less noise {own:.1f} us (goal {goal})")
-    print(f"drift {found['drift_periods']:.4f} periods (goal: below 1), preempted {counts['preempted']} times")
+    print(f"drift {found['drift_periods']:.4f} periods (goal: below 1), preempted {found['preempted']} times")
     print(
-        f"memory blocks left by the run: {counts['blocks']}; "
+        f"memory blocks left by a turn: {found['blocks left']}; "
         f"bytes left by 5000 traced ticks: {found['bytes left, traced']}"
     )
 
