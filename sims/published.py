@@ -20,7 +20,7 @@ _SEARCH: Final[Mapping[str, Any]] = MappingProxyType(
         "validation": 12, "sigma0": 0.12, "generations": 700,
     }
 )  # fmt: skip
-# It hops by reflex: from a rhythm of its own, or slow neurons at random, it fell within a second (returns of 80, 92).
+# It balances by reflex: from a rhythm, or from slow neurons at random, it fell within a second (returns of 80, 92).
 _HOPPER: Final = {"cell": "elman", "sigma0": 0.5}
 _AWAY_M: Final = 100.0
 # What a step calls; the package's client looks each up, and binds its number, at every call.
