@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -54,6 +55,8 @@ class Log:
                 require("mcap.writer", "log")
         if not self._paths:
             raise LoopError("log: no file; allowed: one or more")
+        if len({path.resolve() for path in self._paths}) < len(self._paths):
+            raise LoopError(f"log: {', '.join(map(str, self._paths))}; allowed: each file once")
         if not 1 <= capacity <= 1 << 24:
             raise LoopError(f"capacity: {capacity}; allowed: 1 to {1 << 24} records")
         if on_error not in ("on", "stop"):
@@ -78,6 +81,8 @@ class Log:
         self._abandoned: list[Sink] = []
         for path in self._paths:
             try:
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 self._sinks.append(_SINKS[path.suffix](path, about))
             except OSError as error:
                 for sink in self._sinks:
@@ -151,9 +156,9 @@ class Log:
             self._error = self._error or f"log: {text}"
             self._sinks.remove(sink)
             self._abandoned.append(sink)
-            sink.abandon()
             if self._stops:
                 self._request("log", text)
+            sink.abandon()
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,17 @@ def read_log(path: str | os.PathLike[str]) -> LogData:
 
 
 def _read_mcap(path: str | os.PathLike[str]) -> LogData:
+    try:
+        return _from_records(path)
+    except FileFormatError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        # What lies outside the chunks has no checksum.
+        named = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise FileFormatError(f"{os.fspath(path)}: damaged: {named}") from None
+
+
+def _from_records(path: str | os.PathLike[str]) -> LogData:
     records = require("mcap.records", "log")
     about: dict[str, Any] = {}
     report: dict[str, Any] | None = None

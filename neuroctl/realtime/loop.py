@@ -27,6 +27,9 @@ from neuroctl.realtime.system import System
 from neuroctl.realtime.ticks import POLICIES, Ring, Settings, Ticks
 
 _USUAL_TIMEOUT_S: Final = 0.1
+_LONGEST_S: Final = 1e9
+"""What is longer, 30 years, does not fit the clock."""
+_MOST_HZ: Final = 1e5
 
 
 class Loop:
@@ -46,7 +49,8 @@ class Loop:
         overrun: what follows when a tick ends after the next deadline: ``"skip"`` the deadlines that have passed,
             ``"catch-up"`` with up to 100 of them, or ``"stop"``.
         overrun_limit: end when more deadlines than this were missed in a row; None: never.
-        stale_limit: so many stale reads in a row are borne, with the inputs before; one more ends the loop.
+        stale_limit: so many stale reads in a row are borne, with the inputs before, which are 0 until the first fresh
+            read; one more ends the loop.
         watchdog_s: when no tick has ended for so long, another thread brings the plant into its safe state, and the
             loop ends when it can; None: 0.1 s or 5 periods, whichever is longer; ``math.inf``, or a clock: never.
         safe_output: [outputs]; None: 0, clipped into the limits.
@@ -123,7 +127,7 @@ class Loop:
         self._log = Log(log) if isinstance(log, (str, os.PathLike)) else log
         self._clock: Clock = MonotonicClock() if clock is None else clock
         self._ticks: Ticks | None = None
-        self._running = False
+        self._running, self._starting = False, threading.Lock()
         self._thread: threading.Thread | None = None
         self._signals: Signals | None = None
         self._report: LoopReport | None = None
@@ -226,23 +230,31 @@ class Loop:
     # Inner parts.
 
     def _count(self, seconds: float | None, ticks: int | None) -> float:
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise LoopError(f"seconds: {seconds}; allowed: greater than 0, or None")
+        if seconds is not None and not 0 < seconds <= _LONGEST_S:
+            raise LoopError(f"seconds: {seconds}; allowed: greater than 0, up to {_LONGEST_S:g}, or None")
         if ticks is not None and ticks < 1:
             raise LoopError(f"ticks: {ticks}; allowed: whole numbers from 1, or None")
         by_time = math.inf if seconds is None else max(1, round(seconds / self._period_s))
         return min(by_time, math.inf if ticks is None else ticks)
 
     def _create(self, host: threading.Thread) -> None:
-        if self._running:
-            raise LoopError("loop: it is running already; allowed: one run at a time")
+        with self._starting:
+            if self._running:
+                raise LoopError("loop: it is running already; allowed: one run at a time")
+            self._running = True
+        try:
+            self._set_up(host)
+        except BaseException:
+            self._running = False
+            raise
+
+    def _set_up(self, host: threading.Thread) -> None:
         spec = self._controller.spec
         ring = Ring.of(0 if self._log is None else self._log.capacity, spec.inputs, spec.outputs)
         self._ticks = Ticks(self._controller, *self._callbacks, self._settings, self._clock, ring)
         self._host, self._report, self._begun_ns = host, None, self._clock.now()
         if self._log is not None:
             self._log.start(ring, self._about(), self._ticks.request)
-        self._running = True
 
     def _install_signals(self) -> None:
         self._signals = Signals(self._current())
@@ -266,10 +278,9 @@ class Loop:
         """Run in a thread that nobody catches an exception of: the report holds it."""
         try:
             self._run_here(count)
-        except BaseException as error:
+        except BaseException:
             if self._report is None:  # setting up failed
                 raise
-            self._current().messages.append(f"raised in the loop's thread: {type(error).__name__}")
 
     def _run_here(self, count: float) -> LoopReport:
         with self._session(count) as run:
@@ -290,13 +301,15 @@ class Loop:
                     self._begin(run, count, stack)
                     yield run
                 except BaseException as error:
-                    run.end(type(error).__name__, f"tick {run.ticks}", error)
+                    run.end(run.interrupted(error), f"tick {run.ticks}", error)
                     raise
                 finally:
                     run.go_safe()
         finally:
-            self._finish()
-            self._running, run.over = False, True
+            try:
+                self._finish()
+            finally:
+                self._running, run.over = False, True
         if run.error is not None and not isinstance(run.error, Exception):
             raise run.error
 
@@ -366,9 +379,9 @@ def _callbacks(
 
 def _period_s(spec: Any, rate_hz: float | None, any_rate: bool) -> float:
     if rate_hz is None:
-        return float(spec.dt_s)
-    if not 0 < rate_hz <= 1e5:
-        raise LoopError(f"rate_hz: {rate_hz}; allowed: greater than 0, up to 100000")
+        rate_hz, any_rate = 1.0 / spec.dt_s, True
+    if not 1.0 / _LONGEST_S <= rate_hz <= _MOST_HZ:
+        raise LoopError(f"rate_hz: {rate_hz:g}; allowed: {1.0 / _LONGEST_S:g} to {_MOST_HZ:g}")
     if not any_rate and not math.isclose(1.0 / rate_hz, spec.dt_s, rel_tol=1e-6):
         own = 1.0 / spec.dt_s
         raise LoopError(f"rate_hz: {rate_hz:g}; allowed: {own:g}, the controller's own, or another with any_rate=True")
@@ -380,14 +393,15 @@ def _timeout_s(watchdog_s: float | None, period_s: float, real: bool) -> float:
         return math.inf  # the watchdog's thread lives in the machine's time
     if watchdog_s is None:
         return max(_USUAL_TIMEOUT_S, 5.0 * period_s)
-    if not watchdog_s > period_s:
-        raise LoopError(f"watchdog_s: {watchdog_s}; allowed: longer than the period of {period_s:g} s")
+    if not (period_s < watchdog_s <= _LONGEST_S or watchdog_s == math.inf):
+        longer = f"longer than the period of {period_s:g} s, up to {_LONGEST_S:g}, or inf"
+        raise LoopError(f"watchdog_s: {watchdog_s}; allowed: {longer}")
     return watchdog_s
 
 
 def _seconds(name: str, value: float) -> float:
-    if not 0 <= value < math.inf:
-        raise LoopError(f"{name}: {value}; allowed: seconds from 0")
+    if not 0 <= value <= _LONGEST_S:
+        raise LoopError(f"{name}: {value}; allowed: seconds from 0 to {_LONGEST_S:g}")
     return value
 
 

@@ -39,7 +39,7 @@ class Monitor(threading.Thread):
             self.join()
 
     def run(self) -> None:
-        """Look, until told to stop or tripped."""
+        """Look, until told to stop."""
         last = time.monotonic_ns()
         # A process that is stopped does not tick either: time in which this thread did not run either does not count.
         asleep_ns = beat = 0
@@ -53,9 +53,10 @@ class Monitor(threading.Thread):
                 self._ticks.request("host ended", "the thread that the loop belongs to has ended")
             if self._timeout_ns is not None and now - beat - asleep_ns > self._timeout_ns:
                 self._trip(1e-9 * (now - beat))
-                return
 
     def _trip(self, silent_s: float) -> None:
         if self._ticks.end("watchdog", f"tick {self._ticks.ticks}: no tick ended for {silent_s:.3f} s"):
-            self._ticks.go_safe()
+            self._ticks.make_safe()
             self._on_trip()
+        else:  # the loop's own way out hangs: a signal may break into it now
+            self._ticks.going_safe = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Read = Callable[[Array], bool | None]
+Read = Callable[[Array], bool | np.bool | None]
 Write = Callable[[Array], None]
 Safe = Callable[[], None]
 
@@ -20,7 +21,7 @@ class Plant(Protocol):
     one, while ``read`` or ``write`` may hang. A plant without it is written the safe output instead.
     """
 
-    def read(self, u: Array, /) -> bool | None:
+    def read(self, u: Array, /) -> bool | np.bool | None:
         """Put the sensors' values into u, the controller's dtype ``[inputs]``; return False if they are stale."""
         ...
 

@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM end a loop in order: the plant goes safe, and the report names the signal."""
+"""SIGINT and SIGTERM end the running loops in order: the plants go safe, and the reports name the signal."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -15,36 +16,63 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 class Signals:
     """While installed, the first signal asks the loop to end; another, or one after the watchdog tripped, raises.
 
-    Signals that the process ignores stay ignored. Python handles signals in its main thread only.
+    A signal reaches all loops that are installed; who handled it before does so again after the last of them. Signals
+    that the process ignores stay ignored. Python handles signals in its main thread only.
     """
+
+    _installed: Final[list[Signals]] = []
+    _before: Final[dict[signal.Signals, Any]] = {}
 
     def __init__(self, ticks: Ticks) -> None:
         self._ticks = ticks
-        self._before: dict[signal.Signals, Any] = {}
         self._seen = False
 
     def install(self) -> None:
-        """Take the two signals over, or note why not."""
+        """Have the two signals end the loop, or note why not."""
         if threading.current_thread() is not threading.main_thread():
             self._ticks.messages.append("signals: not handled, as the loop was not started by the main thread")
             return
+        self._installed.append(self)
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+            if signal.getsignal(number) not in (signal.SIG_IGN, _handle):
+                self._before[number] = signal.signal(number, _handle)
 
     def restore(self) -> None:
-        """Give the signals back to who handled them before; from another thread than the main one this does nothing."""
+        """Let the loop go; from another thread than the main one this does nothing."""
         if threading.current_thread() is threading.main_thread():
-            while self._before:
-                signal.signal(*self._before.popitem())
+            self._installed[:] = [one for one in self._installed if one is not self and not one._ticks.over]
+            if not self._installed:
+                _give_back()
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._ticks.over:  # the loop has ended, but nobody joined it yet
-            self.restore()
-            signal.raise_signal(number)
-            return
+    def _take(self, number: int) -> bool:
+        """Ask the loop to end; return whether a callback that hangs in the main thread has to be left by force."""
         again, self._seen = self._seen, True
         self._ticks.request(signal.Signals(number).name)
-        # A callback that hangs in the main thread is left by force; a plant on its way to its safe state is not.
-        if (again or self._ticks.reason == "watchdog") and not self._ticks.going_safe:
-            raise KeyboardInterrupt
+        # A plant on its way to its safe state is not left.
+        return (again or self._ticks.reason == "watchdog") and not self._ticks.going_safe
+
+
+def _give_back() -> None:
+    while Signals._before:
+        number, before = Signals._before.popitem()
+        if signal.getsignal(number) is _handle:  # else somebody has taken it over since
+            signal.signal(number, before)
+
+
+def _handle(number: int, _frame: FrameType | None) -> None:
+    alive = [one for one in Signals._installed if not one._ticks.over]
+    if not alive:  # the loops have ended, but nobody joined them yet
+        Signals._installed.clear()
+        _give_back()
+        signal.raise_signal(number)
+    elif any([one._take(number) for one in alive]):  # a list: each of them has to know
+        raise KeyboardInterrupt
+
+
+def _forget() -> None:
+    """No loop runs in a process that was forked from one where it does."""
+    Signals._installed.clear()
+    _give_back()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -205,9 +205,8 @@ class McapSink:
 
     def abandon(self) -> None:
         """Close the file without a flush that would fail again."""
-        raw = self._file.detach()
         with contextlib.suppress(OSError):
-            raw.close()
+            self._file.raw.close()
 
 
 _BOOL: Final = ("false", "true")

@@ -6,9 +6,11 @@ import ctypes
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from neuroctl.errors import LoopError
@@ -18,11 +20,46 @@ _LOCK_CURRENT_AND_FUTURE: Final = 3  # of mlockall
 _SWITCH_S: Final = 1e-4
 
 Note = Callable[[str], None]
+Undo = list[Callable[[], Any]]
+
+
+class _Shared:
+    """What several loops may ask for at once: done for the first of them, undone after the last."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._undo: Undo = []
+
+    def ask(self, do: Callable[[Undo], None], undo: Undo) -> None:
+        """Do it unless it is done; ``undo`` gets what takes the asker's wish back."""
+        with self._lock:
+            if not self._undo:  # nobody asked, or it was refused
+                do(self._undo)
+            self._users += 1
+        undo.append(self._leave)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            while self._undo and not self._users:
+                self._undo.pop()()
+
+
+class _SharedByThread(threading.local):
+    """What loops that share a thread, as asyncio's tasks do, may ask of it."""
+
+    def __init__(self) -> None:
+        self.slack, self.core, self.scheduler = _Shared(), _Shared(), _Shared()
+
+
+_INTERVAL, _GARBAGE, _MEMORY, _THREAD = _Shared(), _Shared(), _Shared(), _SharedByThread()
 
 
 @dataclass(frozen=True)
 class System:
-    """What a loop asks for. All of it is undone when the loop ends.
+    """What a loop asks for. All of it is undone when the loop ends, or the last of several at once.
+
+    Loops that share a thread, as asyncio's tasks do, share the first one's priority and core.
 
     Args:
         fifo: priority 1 to 99 of the loop's thread under SCHED_FIFO; None leaves the scheduler alone.
@@ -51,48 +88,59 @@ class System:
     @contextmanager
     def applied(self, note: Note) -> Iterator[None]:
         """Apply this to the calling thread and the process; ``note`` is told what was refused and why."""
-        undo: list[Callable[[], Any]] = []
+        undo: Undo = []
         try:
-            self._process(note, undo)
-            self._thread(note, undo)
+            _INTERVAL.ask(_switch_often, undo)
+            if self.no_gc:
+                _GARBAGE.ask(_stop_collecting, undo)
+            if self.mlock:
+                _MEMORY.ask(partial(_lock_memory, note), undo)
+            _THREAD.slack.ask(partial(_wake_promptly, note), undo)
+            if self.cpu is not None:
+                _THREAD.core.ask(partial(_bind, note, self.cpu), undo)
+            if self.fifo is not None:
+                _THREAD.scheduler.ask(partial(_prioritise, note, self.fifo), undo)
             yield
         finally:
             while undo:
                 undo.pop()()
 
-    def _process(self, note: Note, undo: list[Callable[[], Any]]) -> None:
-        # Other threads get the interpreter's lock for so long at most; the usual 5 ms are many ticks.
-        interval = sys.getswitchinterval()
-        undo.append(lambda: sys.setswitchinterval(interval))
-        sys.setswitchinterval(min(_SWITCH_S, interval))
-        if self.no_gc:
-            _stop_collecting(undo)
-        if self.mlock:
-            if _libc("mlockall", _LOCK_CURRENT_AND_FUTURE, note, "mlock: memory is not locked") == 0:
-                undo.append(lambda: _libc("munlockall", None, note, "mlock"))
 
-    def _thread(self, note: Note, undo: list[Callable[[], Any]]) -> None:
-        _wake_promptly(note, undo)
-        if self.cpu is not None:
-            cores = os.sched_getaffinity(0)
-            undo.append(lambda: os.sched_setaffinity(0, cores))
-            try:
-                os.sched_setaffinity(0, {self.cpu})
-            except OSError as error:
-                note(f"cpu: the thread is not bound to core {self.cpu}: {error.strerror}")
-        if self.fifo is not None:
-            before = os.sched_getscheduler(0), os.sched_getparam(0)
-            try:
-                # Threads that a callback starts do not inherit it.
-                os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(self.fifo))
-            except OSError as error:
-                hint = "allowed with CAP_SYS_NICE or an rtprio limit, see docs/realtime.md"
-                note(f"fifo: the thread does not run under SCHED_FIFO: {error.strerror}; {hint}")
-            else:
-                undo.append(lambda: os.sched_setscheduler(0, *before))
+def _switch_often(undo: Undo) -> None:
+    """Let other threads have the interpreter's lock for 0.1 ms at most; the usual 5 ms are many ticks."""
+    interval = sys.getswitchinterval()
+    undo.append(lambda: sys.setswitchinterval(interval))
+    sys.setswitchinterval(min(_SWITCH_S, interval))
 
 
-def _stop_collecting(undo: list[Callable[[], Any]]) -> None:
+def _lock_memory(note: Note, undo: Undo) -> None:
+    if _libc("mlockall", _LOCK_CURRENT_AND_FUTURE, note, "mlock: memory is not locked") == 0:
+        undo.append(lambda: _libc("munlockall", None, note, "mlock"))
+
+
+def _bind(note: Note, cpu: int, undo: Undo) -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        note(f"cpu: the thread is not bound to core {cpu}: {error.strerror}")
+    else:
+        undo.append(lambda: os.sched_setaffinity(0, cores))
+
+
+def _prioritise(note: Note, fifo: int, undo: Undo) -> None:
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        # Threads that a callback starts do not inherit it.
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(fifo))
+    except OSError as error:
+        hint = "allowed with CAP_SYS_NICE or an rtprio limit, see docs/realtime.md"
+        note(f"fifo: the thread does not run under SCHED_FIFO: {error.strerror}; {hint}")
+    else:
+        undo.append(lambda: os.sched_setscheduler(0, *before))
+
+
+def _stop_collecting(undo: Undo) -> None:
     enabled, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.collect()
     gc.disable()
@@ -103,7 +151,7 @@ def _stop_collecting(undo: list[Callable[[], Any]]) -> None:
         undo.append(gc.unfreeze)
 
 
-def _wake_promptly(note: Note, undo: list[Callable[[], Any]]) -> None:
+def _wake_promptly(note: Note, undo: Undo) -> None:
     """Let the kernel end this thread's sleeps when they end, and not up to 50 us later."""
     slack = _libc("prctl", _GET_TIMERSLACK, note, "timer slack", 0, 0, 0, 0)
     if slack > 1 and _libc("prctl", _SET_TIMERSLACK, note, "timer slack: wake-ups are later", 1, 0, 0, 0) == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from inspect import getattr_static
 from threading import Lock
 from typing import Any, Final
 
@@ -87,7 +88,7 @@ class Ticks:
             write,
             safe,
         )
-        self._has_fault = hasattr(controller, "fault")
+        self._has_fault = getattr_static(controller, "fault", None) is not None
         self._rehearse = getattr(controller, "rehearse", None)
         self._settings, self._clock, self._ring = settings, clock, ring
         self._now, self._cpu = clock.now, clock.cpu
@@ -109,7 +110,7 @@ class Ticks:
         self._in_row = self._stale_in_row = 0
         self._end_slot = math.inf
         self._compile()
-        self.beat = 0
+        self.beat = self.least_ns = self._t0 = 0
 
     def _compile(self) -> None:
         """Call every compiled function once, so that no tick waits for the compiler; on copies of what they write."""
@@ -130,14 +131,16 @@ class Ticks:
             ticks: deadlines after which the run is over, skipped ones included.
 
         """
-        self._controller.reset()
+        try:
+            self._controller.reset()
+        except Exception as error:
+            self.end("controller", f"reset raised {_named(error)}", error)
         self._epoch, self._end_slot = epoch_ns, ticks
         self._ramp_ticks = self._settings.start_ramp_ticks
         self._ramp = 0.0 if self._ramp_ticks else 1.0
         self._start = self._now() + int(self._settings.period_ns)
         self._slot, self._due = 0, self._start
         self._before, self._tail, self._cpu_before, self._flags = -1, 0, -1, 0
-        self.least_ns = 0
 
     # Ending.
 
@@ -155,9 +158,19 @@ class Ticks:
             self.reason = reason
             return True
 
+    def interrupted(self, error: BaseException) -> str:
+        """Return the reason of an end by what is no error: the request that it came from, or its name."""
+        if isinstance(error, KeyboardInterrupt) and self._request is not None:
+            return self._request[0]
+        return type(error).__name__
+
     def go_safe(self) -> None:
+        """Bring the plant into its safe state, on the loop's own way out: no signal breaks into it. Raises nothing."""
+        self.beat, self.going_safe = self._now(), True
+        self.make_safe()
+
+    def make_safe(self) -> None:
         """Bring the plant into its safe state. From any thread, and as often as wanted; raises nothing."""
-        self.going_safe = True
         if self._safe is not None:
             try:
                 self._safe()
@@ -167,7 +180,7 @@ class Ticks:
                 self.safe_reached = True
                 return
         try:
-            self._write(self._safe_output)
+            self._write(self._safe_output.copy())  # a plant may scale in place what it is given
         except BaseException as error:
             self._note(f"write of the safe output raised {_named(error)}: the plant may not be safe")
         else:
@@ -206,7 +219,11 @@ class Ticks:
         t0 = now()
         if self.reason is None:
             if self._rehearse is not None and due - t0 >= REHEARSAL_NS:
-                self._rehearse(self._u)
+                try:
+                    self._rehearse(self._u)
+                except Exception as error:
+                    self._y = self._unknown
+                    self._failed("controller", f"rehearse raised {_named(error)}", error)
                 t0 = now()
             while t0 < due:
                 t0 = now()
@@ -260,7 +277,7 @@ class Ticks:
         except BaseException as error:
             return self._failed("read", f"read raised {_named(error)}", error)
         self._t2 = self._now()
-        if fresh is False:
+        if fresh is False or fresh is np.False_:
             self._flags |= STALE
             self.stale += 1
             self._stale_in_row += 1
@@ -278,8 +295,8 @@ class Ticks:
         except BaseException as error:
             return self._failed("controller", f"step raised {_named(error)}", error)
         self._t4 = self._now()
-        if self._has_fault and self._controller.fault:  # type: ignore[attr-defined]
-            return self._failed("controller", "it reports a fault")
+        if self._has_fault and self._faulty():
+            return False
         if self._ramp_ticks:
             self._advance_ramp()
         try:
@@ -293,6 +310,16 @@ class Ticks:
         if bad < len(self._out):
             return self._failed("controller", f"output {bad} is {y[bad]}")
         return self._failed("controller", f"step returned {_kind(y)}; allowed: {_kind(self._out)}")
+
+    def _faulty(self) -> bool:
+        try:
+            fault = self._controller.fault  # type: ignore[attr-defined]
+        except Exception as error:
+            self._failed("controller", f"fault raised {_named(error)}", error)
+            return True
+        if fault:
+            self._failed("controller", "it reports a fault")
+        return bool(fault)
 
     def _act(self) -> bool:
         if self.reason is not None:  # the watchdog was quicker
@@ -336,7 +363,7 @@ class Ticks:
     def _failed(self, reason: str, detail: str, error: BaseException | None = None) -> bool:
         """End at once because of a fault, go safe, and log the tick with the safe outputs; return False."""
         if error is not None and not isinstance(error, Exception):  # KeyboardInterrupt, or a thread that is killed
-            reason = self._request[0] if self._request is not None else type(error).__name__
+            reason = self.interrupted(error)
         self.end(reason, f"tick {self.ticks}: {detail}", error)
         self.go_safe()
         ring = self._ring
@@ -373,4 +400,8 @@ def _named(error: BaseException) -> str:
 
 
 def _kind(value: Any) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    """Return what the compiled functions tell arrays apart by."""
+    if type(value) is not np.ndarray:
+        return type(value).__name__
+    layout = "" if value.flags.c_contiguous else ", strided"
+    return f"{value.dtype} of shape {value.shape}{layout}{'' if value.flags.writeable else ', read-only'}"

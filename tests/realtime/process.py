@@ -13,10 +13,12 @@ def main(host, path):
     def on_write(tick, y):
         if tick == 0:
             print("ticking", flush=True)
-        if tick == 20 and host == "hang":
+        if tick == 20 and host in ("hang", "hang-watched"):
             time.sleep(20)
 
     plant = WithSafe(on_write=on_write)
+    if host == "hang-safe":
+        plant.safe = lambda: time.sleep(20)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     limit = 300 if host == "strict" else None
     loop = Loop(Echo(FAST), plant, log=path, overrun_limit=limit, watchdog_s=0.3 if host != "hang" else 10.0)

@@ -17,7 +17,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.realtime import Log, Loop, System, read_log
-from tests.realtime.pieces import FAST, Echo, Recorder, WithSafe, fake
+from tests.realtime.pieces import FAST, SPEC, Echo, Recorder, WithSafe, fake
 
 ROOT = Path(__file__).resolve().parents[2]
 SAFE = [0.0]
@@ -98,6 +98,10 @@ BROKEN = [
     (setting_fault, "it reports a fault"),
     (lambda ctl, y: [0.5], "step returned list; allowed: float32 of shape (1,)"),
     (lambda ctl, y: np.zeros(3, np.float32), "step returned float32 of shape (3,); allowed: float32 of shape (1,)"),
+    (
+        lambda ctl, y: np.broadcast_to(y, y.shape),
+        "step returned float32 of shape (1,), read-only; allowed: float32 of shape (1,)",
+    ),
     (lambda ctl, y: 1 / 0, "step raised ZeroDivisionError: division by zero"),
 ]
 
@@ -111,11 +115,64 @@ def test_faults_of_the_controller(change, detail, tmp_path):
     check_log(tmp_path / "run.npz", "controller", 7)
 
 
+def test_a_strided_output_is_named():
+    ctl = Echo(SPEC)
+    ctl.step = lambda u: np.zeros((2, 2), np.float32)[:, 0]
+    report = Loop(ctl, Recorder(), **fake()).run()
+    shape = "float32 of shape (2,)"
+    assert (report.reason, report.detail) == ("controller", f"tick 0: step returned {shape}, strided; allowed: {shape}")
+
+
+class Raising(Echo):
+    """A controller of which a part raises."""
+
+    def __init__(self, part):
+        super().__init__(FAST)
+        setattr(self, part, self.fail)
+
+    def fail(self, *_):
+        raise ValueError("chip")
+
+
+class RaisingFault:
+    """A controller that cannot say whether it has a fault."""
+
+    spec, fault = FAST, property(Raising.fail)
+
+    def reset(self):
+        pass
+
+    def step(self, u):
+        return np.zeros(1, np.float32)
+
+
+@pytest.mark.parametrize("part", ["reset", "rehearse", "fault"])
+def test_whatever_of_the_controller_raises_is_its_fault(part):
+    plant = WithSafe()
+    report = Loop(RaisingFault() if part == "fault" else Raising(part), plant).run(ticks=50)
+    assert (report.reason, report.safe, plant.events[-1]) == ("controller", True, "safe")
+    assert report.detail.endswith(f"{part} raised ValueError: chip")
+
+
 def test_a_nan_is_seen_although_integers_know_none():
     limits = ((-1.0, 1.0),) * 2
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.001, input_limits=limits)
     report = Loop(nc.Controller(spec).quantize(), Recorder(nan_at(3)), **fake()).run()
     assert (report.reason, report.ticks) == ("sensor", 3)
+
+
+def test_what_write_does_to_its_argument_does_not_reach_the_next_safe_output():
+    def on_write(_, y):
+        y *= 2
+
+    plant = Recorder(nan_at(0), on_write)
+    Loop(Echo(FAST), plant, safe_output=[0.25], **fake()).run()
+    assert [y.tolist() for y in plant.written] == [[0.25]] * len(plant.written)
+
+
+def test_stale_is_also_what_numpy_calls_false():
+    report = Loop(Echo(FAST), Recorder(lambda k, u: np.float32(k) < 7), **fake()).run()
+    assert (report.reason, report.ticks) == ("stale sensor", 7)
 
 
 def test_stale_reads_are_borne_up_to_the_limit():

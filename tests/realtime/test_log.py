@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -156,11 +157,49 @@ def test_a_disk_that_is_really_full(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.parametrize("suffix", ["mcap", "npz"])
+def test_a_disk_that_is_full_at_any_place_costs_the_log_and_no_more(suffix, tmp_path):
+    logged(tmp_path / f"whole.{suffix}", ticks=500)
+    whole = (tmp_path / f"whole.{suffix}").stat().st_size
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in np.linspace(whole / 3, whole, 24).astype(int):
+        log = Log(tmp_path / f"run.{suffix}", on_error="stop")
+        loop = Loop(Echo(), Recorder(inputs=np.random.default_rng(0).normal(size=2)), log=log, **fake())
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+            report = loop.run(ticks=500)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert report.safe and (report.reason == "finished" or report.log.error)
+        assert not report.log.error or report.log.error.endswith("File too large")
+        assert loop.run(ticks=1).reason == "finished"  # it can run again
+
+
+def test_damage_anywhere_in_a_file_is_no_foreign_error(tmp_path):
+    logged(tmp_path / "run.mcap", ticks=50)
+    data, draws = (tmp_path / "run.mcap").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(1000):
+        damaged = bytearray(data)
+        for place in draws.integers(0, len(data), draws.choice([1, 4])):
+            damaged[place] ^= 1 << draws.integers(8)
+        (tmp_path / "bad.mcap").write_bytes(damaged)
+        try:
+            assert len(read_log(tmp_path / "bad.mcap")) <= 50
+        except nc.errors.FileFormatError:
+            refused += 1
+    assert 10 < refused < 990
+
+
 def test_a_log_that_cannot_be_created_is_refused_before_the_loop_runs(tmp_path):
     plant = Recorder()
     loop = Loop(Echo(), plant, log=tmp_path / "no" / "run.mcap", **fake())
     with pytest.raises(nc.NeuroctlError, match="No such file or directory; allowed"):
         loop.run(ticks=3)
+    for suffix in ("mcap", "npz"):
+        (tmp_path / f"dir.{suffix}").mkdir()
+        with pytest.raises(nc.NeuroctlError, match="Is a directory; allowed"):
+            Loop(Echo(), plant, log=tmp_path / f"dir.{suffix}", **fake()).run(ticks=3)
     assert plant.reads == 0
 
 
@@ -190,6 +229,7 @@ def test_foreign_files_are_refused(name, content, tmp_path):
     [
         (lambda: Log(), "log: no file"),
         (lambda: Log("a.csv"), "a.csv; allowed"),
+        (lambda: Log("a.npz", "./a.npz"), "a.npz, a.npz; allowed: each file once"),
         (lambda: Log("a.npz", capacity=0), "capacity: 0; allowed"),
         (lambda: Log("a.npz", on_error="panic"), "on_error: 'panic'; allowed"),
     ],

@@ -286,6 +286,9 @@ def test_ticks_allocate_nothing(quantized):
         ({"start_ramp_s": -1.0}, "start_ramp_s"),
         ({"stop_ramp_s": math.nan}, "stop_ramp_s"),
         ({"spin_s": math.inf}, "spin_s"),
+        ({"spin_s": 1e308}, "spin_s"),
+        ({"watchdog_s": 1e308}, "watchdog_s"),
+        ({"rate_hz": 1e-320, "any_rate": True}, "rate_hz"),
         ({"output_limits": ((1, 0), (0, 1))}, "output_limits"),
         ({"output_limits": ((0, 1),) * 3}, "output_limits"),
         ({"slew_per_s": 0.0}, "slew_per_s"),
@@ -315,6 +318,8 @@ def test_what_is_missing_is_named():
         loop.run(ticks=0)
     with pytest.raises(nc.NeuroctlError, match="seconds: 0"):
         loop.run(seconds=0)
+    with pytest.raises(nc.NeuroctlError, match="seconds: 1e\\+308; allowed"):
+        loop.run(seconds=1e308)
 
 
 def test_another_rate_has_to_be_said():
