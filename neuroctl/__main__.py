@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 
 from neuroctl.errors import NeuroctlError, require
-
-
-def _one_line(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
@@ -20,8 +15,9 @@ def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> Non
         require("typer", "cli")
         require("rich", "cli")
         from neuroctl.cli import app
+        from neuroctl.console import one_line_warnings
 
-        warnings.showwarning = _one_line
+        one_line_warnings()
         app(arguments, prog_name=prog_name)
     except NeuroctlError as error:
         if debug:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,13 +21,25 @@ out: Final = Console()
 log: Final = Console(stderr=True)
 
 
+def one_line_warnings() -> None:
+    """Show warnings as users read them: without a place in the source."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+
+
 def emit(data: dict[str, Any]) -> None:
     """Print one JSON object on stdout."""
     sys.stdout.write(json.dumps(data, indent=1, default=float) + "\n")
 
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house's style: columns in ``numbers`` flush right; a last one of text folds."""
+    """Return an empty table in the house's style: columns in ``numbers`` flush right.
+
+    A last one of text makes room for the others by folding, and so does a first one beside numbers alone.
+    """
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
         title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
@@ -35,8 +48,9 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
     for column in columns:
         number = column in numbers
         table.add_column(escape(column), justify="right" if number else "left", no_wrap=True)
-    if columns[-1] not in numbers:
-        table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
+    folds = table.columns[-1] if columns[-1] not in numbers else table.columns[0]
+    if columns[-1] not in numbers or set(columns[1:]) <= set(numbers):
+        folds.no_wrap, folds.overflow = False, "fold"
     return table
 
 

@@ -149,7 +149,7 @@ def _show(out_dir: Path, scores: dict[str, Balanced], study: Any, report: Any, h
         (out_dir / "episode.png", "one episode, float against fixed point"),
         (out_dir / "episode.gif", "the robot"),
         (out_dir / "controller.npz", "the controller: neuroctl info, run, export"),
-        (out_dir / "study", "the study: neuroctl evolve --resume goes on with it"),
+        (out_dir / "study", "the study: its history, checkpoint and best controller"),
         (header, "the firmware: one C99 header"),
     ):
         console.out.print(f"[bold]{path}[/bold]  {what}", highlight=False, soft_wrap=True)

@@ -198,7 +198,7 @@ def robustness(
 
     """
     figure = require("matplotlib.figure", "viz").Figure(
-        figsize=(2.2 + 0.95 * max(4, len(latencies)), 1.8 + 0.6 * len(noises)), layout="constrained"
+        figsize=(2.2 + 0.95 * max(4, len(latencies)), 1.8 + 0.6 * max(3, len(noises))), layout="constrained"
     )
     axis = figure.subplots()
     image = axis.imshow(returns, origin="lower", aspect="auto", cmap="viridis")

@@ -16,6 +16,7 @@ from neuroctl.plots import BLUE, GREY, ORANGE, new_figure, save
 Array = NDArray[Any]
 
 _COLOURS: Final = (BLUE, ORANGE, "#3a8f5b", "#9251a6", "#b0892b", "#c2446b", "#4aa3b5", GREY)
+_STYLES: Final = ("-", "--", ":", "-.")  # each with all colours in turn
 
 
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
@@ -27,19 +28,23 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
     """
     figure, (axis,) = new_figure(1, 4.6)
     for k, group in enumerate(groups):
-        colour = _COLOURS[k % len(_COLOURS)]
+        colour, style = _COLOURS[k % len(_COLOURS)], _STYLES[k // len(_COLOURS) % len(_STYLES)]
         shown = ~np.isnan(group.scores).any(axis=0)
         x, scores = group.evaluations[shown], group.scores[:, shown]
         if not len(x):
             continue
         seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"
         axis.fill_between(x, scores.min(axis=0), scores.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        axis.plot(x, np.median(scores, axis=0), color=colour, linewidth=2.0, label=f"{group.label} ({seeds})")
+        label = f"{group.label} ({seeds})"
+        axis.plot(x, np.median(scores, axis=0), style, color=colour, linewidth=2.0, label=label)
     axis.set_xlim(left=0)
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("best so far, on unseen starts")
     axis.set_title(f"{title}: median, worst to best seed", loc="left", fontweight="bold")
-    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    if axis.lines:
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    else:
+        axis.text(0.5, 0.5, "no score is a number", transform=axis.transAxes, ha="center", color=GREY)
     save(figure, path)
 
 

@@ -14,7 +14,7 @@ require("rich", "cli")
 import typer  # noqa: E402
 
 import sims  # noqa: E402
-from neuroctl.console import out, plain_table  # noqa: E402
+from neuroctl.console import one_line_warnings, out, plain_table  # noqa: E402
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -33,8 +33,10 @@ def main(
     baseline: Annotated[bool, typer.Option("--baseline", help="Score, or watch, the task's hand-made one.")] = False,
     bench: Annotated[bool, typer.Option("--bench", help="Measure the task's own share of a control step.")] = False,
     gif: Annotated[Path | None, typer.Option(help="Write a GIF, without a display.")] = None,
-    episodes: Annotated[int, typer.Option(help="Episodes to score.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Of the first episode.", min=0)] = 1000,
+    episodes: Annotated[
+        int | None, typer.Option(help="Episodes to score (10), or that a fitness is the mean of.", min=1)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first episode (1000), or of the evolution.", min=0)] = None,
 ) -> None:
     """Evolve on a task, watch the controller that ships with it or its hand-made baseline, or measure its speed."""
     chosen = [name for name, on in (("evolve", evolve), ("play", play), ("baseline", baseline), ("bench", bench)) if on]
@@ -45,11 +47,15 @@ def main(
     if evolve:
         from neuroctl.cli import app as cli
 
-        cli(["evolve", task, *context.args], standalone_mode=False)
+        shared = {"--episodes": episodes, "--seed": seed}
+        given = [text for name, value in shared.items() if value is not None for text in (name, str(value))]
+        cli(["evolve", task, *given, *context.args], standalone_mode=False)
     elif bench:
         _bench(task)
     else:
-        _watch(task, sims.baseline(task) if baseline else sims.shipped(task), gif, range(seed, seed + episodes), play)
+        first = 1000 if seed is None else seed
+        seeds = range(first, first + (episodes or 10))
+        _watch(task, sims.baseline(task) if baseline else sims.shipped(task), gif, seeds, play)
 
 
 def _watch(task: str, controller: Any, gif: Path | None, seeds: range, play: bool) -> None:
@@ -86,6 +92,7 @@ def _bench(task: str) -> None:
 
 if __name__ == "__main__":
     try:
+        one_line_warnings()
         app(prog_name="python -m sims")
     except NeuroctlError as error:
         print(f"error: {error}", file=sys.stderr)

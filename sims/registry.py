@@ -99,6 +99,8 @@ def _options(task: Task, given: Sequence[str]) -> dict[str, Any]:
         if option not in allowed or not value:
             hint = f"{', '.join(allowed)}, each with = and a value" if allowed else "none"
             raise TaskError(f"options of {task.name!r}: {text!r}; allowed: {hint}")
+        if option in found:
+            raise TaskError(f"options of {task.name!r}: {option} is given twice; allowed: once")
         found[option] = _value(value)
     return found
 
@@ -128,7 +130,12 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     task = get(name)
     # Gymnasium's checker repeats at every step what the tests of this package check once.
     kwargs.setdefault("disable_env_checker", True)
-    return gymnasium.make(task.env_id, **{**task.options, **kwargs})
+    try:
+        return gymnasium.make(task.env_id, **{**task.options, **kwargs})
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise TaskError(f"options of {task.name!r}: {kwargs!r}; allowed: those of docs/tasks.md") from error
 
 
 def baseline(name: str) -> Scripted:

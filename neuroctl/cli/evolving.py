@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +75,7 @@ def evolve(
     fix: Annotated[
         list[str] | None,
         typer.Option(
-            help="Do not search a block, such as b_out=0; may be given several times. Default: the task's, or none.",
+            help="Do not search a block of genes, such as b_out=0; may be repeated. Default: the task's, or none.",
             metavar="BLOCK=NUMBER",
             rich_help_panel=_NETWORK,
         ),
@@ -117,7 +118,7 @@ def evolve(
     ] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="How long each study at most: 10m, 90s or 2h, 5000evals, or 500gens; several with commas."),
+        typer.Option(help="After it no generation begins: 10m, 90s, 2h, 5000evals or 500gens; several with commas."),
     ] = None,
     quantized: Annotated[
         bool,
@@ -164,7 +165,8 @@ def evolve(
 
     sims = require("sims", "sim")
     limits = budget_of(budget)
-    gens = generations or limits.get("generations", _UNLIMITED if limits else None)
+    asked = [int(count) for count in (generations, limits.get("generations")) if count is not None]
+    gens = min(asked) if asked else _UNLIMITED if limits else None
     given = {
         "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
         "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
@@ -240,6 +242,7 @@ def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, te
     from neuroctl.evolve.tensorboard import Scalars
 
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # what an objective prints is no part of our output
         shown = [stack.enter_context(study_progress(log, config.task))]
         if tensorboard:
             shown.append(stack.enter_context(Scalars(folder / "tensorboard")).write)
@@ -279,7 +282,10 @@ def _show(result: Any, folder: Path, validation: int) -> None:
         f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
         highlight=False,
     )
-    out.print(f"study: {folder}   best controller: {result.best_path}", highlight=False, soft_wrap=True)
+    best = f"   best controller: {result.best_path}" if result.best_score is not None else ""
+    out.print(f"study: {folder}{best}", highlight=False, soft_wrap=True)
+    if result.best_score is None and result.generations:
+        out.print("no controller's mean return on the unseen episodes was a number", highlight=False)
 
 
 def fixed_of(texts: Sequence[str]) -> dict[str, float]:

@@ -40,7 +40,9 @@ class CMAES:
     """Whether the covariance is diagonal: linear in the genes, for hundreds of them and more."""
 
     def __init__(self, size: int, seed: int, population: int, sigma0: float, start: Genomes | None = None):
-        cma = require("cma", "sim")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Could not import matplotlib")  # its plots are not ours
+            cma = require("cma", "sim")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         options = {
             "popsize": population,

@@ -77,7 +77,7 @@ class StudyConfig:
         if not all(isinstance(measure, Measure) for measure in self.measures):
             raise StudyError(f"measures: {self.measures!r}; allowed: Measures")
         if self.optimizer in OPTIMIZERS_OF_MANY and not self.measures:
-            raise StudyError(f"measures: none; allowed for {self.optimizer}: at least one, the task's or --goals")
+            raise StudyError(f"measures: none; allowed for {self.optimizer}: the objective's own, or --goals")
         if not isinstance(self.racing, bool) or (self.racing and self.measures):
             raise StudyError(f"racing: {self.racing!r}; allowed: True or False, and True without measures alone")
         if not isinstance(self.task, str):

@@ -35,6 +35,7 @@ _TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episo
 _STARTS: Final = 2  # pools that may break before one worker has come up
 _MANAGER_ENDS_S: Final = 5.0  # far longer than the thread of a pool that was stopped takes
 _PR_SET_PDEATHSIG: Final = 1
+_SAFE_PATH: Final = "PYTHONSAFEPATH"
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Task = tuple[int, slice]  # a candidate and which of the seeds
@@ -357,16 +358,19 @@ def _close(objective: Objective) -> None:
 def _spawning() -> Iterator[None]:
     """Give processes started in here what they have to inherit: one thread each, and Ctrl-C blocked.
 
-    Ctrl-C in a terminal is for the parent alone; blocked, and not ignored, it reaches the parent after the block.
+    A file called signal.py in this folder is not what a process that comes up means by that name: they take their path
+    from the parent, as it is, and do not put this folder first. Ctrl-C in a terminal is for the parent alone; blocked,
+    and not ignored, it reaches the parent after the block.
     """
     resource_tracker.ensure_running()  # it would unblock Ctrl-C if it were started in the block
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     no_file = file is not None and not os.path.exists(file)  # standard input: there is nothing for workers to import
-    added = [name for name in THREADS if name not in os.environ]
+    wanted = dict.fromkeys((*THREADS, _SAFE_PATH), "1")
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        os.environ.update(dict.fromkeys(added, "1"))
+        os.environ.update(added)
         if no_file:
             del main.__file__  # type: ignore[union-attr]
         yield
@@ -382,8 +386,10 @@ _worker: Any = None
 
 
 def _start_worker(genome: Genome, objective: Objective, measures: int, parent: int) -> None:
-    """Set a worker process up: it ignores Ctrl-C and dies with its parent."""
+    """Set a worker process up: it ignores Ctrl-C, dies with its parent, and prints where no results are read."""
     global _worker
+    os.environ.pop(_SAFE_PATH, None)  # what an objective starts in turn is as usual
+    os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere workers end when their queue closes
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -104,7 +105,7 @@ class StudyFolder:
         self._path = path
         self._config = config
         self._resume = resume
-        self._lock = -1
+        self._lock, self._new = -1, False
         self.versions = versions()
 
     @property
@@ -144,7 +145,8 @@ class StudyFolder:
         self._check_no_others(study)  # before the lock file: a folder that is refused is left as it was
         self._take_lock()
         self._check_no_others(study)
-        if study.is_file():
+        self._new = not study.is_file()
+        if not self._new:
             self._check_same(study)
         for leftover in self._path.iterdir():
             if _LEFTOVER.fullmatch(leftover.name) and leftover.is_file():
@@ -158,9 +160,18 @@ class StudyFolder:
             raise StudyError(f"out: {self._path} holds other files ({others[0]}); allowed: a new or empty folder")
 
     def __exit__(self, *error: object) -> None:
+        if self._new and any(error) and not self._checkpoint_path.exists():
+            self._leave_as_found()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _leave_as_found(self) -> None:
+        """Remove a study that failed before its first generation, or it would refuse the corrected one."""
+        with contextlib.suppress(OSError):
+            for name in ("study.json", "history.csv", ".lock"):
+                (self._path / name).unlink(missing_ok=True)
+            self._path.rmdir()
 
     def _make(self) -> None:
         try:
@@ -191,9 +202,8 @@ class StudyFolder:
         asked = json.loads(json.dumps(self._config))
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
             if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
-                raise StudyError(
-                    f"{name}: asked {asked.get(name)!r}, but the study in {self._path} has {stored.get(name)!r}"
-                )
+                field, here, there = _differing(name, asked.get(name), stored.get(name))
+                raise StudyError(f"{field}: asked {here!r}, but the study in {self._path} has {there!r}")
 
     def load(self, width: int, genes: int, validation: int) -> Checkpoint:
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.
@@ -276,6 +286,14 @@ class StudyFolder:
         writer.writerow(COLUMNS)
         writer.writerows([_cell(name, value) for name, value in zip(COLUMNS, row, strict=True)] for row in rows)
         atomic_write(self._path / "history.csv", text.getvalue().encode())
+
+
+def _differing(name: str, asked: Any, stored: Any) -> tuple[str, Any, Any]:
+    """Return the first field that differs, and both values: of ``spec``, such as ``spec.neurons``."""
+    if isinstance(asked, dict) and isinstance(stored, dict):
+        key = next(key for key in sorted(asked.keys() | stored.keys()) if asked.get(key) != stored.get(key))
+        return _differing(f"{name}.{key}", asked.get(key), stored.get(key))
+    return name, asked, stored
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import layout
 from neuroctl.errors import StudyError
@@ -97,7 +97,20 @@ class _Metered:
 
     def step(self, u: NDArray[Any]) -> Any:
         y = self._controller.step(u)
-        share = np.asarray(y, np.float64) / self._limit
-        self._sum += float(share @ share) / len(share)
-        self._steps += 1
+        self._count(y[None])
         return y
+
+    def rollout(self, inputs: ArrayLike) -> Any:
+        y = self._controller.rollout(inputs)
+        self._count(y)
+        return y
+
+    def _count(self, y: NDArray[Any]) -> None:
+        share = np.asarray(y, np.float64) / self._limit
+        for row in share:  # one by one: the same bits for steps and rollouts
+            self._sum += float(row @ row) / len(row)
+        self._steps += len(share)
+
+    def __getattr__(self, name: str) -> Any:
+        """Let the objective see the rest of the controller."""
+        return getattr(self._controller, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +86,21 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     """Return studies by what they do, those that differ in their seeds alone together.
 
     Raises:
-        StudyError: a folder holds no study, or one without a finished generation.
+        StudyError: a folder holds no study, or no study has a finished generation; one without is left out, with a
+            warning.
 
     """
-    together: dict[str, list[tuple[dict[str, Any], Path]]] = {}
+    together: dict[str, list[tuple[dict[str, Any], dict[str, Array]]]] = {}
     for folder in studies_in(folders):
         config = _config(folder)
+        columns = read_history(folder) if (folder / "history.csv").exists() else {}
+        if not len(columns.get("evaluations", ())):
+            warnings.warn(f"{folder}: left out, as no generation is finished", stacklevel=2)
+            continue
         key = json.dumps({name: value for name, value in config.items() if name not in _ALIKE})
-        together.setdefault(key, []).append((config, folder))
+        together.setdefault(key, []).append((config, columns))
+    if not together:
+        raise StudyError("studies: no generation is finished; allowed: studies with at least one")
     labels = _labels([members[0][0] for members in together.values()])
     return [_group(label, members) for label, members in zip(labels, together.values(), strict=True)]
 
@@ -116,11 +124,8 @@ def _word(name: str, value: Any) -> str:
     return f"{value} {name}" if name == "neurons" else (f"population {value}" if name == "population" else str(value))
 
 
-def _group(label: str, members: list[tuple[dict[str, Any], Path]]) -> Group:
-    columns = [read_history(folder) for _, folder in members]
-    for column, (_, folder) in zip(columns, members, strict=True):
-        if not len(column.get("evaluations", ())):
-            raise StudyError(f"{folder}: no generation is finished; allowed: studies with at least one")
+def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -> Group:
+    columns = [column for _, column in members]
     last = min(float(column["evaluations"][-1]) for column in columns)
     first = max(float(column["evaluations"][0]) for column in columns)
     grid = np.unique(np.linspace(min(first, last), last, _GRID).round())

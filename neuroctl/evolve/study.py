@@ -62,7 +62,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """How a study ended: where the best controller lies and its mean return over the validation episodes."""
+    """How a study ended: where the best controller lies and its mean return over the validation episodes.
+
+    Without a finished generation, or a mean return that is a number, there is no best: its score is None.
+    """
 
     best_path: Path
     best_score: float | None
@@ -74,7 +77,7 @@ class StudyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        return asdict(self) | {"best_path": str(self.best_path)}
+        return asdict(self) | {"best_path": None if self.best_score is None else str(self.best_path)}
 
 
 def run_study(

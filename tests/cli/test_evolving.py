@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 import neuroctl as nc
+from neuroctl import console
 from neuroctl.cli.evolving import budget_of, fixed_of
 from neuroctl.console import study_progress
-from neuroctl.evolve.history import read_history
+from neuroctl.evolve.history import Group, read_history
 from neuroctl.evolve.study import Progress
 from neuroctl.io import read_archive
 from tests.cli.test_cli import neuroctl, one_line_error
@@ -166,3 +167,30 @@ def test_blocks_that_are_not_searched():
     assert fixed_of(["b_out=0", " gain = 1.5"]) == {"b_out": 0.0, "gain": 1.5}
     with pytest.raises(nc.StudyError, match="fix: 'gain=x'; allowed: a block and a number"):
         fixed_of(["gain=x"])
+
+
+def test_the_first_of_two_limits_counts(tmp_path):
+    arguments = ("evolve", "walker", *SMALL, "--generations", 5, "--budget", "2gens", "--out", tmp_path / "s", "--json")
+    assert json.loads(neuroctl(*arguments).stdout)["generations"] == 2
+
+
+def test_what_an_objective_prints_is_no_part_of_the_json(tmp_path):
+    config = ("evolve", "tests.evolve.test_unfinished:printing_fitness", *SMALL, "--generations", 1, "--workers", 1)
+    done = neuroctl(*config, "--out", tmp_path / "s", "--json")
+    assert json.loads(done.stdout)["generations"] == 1
+    assert "hello" in done.stderr
+
+
+def test_a_seed_and_episodes_reach_the_evolution_of_a_task(tmp_path):
+    arguments = ("walker", "--evolve", "--seed", 3, "--episodes", 2, "--neurons", 3, "--generations", 1)
+    neuroctl(*arguments, "--out", tmp_path / "s", module="sims")
+    study = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert (study["seed"], study["episodes"]) == (3, 2)
+
+
+def test_numbers_of_a_comparison_are_not_cut(capsys, monkeypatch):
+    group = Group("cartpole,noise=0.02,latency=1, cmaes, population 300", (0, 1), np.array([96.0]), np.array([[39.91]]))
+    monkeypatch.setattr(console, "out", Console(width=80))
+    console.show_groups([group])
+    shown = capsys.readouterr().out
+    assert shown.count("39.91") == 3 and "…" not in shown

@@ -41,6 +41,14 @@ def test_energy_is_the_mean_square_of_the_outputs():
     assert goals.measures[1].low < size < 0
 
 
+def test_a_rollout_is_metered_as_steps_are():
+    goals = Goals(objectives.follow, ("energy",), SPEC)
+    fitness, energy = goals(controller(), 1)
+    assert fitness == objectives.follow(controller(), 1)
+    u = np.random.default_rng(1).uniform(-1, 1, (20, SPEC.inputs))
+    assert math.isclose(energy, -float((controller().rollout(u) ** 2).mean()), rel_tol=1e-6)
+
+
 @pytest.mark.parametrize("names", [("speed",), ("bytes", "bytes")])
 def test_unknown_goals_are_named(names):
     with pytest.raises(nc.StudyError, match="goals: .*; allowed: energy, bytes, each once"):
