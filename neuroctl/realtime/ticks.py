@@ -295,8 +295,12 @@ class Ticks:
         except BaseException as error:
             return self._failed("controller", f"step raised {_named(error)}", error)
         self._t4 = self._now()
-        if self._has_fault and self._faulty():
-            return False
+        try:
+            fault = self._has_fault and self._controller.fault  # type: ignore[attr-defined]
+        except Exception as error:
+            return self._failed("controller", f"fault raised {_named(error)}", error)
+        if fault:
+            return self._failed("controller", "it reports a fault")
         if self._ramp_ticks:
             self._advance_ramp()
         try:
@@ -310,16 +314,6 @@ class Ticks:
         if bad < len(self._out):
             return self._failed("controller", f"output {bad} is {y[bad]}")
         return self._failed("controller", f"step returned {_kind(y)}; allowed: {_kind(self._out)}")
-
-    def _faulty(self) -> bool:
-        try:
-            fault = self._controller.fault  # type: ignore[attr-defined]
-        except Exception as error:
-            self._failed("controller", f"fault raised {_named(error)}", error)
-            return True
-        if fault:
-            self._failed("controller", "it reports a fault")
-        return bool(fault)
 
     def _act(self) -> bool:
         if self.reason is not None:  # the watchdog was quicker
