@@ -235,13 +235,21 @@ static int16_t clipped(const nc_link_t *link, uint16_t i, int16_t value)
     return value < low ? low : (value > high ? high : value);
 }
 
+/* While it lasts nc_link_stop, which a board may call in it, writes nothing: it would go round for ever. */
+static void write_motors(nc_link_t *link)
+{
+    link->writing = 1;
+    link->board.write(link->board.user, link->room.out);
+    link->writing = 0;
+}
+
 static void write_safe(nc_link_t *link)
 {
     uint16_t i;
     for (i = 0; i < link->model->outputs; i++) {
         link->room.out[i] = clipped(link, i, link->board.safe != NULL ? link->board.safe[i] : (int16_t)0);
     }
-    link->board.write(link->board.user, link->room.out);
+    write_motors(link);
 }
 
 void nc_link_stop(nc_link_t *link, uint8_t reason)
@@ -250,23 +258,36 @@ void nc_link_stop(nc_link_t *link, uint8_t reason)
         link->mode = NC_LINK_LATCHED;
         link->reason = reason;
     }
-    write_safe(link);
+    if (link->writing == 0u) {
+        write_safe(link);
+    }
 }
 
-/* Read the sensors; 0: outputs are safe now. */
+/* Read the sensors; 0: they failed, or the board stopped meanwhile, and outputs are safe now. */
 static int read_sensors(nc_link_t *link)
 {
     if (link->board.read(link->board.user, link->room.in) != 0) {
         nc_link_stop(link, NC_LINK_SENSOR);
+    }
+    return running(link);
+}
+
+/* Drive the motors with outputs that need not be safe; 0: the board stopped meanwhile, and they are safe now. */
+static int drive(nc_link_t *link)
+{
+    write_motors(link);
+    if (running(link) == 0) {
+        write_safe(link);
         return 0;
     }
     return 1;
 }
 
-static void step(nc_link_t *link)
+static int step(nc_link_t *link)
 {
     link->model->step(link->room.state, link->room.in, link->room.out);
-    link->board.write(link->board.user, link->room.out);
+    link->ticks++;
+    return drive(link);
 }
 
 /* Whether a request needs another mode than this; if so it is refused. */
@@ -329,8 +350,10 @@ static void do_step(nc_link_t *link, const request_t *request)
     for (i = 0; i < link->model->inputs; i++) {
         link->room.in[i] = get_int16(request->payload + 2u * (size_t)i);
     }
-    step(link);
-    link->ticks++;
+    if (step(link) == 0) {
+        refuse(link, request, LATCHED);
+        return;
+    }
     begin_answer(link, request);
     put_words(&link->answer, link->room.out, link->model->outputs);
     if ((request->flags & FLAG_STATE) != 0u) {
@@ -348,8 +371,7 @@ static void do_drive(nc_link_t *link, const request_t *request)
     for (i = 0; i < link->model->outputs; i++) {
         link->room.out[i] = clipped(link, i, get_int16(request->payload + 2u * (size_t)i));
     }
-    link->board.write(link->board.user, link->room.out);
-    if (read_sensors(link) == 0) {
+    if ((drive(link) == 0) || (read_sensors(link) == 0)) {
         refuse(link, request, LATCHED);
         return;
     }
@@ -412,7 +434,6 @@ static void do_start(nc_link_t *link, const request_t *request)
         refuse(link, request, BAD_VALUE);
         return;
     }
-    write_safe(link);
     link->model->reset(link->room.state);
     link->mode = mode;
     link->reason = NC_LINK_NONE;
@@ -424,6 +445,11 @@ static void do_start(nc_link_t *link, const request_t *request)
     link->report_seq = 0;
     link->late_steps = 0;
     link->starting = 1;
+    write_safe(link);
+    if (running(link) == 0) { /* the board stopped in write */
+        refuse(link, request, LATCHED);
+        return;
+    }
     answer_nothing(link, request);
 }
 
@@ -823,11 +849,9 @@ static void step_if_due(nc_link_t *link)
     } else {
         link->due_us += link->model->dt_us;
     }
-    if ((in_time(link) == 0) || (read_sensors(link) == 0)) {
+    if ((in_time(link) == 0) || (read_sensors(link) == 0) || (step(link) == 0)) {
         return;
     }
-    step(link);
-    link->ticks++;
     if (link->report_every != 0u) {
         link->until_report--;
         if (link->until_report == 0u) {

@@ -115,7 +115,7 @@ typedef struct {
     nc_link_frame_t answer, report;
     size_t rx_at;
     uint8_t rx_left, rx_zero, rx_begun, rx_over;
-    uint8_t known, last_seq, last_type;
+    uint8_t known, last_seq, last_type, writing;
     uint16_t last_crc, last_seed, seed;
     uint8_t heard, starting, resync, mismatches, told, late_steps;
     uint32_t now_us, heard_us, due_us, timeout_us, told_us;
@@ -149,7 +149,8 @@ void nc_link_tick(nc_link_t *link, uint32_t now_us);
  * @return microseconds; 0xFFFFFFFF: for ever */
 uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us);
 
-/** Make the outputs safe until the host starts anew; for a board's own emergency stop. A reason that stands stays.
+/** Make the outputs safe until the host starts anew; for a board's own emergency stop. A reason that stands stays. Also
+ *  inside read, write and transmit; inside write the safe outputs are written when that has returned.
  * @param link   read and written
  * @param reason NC_LINK_STOPPED, NC_LINK_SENSOR or another */
 void nc_link_stop(nc_link_t *link, uint8_t reason);

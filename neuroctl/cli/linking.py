@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,11 +20,13 @@ from neuroctl.errors import LinkError, require
 
 Port = Annotated[str, typer.Argument(help="Serial port, such as /dev/ttyACM0.", metavar="PORT")]
 Baud = Annotated[int, typer.Option(help="Baud rate of the board's firmware.", min=1)]
-Timeout = Annotated[float, typer.Option(help="How long an answer may take, in seconds.", min=0.001)]
+Timeout = Annotated[float, typer.Option(help="How long an answer may take, in seconds.", min=0.001, max=60.0)]
 _PATIENCE_S: Final = 1.0
 """Timeout of a board that is compared: this program may be held up by others."""
 _HELD: Final = 0.8
 """Share of steps whose inputs are those of the step before: else a network never settles anywhere."""
+_PIECE: Final = 4096
+"""Steps whose inputs are made at once: fast, and in far less time than a board's timeout."""
 
 
 class _PortFirst(TyperGroup):
@@ -111,11 +113,13 @@ def _shadow(link: Any, steps: int, seed: int) -> dict[str, Any]:
     return found | {"first": None if shadow.first is None else str(shadow.first)}
 
 
-def _wandering(width: int, steps: int, seed: int) -> Any:
-    """Return raw inputs int32[steps, width]: random ones, held for some steps."""
+def _wandering(width: int, steps: int, seed: int) -> Iterator[Any]:
+    """Yield raw inputs int32[width]: random ones, held for some steps; in pieces, as a board waits for them."""
     rng = np.random.default_rng(seed)
-    values = rng.integers(-(1 << 15), 1 << 15, (steps, width)).astype(np.int32)
-    return values[np.maximum.accumulate(np.where(rng.random(steps) < _HELD, 0, np.arange(steps)))]
+    for first in range(0, steps, _PIECE):
+        values = rng.integers(-(1 << 15), 1 << 15, (_PIECE, width)).astype(np.int32)
+        held = np.maximum.accumulate(np.where(rng.random(_PIECE) < _HELD, 0, np.arange(_PIECE)))
+        yield from values[held[: steps - first]]
 
 
 def _board(link: Any, steps: int, _seed: int) -> dict[str, Any]:

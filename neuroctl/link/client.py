@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final, Self
 
 from neuroctl.errors import (
@@ -16,6 +18,7 @@ from neuroctl.errors import (
     RefusedError,
     SilenceError,
 )
+from neuroctl.link.arguments import check_seconds, check_size, check_start, check_whole
 from neuroctl.link.frames import Decoder, Frame, encode
 from neuroctl.link.port import Port, find_again
 from neuroctl.link.protocol import (
@@ -23,6 +26,7 @@ from neuroctl.link.protocol import (
     ERROR,
     HELLO_SEED,
     START,
+    WINDOW,
     Code,
     Flag,
     Hello,
@@ -56,6 +60,7 @@ class Link:
         hello_s: how long to try for the first answer; some boards reset when their port is opened.
 
     Raises:
+        LinkError: an argument is out of range.
         PortError: the port cannot be used.
         SilenceError: nothing came.
         NoiseError: bytes came, but no frame: the wrong baud rate, or another device.
@@ -74,13 +79,19 @@ class Link:
         retries: int = 3,
         hello_s: float = 3.0,
     ):
+        check_seconds("timeout_s", timeout_s)
+        check_seconds("hello_s", hello_s)
+        check_whole("retries", retries)
         self.q = q
         self.baud, self.timeout_s, self.retries = baud, timeout_s, retries
         self.stats = Stats()
         self.mode = Mode.IDLE
         """What we started; IDLE after anything that stops the board."""
         self.on_report: Callable[[Frame], None] = lambda _: None
-        """Called with each REPORT; what it raises leaves the request or ``poll`` during which it came."""
+        """Called with each REPORT as the request or ``poll`` during which it came ends; what it raises leaves that.
+
+        It may make requests itself; REPORTs that come during those wait for the next request or ``poll``.
+        """
         self._hello_s = hello_s
         self._lock = threading.RLock()
         self._decoder = Decoder()
@@ -89,9 +100,11 @@ class Link:
         self._awaited = (-1, -1)
         self._answer: Frame | None = None
         self._posted: set[int] = set()
+        self._reports: deque[Frame] = deque()
+        self._depth = 0
         self._resync = True
         self._foreign = False
-        self._unsure = False
+        self._unanswered = 0
         self._port = Port(port, baud)
         try:
             self.hello = self._greet()
@@ -166,17 +179,21 @@ class Link:
             timeout_s: after how long without a frame of ours the board's outputs go safe; 0: the board's default.
 
         Raises:
+            LinkError: an argument is out of range.
+            ModelError: the board runs another model than the link's controller.
             SilenceError: no answer.
             RefusedError: the board does not know the mode, or a value.
 
         """
         self.mode = Mode.IDLE
-        if self._unsure:
-            # So many requests may have been lost that START's seq looks old to the board; HELLO sets that straight.
-            self._greet()
+        check_start(mode, report_every, timeout_s, self.hello.timeout_us)
+        if self.q is not None:
+            self.check(self.q)  # since the link was opened another board may have come, or other parameters
         payload = START.pack(mode, int(with_state), report_every, round(timeout_s * 1e6))
-        self.request(Type.START, payload)
-        self.mode = mode
+        with self._turn():  # a callback that stops the board comes after this start
+            self._reports.clear()
+            self.request(Type.START, payload)
+            self.mode = mode
 
     def stop(self) -> None:
         """Let the board's outputs go safe and stay so.
@@ -247,7 +264,7 @@ class Link:
             PortError: the port has gone.
 
         """
-        with self._lock:
+        with self._turn():
             self._take(wait_s)
 
     def request(self, kind: Type, payload: bytes = b"", flags: int = 0, *, retry: bool = True) -> Frame:
@@ -263,12 +280,16 @@ class Link:
             SilenceError: no answer.
             PortError: the port has gone.
             LatchedError, BoardResetError, RefusedError, ModelError: the board says so.
+            RefusedError: ``payload`` is of another length than the type's; nothing is sent.
 
         """
-        with self._lock:
+        check_size(kind, payload, self.hello.sizes)
+        with self._turn():
             return self._request(kind, payload, flags, retry)
 
     def _request(self, kind: Type, payload: bytes, flags: int, retry: bool) -> Frame:
+        if self._unanswered >= WINDOW:
+            self._set_seq_straight(kind, retry)
         seq, wire = self._next(kind, payload, flags)
         begin, foreign, attempts = time.perf_counter_ns(), False, 1 + (self.retries if retry else 0)
         for attempt in range(attempts):
@@ -282,7 +303,6 @@ class Link:
                     self._refused(answer, kind)
                 return answer
         self.stats.lost += 1
-        self._unsure = True
         if foreign and retry:
             self._greet()
         raise SilenceError(
@@ -294,8 +314,10 @@ class Link:
 
         Raises:
             PortError: the port has gone.
+            RefusedError: ``payload`` is of another length than the type's.
 
         """
+        check_size(kind, payload, self.hello.sizes)
         with self._lock:
             seq, wire = self._next(kind, payload, 0)
             self._posted.add(seq)
@@ -325,43 +347,67 @@ class Link:
             SilenceError, NoiseError: no answer.
 
         """
-        with self._lock:
-            answer = self._hello_answer(time.monotonic() + self._hello_s)
-            self.hello = Hello.unpack(answer.payload)
-            self._seed = fold(self.hello.model_crc32)
-            self._decoder.expect(self._seed, self.hello.sizes)
-            return self.hello
-
-    def _greet(self) -> Hello:
-        hello = self.hello_again()
-        self._unsure = False
-        if self.q is not None:
-            self.check(self.q)
-        return hello
-
-    def _hello_answer(self, deadline: float) -> Frame:
-        before = self.stats.bytes_in
-        seq, wire = self._next(Type.HELLO, b"", 0)
-        while True:
-            answer = self._exchange(wire, seq, Type.HELLO)
-            if answer is not None:
-                self.stats.answered += 1
-                return answer
-            if time.monotonic() > deadline:
-                break
-            self.stats.retried += 1
-        self.stats.lost += 1
+        with self._turn():
+            before = self.stats.bytes_in
+            if self._hello(self._hello_s):
+                return self.hello
         if count := self.stats.bytes_in - before:
             text = f"baud: {self.baud}: {count} bytes came from {self.port}, but no frame"
             raise NoiseError(f"{text}; allowed: the baud rate of the board's firmware")
         raise SilenceError(f"board: {self.port} is silent: no answer to HELLO in {self._hello_s:g} s")
 
+    def _greet(self) -> Hello:
+        hello = self.hello_again()
+        if self.q is not None:
+            self.check(self.q)
+        return hello
+
+    def _set_seq_straight(self, kind: Type, retry: bool) -> None:
+        """Say HELLO before a request that the board might drop: so many were lost that its seq may look old."""
+        if not self._hello(self.retries * self.timeout_s if retry else 0.0):
+            raise SilenceError(f"board: no answer to HELLO before {kind.name}, as {self._unanswered} requests had none")
+        if self.q is not None and kind != Type.STOP:  # any model may be stopped
+            self.check(self.q)
+
+    def _hello(self, patience_s: float) -> bool:
+        """Ask the board what it is, anew until so many seconds have passed. Returns whether it answered."""
+        deadline = time.monotonic() + patience_s
+        seq, wire = self._next(Type.HELLO, b"", 0)
+        while (answer := self._exchange(wire, seq, Type.HELLO)) is None:
+            if time.monotonic() > deadline:
+                self.stats.lost += 1
+                return False
+            self.stats.retried += 1
+        self.stats.answered += 1
+        self.hello = Hello.unpack(answer.payload)
+        self._seed = fold(self.hello.model_crc32)
+        self._decoder.expect(self._seed, self.hello.sizes)
+        return True
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the link, then hand over the REPORTs that came: on_report may make requests, but not in one's middle.
+
+        Those that come in requests of on_report's own wait for the next turn, else this one might never end.
+        """
+        with self._lock:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                try:
+                    for _ in range(len(self._reports) if self._depth == 1 else 0):
+                        if self._reports:  # on_report may start the board, which forgets them
+                            self.on_report(self._reports.popleft())
+                finally:
+                    self._depth -= 1
+
     def _next(self, kind: Type, payload: bytes, flags: int) -> tuple[int, bytes]:
         self._seq = seq = (self._seq + 1) & 0xFF
+        self._unanswered += 1
         if seq in self._posted:
             self._posted.discard(seq)
             self.stats.lost += 1
-            self._unsure = True
         self.stats.sent += 1
         return seq, encode(kind, seq, flags, payload, HELLO_SEED if kind == Type.HELLO else self._seed)
 
@@ -401,13 +447,15 @@ class Link:
         seq, kind = self._awaited
         if frame.type == Type.REPORT:
             self.stats.reports += 1
-            self.on_report(frame)
+            self._reports.append(frame)
         elif frame.type == Type.ERROR and frame.payload[0] == Code.WRONG_MODEL:
             self._foreign = True
         elif frame.seq == seq and frame.type in (kind, Type.ERROR):
             self._answer = frame
+            self._unanswered = 0
         elif frame.seq in self._posted:
             self._posted.discard(frame.seq)
+            self._unanswered = (self._seq - frame.seq) & 0xFF
             self.stats.answered += 1
         else:
             self.stats.stale += 1

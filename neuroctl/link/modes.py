@@ -21,8 +21,6 @@ Array = NDArray[Any]
 
 MOST_LOST: Final = 5
 """How many frames may be lost one after the other before a real-time user of the link goes safe."""
-_UNLIMITED_PING_S: Final = 1.0
-"""Of a board that waits for its host for ever."""
 
 
 def controller_of(link: Link) -> QuantController:
@@ -178,8 +176,7 @@ class BoardDriven(_Running):
         super().__init__(link)
         self.report_every, self.with_state, self.timeout_s = report_every, with_state, timeout_s
         self.on_report = on_report
-        self._ping_s = (timeout_s or 1e-6 * link.hello.timeout_us or _UNLIMITED_PING_S) / 3
-        self._due_s = 0.0
+        self._ping_s = self._due_s = 0.0
         self._tick = 0
         self._seq: int | None = None
 
@@ -190,10 +187,12 @@ class BoardDriven(_Running):
             LinkError: it cannot be reached or refuses.
 
         """
-        self._tick, self._seq, self._due_s = 0, None, time.monotonic() + self._ping_s
+        self._tick, self._seq = 0, None
         self.link.on_report = self._take
         options = {"report_every": self.report_every, "with_state": self.with_state, "timeout_s": self.timeout_s}
         self.link.start(Mode.BOARD, **options)  # type: ignore[arg-type]
+        self._ping_s = (self.timeout_s or 1e-6 * self.link.hello.timeout_us) / 3
+        self._due_s = time.monotonic() + self._ping_s
 
     def poll(self, wait_s: float = 0.0) -> Pong | None:
         """Hand over the REPORTs that have come, and ping if it is time; call it at least every third of the timeout.
@@ -213,7 +212,7 @@ class BoardDriven(_Running):
             return None
         pong = self.link.ping()
         self._due_s = time.monotonic() + self._ping_s
-        if pong.tick < self._tick:
+        if (pong.tick - self._tick) & 0xFFFFFFFF >= 1 << 31:  # it may wrap around, but not get so far in a timeout
             self.link.mode = Mode.IDLE
             raise BoardResetError("board: its tick went back, it has started anew; start it again")
         self._tick = pong.tick

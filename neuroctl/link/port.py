@@ -7,11 +7,14 @@ import errno
 import os
 import select
 import time
+from numbers import Integral
 from typing import Any, Final
 
 from neuroctl.errors import PortError, require
 
 _CHUNK: Final = 4096
+_LONGEST_WAIT_S: Final = 1e6
+"""Below the 2^31 ms that poll takes: whoever waits for ever asks again."""
 _WRITE_S: Final = 1.0
 """A port that takes no byte for this long counts as gone."""
 
@@ -34,10 +37,11 @@ class Port:
 
     def __init__(self, name: str, baud: int):
         serial = require("serial", "serial")
+        _check(name, baud)
         self.name = name
         try:
             self._serial = serial.Serial(name, baud, timeout=0, exclusive=True)
-        except (serial.SerialException, ValueError, OSError) as error:
+        except (serial.SerialException, ValueError, OverflowError, OSError) as error:
             raise PortError(_why_not(name, baud, error)) from error
         self._fd: int = self._serial.fileno()
         with contextlib.suppress(ValueError, OSError, AttributeError):
@@ -55,7 +59,7 @@ class Port:
 
         """
         try:
-            ready = self._readable.poll(max(0.0, wait_s) * 1e3)
+            ready = self._readable.poll(min(max(0.0, wait_s), _LONGEST_WAIT_S) * 1e3)
             if not ready:
                 return b""
             data = os.read(self._fd, _CHUNK)
@@ -115,6 +119,18 @@ def _why_not(name: str, baud: int, error: Exception) -> str:
         return f"port: {name} is in use by another program; close that first"
     if code == errno.EACCES:
         return f"port: {name} may not be opened; allowed for its group, often dialout or uucp"
-    if isinstance(error, ValueError):
-        return f"baud: {baud!r}; allowed: what the port can do, such as 9600, 115200, 921600"
+    if isinstance(error, ValueError | OverflowError):
+        return _not_a_rate(baud)
     return f"port: {name} cannot be used as a serial port ({str(error).splitlines()[0]})"
+
+
+def _check(name: Any, baud: Any) -> None:
+    """Refuse what pyserial takes for something else: None is a port that is not open yet, 0 baud hangs up."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise PortError(f"port: {name!r}; allowed: a name such as /dev/ttyACM0")
+    if not isinstance(baud, Integral) or baud < 1:
+        raise PortError(_not_a_rate(baud))
+
+
+def _not_a_rate(baud: Any) -> str:
+    return f"baud: {baud!r}; allowed: what the port can do, such as 9600, 115200, 921600"

@@ -7,6 +7,7 @@ little-endian, those of the controller are int16 with its fractional bits.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple, Self
@@ -19,6 +20,12 @@ ANSWER: Final = 0x80
 MOST_ECHO: Final = 64
 MOST_DATA: Final = 128
 """Bytes that a PING echoes, and that one PARAM DATA carries, at most."""
+MOST_REPORT_EVERY: Final = (1 << 16) - 1
+"""Ticks from one REPORT to the next, at most."""
+MOST_TIMEOUT_S: Final = 2147.0
+"""The longest timeout that START takes, below 2^31 us; the host itself waits no longer either."""
+WINDOW: Final = 128
+"""How far a request's seq may be ahead of the last one that the board accepted."""
 
 
 class Type(IntEnum):
@@ -195,32 +202,41 @@ def code_name(value: int) -> str:
     return Code(value).name if value in Code._value2member_map_ else str(value)
 
 
-def request_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> bool:
-    """Whether a request is of a known type, and its payload exactly as long as its type says."""
-    n = len(payload)
+def request_sizes(kind: int, payload: bytes, sizes: Sizes | None) -> Sequence[int]:
+    """Return how many bytes a request's payload may have; of a PARAM its first byte says so. None: it is unknown."""
     match kind:
         case Type.HELLO | Type.STOP:
-            return n == 0
+            return (0,)
         case Type.START:
-            return n == START.size
+            return (START.size,)
         case Type.PING:
-            return n <= MOST_ECHO
+            return range(MOST_ECHO + 1)
         case Type.PARAM:
-            return n > 0 and _param_fits(payload[0], n)
+            return _param_sizes(payload)
         case Type.STEP:
-            return sizes is not None and n == 2 * sizes.inputs
+            return () if sizes is None else (2 * sizes.inputs,)
         case Type.DRIVE:
-            return sizes is not None and n == 2 * sizes.outputs
+            return () if sizes is None else (2 * sizes.outputs,)
         case Type.STATE:
-            return n == 0 or (sizes is not None and n == sizes.state_bytes)
+            return (0,) if sizes is None else (0, sizes.state_bytes)
         case _:
-            return False
+            return ()
 
 
-def _param_fits(op: int, n: int) -> bool:
-    if op == Op.DATA:
-        return DATA.size < n <= DATA.size + MOST_DATA
-    return (op == Op.BEGIN and n == BEGIN.size) or (op == Op.COMMIT and n == 1)
+def _param_sizes(payload: bytes) -> Sequence[int]:
+    match payload[:1]:
+        case b"\0":
+            return (BEGIN.size,)
+        case b"\1":
+            return range(DATA.size + 1, DATA.size + MOST_DATA + 1)
+        case b"\2":
+            return (1,)
+    return ()
+
+
+def request_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> bool:
+    """Whether a request is of a known type, and its payload exactly as long as its type says."""
+    return len(payload) in request_sizes(kind, payload, sizes)
 
 
 def answer_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> bool:

@@ -2,10 +2,13 @@
 
 import json
 import re
+import time
 
+import numpy as np
 import pytest
 
 import neuroctl as nc
+from neuroctl.cli.linking import _wandering
 from neuroctl.link.protocol import Mode
 from tests.cli.test_cli import SPEC, neuroctl, one_line_error
 from tests.link.plain_board import PlainBoard, image_of, served, shape_of
@@ -88,6 +91,32 @@ def test_bad_use(saved):
     one_line_error(neuroctl("run", saved, "--hil", "/dev/ttyNOPE", code=1), "/dev/ttyNOPE does not exist")
     assert "a controller file is needed" in neuroctl("link", "/dev/ttyNOPE", "--mode", "shadow", code=2).stderr
     assert "Example: neuroctl link upload" in neuroctl("link", "upload", "--help").stdout
+
+
+@pytest.mark.parametrize("option", [("--timeout", "inf"), ("--timeout", "1e9"), ("--timeout", "nan"), ("--baud", "0")])
+def test_options_out_of_range_are_bad_use(host, option):
+    assert f"Invalid value for '{option[0]}'" in neuroctl("link", host.port, *option, code=2).stderr
+
+
+def test_a_baud_rate_beyond_all_is_one_line(host, saved):
+    for command in (("link", host.port), ("run", saved, "--hil", host.port)):
+        one_line_error(neuroctl(*command, "--baud", 99999999999, code=1), "baud: 99999999999; allowed")
+
+
+def test_the_inputs_of_a_long_comparison_do_not_keep_the_board_waiting():
+    """They are made in pieces: the first at once, and all of them are never in memory."""
+    begin = time.monotonic()
+    rows = _wandering(2, 10**12, seed=0)
+    first = [next(rows) for _ in range(20_000)]
+    assert time.monotonic() - begin < 2.0
+    u = np.array(first)
+    assert (u.dtype, u.shape) == (np.int32, (20_000, 2))
+    held = (u[1:] == u[:-1]).all(axis=1).mean()
+    assert 0.75 < held < 0.85
+    assert u.min() < -32000
+    assert u.max() > 32000
+    assert np.array_equal(list(_wandering(2, 5000, seed=0)), u[:5000])
+    assert len(list(_wandering(2, 5000, seed=1))) == 5000
 
 
 def test_upload(host, saved, tmp_path, monkeypatch, capsys):
