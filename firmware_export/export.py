@@ -56,10 +56,10 @@ def export(
         BackendUnavailable: the template engine is not installed.
 
     """
-    check_name(name)
-    core = target_of(target)
     if not isinstance(package, str) or package not in PACKAGES:
         raise ExportError(f"package: {package!r}; allowed: {', '.join(PACKAGES)}")
+    check_name(name, package)
+    core = target_of(target)
     if not isinstance(q, QuantController):
         raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
     own = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import Final
 
 from neuroctl.errors import ExportError
@@ -30,11 +31,28 @@ _HEADERS: Final = frozenset(
 )
 
 
-def check_name(name: object) -> str:
-    """Return the name if it can be a controller's.
+_CMAKE: Final = frozenset(
+    """
+    all all_build clean default_target depend edit_cache help install list_install_components package package_source
+    preinstall rebuild_cache run_tests test zero_check continuous experimental nightly
+    """.split()
+)
+_TAKEN: Final = MappingProxyType(
+    {
+        "cmake": (_CMAKE, "a target that CMake makes itself"),
+        "arduino": (frozenset(["arduino"]), "Arduino, as its header is Arduino.h"),
+        "platformio": (frozenset(["arduino"]), "Arduino, as its header is Arduino.h"),
+    }
+)
+"""Names that a package's build system needs for itself, in lower case, and what they are."""
+
+
+def check_name(name: object, package: str = "header") -> str:
+    """Return the name if it can be a controller's in a package.
 
     Raises:
-        ExportError: it is no C identifier, a keyword of C or C++, reserved, too long, or a standard header's name.
+        ExportError: it is no C identifier, a keyword of C or C++, reserved, too long, a standard header's name, or one
+            that the package's build system has for itself.
 
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -49,4 +67,7 @@ def check_name(name: object) -> str:
         raise ExportError(f"name: {name!r}; allowed: anything but nc_, which the shared helpers use")
     if name.lower() in _HEADERS:
         raise ExportError(f"name: {name!r}; allowed: anything but the name of a standard header, as {name}.h hides it")
+    taken, what = _TAKEN.get(package, (frozenset(), ""))
+    if name.lower() in taken:
+        raise ExportError(f"name: {name!r}; allowed in package {package!r}: anything but {what}")
     return name

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-out: Final = Console()
-log: Final = Console(stderr=True)
+# No markup: what is printed holds paths, names and notes, in which [brackets] are text.
+out: Final = Console(markup=False)
+log: Final = Console(stderr=True, markup=False)
 
 
 def one_line_warnings() -> None:
@@ -42,12 +42,12 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
     """
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
-        title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
         min_width=len(title),
     )  # fmt: skip
     for column in columns:
         number = column in numbers
-        table.add_column(escape(column), justify="right" if number else "left", no_wrap=True)
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     folds = table.columns[-1] if columns[-1] not in numbers else table.columns[0]
     if columns[-1] not in numbers or set(columns[1:]) <= set(numbers):
         folds.no_wrap, folds.overflow = False, "fold"
@@ -151,7 +151,7 @@ def study_progress(console: Console, title: str) -> Iterator[Callable[[Any], Non
     # The bar, the longest figures and two spaces; a long name is cut, and not the figures.
     name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 72))
     columns = (
-        TextColumn("[bold]{task.description}", table_column=name),
+        TextColumn("{task.description}", style="bold", markup=False, table_column=name),
         BarColumn(bar_width=8),
         TextColumn("{task.fields[figures]}"),
     )

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl import io
 from neuroctl.cells import cell_of, initial, step_floats, step_ints
 from neuroctl.cells.base import start_state
+from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.dynamics import max_stable_dt
-from neuroctl.errors import LayoutError, StabilityWarning
+from neuroctl.errors import StabilityWarning
 from neuroctl.maths.jit import compile_once
 from neuroctl.quant import QuantController, quantize
 from neuroctl.spec import Spec
@@ -116,7 +117,7 @@ class Controller:
                 return self._y
         except TypeError:
             pass
-        self._enter(self._theta, self._state, self._accept(u), self._y, self._ints, self._floats)
+        self._enter(self._theta, self._state, accepted(u, self._u), self._y, self._ints, self._floats)
         return self._y
 
     def rehearse(self, u: Array) -> None:
@@ -126,18 +127,6 @@ class Controller:
         """
         self._spare_state[:] = self._state
         self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
-
-    def _accept(self, u: object) -> Array:
-        """Copy a read-only or unaligned array, or a subclass's, into our own buffer, or say what is wrong."""
-        allowed = f"allowed: a C-contiguous {self._dtype} array of shape {self._shape}"
-        if not isinstance(u, np.ndarray):
-            raise LayoutError(f"u: {type(u).__name__}; {allowed}")
-        if u.dtype != self._dtype or u.shape != self._shape:
-            raise LayoutError(f"u: {u.dtype} of shape {u.shape}; {allowed}")
-        if not u.flags.c_contiguous:
-            raise LayoutError(f"u: not contiguous, strides {u.strides}; {allowed}")
-        self._u[:] = u
-        return self._u
 
     def rollout(self, inputs: ArrayLike) -> Array:
         """Step through a sequence, going on from the current state.
@@ -189,22 +178,6 @@ def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
         # Without the limit in it the text is always the same, so that Python shows it once for a line of code.
         text = f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow"
         warnings.warn(text, StabilityWarning, stacklevel=3)
-
-
-def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") -> Array:
-    """Return inputs as a writable, C-contiguous ``[T, width]`` array with T at least 1.
-
-    Raises:
-        LayoutError: wrong shape, or not numbers.
-
-    """
-    try:
-        array = np.require(inputs, dtype=dtype, requirements=["C", "A", "W"])
-    except (TypeError, ValueError):
-        raise LayoutError(f"{name}: {type(inputs).__name__}; allowed: numbers of shape (T, {width})") from None
-    if array.ndim != 2 or array.shape[1] != width or len(array) == 0:
-        raise LayoutError(f"{name}: shape {array.shape}; allowed: (T, {width}) with T at least 1")
-    return array
 
 
 def load(path: str | os.PathLike[str]) -> Controller | QuantController:

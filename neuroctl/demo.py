@@ -152,5 +152,5 @@ def _show(out_dir: Path, scores: dict[str, Balanced], study: Any, report: Any, h
         (out_dir / "study", "the study: its history, checkpoint and best controller"),
         (header, "the firmware: one C99 header"),
     ):
-        console.out.print(f"[bold]{path}[/bold]  {what}", highlight=False, soft_wrap=True)
+        console.out.print(f"{path}  {what}", highlight=False, soft_wrap=True)
     console.out.print(f"done in {seconds:.0f} s", highlight=False)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,10 +21,26 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import layout
 from neuroctl.errors import FileFormatError, NeuroctlError
-from neuroctl.spec import Spec
+from neuroctl.spec import Spec, shown
 
 SCHEMA: Final = 1
 _FORMAT: Final = "neuroctl"
+LOAD_ERRORS: Final = (
+    OSError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    OverflowError,
+)
+"""What NumPy raises on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,23 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> st
     return content.hexdigest()
 
 
+def _check_keys(data: object) -> None:
+    """Refuse keys that are no texts: JSON would make texts of them, which sort otherwise and come back as texts.
+
+    Raises:
+        TypeError: there is one.
+
+    """
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                raise TypeError(f"key {shown(key)} is {type(key).__name__} and not str")
+            _check_keys(value)
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            _check_keys(value)
+
+
 def write_archive(
     path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
@@ -114,7 +148,8 @@ def write_archive(
     header: dict[str, Any] = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "fields": dict(fields)}
     try:
         header["sha256"] = _digest(header, arrays)
-    except (TypeError, ValueError) as error:
+        _check_keys(header)
+    except (TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}; allowed: plain JSON types, finite numbers") from None
     buffer = io.BytesIO()
     # The header comes first and is readable text: `unzip -p FILE header.npy`.
@@ -136,6 +171,8 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         raise FileFormatError(f"{name}: no such file") from None
     except OSError as error:
         raise FileFormatError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # no file can have this name
+        raise FileFormatError(f"{name!r}: cannot be read: {error}") from None
     return _checked(name, _arrays_of(name, content))
 
 
@@ -148,19 +185,7 @@ def _arrays_of(name: str, content: bytes) -> dict[str, NDArray[Any]]:
     except ValueError as error:
         reason = "holds a pickle, which is refused" if "pickle" in str(error).lower() else "not a whole .npz file"
         raise FileFormatError(f"{name}: {reason}") from None
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        MemoryError,
-        SyntaxError,
-        TypeError,
-        OverflowError,
-    ) as error:
+    except LOAD_ERRORS as error:
         raise FileFormatError(f"{name}: damaged: {_one_line(error)}") from None
 
 
@@ -168,17 +193,39 @@ def _checked(name: str, arrays: dict[str, NDArray[Any]]) -> Archive:
     raw = arrays.pop("header", None)
     try:
         header = json.loads(raw.tobytes()) if raw is not None and raw.dtype == np.uint8 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FileFormatError(f"{name}: damaged: its header is not JSON") from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise FileFormatError(f"{name}: a foreign file; allowed: an .npz file written by neuroctl")
     schema = header.get("schema")
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-        raise FileFormatError(f"{name}: schema {schema!r}; allowed: 1 to {SCHEMA}; a newer neuroctl may read it")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise FileFormatError(f"{name}: schema {shown(schema)}; allowed: 1 to {SCHEMA}; a newer neuroctl may read it")
     stored = header.pop("sha256", None)
-    if stored != _digest(header, arrays):
+    try:
+        digest = _digest(header, arrays)
+    except (ValueError, RecursionError) as error:  # NaN and Inf, which JSON does not have
+        raise FileFormatError(f"{name}: damaged: its header: {_one_line(error)}") from None
+    if stored != digest:
         raise FileFormatError(f"{name}: damaged: its content does not match its hash")
-    return Archive(str(header.get("kind")), dict(header.get("fields") or {}), arrays, str(stored))
+    return Archive(str(header.get("kind")), _object(header, "fields", name), arrays, str(stored))
+
+
+def _object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    """Return the JSON object that stands under a key; an empty one if nothing does."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise FileFormatError(f"{name}: {key}: {shown(value)}; allowed: a JSON object")
+    return dict(value or {})
+
+
+def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the free-form notes that came with a controller.
+
+    Raises:
+        FileFormatError: they are no JSON object.
+
+    """
+    return _object(archive.fields, "meta", os.fspath(path))
 
 
 def _one_line(error: BaseException) -> str:
@@ -218,6 +265,8 @@ def save_model(
         LayoutError: theta does not fit the spec.
 
     """
+    if meta is not None and not isinstance(meta, Mapping):
+        raise FileFormatError(f"{os.fspath(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
     arrays = {"theta": layout(spec).coerce(theta, spec.dtype)}
     if calibration is not None:
         arrays["calibration"] = np.ascontiguousarray(calibration, dtype=spec.dtype)
@@ -250,4 +299,4 @@ def model_of(archive: Archive, path: str | os.PathLike[str]) -> Model:
         raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
     except NeuroctlError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from None
-    return Model(spec, theta, dict(archive.fields.get("meta") or {}), archive.arrays.get("calibration"))
+    return Model(spec, theta, notes_of(archive, path), archive.arrays.get("calibration"))

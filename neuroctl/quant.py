@@ -16,10 +16,11 @@ from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.integer import Choice
 from neuroctl.cells.kept import Kept, kept
+from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
-from neuroctl.spec import Spec
+from neuroctl.spec import Spec, shown
 
 Array = NDArray[Any]
 IntArray = NDArray[np.int32]
@@ -30,6 +31,10 @@ LIMIT: Final = 1 << 30
 """What every intermediate of an integer step stays below in magnitude: see ``prove``."""
 _CODES: Final = {"int16": "i2", "uint16": "u2", "int32": "i4"}
 _MOST_SEARCH_STEPS: Final = 1000
+_STORAGE: Final = (2, 32)
+_MOST_FRAC_BITS: Final = 255
+_LARGEST: Final = float(np.finfo(np.float32).max)  # float64 may hold what overflows in the sums of an analysis
+_LARGEST_INPUT: Final = 2.0**45  # of 30 bits to shift an input by, and 15 that it has
 _LEAST_GAIN: Final = 0.99
 """A search takes other formats only if they leave less than this of the error."""
 
@@ -65,12 +70,15 @@ def quantize(
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
 
     """
-    if isinstance(state_bits, bool) or state_bits not in STATE_BITS:
+    if isinstance(state_bits, (bool, float)) or state_bits not in STATE_BITS:
         raise ExportError(f"state_bits: {state_bits!r}; allowed: 16 or 32")
     choice = Choice(_weight_bits(spec, weight_bits), state_bits)
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
     u_format = _input_format(spec, recorded)
+    outputs = [value for pair in spec.output_limits or () for value in pair]
+    _check_magnitude("theta", flat, _LARGEST)
+    _check_magnitude("output_limits", outputs, _LARGEST)
     if recorded is not None and reference is not None:
         inputs = recorded[:_MOST_SEARCH_STEPS]
         choice = _search(spec, flat, u_format, choice, inputs, reference(inputs))
@@ -84,7 +92,7 @@ def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
     for name, bits in given.items():
         if name not in matrices:
             raise ExportError(f"weight_bits: {name!r}; allowed: {', '.join(matrices)}")
-        if isinstance(bits, bool) or bits not in WEIGHT_BITS:
+        if isinstance(bits, (bool, float)) or bits not in WEIGHT_BITS:
             raise ExportError(f"weight_bits: {bits!r}; allowed: 8 or 16")
     return {name: given.get(name, 16) for name in matrices}
 
@@ -116,7 +124,7 @@ def _search(spec: Spec, theta: Array, u_format: QFormat, choice: Choice, inputs:
 def _recorded(calibration: ArrayLike, width: int) -> NDArray[np.float64]:
     try:
         array = np.asarray(calibration, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LayoutError(f"calibration: {type(calibration).__name__}; allowed: numbers (T, {width})") from None
     if array.ndim != 2 or array.shape[1] != width or len(array) == 0 or not np.isfinite(array).all():
         raise LayoutError(f"calibration: shape {array.shape}; allowed: (T, {width}), T at least 1, finite")
@@ -127,12 +135,20 @@ def _input_format(spec: Spec, recorded: Array | None) -> QFormat:
     if spec.scale_inputs:
         largest = 1.0
     elif spec.input_limits is not None:
-        largest = max(abs(value) for pair in spec.input_limits for value in pair)
+        largest = _check_magnitude("input_limits", spec.input_limits, _LARGEST_INPUT)
     elif recorded is not None:
-        largest = float(np.abs(recorded).max())
+        largest = _check_magnitude("calibration", recorded, _LARGEST_INPUT)
     else:
         raise ExportError("calibration: missing; allowed: recorded inputs (T, inputs), or a spec with input_limits")
     return QFormat(16, widest_frac_bits(largest, 16))
+
+
+def _check_magnitude(name: str, values: ArrayLike, most: float) -> float:
+    """Return the largest magnitude."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > most:
+        raise ExportError(f"{name}: up to {largest:g}; allowed in fixed point: up to {most:g}")
+    return largest
 
 
 class QuantController:
@@ -164,6 +180,7 @@ class QuantController:
         self._ints = cell.ints_q(spec, formats)
         self._start = cell.start_q(spec, formats, self._theta)
         self._state = self._start.copy()
+        self._u = np.zeros(spec.inputs, spec.dtype)
         self._ui = np.zeros(spec.inputs, np.int32)
         self._yi = np.zeros(spec.outputs, np.int32)
         self._y = np.zeros(spec.outputs, spec.dtype)
@@ -183,7 +200,8 @@ class QuantController:
 
     def _seen(self, u: ArrayLike) -> NDArray[np.float64]:
         """Return physical inputs as the network sees them: scaled, if the spec asks for it."""
-        return (np.asarray(u, np.float64) - self._offset) * self._gain
+        with np.errstate(over="ignore"):  # Inf, which saturates, as a huge number would
+            return (np.asarray(u, np.float64) - self._offset) * self._gain
 
     @property
     def spec(self) -> Spec:
@@ -307,13 +325,14 @@ class QuantController:
     def step(self, u: Array) -> Array:
         """Advance one time step on physical inputs ``[inputs]``; returns the controller's own output buffer.
 
+        NaN counts as 0, Inf as the limit on its side.
+
         Raises:
-            LayoutError: u has the wrong shape or is no array.
+            LayoutError: u has the wrong type, dtype, shape or memory order. The state is untouched.
 
         """
         if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
-            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
-            raise LayoutError(f"u: {got}; allowed: a {self._y.dtype} array of shape {self._ui.shape}")
+            u = accepted(u, self._u)
         quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
         dequantize_into(self._yi, self._y_lsb, self._y)
@@ -349,11 +368,13 @@ class QuantController:
     def rollout(self, inputs: ArrayLike) -> Array:
         """Step through physical inputs ``[T, inputs]``, going on from the current state; returns ``[T, outputs]``.
 
+        NaN and Inf count as in ``step``.
+
         Raises:
-            LayoutError: wrong shape, or not finite numbers.
+            LayoutError: wrong shape, or not numbers.
 
         """
-        u = _recorded(inputs, self._spec.inputs)
+        u = sequence(inputs, np.float64, self._spec.inputs)
         return self.dequantize_output(self.rollout_int(self.quantize_input(u)))
 
     def rollout_int(self, u: IntArray) -> IntArray:
@@ -393,7 +414,7 @@ class QuantController:
         """
         try:
             spec = Spec.from_dict(archive.fields["spec"])
-            formats = {name: QFormat(int(bits), int(frac)) for name, (bits, frac) in archive.fields["formats"].items()}
+            formats = {name: _format(name, pair) for name, pair in archive.fields["formats"].items()}
             theta_q = archive.arrays["theta_q"]
             size = cell_of(spec).layout(spec).size
             if theta_q.dtype != np.int32 or theta_q.shape != (size,):
@@ -404,8 +425,18 @@ class QuantController:
             return cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
         except KeyError as error:
             raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
-        except (NeuroctlError, AttributeError, TypeError, ValueError) as error:
+        except (NeuroctlError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+
+
+def _format(name: str, pair: Any) -> QFormat:
+    """Return the format that a file names; far beyond what ``quantize`` chooses the proof's own numbers overflow."""
+    if isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair):
+        bits, frac_bits = pair
+        if _STORAGE[0] <= bits <= _STORAGE[1] and abs(frac_bits) <= _MOST_FRAC_BITS:
+            return QFormat(bits, frac_bits)
+    allowed = f"{_STORAGE[0]} to {_STORAGE[1]} bits and -{_MOST_FRAC_BITS} to {_MOST_FRAC_BITS} fractional ones"
+    raise LayoutError(f"formats: {name} is {shown(pair)}; allowed: {allowed}")
 
 
 def _check_fits(name: str, values: IntArray, stored_as: QFormat | None) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from neuroctl.controller import Controller
 from neuroctl.errors import FileFormatError
+from neuroctl.io import LOAD_ERRORS
 from neuroctl.quant import LIMIT, QuantController
 
 Array = NDArray[Any]
@@ -168,18 +169,18 @@ def read_inputs(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     place = Path(path)
     try:
         if place.suffix == ".npy":
-            data = np.load(place, allow_pickle=False)
+            with place.open("rb") as file:
+                data = np.load(file, allow_pickle=False)
         elif place.suffix == ".csv":
-            with place.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row]
+            with place.open(newline="") as text:
+                rows = [row for row in csv.reader(text) if row]
             data = np.array([[float(cell) for cell in row] for row in rows[_header(rows) :]])
         else:
             raise ValueError("allowed: .npy or .csv")
         return np.asarray(data, dtype=np.float64)
-    except OSError as error:
-        raise FileFormatError(f"{place}: {error.strerror or error}") from None
-    except (ValueError, TypeError) as error:
-        raise FileFormatError(f"{place}: {error}") from None
+    except (*LOAD_ERRORS, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise FileFormatError(f"{place}: {reason}") from None
 
 
 def _header(rows: list[list[str]]) -> int:

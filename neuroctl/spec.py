@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -15,6 +16,8 @@ OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic")
 UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
+_MOST_HORIZON: Final = (1 << 31) - 1
+_MOST_SHOWN: Final = 80
 
 Limits = tuple[tuple[float, float], ...]
 Mask = tuple[tuple[int, ...], ...]
@@ -134,8 +137,7 @@ class Spec:
         _check_choice("dtype", self.dtype, DTYPES)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
-        if not isinstance(self.scale_inputs, bool) or (self.scale_inputs and self.input_limits is None):
-            raise SpecError(f"scale_inputs: {self.scale_inputs!r}; allowed: False, or True with input_limits")
+        _check_scale(self.scale_inputs, self.input_limits, self.dtype)
         if self.readout != "affine" and self.output_activation != "identity":
             got = self.output_activation
             raise SpecError(f"output_activation: {got!r}; allowed with readout {self.readout!r}: identity")
@@ -151,20 +153,22 @@ class Spec:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _OPTIONS and field.name not in allowed and value != field.default:
-                raise SpecError(f"{field.name}: {value!r}; allowed for cell {self.cell!r}: {field.default!r}")
+                raise SpecError(f"{field.name}: {shown(value)}; allowed for cell {self.cell!r}: {field.default!r}")
         object.__setattr__(self, "mask", _check_mask(self.mask, self.neurons))
         _check_size("layers", self.layers)
         _check_size("settle_steps", self.settle_steps)
         _check_choice("update", self.update, UPDATES)
         if isinstance(self.order_seed, bool) or not isinstance(self.order_seed, int) or self.order_seed < 0:
-            raise SpecError(f"order_seed: {self.order_seed!r}; allowed: whole numbers from 0")
+            raise SpecError(f"order_seed: {shown(self.order_seed)}; allowed: whole numbers from 0")
         for name in ("residual", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
-        if self.horizon is not None and (not isinstance(self.horizon, int) or not 1 <= self.horizon):
-            raise SpecError(f"horizon: {self.horizon!r}; allowed: whole numbers from 1, or None")
+        if self.horizon is not None and not (type(self.horizon) is int and 1 <= self.horizon <= _MOST_HORIZON):
+            raise SpecError(
+                f"horizon: {shown(self.horizon)}; allowed: whole numbers from 1 to {_MOST_HORIZON}, or None"
+            )
         if not isinstance(self.context_decay, (int, float)) or not 0.0 <= self.context_decay < 1.0:
-            raise SpecError(f"context_decay: {self.context_decay!r}; allowed: from 0 to less than 1")
+            raise SpecError(f"context_decay: {shown(self.context_decay)}; allowed: from 0 to less than 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; ``from_dict`` is the inverse."""
@@ -189,6 +193,15 @@ class Spec:
         return cls(**data)
 
 
+def shown(value: object) -> str:
+    """Return a value as an error's one line shows it: cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # Python refuses to write whole numbers of thousands of digits
+        text = f"{type(value).__name__} too long to show"
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
 def _plain(value: Any) -> Any:
     return [list(row) for row in value] if isinstance(value, tuple) else value
 
@@ -196,30 +209,48 @@ def _plain(value: Any) -> Any:
 def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | None:
     if value is None:
         return None
+    allowed = f"allowed: {neurons} rows of {neurons} entries, 0 or 1"
     try:
-        mask = tuple(tuple(int(entry) for entry in row) for row in value)
+        rows = [list(row) for row in value]
+        # Before they become ints, which would make a 0 of 0.7.
+        strange = [entry for row in rows for entry in row if entry not in (0, 1)]
     except (TypeError, ValueError):
-        raise SpecError(f"mask: {type(value).__name__}; allowed: {neurons} rows of {neurons} entries, 0 or 1") from None
-    shape = (len(mask), sorted({len(row) for row in mask}))
-    if shape != (neurons, [neurons]) or not {entry for row in mask for entry in row} <= {0, 1}:
-        raise SpecError(f"mask: {shape[0]} rows of {shape[1]} entries; allowed: {neurons} rows of {neurons}, 0 or 1")
-    return mask
+        raise SpecError(f"mask: {type(value).__name__}; {allowed}") from None
+    if strange:
+        raise SpecError(f"mask: {shown(strange[0])}; {allowed}")
+    shape = (len(rows), sorted({len(row) for row in rows}))
+    if shape != (neurons, [neurons]):
+        raise SpecError(f"mask: {shape[0]} rows of {shape[1]} entries; {allowed}")
+    return tuple(tuple(int(entry) for entry in row) for row in rows)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed or not isinstance(value, str):
-        raise SpecError(f"{name}: {value!r}; allowed: {', '.join(allowed)}")
+        raise SpecError(f"{name}: {shown(value)}; allowed: {', '.join(allowed)}")
 
 
 def _check_size(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-        raise SpecError(f"{name}: {value!r}; allowed: whole numbers from 1 to {MAX_SIZE}")
+        raise SpecError(f"{name}: {shown(value)}; allowed: whole numbers from 1 to {MAX_SIZE}")
 
 
 def _check_dt(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < math.inf:
-        raise SpecError(f"dt_s: {value!r}; allowed: seconds, finite and greater than 0")
+    # Whole numbers may be beyond every float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= sys.float_info.max:
+        raise SpecError(f"dt_s: {shown(value)}; allowed: seconds, finite and greater than 0")
     return float(value)
+
+
+def _check_scale(value: object, limits: Limits | None, dtype: str) -> None:
+    """Refuse a map to [-1, 1] whose offset or gain the dtype does not hold: each step would fault."""
+    if not isinstance(value, bool) or (value and limits is None):
+        raise SpecError(f"scale_inputs: {shown(value)}; allowed: False, or True with input_limits")
+    exponent = {"float32": 126, "float64": 1022}[dtype]
+    most, least = math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
+    for index, (low, high) in enumerate(limits or () if value else ()):
+        if max(-low, high) > most or high - low < least:
+            allowed = f"allowed with scale_inputs in {dtype}: up to {most:.2g}, and {least:.2g} apart"
+            raise SpecError(f"input_limits[{index}]: ({low}, {high}); {allowed}")
 
 
 def _check_limits(name: str, value: Iterable[Iterable[float]] | None, count: int) -> Limits | None:
@@ -227,8 +258,10 @@ def _check_limits(name: str, value: Iterable[Iterable[float]] | None, count: int
         return None
     try:
         limits = tuple((float(low), float(high)) for low, high in value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name}: {value!r}; allowed: one (low, high) pair of numbers for each of {count}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise SpecError(
+            f"{name}: {shown(value)}; allowed: one (low, high) pair of numbers for each of {count}"
+        ) from None
     if len(limits) != count:
         raise SpecError(f"{name}: {len(limits)} pairs; allowed: exactly {count}")
     for index, (low, high) in enumerate(limits):

@@ -98,7 +98,7 @@ def jordan(q, inputs, table):
         packed = int(q.ints[11])
         sign, mantissa, shift = decay(packed)
         assert abs(Fraction(mantissa) / 2 ** (16 + shift) - (1 - alpha)) <= Fraction(1, 2**16) * (1 - alpha) + 2**-40
-        context = [decayed(v, packed) + (w << (f["context"] - f["out"])) for v, w in zip(context, y, strict=True)]
+        context = [decayed(v, packed) + scale(w, f["out"] - f["context"]) for v, w in zip(context, y, strict=True)]
         outputs.append(y)
     return outputs
 

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DECORATORS = {"jit_step", "jit_rows", "jit_inline", "jit_ordered", "jit_integer", "jit_held"}
+DECORATORS |= {"jit_exact", "jit_exact_inline", "jit_exact_rows"}
 ALLOCATING = {"zeros", "ones", "empty", "full", "array", "asarray", "arange", "concatenate", "stack", "append", "list"}
 SOURCES = sorted((ROOT / "neuroctl").rglob("*.py")) + sorted((ROOT / "sims").rglob("*.py"))
 
@@ -49,6 +50,13 @@ def test_at_module_level(node, tree):
     """Closures over jitted functions never hit Numba's cache."""
     assert node in tree.body
     assert len(node.decorator_list) == 1
+
+
+@pytest.mark.parametrize(("node", "tree"), FUNCTIONS)
+def test_rounding_stays_a_float(node, tree):
+    """Compiled, math.floor and int give an int64, which a large float wraps: np.floor, and compare before a cast."""
+    for call in (inner for inner in ast.walk(node) if isinstance(inner, ast.Call)):
+        assert ast.unparse(call.func) not in {"math.floor", "math.ceil", "math.trunc", "round", "int"}, call.lineno
 
 
 @pytest.mark.parametrize(("node", "tree"), FUNCTIONS)

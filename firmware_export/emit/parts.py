@@ -17,8 +17,6 @@ from neuroctl.quant import QuantController
 
 Blocks = Mapping[str, NDArray[Any]]
 
-MOST_SHIFT: Final = 30
-_MOST_LEFT: Final = 16  # of an activation's argument
 _MOST_FOLDED: Final = 24  # a sum below 2^30 plus a rounding of 2^24 does not overflow
 _TYPES: Final = (
     ("int8_t", -(1 << 7), (1 << 7) - 1),
@@ -157,22 +155,8 @@ def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:
         raise ExportError(f"{block}: {least} to {most}; allowed in C: {low} to {high}")
 
 
-def check_shift(where: str, shift: int, *, argument: bool = False) -> int:
-    """Return a shift to the right (negative: to the left) that C can do.
-
-    Raises:
-        ExportError: it is too far; a damaged file can hold such.
-
-    """
-    least = -_MOST_LEFT if argument else -MOST_SHIFT
-    if not least <= shift <= MOST_SHIFT:
-        raise ExportError(f"formats: {where} is shifted by {shift} bits; allowed in C: {least} to {MOST_SHIFT}")
-    return shift
-
-
 def squash(function: str, argument: str, shift: int) -> str:
     """Return the call of nc_logistic or nc_tanh on an argument that needs a shift to the right, or left if negative."""
-    check_shift("an activation's argument", shift, argument=True)
     return f"nc_{function}({shifted(argument, max(0, shift))}, {max(0, -shift)}u)"
 
 
@@ -194,7 +178,7 @@ def readout(q: QuantController, p: Blocks, form: Form, at: int) -> Readout:
         total, columns = f"sum + {b_out.at('i')}", [b_out, low, high]
     if code != IDENTITY:
         total = squash("logistic" if code == LOGISTIC else "tanh", total, argument_shift)
-    total = shifted(total, check_shift("out", shift))
+    total = shifted(total, shift)
     return Readout(columns, f"nc_clip({total}, {low.at('i')}, {high.at('i')})")
 
 

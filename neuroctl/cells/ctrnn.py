@@ -37,6 +37,8 @@ from neuroctl.cells.integer import (
     MOST_SHIFT,
     Q15_HIGH,
     Choice,
+    check_argument_shift,
+    check_shift,
     hull,
     matvec_q,
     readout_bounds,
@@ -390,9 +392,9 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
     y_frac = formats["y"].frac_bits
     x_frac = y_frac + formats["gain"].frac_bits - 16
     shifts = [
-        formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac,
-        formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac,
-        x_frac - ARGUMENT_FRAC_BITS,
+        check_shift("W", formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac),
+        check_shift("W_in", formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac),
+        check_argument_shift(x_frac - ARGUMENT_FRAC_BITS),
         ARGUMENT_LIMIT << x_frac,
         int("residual" in formats),
     ]
@@ -410,6 +412,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     ints = [int(value) for value in ints_q(spec, formats)]
     rec_shift, in_shift = ints[4], ints[5]
     p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
+    for alpha in p["tau_s"]:  # a file may hold any
+        check_shift("tau_s, as dt/tau,", alpha >> 16, 0)
     rec = row_ranges(p["W"], 0, Q15_HIGH)
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
     rec_y = [(round_shift(low, rec_shift), round_shift(high, rec_shift)) for low, high in rec]

@@ -21,6 +21,8 @@ from neuroctl.cells.integer import (
     Q15,
     Q15_HIGH,
     Choice,
+    check_argument_shift,
+    check_shift,
     hull,
     readout_ints,
     squash_q,
@@ -105,8 +107,14 @@ def pack_decay(kept: float, name: str) -> int:
 
 
 def unpack_decay(packed: int) -> float:
-    """Return d; see ``pack_decay``."""
-    return math.copysign(math.ldexp(abs(packed) & 65535, -16 - (abs(packed) >> 16) + _SHIFT_ORIGIN), packed)
+    """Return d; see ``pack_decay``.
+
+    Raises:
+        ExportError: its shift is beyond what ``pack_decay`` gives; a damaged file can hold such.
+
+    """
+    shift = check_shift("a decay", (abs(packed) >> 16) - _SHIFT_ORIGIN, -_SHIFT_ORIGIN)
+    return math.copysign(math.ldexp(abs(packed) & 65535, -16 - shift), packed)
 
 
 def net_format(reach: float, names: str) -> QFormat:
@@ -155,7 +163,7 @@ def quantized(blocks: Layout, theta: Array, formats: Formats, packed: Iterable[s
 
 def sum_shift(formats: Formats, weights: str, x: str) -> int:
     """Return the shift to the right from a sum of weights times x to net's format."""
-    return formats[weights].frac_bits + formats[x].frac_bits - formats["net"].frac_bits
+    return check_shift(weights, formats[weights].frac_bits + formats[x].frac_bits - formats["net"].frac_bits)
 
 
 def shifted(ranges: list[Range], shift: int) -> list[Range]:
@@ -166,13 +174,14 @@ def shifted(ranges: list[Range], shift: int) -> list[Range]:
 def dense_ints(spec: Spec, formats: Formats, w_in: str, rec_shift: int, own: tuple[int, int, int]) -> NDArray[np.int64]:
     """Return ``ints``; see the places above."""
     net, s = formats["net"], formats["s"]
+    argument = net.frac_bits - ARGUMENT_FRAC_BITS
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine"), ACTIVATIONS[str(spec.activation)]]
     shifts = [
         sum_shift(formats, w_in, "u"),
         rec_shift,
-        net.frac_bits - ARGUMENT_FRAC_BITS,
+        check_argument_shift(argument) if spec.activation in ("logistic", "tanh") else argument,
         ARGUMENT_LIMIT << net.frac_bits,
-        net.frac_bits - s.frac_bits,
+        check_shift("net", net.frac_bits - s.frac_bits),
         -Q15_HIGH if spec.activation == "hard_tanh" else 0,
     ]
     return np.array([*sizes, *shifts, *own, *readout_ints(spec, formats)], dtype=np.int64)

@@ -39,7 +39,7 @@ from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import IDENTITY, hard_tanh, tanh
-from neuroctl.maths.fixed import QFormat, saturate, widest_frac_bits
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, saturate, widest_frac_bits
 from neuroctl.maths.jit import jit_integer, jit_rows, jit_step
 from neuroctl.maths.scalars import one, zero
 from neuroctl.spec import UPDATES, Spec
@@ -372,12 +372,22 @@ def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int
 
 
 def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
-    """Return what ``step_q`` needs in whole numbers, as it lists them."""
+    """Return what ``step_q`` needs in whole numbers, as it lists them.
+
+    Raises:
+        ExportError: output limits so wide that out cannot tell 1 from 0.
+
+    """
     out, (mode, steps, clamp, *order) = formats["out"], _options(spec)
     lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
     if spec.output_limits is not None:
         lows = [int(out.quantize(low)) for low, _ in spec.output_limits]
         highs = [int(out.quantize(high)) for _, high in spec.output_limits]
+    if not 0 <= out.frac_bits <= ACTIVATION_FRAC_BITS:  # with less than none, 1 is less than the last bit
+        raise ExportError(
+            f"output_limits: with them out has {out.frac_bits} fractional bits; "
+            f"allowed for cell 'hopfield' in fixed point: 0 to {ACTIVATION_FRAC_BITS}, limits up to 32767"
+        )
     sizes = [spec.neurons, spec.inputs, spec.outputs, mode, steps, clamp, out.frac_bits]
     return np.array([*sizes, *lows, *highs, *order], dtype=np.int64)
 

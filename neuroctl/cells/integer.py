@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import Formats
+from neuroctl.errors import ExportError
 from neuroctl.maths.activations import ACTIVATIONS, IDENTITY, LOGISTIC
 from neuroctl.maths.fixed import (
     ACTIVATION_FRAC_BITS,
@@ -32,6 +33,7 @@ Array = NDArray[Any]
 GUARD_BITS: Final = 30  # sums, and numbers that a 16-bit mantissa multiplies, stay below 2^30
 Q15_HIGH: Final = 32767
 MOST_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
+_MOST_LEFT: Final = 16  # of an activation's argument
 Q15: Final = QFormat(16, ACTIVATION_FRAC_BITS)
 
 
@@ -80,6 +82,23 @@ class Choice:
         return frac_bits if self.state_bits == 32 else min(frac_bits, widest_frac_bits(reach, 16))
 
 
+def check_shift(where: str, shift: int, least: int = -MOST_SHIFT) -> int:
+    """Return a shift to the right (negative: to the left) that 32 bits can do.
+
+    Raises:
+        ExportError: it is too far: limits of extreme magnitude, or a damaged file.
+
+    """
+    if not least <= shift <= MOST_SHIFT:
+        raise ExportError(f"formats: {where} is shifted by {shift} bits; allowed: {least} to {MOST_SHIFT}")
+    return shift
+
+
+def check_argument_shift(shift: int) -> int:
+    """Return the shift of an activation's argument, as ``check_shift``."""
+    return check_shift("an activation's argument", shift, -_MOST_LEFT)
+
+
 @jit_integer
 def squash_q(x: Any, code: Any) -> Any:
     """Return logistic or tanh of x, 17 fractional bits, in Q15."""
@@ -124,9 +143,11 @@ def readout_formats(
     """
     squashed = spec.output_activation != "identity"
     reach = 1.0 if squashed else s_reach
-    if spec.output_limits is not None:
-        limit = max(abs(value) for pair in spec.output_limits for value in pair)
-        reach = min(reach, limit) if squashed else limit
+    if spec.output_limits is not None and squashed:
+        # Where limits leave [-1, 1] out, the nearer one is what comes out.
+        reach = max(abs(min(max(end, low), high)) for low, high in spec.output_limits for end in (-1.0, 1.0))
+    elif spec.output_limits is not None:
+        reach = max(abs(value) for pair in spec.output_limits for value in pair)
     elif spec.readout == "affine" and not squashed:
         reach = float((s_reach * np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
     if spec.readout == "identity":
@@ -151,14 +172,15 @@ def readout_ints(spec: Spec, formats: Formats) -> list[int]:
     sum_frac = formats["b_out"].frac_bits if spec.readout == "affine" else formats["s"].frac_bits
     squash = [ACTIVATIONS[spec.output_activation], 0, 0]
     if spec.output_activation != "identity":
+        argument_shift = check_argument_shift(sum_frac - ARGUMENT_FRAC_BITS)
         # A sum stays below 2^30; where 11 does not, nothing has to be clamped.
-        clamp = ARGUMENT_LIMIT << sum_frac if sum_frac >= 0 else 1 << GUARD_BITS
-        squash[1:] = [sum_frac - ARGUMENT_FRAC_BITS, min(clamp, 1 << GUARD_BITS)]
+        squash[1:] = [argument_shift, min(ARGUMENT_LIMIT << sum_frac, 1 << GUARD_BITS)]
         sum_frac = ACTIVATION_FRAC_BITS
     lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
     if spec.output_limits is not None:
         lows, highs = out.quantize(np.array(spec.output_limits).T).tolist()
-    return [sum_frac - out.frac_bits, *squash, *lows, *highs]
+    # Never to the left: that would take a sum, which fills 30 bits, beyond its word.
+    return [check_shift("out", sum_frac - out.frac_bits, 0), *squash, *lows, *highs]
 
 
 def readout_bounds(

@@ -38,6 +38,7 @@ from neuroctl.cells.integer import (
     Q15_HIGH,
     READOUT_INTS,
     Choice,
+    check_shift,
     hull,
     matvec_q,
     readout_bounds,
@@ -146,12 +147,13 @@ def _alpha(spec: Spec) -> list[float]:
 
 # --- Fixed point: see cells.dense_q ----------------------------------------------------------------------------------
 #
-# The context is int32, in out's format and up to 14 bits more, so that a slow decay does not stall; what U takes of it
-# is narrowed to int16. No number of a step can leave its bounds: outputs are clipped, and the context sums them up to
-# at most 1 / (1 - alpha) times as much.
+# The context is int32, in out's format and up to 14 bits more, so that a slow decay does not stall; as int16 it has as
+# many bits less as its sum needs, and takes outputs up rounded. What U takes of it is narrowed to int16. No number of a
+# step can leave its bounds: outputs are clipped, and the context sums them up to at most 1 / (1 - alpha) times as much.
 
 _DECAY, _Y_SHIFT, _NARROW = d.OWN, d.OWN + 1, d.OWN + 2
 _MOST_EXTRA_BITS: Final = 14
+_MOST_ROUNDING: Final = 0.5  # as a share of the context's reach
 
 
 @cache_layout
@@ -174,7 +176,8 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     state: int32[S] or [S, P], see ``state_layout_q``; read and written
     u: int32[m] or [m, P], inputs in the format "u", saturated into int16; read
     y: int32[q] or [q, P], outputs in the format "out"; written
-    ints: see ``cells.dense_q``; of its own the packed decay 1 - alpha, out's shift and the narrowing one; read
+    ints: see ``cells.dense_q``; of its own the packed decay 1 - alpha, the shifts of out to the context and of
+        that to narrow; read
     """
     if state.ndim == 1:
         _step_q(theta, state, u, y, ints)
@@ -199,7 +202,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         state[s + i] = d.activate_q(net, ints)
     readout_q(theta, bias + n, state, s, n, y, q, ints[d.AFFINE], ints, d.READOUT)
     for k in range(q):
-        state[k] = d.decayed_q(state[k], ints[_DECAY]) + (np.int64(y[k]) << ints[_Y_SHIFT])
+        state[k] = d.decayed_q(state[k], ints[_DECAY]) + round_shift(np.int64(y[k]), ints[_Y_SHIFT])
 
 
 @jit_integer
@@ -223,13 +226,14 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
     s, s_reach = d.s_format(spec, s_reach, choice)
     formats = {"u": u_format, "s": s} | readout_formats(spec, p, choice, s, s_reach)
     out = formats["out"]
-    c_reach = -out.low * out.lsb / (1.0 - spec.context_decay)
+    lost = 1.0 - spec.context_decay
+    c_reach = -out.low * out.lsb / lost
     most = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MOST_EXTRA_BITS)
-    # Room for the rounding of each step, which adds up like the outputs do.
-    extra = choice.state_frac_bits(c_reach * (1 + 2**-10), most) - out.frac_bits
-    if extra < 0:
+    rounding = 2**-10 + 2**-15 / lost  # of a step at most 1, which adds up like the outputs do; of int16's 2^15
+    if most < out.frac_bits or (choice.state_bits == 16 and rounding > _MOST_ROUNDING):
         raise ExportError(f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller")
-    formats["context"], formats["c"] = QFormat(32, out.frac_bits + extra), QFormat(16, widest_frac_bits(c_reach, 16))
+    context = choice.state_frac_bits(c_reach / (1.0 - rounding), most)
+    formats["context"], formats["c"] = QFormat(32, context), QFormat(16, widest_frac_bits(c_reach, 16))
     rows = driven + np.abs(p["U"]).sum(axis=1) * c_reach
     net = d.net_format(float(rows.max()), "W_in, U, bias")
     formats |= {"net": net, "bias": net}
@@ -248,8 +252,8 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
     context = formats["context"].frac_bits
     own = (
         d.pack_decay(spec.context_decay, "context_decay"),
-        context - formats["out"].frac_bits,
-        context - formats["c"].frac_bits,
+        check_shift("context", formats["out"].frac_bits - context),
+        check_shift("context", context - formats["c"].frac_bits),
     )
     return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), own)
 
@@ -264,7 +268,8 @@ def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds
     s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
     kept = row_ranges(p["U"], -Q15_HIGH, Q15_HIGH)
-    most = max(abs(int(limit)) for limit in ints[d.READOUT + READOUT_INTS :]) << int(ints[_Y_SHIFT])
+    limits = [abs(int(limit)) for limit in ints[d.READOUT + READOUT_INTS :]]
+    most = round_shift(max(limits), int(ints[_Y_SHIFT]))
     summed = math.ceil((most + 1) / d.unpack_decay(int(ints[_DECAY])))
     bounds = {"U context": hull(kept), "context": (-summed, summed)}
     bounds |= d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])

@@ -279,7 +279,7 @@ def _show(result: Any, folder: Path, validation: int) -> None:
     best = "none yet" if result.best_score is None else f"{result.best_score:.4g}"
     out.print(
         f"{result.stop_reason}: {result.generations} generations, {result.evaluations} evaluations; "
-        f"best mean return on {validation} unseen episodes: [bold]{best}[/bold]",
+        f"best mean return on {validation} unseen episodes: {best}",
         highlight=False,
     )
     best = f"   best controller: {result.best_path}" if result.best_score is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,7 @@ def export(
         return
     show_quantisation(found)
     out.print(f"header: {header}", highlight=False, soft_wrap=True)
-    out.print(f"prove it: neuroctl verify {out_dir}", highlight=False, soft_wrap=True)
+    out.print(f"prove it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
 
 
 def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -193,7 +194,11 @@ def sim(
             emit({"port": board.port, "target": target, "model_crc32": f"{q.model_crc32:08x}"})
         else:
             out.print(f"port: {board.port}", highlight=False, soft_wrap=True)
-            out.print(f"try: neuroctl link {board.port} {file} --mode shadow", highlight=False, soft_wrap=True)
+            out.print(
+                f"try: neuroctl link {board.port} {shlex.quote(str(file))} --mode shadow",
+                highlight=False,
+                soft_wrap=True,
+            )
         out.file.flush()
         try:
             while True:

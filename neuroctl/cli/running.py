@@ -49,6 +49,8 @@ def run(
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = task_of(meta, task)
+    if (gif or gait) and not sims.known(name):
+        raise TaskError(f"task: {name!r} cannot be filmed; allowed with --gif or --gait: one of `neuroctl tasks`")
     if hil:
         ctl = _in_loop(hil, ctl, loss, seed, baud)
         ctx.call_on_close(ctl.close)
@@ -77,10 +79,10 @@ def run(
         return
     table = plain_table(f"{name}, {summary['form']}", "seed", "return", numbers=("seed", "return"))
     for index, value in enumerate(returns):
-        table.add_row(str(seed + index), f"{value:.1f}")
+        table.add_row(str(seed + index), f"{value:.4g}")
     out.print(table)
     out.print(
-        f"mean {summary['mean']:.1f}   worst {summary['worst']:.1f}   best {summary['best']:.1f}"
+        f"mean {summary['mean']:.4g}   worst {summary['worst']:.4g}   best {summary['best']:.4g}"
         + (f"   GIF: {gif}" if gif else ""),
         highlight=False,
         soft_wrap=True,
@@ -215,7 +217,7 @@ def info(file: File, as_json: Json = False) -> None:
         "spec": ctl.spec.to_dict(),
         "parameters": ctl.layout.size,
         "state": ctl.state_layout.size,
-        "meta": archive.fields.get("meta") or {},
+        "meta": io.notes_of(archive, file),
         "blocks": _block_rows(ctl),
     }
     if isinstance(ctl, nc.QuantController):

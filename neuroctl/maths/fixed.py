@@ -51,7 +51,8 @@ class QFormat:
 
     def quantize(self, values: ArrayLike) -> NDArray[np.int32]:
         """Round half up and saturate; NaN gives 0. Returns int32 of the shape of ``values``."""
-        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), self.frac_bits) + 0.5)
+        with np.errstate(over="ignore"):  # what overflows saturates
+            scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), self.frac_bits) + 0.5)
         scaled = np.minimum(np.maximum(scaled, self.low), self.high)  # a third of clip's time, for few numbers
         if np.isnan(scaled).any():
             scaled = np.where(np.isnan(scaled), 0.0, scaled)
@@ -149,9 +150,10 @@ def quantize_into(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any,
     """
     for i in range(u.shape[0]):
         x = (np.float64(u[i]) - offset[i]) * gain[i]
-        scaled = math.floor(x / lsb + 0.5) if abs(u[i]) < np.inf else np.float64(0.0)
-        value = np.float64(high[i]) if scaled > high[i] or u[i] == np.inf else scaled
-        out[i] = np.int32(np.float64(low[i]) if value < low[i] or u[i] == -np.inf else value)
+        # np.floor stays a float. Compiled, math.floor gives an int64, which a large x wraps to the other limit.
+        scaled = np.floor(x / lsb + 0.5) if x == x else np.float64(0.0)
+        value = np.float64(high[i]) if scaled > high[i] else scaled
+        out[i] = np.int32(np.float64(low[i]) if value < low[i] else value)
 
 
 @jit_integer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -84,6 +85,9 @@ def jit_held(function: Function) -> Function:
     return njit(**INTEGER | {"nogil": False})(function)  # type: ignore[no-any-return]
 
 
+_compiling: Final = threading.RLock()
+
+
 def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
     """Call a compiled function once, which compiles it or loads it from the cache, and return it.
 
@@ -91,9 +95,13 @@ def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[...,
     Without the JIT the function that is returned compares the types itself.
     """
     if hasattr(function, "disable_compile"):
-        function.disable_compile(False)
-        function(*arguments)
-        function.disable_compile()
+        # Whether a function may compile is one switch for all threads: none may turn it off under another's call.
+        with _compiling:
+            function.disable_compile(False)
+            try:
+                function(*arguments)
+            finally:
+                function.disable_compile()
         return function
     known = [_kind(value) for value in arguments]
 

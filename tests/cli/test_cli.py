@@ -246,3 +246,14 @@ def test_evolve_in_fixed_point(tmp_path):
     neuroctl("export", tmp_path / "1" / "best-fixed.npz", "--out", tmp_path / "fw")
     assert nc.load(tmp_path / "fw" / "ctl.npz").model_crc32 == fixed.model_crc32
     one_line_error(neuroctl(*arguments, "--quantized", "--weight-bits", 7, code=1), "weight_bits: 7", "8 or 16")
+
+
+def test_brackets_and_blanks_in_names_and_notes_are_text(tmp_path):
+    file, folder = tmp_path / "a [bold] b.npz", tmp_path / "o [red] 2"
+    nc.Controller(SPEC, seed=1).save(file, meta={"task [/i]": "cartpole", "note": "[link=x]y[/link] [/]"})
+    shown = neuroctl("info", file).stdout
+    for text in ("a [bold] b.npz", "task [/i]", "[link=x]y[/link] [/]"):
+        assert text in shown
+    told = neuroctl("export", file, "--out", folder).stdout
+    assert f"header: {folder / 'ctl.h'}" in told
+    assert f"prove it: neuroctl verify '{folder}'" in told

@@ -95,6 +95,37 @@ def test_a_sound_file_with_bad_content_is_refused(saved, change, text):
         nc.load(saved)
 
 
+HEADER = b'{"format":"neuroctl","schema":1,"kind":"controller","fields":{"meta":%s},"sha256":"0"}'
+
+
+@pytest.mark.parametrize(
+    "notes", [b"NaN", b"1e999", b"[" * 100_000 + b"]" * 100_000, b"9" * 5000], ids=["nan", "inf", "deep", "long"]
+)
+def test_a_header_that_is_no_sound_json_is_refused(tmp_path, notes):
+    np.savez(tmp_path / "h.npz", header=np.frombuffer(HEADER % notes, np.uint8), theta=np.zeros(3))
+    with pytest.raises(nc.FileFormatError, match="damaged: its header") as caught:
+        nc.load(tmp_path / "h.npz")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [5, "ab", [1, 2], [[1, 2]], True])
+@pytest.mark.parametrize("key", ["fields", "meta"])
+def test_what_should_be_an_object_and_is_not_is_refused(saved, key, value):
+    rewrite(saved, lambda h, a: (h if key == "fields" else h["fields"]).update({key: value}))
+    with pytest.raises(nc.FileFormatError, match=f"{key}: .*; allowed: a JSON object"):
+        nc.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("dt_s", 10**400), ("input_limits", [[-1, 10**400], [0, 1]]), ("order_seed", -(10**400))]
+)
+def test_numbers_beyond_every_float_are_refused(saved, field, value):
+    rewrite(saved, lambda h, a: h["fields"]["spec"].update({field: value}))
+    with pytest.raises(nc.FileFormatError, match=f"{field}: .*1?000.*; allowed") as caught:
+        nc.load(saved)
+    assert len(str(caught.value)) < 400
+
+
 class Bomb:
     def __reduce__(self):
         return (os.system, ("touch /tmp/neuroctl-pickle-was-run",))
@@ -145,8 +176,11 @@ def test_a_missing_folder_is_named(tmp_path):
         nc.Controller(SPEC).save(tmp_path / "nowhere" / "c.npz")
 
 
-@pytest.mark.parametrize("meta", [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}])
-def test_notes_that_are_no_json_are_refused(tmp_path, meta):
+NOTES = [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}, {"scores": {2: 0.5, 10: 0.7}}, {"a": [{None: 1}]}]
+
+
+@pytest.mark.parametrize("meta", NOTES)
+def test_notes_that_json_would_change_are_refused(tmp_path, meta):
     with pytest.raises(nc.FileFormatError, match="plain JSON types"):
         nc.Controller(SPEC).save(tmp_path / "c.npz", meta=meta)
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.cells import decode, genome_size
+from neuroctl.cells import decode, genome_size, layout
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat
 from neuroctl.quant import QuantController
@@ -221,7 +221,16 @@ def test_raw_steps_check_their_input():
         (lambda a: a.arrays.update(theta_q=a.arrays["theta_q"][:-1]), "theta_q"),
         (lambda a: a.fields["formats"].pop("W"), "W is missing"),
         (lambda a: a.fields["formats"].update(y=[32, 60]), "2\\^30|y"),
-        (lambda a: a.fields["formats"].update(y=["x", 3]), "x"),
+        (lambda a: a.fields["formats"].update(y=["x", 3]), "formats: y is .*; allowed"),
+        (lambda a: a.fields["formats"].update(W=[16, 10**30]), "formats: W is .*; allowed"),
+        (lambda a: a.fields["formats"].update(out=[64, 3]), "formats: out is .*; allowed"),
+        (lambda a: a.fields["formats"].update(out=[16, 40]), "formats: out is shifted by -.*; allowed: 0 to 30"),
+        (lambda a: a.fields["formats"].update(gain=[16, 60]), "argument is shifted by .*; allowed"),
+        (lambda a: a.arrays["theta_q"].__setitem__(3, -1), "tau_s, as dt/tau, is shifted by -1 bits; allowed: 0 to 30"),
+        (
+            lambda a: a.arrays["theta_q"].__setitem__(3, 40 << 16),
+            "tau_s, as dt/tau, is shifted by 40 bits; allowed: 0 to 30",
+        ),
     ],
 )
 def test_a_sound_file_with_bad_content_is_refused(tmp_path, change, text):
@@ -232,6 +241,26 @@ def test_a_sound_file_with_bad_content_is_refused(tmp_path, change, text):
     with pytest.raises(nc.FileFormatError, match=text) as caught:
         nc.load(tmp_path / "q.npz")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [40 << 16 | 40000, -(40 << 16 | 40000)])
+def test_a_decay_that_no_shift_gives_is_refused(tmp_path, packed):
+    spec = nc.Spec(cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.1, input_limits=((-1, 1),))
+    nc.Controller(spec).quantize().save(tmp_path / "q.npz")
+    archive = io.read_archive(tmp_path / "q.npz")
+    archive.arrays["theta_q"][nc.Controller(spec).layout["u.0"].part] = packed
+    io.write_archive(tmp_path / "q.npz", archive.kind, archive.fields, archive.arrays)
+    with pytest.raises(nc.FileFormatError, match="a decay is shifted by 36 bits; allowed: -4 to 30"):
+        nc.load(tmp_path / "q.npz")
+
+
+@pytest.mark.parametrize("limit", [1e39, 1.7e308])
+@pytest.mark.parametrize("name", ["input_limits", "output_limits"])
+def test_limits_beyond_every_word_are_refused(name, limit):
+    fields = {"input_limits": ((-1, 1),), "dtype": "float64"} | {name: ((-limit, limit),)}
+    spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.1, **fields)
+    with pytest.raises(nc.ExportError, match=f"{name}: up to .*; allowed in fixed point: up to"):
+        nc.Controller(spec, np.zeros(layout(spec).size)).quantize()
 
 
 @pytest.mark.parametrize("integrator", ["heun", "rk4"])

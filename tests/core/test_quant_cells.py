@@ -163,3 +163,31 @@ def test_ranges_too_wide_are_refused():
     spec = nc.Spec(cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
     with pytest.raises(ExportError, match=r"u\.0\[0\]: 20; allowed in fixed point: -7 to 9"):
         nc.Controller(spec, [1.0, 20.0, 0.0, 1.0, 0.0]).quantize()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99, 0.9999])
+@pytest.mark.parametrize("limits", [None, ((-1.0, 1.0),), ((-30.0, 70.0),)])
+def test_a_jordan_networks_context_fits_16_bits(decay, limits):
+    spec = nc.Spec(
+        cell="jordan", inputs=2, neurons=6, outputs=1, dt_s=0.02, context_decay=decay, input_limits=((-1, 1),) * 2,
+        output_limits=limits,
+    )  # fmt: skip
+    ctl = nc.Controller(spec, seed=3)
+    q = ctl.quantize(state_bits=16)
+    assert q.kept[0].storage == "int16"
+    u = inputs_int(np.random.default_rng(1), 300, 2)
+    u[-300:] = 32767  # outputs and context as far as they go
+    assert q.rollout_int(u).tolist() == reference_q.ROLLOUTS["jordan"](q, u, LOGISTIC_TABLE)
+    q.reset()
+    slow = np.sin(np.arange(400).reshape(200, 2) / 20)
+    exact = ctl.rollout(slow)
+    if decay < 0.999:  # beyond, 16 bits hold less of the sum than a step adds
+        assert np.abs(exact - q.rollout(slow)).max() < 0.02 * np.abs(exact).max()
+
+
+def test_a_context_too_slow_for_16_bits_is_refused():
+    spec = nc.Spec(
+        cell="jordan", inputs=1, neurons=2, outputs=1, dt_s=0.02, context_decay=0.99999, input_limits=((-1, 1),)
+    )
+    with pytest.raises(ExportError, match="context_decay: 0.99999; allowed in fixed point with these outputs: smaller"):
+        nc.Controller(spec).quantize(state_bits=16)

@@ -50,6 +50,14 @@ def test_spec_survives_json_and_is_hashable(spec):
         ("mask", ((1, 0), (0, 1))),
         ("mask", ((1, 0, 2),) * 3),
         ("mask", 7),
+        ("mask", ((0.7, 1, 1),) * 3),
+        ("mask", (("1", 1, 1),) * 3),
+        ("mask", ((None, 1, 1),) * 3),
+        ("mask", ((math.inf, 1, 1),) * 3),
+        ("dt_s", 10**400),
+        pytest.param("dt_s", 10**5000, id="more digits than Python writes"),
+        ("input_limits", ((0, 10**400), (0, 1))),
+        ("context_decay", 10**400),
         ("layers", 2),
         ("residual", True),
         ("context_decay", 0.5),
@@ -64,6 +72,17 @@ def test_bad_field_is_named_in_one_line(field, value):
     assert message.startswith(field)
     assert "allowed" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("limits", "dtype"),
+    [((0, 1e-300), "float32"), ((-1e39, 1e39), "float32"), ((0, 5e-324), "float64"), ((-1.7e308, 1.7e308), "float64")],
+)
+def test_limits_that_cannot_be_scaled_are_refused(limits, dtype):
+    fields = GOOD | {"inputs": 1, "input_limits": (limits,), "dtype": dtype}
+    nc.Spec(**fields)
+    with pytest.raises(nc.SpecError, match=rf"input_limits\[0\]: .*; allowed with scale_inputs in {dtype}"):
+        nc.Spec(**fields, scale_inputs=True)
 
 
 def test_identity_readout_needs_as_many_outputs_as_neurons():

@@ -35,6 +35,18 @@ def test_bad_names(name, tmp_path):
     assert not (tmp_path / "fw").exists()
 
 
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("cmake", name) for name in ("all", "test", "clean", "help", "install", "package", "TEST", "edit_cache")]
+    + [(package, name) for package in ("arduino", "platformio") for name in ("arduino", "Arduino", "ARDUINO")],
+)
+def test_names_that_a_build_system_has_for_itself(package, name, tmp_path):
+    assert check_name(name) == name
+    with pytest.raises(ExportError, match=rf"^name: {name!r}; allowed in package '{package}'"):
+        firmware_export.export(controller(), tmp_path / "fw", name=name, package=package)
+    assert not (tmp_path / "fw").exists()
+
+
 @pytest.mark.parametrize("name", ["a", "A", "ctl2", "my_pilot", "ncx", "interior", "a" * MAX_LENGTH])
 def test_good_names(name):
     assert check_name(name) == name

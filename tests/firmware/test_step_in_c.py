@@ -85,6 +85,7 @@ def test_long_run_under_sanitizers(tmp_path):
     """Slow neurons held at the extremes until they reach them: nothing is undefined, and every bit agrees."""
     batch = [controller(16, 8, 4), controller(7, 3, 5, weight_bits=8), controller(6, 1, 6, readout="identity")]
     batch += [controller(7, 3, 2, cell=cell, weight_bits=bits) for cell in CELLS for bits in (8, 16)]
+    batch += [controller(7, 3, 2, cell="jordan", state_bits=16, context_decay=decay) for decay in (0.0, 0.7, 0.999)]
     inputs = [extreme_inputs(q.spec.inputs, 20_000, 1) for q in batch]
     for q, u in zip(batch, inputs, strict=True):
         u[5_000:] = np.where(u[5_000:] < 0, -32768, 32767)

@@ -31,8 +31,8 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     matrices = [parts.matrix(q, p, form, block, size) for block, size in sizes.items()]
     values = parts.common(q, result) | expressions
     values |= {
-        "recurrent": shifted("recurrent", parts.check_shift("recurrent", recurrent)),
-        "drive": shifted("drive", parts.check_shift("drive", drive)),
+        "recurrent": shifted("recurrent", recurrent),
+        "drive": shifted("drive", drive),
     }
     fields = _fields(q, p, big)
     values["y_type"] = fields[0].storage
@@ -58,8 +58,6 @@ def _neurons(
     """Return the per-neuron tables, and the expressions at neuron ``i`` that use them."""
     size = f"{form.name.upper()}_NEURONS"
     shifts = p["tau_s"] >> 16
-    parts.check_range("tau_s, its mantissa", p["tau_s"] & 0xFFFF, 0, 0xFFFF)
-    parts.check_range("tau_s, its shift", shifts, 0, parts.MOST_SHIFT)
     gain = form.column("gain", size, parts.ints(p["gain"]), constant="int16_t", parameter="int16_t")
     rates = list(zip(parts.ints(p["tau_s"] & 0xFFFF), parts.ints(shifts), strict=True))
     keeps = "residual" in q.formats

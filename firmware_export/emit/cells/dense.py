@@ -14,9 +14,10 @@ CONSTANT: Final = parts.Form("")
 """Of numbers that the spec gives, not theta."""
 
 
-def shift_of(q: QuantController, weights: str, x: str) -> int:
-    """Return the shift from a sum of weights times x to net's format."""
-    return parts.check_shift(weights, d.sum_shift(q.formats, weights, x))
+def net(q: QuantController, remembered: str) -> str:
+    """Return the sum of ``recurrent``, U times what is in the format ``remembered``, and ``drive`` in net's format."""
+    recurrent, drive = d.sum_shift(q.formats, "U", remembered), d.sum_shift(q.formats, "W_in", "u")
+    return f"{shifted('recurrent', recurrent)} + {shifted('drive', drive)}"
 
 
 def activation(
@@ -32,7 +33,6 @@ def activation(
     )
     squashes = kind in ("logistic", "tanh")
     shift = argument_shift if squashes else s_shift
-    parts.check_shift("net", shift, argument=squashes)
     rounding = parts.folded(shift)
     column = form.column(suffix, f"{form.name.upper()}_NEURONS", tuple(value + rounding for value in bias))
     total = f"{net} + {column.at('i')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from firmware_export.emit import parts
 from firmware_export.emit.cells import dense
-from firmware_export.emit.text import shifted
 from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
 
@@ -17,8 +16,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
 
     """
     p, big = q.layout.views(q.theta_q), form.name.upper()
-    net = f"{shifted('recurrent', dense.shift_of(q, 'U', 's'))} + {shifted('drive', dense.shift_of(q, 'W_in', 'u'))}"
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), net)
+    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q, "s"))
     result = parts.readout(q, p, form, d.READOUT)
     sizes = {"W_in": f"{big}_NEURONS * {big}_INPUTS", "U": f"{big}_NEURONS * {big}_NEURONS"}
     if "W_out" in p:

@@ -31,7 +31,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     storage = f"{q.kept[0].storage}_t"  # of all layers, which C keeps in one array
     count = spec.layers * spec.neurons
     text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
-    narrow = parts.check_shift("s", int(q.ints[d.S_SHIFT]))
+    narrow = int(q.ints[d.S_SHIFT])
     return parts.CellC(
         [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, tuple(reach), text)],
         [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), *columns, *result.columns],
@@ -61,7 +61,7 @@ def _layer(q: QuantController, p: parts.Blocks, form: parts.Form, k: int, column
     return {
         "block": f"W_in.{k}",
         "table": f"{form.at}{parts.suffix_of(f'W_in.{k}')}",
-        "drive": shifted("drive", dense.shift_of(q, f"W_in.{k}", "u" if k == 0 else "s")),
+        "drive": shifted("drive", d.sum_shift(q.formats, f"W_in.{k}", "u" if k == 0 else "s")),
         "lost": lost,
         "bias": added,
         "new": new,

@@ -18,8 +18,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """
     p, big = q.layout.views(q.theta_q), form.name.upper()
     packed, y_shift, narrow = parts.ints(q.ints[d.OWN : d.OWN + 3])
-    net = f"{shifted('recurrent', dense.shift_of(q, 'U', 'c'))} + {shifted('drive', dense.shift_of(q, 'W_in', 'u'))}"
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), net)
+    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q, "c"))
     result = parts.readout(q, p, form, d.READOUT)
     sizes = {
         "W_in": f"{big}_NEURONS * {big}_INPUTS",
@@ -34,9 +33,9 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         | {
             "activation": activation,
             "bias_is_uniform": bias.uniform,
-            "narrow": shifted("s->context[i]", parts.check_shift("context", narrow)),
+            "narrow": shifted("s->context[i]", narrow),
             "lost": dense.lost("s->context[i]", (packed,), []),
-            "added": shifted("(int32_t)out[i]", -y_shift),
+            "added": shifted("(int32_t)out[i]", y_shift),
             "context_type": f"{q.kept[0].storage}_t",
         },
     )

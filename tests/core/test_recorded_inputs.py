@@ -1,0 +1,31 @@
+"""Files of recorded inputs: what is not whole is refused in one line."""
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.report import read_inputs
+
+
+def test_both_kinds_of_file_are_read(tmp_path):
+    data = np.arange(6.0).reshape(3, 2)
+    np.save(tmp_path / "a.npy", data)
+    (tmp_path / "a.csv").write_text("one,two\n0,1\n2,3\n4,5\n")
+    assert (read_inputs(tmp_path / "a.npy") == data).all()
+    assert (read_inputs(tmp_path / "a.csv") == data).all()
+
+
+def test_damaged_files_are_refused(tmp_path):
+    np.save(tmp_path / "whole.npy", np.arange(6.0).reshape(3, 2))
+    whole = (tmp_path / "whole.npy").read_bytes()
+    contents = {f"{n}.npy": whole[:n] for n in range(len(whole))}
+    contents |= {"text.npy": b"1,2", "header.npy": whole[:10] + b"(" * 70 + whole[80:], "zip.npy": b"PK\3\4"}
+    contents |= {"words.csv": b"a,b\nc,d", "bytes.csv": b"\xff\xfe", "ragged.csv": b"1,2\n3"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(nc.FileFormatError, match=name) as caught:
+            read_inputs(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    for name in ("missing.npy", "missing.csv", "other.txt"):
+        with pytest.raises(nc.FileFormatError, match=name):
+            read_inputs(tmp_path / name)
