@@ -53,10 +53,11 @@ class Signals:
 
 
 def _give_back() -> None:
-    while Signals._before:
-        number, before = Signals._before.popitem()
+    # Nothing is forgotten before all is done: a signal that comes meanwhile is handled in the middle, and does it all.
+    for number, before in list(Signals._before.items()):
         if signal.getsignal(number) is _handle:  # else somebody has taken it over since
             signal.signal(number, before)
+    Signals._before.clear()
 
 
 def _handle(number: int, _frame: FrameType | None) -> None:
@@ -69,10 +70,32 @@ def _handle(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+class _Held(threading.local):
+    """The signals' mask of a thread that is about to fork."""
+
+    mask: Any = None
+
+
+_held: Final = _Held()
+
+
+def _hold() -> None:
+    """Let SIGTERM wait while the process forks: Python drops what reaches a child before it is ready."""
+    if Signals._installed:
+        _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release() -> None:
+    if _held.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
+        _held.mask = None
+
+
 def _forget() -> None:
     """No loop runs in a process that was forked from one where it does."""
     Signals._installed.clear()
     _give_back()
+    _release()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)

@@ -74,12 +74,13 @@ def test_a_handler_that_was_set_meanwhile_stays():
 def test_a_forked_process_ends_as_processes_do():
     loop = Loop(Echo(FAST), Recorder())
     loop.start(seconds=30.0)
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
-    child.start()
-    child.terminate()
-    child.join(10)
+    for _ in range(20):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+        child.start()
+        child.terminate()
+        child.join(10)
+        assert child.exitcode == -signal.SIGTERM
     loop.stop()
-    assert child.exitcode == -signal.SIGTERM
     assert loop.join(10).reason == "stopped"
 
 
