@@ -224,12 +224,12 @@ def request_sizes(kind: int, payload: bytes, sizes: Sizes | None) -> Sequence[in
 
 
 def _param_sizes(payload: bytes) -> Sequence[int]:
-    match payload[:1]:
-        case b"\0":
+    match payload[0] if payload else None:
+        case Op.BEGIN:
             return (BEGIN.size,)
-        case b"\1":
+        case Op.DATA:
             return range(DATA.size + 1, DATA.size + MOST_DATA + 1)
-        case b"\2":
+        case Op.COMMIT:
             return (1,)
     return ()
 

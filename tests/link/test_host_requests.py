@@ -10,7 +10,7 @@ import pytest
 from neuroctl.errors import LinkError, ModelError, PortError, RefusedError, SilenceError
 from neuroctl.link import BoardDriven, HostDriven, Link, Shadow
 from neuroctl.link.protocol import Mode, Reason, Type
-from tests.link.helpers import controller, linked
+from tests.link.helpers import controller, linked, linked_to_another
 from tests.link.plain_board import PlainBoard, served
 from tests.link.test_host_faults import until
 
@@ -36,14 +36,7 @@ def refuses_to_start(link, board):
 
 def test_nothing_is_started_after_another_board_was_plugged_in(host, tmp_path):
     path = tmp_path / "port"
-    host.unplug()
-    host.open(path)
-    with Link(str(path), Q, timeout_s=0.1) as link:
-        host.unplug()
-        host.board = PlainBoard(controller(seed=9))
-        host.open(path)
-        with pytest.raises(ModelError):
-            link.reconnect()
+    with linked_to_another(host, Q, path) as link:
         refuses_to_start(link, host.board)
         host.unplug()
         host.board = PlainBoard(Q)
