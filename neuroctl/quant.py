@@ -18,6 +18,7 @@ from neuroctl.cells.integer import Choice
 from neuroctl.cells.kept import Kept, kept
 from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
+from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
 from neuroctl.spec import Spec, shown

@@ -1,0 +1,82 @@
+"""Limits of a controller's inputs: measured over recorded inputs, where nobody declares them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.errors import LayoutError
+
+Limits = tuple[tuple[float, float], ...]
+
+
+def limits_from(
+    recorded: ArrayLike,
+    declared: Sequence[Sequence[float]] | None = None,
+    *,
+    tail: float = 0.001,
+    margin: float = 0.5,
+) -> Limits:
+    """Return limits for ``Spec(input_limits=...)``, measured over recorded inputs.
+
+    Each input's range is that of the recording without a share ``tail`` of the numbers at either end, which a rare
+    spike would set, and is widened at both ends by ``margin`` of itself, as other controllers lead elsewhere. The
+    defaults double the range: that costs one bit of the 16 that an input has in fixed point. An input that did not
+    move gets its value plus and minus the value's magnitude, at least 1. Limits are rounded to
+    1 % of the power of ten below their distance.
+
+    Args:
+        recorded: inputs ``[T, inputs]`` in physical units, finite.
+        declared: (low, high) of each input, ``[inputs, 2]``; a finite side is kept, an infinite one measured.
+        tail: share of the numbers left out at either end, 0 to 0.4.
+        margin: share of the range added at either end, at least 0.
+
+    Raises:
+        LayoutError: an argument has the wrong shape or value, or an input's whole range lies beyond a declared side.
+
+    """
+    for name, value, most in (("tail", tail, 0.4), ("margin", margin, math.inf)):
+        if not 0.0 <= value <= most or math.isinf(value):
+            raise LayoutError(f"{name}: {value!r}; allowed: a number from 0{f' to {most}' if most < math.inf else ''}")
+    numbers = _matrix("recorded", recorded)
+    width = numbers.shape[1]
+    known = np.tile([-np.inf, np.inf], (width, 1)) if declared is None else _pairs(declared, width)
+    low, high = np.quantile(numbers, [tail, 1.0 - tail], axis=0)
+    still = low == high
+    spread = np.where(still, np.maximum(np.abs(low), 1.0), margin * (high - low))
+    measured = zip((low - spread).tolist(), (high + spread).tolist(), strict=True)
+    limits = []
+    for index, ((below, above), (least, most)) in enumerate(zip(measured, known.tolist(), strict=True)):
+        digits = 2 - math.floor(math.log10(above - below)) if above > below else 0
+        pair = (
+            least if math.isfinite(least) else round(below, digits),
+            most if math.isfinite(most) else round(above, digits),
+        )
+        if not pair[0] < pair[1]:
+            raise LayoutError(f"declared[{index}]: ({least}, {most}); allowed: limits that recorded inputs lie within")
+        limits.append(pair)
+    return tuple(limits)
+
+
+def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        array: NDArray[Any] = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise LayoutError(f"{name}: {type(values).__name__}; allowed: numbers (T, inputs)") from None
+    if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
+        raise LayoutError(f"{name}: shape {array.shape}; allowed: (T, inputs), T at least 1, finite")
+    return array
+
+
+def _pairs(declared: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
+    try:
+        pairs: NDArray[Any] = np.asarray(declared, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise LayoutError(f"declared: {type(declared).__name__}; allowed: (low, high) of each input") from None
+    if pairs.shape != (width, 2) or np.isnan(pairs).any():
+        raise LayoutError(f"declared: shape {pairs.shape}; allowed: ({width}, 2), no NaN")
+    return pairs
