@@ -89,5 +89,9 @@ class InFixedPoint:
         if close is not None:
             close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the last controller behind: a worker makes its own."""
+        return self.__dict__ | {"_theta": b"", "_quantized": None}
+
     def __repr__(self) -> str:
         return f"{self._objective!r} in fixed point {asdict(self._storage)}"

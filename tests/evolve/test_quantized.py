@@ -9,6 +9,7 @@ import neuroctl as nc
 from neuroctl.errors import StudyError
 from neuroctl.evolve import FixedPoint, run_study
 from neuroctl.evolve.quantized import InFixedPoint
+from tests.evolve.objectives import Recorded
 from tests.evolve.study_script import SPEC, config
 
 LIMITED = dataclasses.replace(SPEC, input_limits=((-2.0, 2.0),) * SPEC.inputs)
@@ -37,6 +38,14 @@ def test_the_objective_sees_integer_controllers(tmp_path):
     fixed = nc.load(tmp_path / "study" / "best-fixed.npz")
     assert best.quantize(weight_bits=8).model_crc32 == fixed.model_crc32
     assert result.best_score is not None
+
+
+def test_a_study_with_workers_is_resumed(tmp_path):
+    """A resumed study shows its best controller to the objective before its workers get the objective."""
+    asked = dataclasses.replace(config(), spec=LIMITED, generations=2, fixed_point=FixedPoint())
+    run_study(asked, Recorded(), tmp_path / "study", workers=2)
+    longer = dataclasses.replace(asked, generations=3)
+    assert run_study(longer, Recorded(), tmp_path / "study", workers=2, resume=True).generations == 3
 
 
 def test_a_controller_without_an_integer_form_is_nan():
