@@ -194,7 +194,7 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
     ]
     if q.spec.input_limits:
         lines += [
-            "/** A converter's count below 2^bits as input i: 0 is its lower limit, 2^bits its upper one. */",
+            "/** A converter's count as input i: 0 is its lower limit, 2^bits and above its upper one. */",
             f"{name}_in_t {name}_in_from_counts(int i, uint16_t count, unsigned bits);",
         ]
     if q.spec.output_limits:

@@ -265,6 +265,11 @@ int main(void) {{
         printf("%d %d\\n", ctl_in_from_counts(0, count, 12), ctl_in_from_counts(1, count, 12));
     }}
     for (c = CTL_OUT_LOW; c <= CTL_OUT_HIGH; c++) printf("%d\\n", (int)ctl_out_to_counts(0, (ctl_out_t)c, 1000));
+    for (c = 1023; c <= 65535; c += 4096) {{
+        const uint16_t count = (uint16_t)c;
+        printf("%d %d\\n", ctl_in_from_counts(0, count, 10), ctl_in_from_counts(1, count, 10));
+    }}
+    printf("%d %d\\n", (int)ctl_out_to_counts(0, INT16_MIN, 1000), (int)ctl_out_to_counts(0, INT16_MAX, 1000));
     return 0;
 }}
 """
@@ -275,9 +280,16 @@ int main(void) {{
     physical = counts * q.formats["u"].lsb
     exact = np.array([-2.0, 0.0]) + np.arange(4096)[:, None] / 4096 * np.array([4.0, 5.0])
     assert np.abs(physical - exact).max() <= 0.6 * q.formats["u"].lsb
-    pulses = np.array([int(line) for line in lines[4096:]])
+    levels = high - low + 1
+    pulses = np.array([int(line) for line in lines[4096 : 4096 + levels]])
     assert (pulses[0], pulses[-1]) == (0, 1000)
     assert np.abs(pulses - np.linspace(0, 1000, len(pulses))).max() <= 0.5 + 1e-9
+    *beyond, outside = [[int(v) for v in line.split()] for line in lines[4096 + levels :]]
+    upper = q.quantize_input(np.array([2.0, 5.0])).tolist()
+    assert len(beyond) == 16
+    assert all(pair == upper for pair in beyond[1:]), "a 12-bit or 16-bit count where 10 bits are said"
+    assert beyond[0] < upper
+    assert outside == [0, 1000]
 
 
 @pytest.mark.parametrize("package", SPLIT)
