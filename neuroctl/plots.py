@@ -249,7 +249,7 @@ def frame_every(dt_s: float) -> int:
 
 
 def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float) -> None:
-    """Write frames, uint8 ``[H, W, 3]``, as an endless GIF with ``frame_s`` seconds a frame.
+    """Write frames, uint8 ``[H, W, 3]``, as an endless GIF with ``frame_s`` seconds a frame on average.
 
     Raises:
         BackendUnavailable: Pillow is missing.
@@ -261,7 +261,17 @@ def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float
     palette = pictures[0].quantize(colors=128)
     pictures = [picture.quantize(palette=palette, dither=image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
+    durations = _durations_ms(len(pictures), frame_s)
     pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * frame_s), loop=0, optimize=True
+        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True
     )
     atomic_write(path, buffer.getvalue())
+
+
+def _durations_ms(frames: int, frame_s: float) -> list[int]:
+    """Return how long each frame is shown, so that frame k begins at k ``frame_s``: GIFs count hundredths of seconds.
+
+    Viewers show a frame of less than 20 ms for 100 ms.
+    """
+    begins = [round(100 * frame_s * k) for k in range(frames + 1)]
+    return [10 * max(2, end - begin) for begin, end in zip(begins[:-1], begins[1:], strict=True)]
