@@ -194,6 +194,7 @@ class PlantEnv(gymnasium.Env[Array, Array]):
             raise TaskError(f"render_mode: {render_mode!r}; allowed for {task}: None, a compiled plant has no picture")
         self.task = next(entry for entry in TASKS if entry.name == task)
         self.render_mode = None
+        self.metadata = self.metadata | {"render_fps": self.task.control_hz}
         self._plant = plant_of(self.task)
         low, high = np.array(self.task.output_limits, np.float32).T
         self.action_space = spaces.Box(low, high, dtype=np.float32)

@@ -91,6 +91,12 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     _client: int = _CLOSED
     _begun: bool = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give a task's class the frame rate that recorders ask for: one frame a control step."""
+        super().__init_subclass__(**options)
+        if "task" in cls.__dict__:
+            cls.metadata = cls.metadata | {"render_fps": cls.task.control_hz}
+
     def __init__(
         self,
         render_mode: str | None = None,
@@ -103,6 +109,8 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         height: int = 240,
     ):
         self.render_mode = _checked_render_mode(render_mode)
+        if not _has_display():
+            self.metadata = self.metadata | {"render_modes": ["rgb_array"]}  # what Gymnasium's check_env tries
         self._strength = _checked_number("strength", strength, 0.01, 1.0)
         self._randomize = _checked_number("randomize", randomize, 0.0, 0.9)
         disturbed = _checked_number("noise", noise, 0.0, 10.0) > 0 or _checked_latency(latency) > 0
@@ -401,9 +409,13 @@ def _checked_render_mode(mode: str | None) -> str | None:
     if mode is not None and mode not in BulletTask.metadata["render_modes"]:
         raise TaskError(f"render_mode: {mode!r}; allowed: None, 'human', 'rgb_array'")
     # Without an X server (which Wayland desktops offer too) PyBullet ends the whole process.
-    if mode == "human" and sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+    if mode == "human" and not _has_display():
         raise TaskError("render_mode: 'human' needs a display and DISPLAY is not set; allowed here: 'rgb_array'")
     return mode
+
+
+def _has_display() -> bool:
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY"))
 
 
 def _checked_number(name: str, value: float, low: float, high: float) -> float:

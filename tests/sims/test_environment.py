@@ -39,10 +39,24 @@ def cartpole():
 
 @pytest.mark.filterwarnings("ignore:.*symmetric and normalized space")  # actions are in physical units on purpose
 @pytest.mark.parametrize("name", BULLET)
-def test_gymnasium_accepts_it(name):
-    # Its render check opens a window; frames are tested below.
+def test_gymnasium_accepts_it_on_a_headless_machine(name, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
     env = create(name)
-    check_env(env, skip_render_check=True)
+    check_env(env)
+    env.close()
+
+
+@pytest.mark.parametrize("name", sims.names())
+def test_frames_a_second_are_the_control_rate(name):
+    env = create(name)
+    assert env.metadata["render_fps"] == sims.get(name).control_hz
+    env.close()
+
+
+def test_a_window_is_offered_where_there_is_a_display(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":0")
+    env = CartPole()
+    assert env.metadata["render_modes"] == ["human", "rgb_array"]
     env.close()
 
 
