@@ -11,7 +11,7 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.errors import ExportError, TaskError, require
+from neuroctl.errors import ExportError, require
 
 BITS: Final = ((8, 16), (8, 32), (16, 16), (16, 32))
 _FIRST_SEED: Final = 5000
@@ -46,7 +46,7 @@ def sweep(file: Path, task: str, episodes: int) -> tuple[str, list[Point]]:
 
     Raises:
         FileFormatError: the file holds no float controller.
-        TaskError: neither the argument nor the file names a task.
+        TaskError: neither the argument nor the file names a task, or the file names one that is not ours.
         BackendUnavailable: an extra is missing.
 
     """
@@ -54,9 +54,7 @@ def sweep(file: Path, task: str, episodes: int) -> tuple[str, list[Point]]:
     archive = io.read_archive(file)
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
-    name = task or str(model.meta.get("task", ""))
-    if not name:
-        raise TaskError("task: missing; allowed: --task NAME, as the file names none")
+    name = sims.task_of(model.meta, task)
     ctl = nc.Controller(model.spec, model.theta)
     seeds = range(_FIRST_SEED, _FIRST_SEED + episodes)
     points = [_point(f"{model.spec.dtype}", sims.score(name, ctl, seeds))]

@@ -10,7 +10,7 @@ require("gymnasium", "sim")
 
 from sims.disturb import robustness  # noqa: E402
 from sims.episodes import Episode, EpisodeReturn, objective, record, show  # noqa: E402
-from sims.foreign import GymReturn, Problem, problem, score, search_of  # noqa: E402
+from sims.foreign import GymReturn, Problem, problem, score, search_of, task_of  # noqa: E402
 from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
 from sims.simplant import SimPlant  # noqa: E402
 from sims.task import Task  # noqa: E402
@@ -39,4 +39,5 @@ __all__ = [
     "search_of",
     "shipped",
     "show",
+    "task_of",
 ]

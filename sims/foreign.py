@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError, require
 from neuroctl.evolve import Goals
-from neuroctl.spec import Spec
+from neuroctl.spec import Spec, shown
 from sims import episodes, published, registry
 from sims.episodes import objective
 from sims.quiet import STDERR, STDOUT, silent
@@ -173,6 +173,37 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
         return np.array([posed.objective(controller, seed) for seed in seeds], np.float64)
     finally:
         getattr(posed.objective, "close", lambda: None)()
+
+
+def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
+    """Return the task to run a saved controller in: the one asked for, else the one that its file notes.
+
+    A file may come from anybody. A note is followed only to a task of ours, by its name or its Gymnasium id, or to a
+    published environment that we know; never to a module that the file names, as importing one runs its code.
+
+    Args:
+        notes: the file's own notes.
+        asked: what the user asks for; anything that ``problem`` takes.
+
+    Raises:
+        TaskError: neither names a task, or the file names one that is not ours.
+
+    """
+    if asked:
+        return asked
+    noted = notes.get("task")
+    if not noted:
+        raise TaskError("task: missing; allowed: --task NAME, as the file names none")
+    if isinstance(noted, str) and (noted in _env_ids() or registry.known(noted) or published.search_of(noted)):
+        return noted
+    raise TaskError(
+        f"task: {shown(noted)}, named by the file, is no task of ours and may run code; "
+        "allowed: --task NAME, if you trust it"
+    )
+
+
+def _env_ids() -> set[str]:
+    return {task.env_id for task in registry.TASKS.values()}
 
 
 def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> Problem:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
-from neuroctl.cli.running import open_controller, task_of
+from neuroctl.cli.running import open_controller
 from neuroctl.console import emit, out
 from neuroctl.errors import require
 
@@ -60,7 +60,7 @@ def loop(
 
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
-    name = task_of(meta, task)
+    name = sims.task_of(meta, task)
     sims.episodes.check_fit(ctl, sims.get(name))
     plant = sims.SimPlant(name, seed, on_reset=ctl.reset)
     report = Loop(

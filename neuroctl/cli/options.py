@@ -22,4 +22,7 @@ WeightBits = Annotated[
 StateBits = Annotated[
     int, typer.Option(help="Storage of slow states in fixed point: 16 or 32.", rich_help_panel="Fixed point")
 ]
-TaskName = Annotated[str, typer.Option("--task", help="Task to run in; see `neuroctl tasks`. Default: the file's own.")]
+TaskName = Annotated[
+    str,
+    typer.Option("--task", help="Task to run in. Default: the one that the file names, if `neuroctl tasks` lists it."),
+]

@@ -48,7 +48,7 @@ def run(
     """Replay a controller in a task from seeded starts."""
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
-    name = task_of(meta, task)
+    name = sims.task_of(meta, task)
     if (gif or gait) and not sims.known(name):
         raise TaskError(f"task: {name!r} cannot be filmed; allowed with --gif or --gait: one of `neuroctl tasks`")
     if hil:
@@ -122,19 +122,6 @@ def _gait(sims: Any, name: str, ctl: Any, seed: int, path: Path) -> None:
     plots.gait(episode.feet_down, legs, episode.control_dt_s, path, title=f"{name}: gait")
 
 
-def task_of(model_meta: dict[str, Any], asked: str) -> str:
-    """Return the task asked for, or the one that the file names.
-
-    Raises:
-        TaskError: neither names one.
-
-    """
-    name = asked or str(model_meta.get("task", ""))
-    if not name:
-        raise TaskError("task: missing; allowed: --task NAME, as the file names none")
-    return name
-
-
 def robustness(
     file: File,
     task: TaskName = "",
@@ -153,7 +140,7 @@ def robustness(
     """Map how much sensor noise and latency a controller bears: its mean return under each pair."""
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
-    name = task_of(meta, task)
+    name = sims.task_of(meta, task)
     noises, latencies = _numbers("noise", noise, float), _numbers("latency", latency, int)
     returns = sims.robustness(name, ctl, noises, latencies, range(seed, seed + episodes)).mean(axis=2)
     if picture is not None:

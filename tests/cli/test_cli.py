@@ -114,6 +114,32 @@ def test_bad_usage_exits_with_2(arguments):
     assert "Traceback" not in done.stderr
 
 
+_TRAP = """
+open("ran", "w").close()
+def fitness(controller, seed):
+    return 1.0
+fitness.spec = {"inputs": 2, "outputs": 1, "dt_s": 1 / 60}
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("robustness",), ("loop", "--seconds", 1), ("export", "--sweep", "--out", "o")]
+)
+def test_no_module_that_a_file_names_is_imported(tmp_path, command):
+    (tmp_path / "trap.py").write_text(_TRAP)
+    nc.Controller(SPEC, seed=1).save(tmp_path / "c.npz", meta={"task": "trap:fitness"})
+    done = neuroctl(command[0], "c.npz", *command[1:], code=2, cwd=tmp_path)
+    one_line_error(done, "'trap:fitness', named by the file,", "allowed: --task NAME")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_module_that_the_user_names_is_imported(tmp_path):
+    (tmp_path / "trap.py").write_text(_TRAP)
+    nc.Controller(SPEC, seed=1).save(tmp_path / "c.npz", meta={"task": "trap:fitness"})
+    assert json.loads(neuroctl("run", "c.npz", "--task", "trap:fitness", "--json", cwd=tmp_path).stdout)["mean"] == 1.0
+    assert (tmp_path / "ran").exists()
+
+
 def test_a_file_without_a_task_asks_for_one(tmp_path):
     nc.Controller(SPEC, seed=1).save(tmp_path / "c.npz")
     one_line_error(neuroctl("run", tmp_path / "c.npz", code=2), "task: missing")

@@ -127,3 +127,17 @@ def test_a_bad_spec_of_a_function_is_named(monkeypatch):
     monkeypatch.setattr(sys.modules[HERE].bare, "spec", {"inputs": 0, "outputs": 1, "dt_s": 0.1}, raising=False)
     with pytest.raises(NeuroctlError, match="inputs"):
         sims.problem(f"{HERE}:bare")
+
+
+@pytest.mark.parametrize("name", ["cartpole", "cartpole,noise=0.1", "neuroctl/RoverWall-v0", "AntBulletEnv-v0"])
+def test_a_file_may_name_a_task_of_ours(name):
+    assert sims.task_of({"task": name}) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["os:getcwd", "evil:Env-v0", "Pendulum-v1", "cartpole:x", " cartpole", ["cartpole"], 7]
+)
+def test_a_file_may_name_no_other(name):
+    with pytest.raises(TaskError, match=r"^task: .*, named by the file, is no task of ours .*; allowed: --task NAME"):
+        sims.task_of({"task": name})
+    assert sims.task_of({"task": name}, "os:getcwd") == "os:getcwd"
