@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from firmware_export.emit import cell_c, sources
-from firmware_export.emit.parts import STORAGE_BYTES
+from firmware_export.emit.examples import program_ram_bytes
 from firmware_export.emit.tunable import param_image, shape_crc32
 from firmware_export.folder import check_free, manifest, replace_all
 from firmware_export.names import check_name
@@ -80,7 +80,7 @@ def export(
 
 
 def _check_fits(q: QuantController, name: str, core: Target) -> None:
-    """Refuse a controller whose weights or state alone are more than the target has.
+    """Refuse a controller whose weights, or whose state and that of its self-test, are more than the target has.
 
     Raises:
         ExportError: names what it takes and what is allowed.
@@ -88,8 +88,8 @@ def _check_fits(q: QuantController, name: str, core: Target) -> None:
     """
     sizes = {block: entry.part.stop - entry.part.start for block, entry in q.layout.blocks.items()}
     weights = sum(size * (q.formats[block].bits if block in q.formats else 32) // 8 for block, size in sizes.items())
-    state = sum(STORAGE_BYTES[field.storage] * field.words for field in cell_c(q, name).fields)
-    for what, takes, has in (("weights", weights, core.flash_bytes), ("state", state, core.ram_bytes)):
+    ram = program_ram_bytes(q, cell_c(q, name))
+    for what, takes, has in (("weights", weights, core.flash_bytes), ("state and self-test", ram, core.ram_bytes)):
         if has and takes > has:
             raise ExportError(f"target: {core.name!r}: {what} take {takes} bytes; allowed: {has}; take another target")
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from firmware_export.emit.cells import EMITTERS
+from firmware_export.emit.examples import example_values
 from firmware_export.emit.parts import CellC, Field, Form
 from firmware_export.emit.text import rows
 from firmware_export.emit.tunable import link_values, tunable_c
@@ -53,7 +54,7 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
     """
     cell, tunable = cell_c(q, name), tunable_c(q, name)
     context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
-    context |= link_values(q, cell.fields, tunable.params)
+    context |= link_values(q, cell.fields, tunable.params) | example_values(q, cell)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
     context |= {"package_text": package.text.format(name=name), "at": Form(name).at, "tables": cell.tables}
     in_ram = context | tunable.values | {"at": Form(name, tunable=True).at, "tables": tunable.tables}

@@ -46,11 +46,12 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True)
 class CellC:
-    """One cell's C: its state, the tables that its code names, and what its template fills in."""
+    """One cell's C: its state, the tables that its code names, what its template fills in, and its step's arrays."""
 
     fields: list[Field]
     columns: Sequence[Column | Table]
     values: dict[str, Any]
+    scratch_bytes: int = 0
 
     @property
     def tables(self) -> list[str]:
@@ -100,6 +101,15 @@ class Readout(NamedTuple):
 
     columns: list[Column]
     expression: str
+
+
+def state_struct_bytes(fields: Sequence[Field]) -> int:
+    """Return the size of a state's struct where words are aligned, as a CRC-32 and these members make it."""
+    size = 4
+    for member in fields:
+        word = STORAGE_BYTES[member.storage]
+        size = -(-size // word) * word + word * member.words
+    return -(-size // 4) * 4
 
 
 def field(q: QuantController, block: str, size: str, reach: tuple[int, int], text: str) -> Field:

@@ -52,7 +52,8 @@ def tunable_c(q: QuantController, name: str) -> CellC:
     form = Form(name, tunable=True)
     cell = EMITTERS[q.spec.cell](q, form)
     reach = [limit for part in parts_of(cell.fields) for limit in (part.low, part.high)]
-    return CellC(cell.fields, [*cell.columns, form.column("reach", str(len(reach)), tuple(reach))], cell.values)
+    columns = [*cell.columns, form.column("reach", str(len(reach)), tuple(reach))]
+    return CellC(cell.fields, columns, cell.values, cell.scratch_bytes)
 
 
 def shape_crc32(q: QuantController) -> int:

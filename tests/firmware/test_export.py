@@ -76,15 +76,28 @@ def test_bad_arguments(arguments, words, tmp_path):
     assert not (tmp_path / "fw").exists()
 
 
-@pytest.mark.parametrize(("inputs", "neurons", "words"), [(8, 200, "weights take 8"), (1, 1, "state take")])
+@pytest.mark.parametrize(
+    ("inputs", "neurons", "words"), [(8, 200, "weights take 8"), (1, 1, "state and self-test take")]
+)
 def test_a_target_that_is_too_small(inputs, neurons, words, tmp_path):
-    """An ATmega328P has 32 KiB of flash and 2 KiB of RAM."""
-    options = {"cell": "jordan", "outputs": 600} if "state" in words else {}
+    """An ATmega328P has 32 KiB of flash and 2 KiB of RAM, in which the self-test has a second state on the stack."""
+    options = {"cell": "jordan", "outputs": 230} if "state" in words else {}
     q = controller(neurons, inputs, **options)
     with pytest.raises(ExportError, match=f"target: 'avr': {words}.*allowed: .*another target"):
         firmware_export.export(q, tmp_path / "fw", target="avr")
     assert not (tmp_path / "fw").exists()
     firmware_export.export(q, tmp_path / "fw", target="cortex-m4")
+
+
+@pytest.mark.parametrize(("neurons", "fits"), [(120, True), (130, False), (300, False)])
+def test_the_self_tests_own_state_is_counted(neurons, fits, tmp_path):
+    """An IndRNN of 300 neurons has a state of 1,204 bytes: with the self-test's it is beyond an ATmega328P's 2,048."""
+    q = controller(neurons, 1, cell="indrnn", layers=1, residual=False)
+    if fits:
+        firmware_export.export(q, tmp_path / "fw", target="avr")
+        return
+    with pytest.raises(ExportError, match="target: 'avr': state and self-test take .* bytes; allowed: 2048"):
+        firmware_export.export(q, tmp_path / "fw", target="avr")
 
 
 def test_a_float_controller_is_refused_with_advice(tmp_path):

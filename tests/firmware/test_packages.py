@@ -25,7 +25,9 @@ ARDUINO_H = """
 #include <stdint.h>
 #define OUTPUT 1
 #define LED_BUILTIN 13
-#define A0 14
+enum { A0 = 14, A1, A2, A3, A4, A5, A6, A7 };
+#define RAMSTART 0x100
+#define RAMEND 0x8FF
 extern "C" {
 void pinMode(uint8_t pin, uint8_t mode);
 void digitalWrite(uint8_t pin, uint8_t value);
@@ -33,6 +35,7 @@ int analogRead(uint8_t pin);
 void analogWrite(uint8_t pin, int value);
 unsigned long millis(void);
 unsigned long micros(void);
+void delay(unsigned long ms);
 }
 void setup(void);
 void loop(void);
@@ -45,6 +48,7 @@ int analogRead(uint8_t pin) { return pin * 10; }
 void analogWrite(uint8_t pin, int value) { (void)pin; *(volatile uint8_t *)0x48 = (uint8_t)value; }
 unsigned long millis(void) { return ticks++; }
 unsigned long micros(void) { return ticks += 100; }
+void delay(unsigned long ms) { ticks += 1000 * ms; }
 int main(void) { setup(); for (;;) loop(); }
 """
 """A core as small as can be: what the example calls, and Arduino's main."""
@@ -225,6 +229,8 @@ typedef struct { int64_t ticks; } k_timeout_t;
 void printk(const char *fmt, ...);
 void k_timer_start(struct k_timer *timer, k_timeout_t duration, k_timeout_t period);
 uint32_t k_timer_status_sync(struct k_timer *timer);
+uint64_t k_us_to_ticks_ceil64(uint64_t us);
+uint64_t k_ticks_to_us_near64(uint64_t ticks);
 """,
         "esp_timer.h": """#include <stdint.h>
 typedef struct esp_timer *esp_timer_handle_t;
@@ -238,11 +244,14 @@ esp_err_t esp_timer_start_periodic(esp_timer_handle_t timer, uint64_t period_us)
         "freertos/FreeRTOS.h": """#define configMAX_PRIORITIES 25
 #define portMAX_DELAY 0xffffffffUL
 #define pdTRUE 1
+#define pdPASS 1
 """,
         "freertos/task.h": """typedef struct task *TaskHandle_t;
 void xTaskNotifyGive(TaskHandle_t task);
 uint32_t ulTaskNotifyTake(int clear, uint32_t ticks);
 int xTaskCreate(void (*code)(void *), const char *name, uint32_t stack, void *arg, unsigned rank, TaskHandle_t *out);
+TaskHandle_t xTaskGetCurrentTaskHandle(void);
+void vTaskDelete(TaskHandle_t task);
 """,
     }
     for name, text in stubs.items():

@@ -26,4 +26,5 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
         [parts.field(q, "s", f"{big}_NEURONS", d.s_range(q.spec), text)],
         [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
+        2 * q.spec.neurons,
     )

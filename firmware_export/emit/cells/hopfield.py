@@ -44,4 +44,5 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
             "most_sweeps": spec.settle_steps,
             "first_out": n - count,
         },
+        0 if spec.update == "asynchronous" else 2 * n,
     )

@@ -42,6 +42,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
             "h_type": storage,
             "narrow": shifted("x", narrow),
         },
+        spec.neurons * (10 if spec.residual and spec.layers > 1 else 6),
     )
 
 

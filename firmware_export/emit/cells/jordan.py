@@ -38,4 +38,5 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
             "added": shifted("(int32_t)out[i]", y_shift),
             "context_type": f"{q.kept[0].storage}_t",
         },
+        2 * (q.spec.outputs + q.spec.neurons),
     )
