@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def manifest(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """Return the manifest in a file, or None if the file is missing or none of ours."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError):
         return None
     known = isinstance(data, dict) and data.get("format") == _FORMAT and isinstance(data.get("files"), dict)
@@ -87,12 +88,14 @@ def replace_all(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
     All content is written and synced under temporary names first: a full disk, an interrupt or a crash there costs
     nothing. Then each file is renamed into place, the manifest last. A failure between two renames is undone; a
     power cut there leaves hashes that do not match the manifest, which the next export and ``verify`` report.
-    The folder itself is not swapped: it may be somebody's working directory, a link or a mount point.
+    The folder itself is not swapped: it may be somebody's working directory, a link or a mount point. Inside it nothing
+    is followed or replaced but regular files and folders: an export is written where it was asked for.
 
     Raises:
-        ExportError: the folder cannot be created or written.
+        ExportError: the folder cannot be created or written, or holds a link, device or FIFO in a file's place.
 
     """
+    _check_places(folder, files)
     created = _missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +107,23 @@ def replace_all(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
     except BaseException:
         _remove_empty(created)
         raise
+
+
+def _check_places(folder: Path, files: Iterable[str]) -> None:
+    """Refuse to replace what is no regular file, and to write through a linked folder."""
+    for file in map(Path, files):
+        _check_kind(folder / file, stat.S_ISREG, "file")
+        for parent in list(file.parents)[:-1]:
+            _check_kind(folder / parent, stat.S_ISDIR, "folder")
+
+
+def _check_kind(place: Path, wanted: Callable[[int], bool], kind: str) -> None:
+    try:
+        mode = place.lstat().st_mode
+    except (OSError, ValueError):  # nothing is there; whatever else is wrong, writing tells
+        return
+    if not wanted(mode):
+        raise ExportError(f"out_dir: {place} is in the way; allowed there: a regular {kind}, or nothing")
 
 
 def _reason(error: Exception) -> str:

@@ -83,7 +83,12 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
 
 
 def _make_folder(out_dir: Path, force: bool) -> None:
-    """Make the demo's folder; with ``force`` an earlier demo there, known by its study, is removed first."""
+    """Make the demo's folder; with ``force`` an earlier demo there, known by its study, is removed first.
+
+    A symbolic link is refused: what would be removed is a folder of another name.
+    """
+    if out_dir.is_symlink():
+        raise FileFormatError(f"out: {out_dir} is a symbolic link; allowed: a new folder")
     if out_dir.exists():
         is_demo = (out_dir / "study" / "study.json").is_file()
         if not force or not is_demo:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
 import tokenize
 import zipfile
@@ -20,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import layout
+from neuroctl.checks import shown
 from neuroctl.errors import FileFormatError, NeuroctlError
-from neuroctl.spec import Spec, shown
+from neuroctl.spec import Spec
 
 SCHEMA: Final = 1
 _FORMAT: Final = "neuroctl"
+_ZIP: Final = b"PK"
 LOAD_ERRORS: Final = (
     OSError,
     ValueError,
@@ -63,14 +66,62 @@ class Model:
     calibration: NDArray[Any] | None = None
 
 
+def file_name(path: object) -> str:
+    """Return a path, str, bytes or path-like, as a string.
+
+    Raises:
+        FileFormatError: it is no path, such as an open file.
+
+    """
+    try:
+        return os.fsdecode(path)  # type: ignore[arg-type]  # what else there is, it refuses
+    except TypeError:
+        raise FileFormatError(f"path: {type(path).__name__}; allowed: a str or an os.PathLike") from None
+
+
+def output_file(path: str | os.PathLike[str]) -> Path:
+    """Return the regular file, there or to be made, that writing to a path means: symbolic links are followed.
+
+    Every writer asks here first. A file that replaced a device, FIFO or socket would take it from the whole system, and
+    one that replaced a link would leave the file that it points to as it was.
+
+    Raises:
+        FileFormatError: something else than a regular file is there.
+
+    """
+    name = file_name(path)
+    try:
+        target = Path(os.path.realpath(name))
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return target
+    except (OSError, ValueError) as error:  # a ValueError: no file can have this name
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise FileFormatError(f"{name!r}: cannot be written: {reason}") from None
+    if not stat.S_ISREG(mode):
+        raise FileFormatError(f"{name}: is {_kind(mode)}; allowed: a regular file, or a new name")
+    return target
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a symbolic link that leads back to itself",
+    }  # fmt: skip
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that a reader, or a crash at any moment, finds the old content or the new, whole.
 
+    A symbolic link is kept, and the file that it points to is replaced.
+
     Raises:
-        FileFormatError: the folder is missing or not writable, or the disk is full; the old file is intact.
+        FileFormatError: the folder is missing or not writable, the disk is full, or what is there is no regular file;
+            the old file is intact.
 
     """
-    target = Path(path)
+    target = output_file(path)
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -86,7 +137,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         if isinstance(error, OSError):
-            raise FileFormatError(f"{target}: cannot be written: {error.strerror or error}") from error
+            raise FileFormatError(f"{file_name(path)}: cannot be written: {error.strerror or error}") from error
         raise
 
 
@@ -150,7 +201,7 @@ def write_archive(
         header["sha256"] = _digest(header, arrays)
         _check_keys(header)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{os.fspath(path)}: {error}; allowed: plain JSON types, finite numbers") from None
+        raise FileFormatError(f"{file_name(path)}: {error}; allowed: plain JSON types, finite numbers") from None
     buffer = io.BytesIO()
     # The header comes first and is readable text: `unzip -p FILE header.npy`.
     np.savez(buffer, allow_pickle=False, header=np.frombuffer(canonical_json(header), dtype=np.uint8), **dict(arrays))
@@ -164,9 +215,12 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         FileFormatError: the file is missing, truncated, damaged, foreign, of a newer schema, or holds a pickle.
 
     """
-    name = os.fspath(path)
+    name = file_name(path)
     try:
-        content = Path(name).read_bytes()
+        with open(name, "rb") as file:
+            content = file.read(len(_ZIP))
+            if content == _ZIP:  # else it may be a device without an end
+                content += file.read()
     except FileNotFoundError:
         raise FileFormatError(f"{name}: no such file") from None
     except OSError as error:
@@ -177,7 +231,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
 
 
 def _arrays_of(name: str, content: bytes) -> dict[str, NDArray[Any]]:
-    if not content.startswith(b"PK"):
+    if not content.startswith(_ZIP):
         raise FileFormatError(f"{name}: a foreign file; allowed: an .npz file written by neuroctl")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as data:
@@ -225,7 +279,7 @@ def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
         FileFormatError: they are no JSON object.
 
     """
-    return _object(archive.fields, "meta", os.fspath(path))
+    return _object(archive.fields, "meta", file_name(path))
 
 
 def _one_line(error: BaseException) -> str:
@@ -240,7 +294,7 @@ def expect_kind(archive: Archive, kind: str, path: str | os.PathLike[str]) -> No
 
     """
     if archive.kind != kind:
-        raise FileFormatError(f"{os.fspath(path)}: holds a {archive.kind!r}; allowed: a {kind!r}")
+        raise FileFormatError(f"{file_name(path)}: holds a {archive.kind!r}; allowed: a {kind!r}")
 
 
 def save_model(
@@ -266,7 +320,7 @@ def save_model(
 
     """
     if meta is not None and not isinstance(meta, Mapping):
-        raise FileFormatError(f"{os.fspath(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
+        raise FileFormatError(f"{file_name(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
     arrays = {"theta": layout(spec).coerce(theta, spec.dtype)}
     if calibration is not None:
         arrays["calibration"] = np.ascontiguousarray(calibration, dtype=spec.dtype)
@@ -296,7 +350,7 @@ def model_of(archive: Archive, path: str | os.PathLike[str]) -> Model:
         spec = Spec.from_dict(archive.fields["spec"])
         theta = layout(spec).coerce(archive.arrays["theta"], spec.dtype)
     except KeyError as error:
-        raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
+        raise FileFormatError(f"{file_name(path)}: {error.args[0]} is missing") from None
     except NeuroctlError as error:
-        raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+        raise FileFormatError(f"{file_name(path)}: {error}") from None
     return Model(spec, theta, notes_of(archive, path), archive.arrays.get("calibration"))

@@ -16,12 +16,13 @@ from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.integer import Choice
 from neuroctl.cells.kept import Kept, kept
+from neuroctl.checks import shown
 from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
 from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
-from neuroctl.spec import Spec, shown
+from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 IntArray = NDArray[np.int32]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
 
+from neuroctl.checks import shown
 from neuroctl.errors import SpecError
 
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
@@ -17,7 +18,6 @@ UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
 _MOST_HORIZON: Final = (1 << 31) - 1
-_MOST_SHOWN: Final = 80
 
 Limits = tuple[tuple[float, float], ...]
 Mask = tuple[tuple[int, ...], ...]
@@ -191,15 +191,6 @@ class Spec:
         if missing := sorted(required - set(data)):
             raise SpecError(f"{missing[0]}: missing; a spec needs {', '.join(sorted(required))}")
         return cls(**data)
-
-
-def shown(value: object) -> str:
-    """Return a value as an error's one line shows it: cut where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # Python refuses to write whole numbers of thousands of digits
-        text = f"{type(value).__name__} too long to show"
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def _plain(value: Any) -> Any:

@@ -20,9 +20,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from neuroctl.checks import shown
 from neuroctl.errors import TaskError, require
 from neuroctl.evolve import Goals
-from neuroctl.spec import Spec, shown
+from neuroctl.spec import Spec
 from sims import episodes, published, registry
 from sims.episodes import objective
 from sims.quiet import STDERR, STDOUT, silent

@@ -34,6 +34,15 @@ def test_no_assert_and_no_pickle(path):
     assert not re.search(r"pickle\.(load|dump)s?\(|allow_pickle=True", text)
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_writers_ask_what_they_replace(path):
+    """Files that users name are written by ``io.atomic_write``, or opened at ``io.output_file``."""
+    if path.is_relative_to(ROOT / "firmware_export"):  # scratch folders; an export's files have rules of their own
+        return
+    opened = re.compile(r'(?<!fd)open\(.*"[rbt+]*[wax+][rbt+]*"|\.write_(text|bytes)\(')
+    assert not [line for line in path.read_text().splitlines() if opened.search(line) and "output_file(" not in line]
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

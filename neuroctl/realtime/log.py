@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import struct
@@ -81,12 +80,12 @@ class Log:
         self._abandoned: list[Sink] = []
         for path in self._paths:
             try:
-                if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
                 self._sinks.append(_SINKS[path.suffix](path, about))
-            except OSError as error:
+            except (OSError, FileFormatError) as error:
                 for sink in self._sinks:
                     sink.abandon()
+                if isinstance(error, FileFormatError):
+                    raise LoopError(f"log: {error}") from None
                 raise LoopError(
                     f"log: {path}: {error.strerror or error}; allowed: a file that can be written"
                 ) from None

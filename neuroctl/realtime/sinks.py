@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import FileFormatError, require
-from neuroctl.io import write_archive
+from neuroctl.io import output_file, write_archive
 from neuroctl.realtime.kernels import COLUMNS, FLAGS
 
 KIND: Final = "log"
@@ -64,10 +64,11 @@ class NpzSink:
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]):
+        output_file(path)  # now, and not at the end, when it is written
         self._path, self._about = path, dict(about)
         self._bytes, self._row_bytes = 0, row_type(about["inputs"], about["outputs"]).itemsize
         self._spool = path.with_name(path.name + SPOOL_SUFFIX)
-        self._file = open(self._spool, "wb", buffering=0)  # noqa: SIM115
+        self._file = open(output_file(self._spool), "wb", buffering=0)  # noqa: SIM115
         try:
             self._put(json.dumps({"format": "neuroctl", "kind": KIND, "about": self._about}).encode() + b"\n")
         except OSError:
@@ -147,7 +148,7 @@ class McapSink:
         self.written = self.taken = 0
         self._width = len(COLUMNS)
         self._text, longest = _template(about)
-        self._file = open(path, "wb")  # noqa: SIM115
+        self._file = open(output_file(path), "wb")  # noqa: SIM115
         # A chunk is what is lost if the process is killed; the library closes it by its size.
         chunk = int(min(_CHUNK_MOST, max(256, longest * _FLUSH_S / about["period_s"])))
         try:

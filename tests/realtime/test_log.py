@@ -198,7 +198,7 @@ def test_a_log_that_cannot_be_created_is_refused_before_the_loop_runs(tmp_path):
         loop.run(ticks=3)
     for suffix in ("mcap", "npz"):
         (tmp_path / f"dir.{suffix}").mkdir()
-        with pytest.raises(nc.NeuroctlError, match="Is a directory; allowed"):
+        with pytest.raises(nc.NeuroctlError, match="is a folder; allowed"):
             Loop(Echo(), plant, log=tmp_path / f"dir.{suffix}", **fake()).run(ticks=3)
     assert plant.reads == 0
 

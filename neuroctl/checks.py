@@ -1,0 +1,111 @@
+"""Checks of what callers pass: integers, numbers and arrays of numbers, refused in one line of one form."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.errors import LayoutError, NeuroctlError
+
+_MAX_SHOWN: Final = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as an error's one line shows it: cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # Python refuses to write integers of thousands of digits
+        text = f"{type(value).__name__} too long to show"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def integer(name: str, value: object, low: int, high: int | None = None, *, error: type[NeuroctlError]) -> int:
+    """Return an integer as Python's own; NumPy's are taken too, and bool is not.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was passed.
+        low: smallest allowed value.
+        high: largest allowed value; None for no limit.
+        error: what is raised.
+
+    Raises:
+        error: it is no integer, or out of range.
+
+    """
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        number = int(value)
+        if low <= number and (high is None or number <= high):
+            return number
+    allowed = f"integers >= {low}" if high is None else f"integers from {low} to {high}"
+    raise error(f"{name}: {shown(value)}; allowed: {allowed}")
+
+
+def real(value: object) -> float:
+    """Return a number, Python's or NumPy's, as a float; NaN, which no range holds, for everything else.
+
+    Not numbers are bool, text, None, arrays, and integers beyond every float.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError] = LayoutError) -> NDArray[Any]:
+    """Return numbers as an array of bool, integers or floats, without a copy if they are one; shape is not checked.
+
+    Args:
+        name: of the argument, for the message.
+        values: what was passed.
+        allowed: what the message says is allowed.
+        error: what is raised.
+
+    Raises:
+        error: they are no real numbers (text, None, complex), rows of unequal lengths, masked entries, or an array of
+            another package that cannot be read as it is, such as a tensor that tracks gradients.
+
+    """
+    reason = ""
+    try:
+        if count := _masked(values):
+            raise error(f"{name}: {count} masked entries; allowed: {allowed}, none masked")
+        found = np.asarray(values)
+        if found.dtype == object:
+            found = _reals(found)
+        if found.dtype.kind in "biuf":
+            return found
+    except NeuroctlError:
+        raise
+    except (TypeError, ValueError):
+        pass
+    except (OverflowError, RuntimeError) as problem:  # an integer beyond every float; a tensor says what to do
+        reason = f": {' '.join(str(problem).split()).rstrip('.')}"
+    kind = f"{values.dtype} array" if isinstance(values, np.ndarray) else type(values).__name__
+    raise error(f"{name}: {kind}{reason}; allowed: {allowed}")
+
+
+def cast(found: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return an array in a float dtype; what lies beyond it becomes Inf, without a warning."""
+    with np.errstate(over="ignore"):
+        return found.astype(dtype)
+
+
+def _masked(values: object) -> int:
+    """Return how many entries are masked: numbers under a mask are no measurements."""
+    if isinstance(values, np.ma.MaskedArray):
+        return int(np.ma.getmaskarray(values).sum())
+    return sum(map(_masked, values)) if isinstance(values, (list, tuple)) else 0
+
+
+def _reals(found: NDArray[Any]) -> NDArray[Any]:
+    """Return real numbers that came as objects, such as integers beyond 64 bits; refuse others, None among them."""
+    if not all(isinstance(value, Real) for value in found.flat):
+        raise TypeError("not real numbers")
+    return found.astype(np.float64)
