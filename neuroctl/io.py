@@ -187,6 +187,18 @@ def _check_keys(data: object) -> None:
             _check_keys(value)
 
 
+def _check_plain(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays of Python objects: NumPy would write them as pickles.
+
+    Raises:
+        TypeError: there is one.
+
+    """
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects")
+
+
 def write_archive(
     path: str | os.PathLike[str], kind: str, fields: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
@@ -200,11 +212,14 @@ def write_archive(
     try:
         header["sha256"] = _digest(header, arrays)
         _check_keys(header)
+        _check_plain(arrays)
     except (TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{file_name(path)}: {error}; allowed: plain JSON types, finite numbers") from None
     buffer = io.BytesIO()
-    # The header comes first and is readable text: `unzip -p FILE header.npy`.
-    np.savez(buffer, allow_pickle=False, header=np.frombuffer(canonical_json(header), dtype=np.uint8), **dict(arrays))
+    # The header comes first and is readable text: `unzip -p FILE header.npy`. NumPy before 2.2 takes every keyword for
+    # the name of an array, ``allow_pickle`` too.
+    contents: dict[str, Any] = {"header": np.frombuffer(canonical_json(header), dtype=np.uint8), **arrays}
+    np.savez(buffer, **contents)
     atomic_write(path, buffer.getvalue())
 
 

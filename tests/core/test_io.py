@@ -38,6 +38,18 @@ def test_equal_content_gives_equal_bytes(saved, tmp_path):
     assert (tmp_path / "d.npz").read_bytes() == saved.read_bytes()
 
 
+def test_a_file_holds_its_arrays_and_nothing_else(saved):
+    """NumPy 2.0 and 2.1 write each keyword of ``savez`` as an array."""
+    with zipfile.ZipFile(saved) as file:
+        assert sorted(file.namelist()) == ["calibration.npy", "header.npy", "theta.npy"]
+
+
+def test_arrays_of_objects_are_not_written(tmp_path):
+    with pytest.raises(nc.FileFormatError, match="array 'a' holds Python objects"):
+        io.write_archive(tmp_path / "o.npz", "controller", {}, {"a": np.array([{}, None], dtype=object)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_truncation_is_refused(saved, tmp_path):
     content = saved.read_bytes()
     for length in [*range(0, len(content) - 1, 37), len(content) - 1]:
