@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,48 +18,38 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import NeuroctlError, StudyError
-from neuroctl.io import atomic_write, canonical_json, expect_kind, read_archive, write_archive
+from neuroctl.errors import FileFormatError, NeuroctlError, StudyError
+from neuroctl.evolve.generations import COLUMNS, Generation, GenerationLog
+from neuroctl.io import Archive, atomic_write, canonical_json, expect_kind, read_archive, write_archive
 
-SCHEMA: Final = 2
-COLUMNS: Final = (
-    "generation",
-    "evaluations",
-    "episodes",
-    "best",
-    "median",
-    "mean",
-    "worst",
-    "sigma",
-    "validation",
-    "best_validation",
-    "elapsed_s",
-)
+SCHEMA: Final = 3
+_READABLE: Final = (2, 3)  # 2 kept all generations in the checkpoint
 _WHOLE: Final = ("generation", "evaluations", "episodes")
 MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 # Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.
 _LEFTOVER: Final = re.compile(
-    r"\.(study\.json|checkpoint\.npz|best\.npz|best-fixed\.npz|population\.npz|archive\.npz|front\.npz|history\.csv)\.[a-z0-9_]{8}"
+    r"\.(study\.json|checkpoint\.npz|generations\.bin|history\.csv|(best|best-fixed|population|archive|front)\.npz)"
+    r"\.[a-z0-9_]{8}"
 )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a study has to remember.
+    """Where a study is; of constant size.
 
     Args:
-        fitness: one float64 ``[P, 1 + measures]`` a generation, as told to the optimiser.
-        rows: one list a generation, in the order of ``COLUMNS``.
+        generations: number of generations finished.
+        last: the last of them.
         best_genome: float64 ``[genes]`` or None.
         best_values: its validation values float64 ``[validation_episodes]``.
         best_generation: when it was found.
-        search: digest of the optimiser's state, which a replay has to reach again.
+        search: digest of the optimizer's state, which a replay has to reach again.
 
     """
 
-    fitness: tuple[NDArray[np.float64], ...] = ()
-    rows: tuple[list[float], ...] = ()
+    generations: int = 0
+    last: Generation | None = None
     best_genome: NDArray[np.float64] | None = None
     best_values: NDArray[np.float64] | None = None
     best_generation: int | None = None
@@ -70,7 +58,15 @@ class Checkpoint:
     @property
     def evaluations(self) -> int:
         """Genomes evaluated so far."""
-        return sum(len(told) for told in self.fitness)
+        return self._total("evaluations")
+
+    @property
+    def episodes(self) -> int:
+        """Training episodes run so far."""
+        return self._total("episodes")
+
+    def _total(self, column: str) -> int:
+        return 0 if self.last is None else int(self.last.row[COLUMNS.index(column)])
 
     @property
     def best_score(self) -> float | None:
@@ -81,11 +77,9 @@ class Checkpoint:
         """Return a copy with another best."""
         return replace(self, best_genome=genome.copy(), best_values=values, best_generation=generation)
 
-    def with_generation(self, fitness: NDArray[np.float64], row: list[float], search: str) -> Checkpoint:
-        """Return a copy with one more generation; its row tells the best after it."""
-        row = list(row)
-        row[COLUMNS.index("best_validation")] = np.nan if self.best_score is None else self.best_score
-        return replace(self, fitness=(*self.fitness, fitness), rows=(*self.rows, row), search=search)
+    def with_generation(self, generation: Generation, search: str) -> Checkpoint:
+        """Return a copy with one more generation."""
+        return replace(self, generations=self.generations + 1, last=generation, search=search)
 
 
 class StudyFolder:
@@ -106,6 +100,7 @@ class StudyFolder:
         self._config = config
         self._resume = resume
         self._lock, self._new = -1, False
+        self._log = GenerationLog(path / "generations.bin", 1)
         self.versions = versions()
 
     @property
@@ -169,7 +164,7 @@ class StudyFolder:
     def _leave_as_found(self) -> None:
         """Remove a study that failed before its first generation, or it would refuse the corrected one."""
         with contextlib.suppress(OSError):
-            for name in ("study.json", "history.csv", ".lock"):
+            for name in ("study.json", "history.csv", "generations.bin", ".lock"):
                 (self._path / name).unlink(missing_ok=True)
             self._path.rmdir()
 
@@ -195,9 +190,9 @@ class StudyFolder:
             stored = json.loads(study.read_bytes())
         except (OSError, ValueError):
             raise StudyError(f"{study}: damaged; allowed: the JSON that a study wrote") from None
-        if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
+        if not isinstance(stored, dict) or stored.get("schema") not in _READABLE:
             schema = stored.get("schema") if isinstance(stored, dict) else None
-            raise StudyError(f"{study}: schema {schema!r}; allowed: {SCHEMA}")
+            raise StudyError(f"{study}: schema {schema!r}; allowed: {_READABLE[0]} to {SCHEMA}")
         self.versions = stored.get("versions", self.versions)
         asked = json.loads(json.dumps(self._config))
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
@@ -205,87 +200,135 @@ class StudyFolder:
                 field, here, there = _differing(name, asked.get(name), stored.get(name))
                 raise StudyError(f"{field}: asked {here!r}, but the study in {self._path} has {there!r}")
 
-    def load(self, width: int, genes: int, validation: int) -> Checkpoint:
+    def load(self, width: int, genes: int, validation: int) -> tuple[Checkpoint, list[Generation]]:
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.
+
+        Args:
+            width: numbers told for a genome, 1 + measures.
+            genes: of a genome.
+            validation: number of validation episodes.
+
+        Returns:
+            The checkpoint, and all generations finished, to be replayed.
 
         Raises:
             StudyError: it is damaged or does not fit the configuration.
 
         """
-        state = self._read(width, genes, validation)
+        self._log = GenerationLog(self.file("generations.bin"), width)
+        state, generations = self._read(width, genes, validation)
         about = {"schema": SCHEMA, "versions": self.versions}
-        atomic_write(self._path / "study.json", json.dumps(self._config | about, indent=1).encode() + b"\n")
-        return state
+        atomic_write(self.file("study.json"), json.dumps(self._config | about, indent=1).encode() + b"\n")
+        return state, generations
 
-    def _read(self, width: int, genes: int, validation: int) -> Checkpoint:
+    def _read(self, width: int, genes: int, validation: int) -> tuple[Checkpoint, list[Generation]]:
         path = self._checkpoint_path
         if not path.exists():
             if self.best_path.exists():  # never written before a checkpoint
                 raise StudyError(
                     f"checkpoint: {path} is missing, but {self.best_path.name} is there; start a new study"
                 )
-            return Checkpoint()
+            return Checkpoint(), []
         try:
             archive = read_archive(path)
             expect_kind(archive, "checkpoint", path)
-            a, generation = archive.arrays, archive.fields["best_generation"]
-            config, search = archive.fields["config"], archive.fields["search"]
-            found = generation is not None
-            counts = a["counts"]
-            shapes = [a["fitness"].shape[1:], a["rows"].shape[1:], a["best_genome"].shape, a["best_values"].shape]
+            a, fields = archive.arrays, archive.fields
+            generation, config, search = fields["best_generation"], fields["config"], fields["search"]
+            shapes = [a["best_genome"].shape, a["best_values"].shape]
+            generations = _of_schema_2(archive, path, width) if "fitness" in a else None
+            if generations is None:
+                generations = self._log.read(fields["length"], fields["digest"])
+        except StudyError:
+            raise
         except NeuroctlError as error:
             raise StudyError(f"checkpoint: {error}") from None
         except KeyError as error:
             raise StudyError(f"checkpoint: {path}: {error.args[0]} is missing") from None
-        expected = [(width,), (len(COLUMNS),), (genes if found else 0,), (validation if found else 0,)]
-        told = (
-            counts.ndim == 1 and counts.dtype == np.int64 and (counts > 0).all() and counts.sum() == len(a["fitness"])
-        )
-        if shapes != expected or not told or len(counts) != len(a["rows"]):
+        expected = [(genes,), (validation,)] if generation is not None else [(0,), (0,)]
+        if shapes != expected:
             raise StudyError(f"checkpoint: {path}: shapes {shapes}; allowed: {expected}")
         if config != self._config_digest():
             raise StudyError(f"checkpoint: {path} is of another study; allowed: the one that this folder's study wrote")
-        if len(counts) > self._config["generations"]:
-            raise StudyError(f"generations: {self._config['generations']}; allowed: from {len(counts)}, those done")
-        return Checkpoint(
-            fitness=tuple(np.split(a["fitness"], np.cumsum(counts)[:-1])) if len(counts) else (),
-            rows=tuple([float(value) for value in row] for row in a["rows"]),
-            best_genome=a["best_genome"] if found else None,
-            best_values=a["best_values"] if found else None,
+        count = len(generations)
+        if count > self._config["generations"]:
+            raise StudyError(f"generations: {self._config['generations']}; allowed: from {count}, those done")
+        state = Checkpoint(
+            generations=count,
+            last=generations[-1] if count else None,
+            best_genome=None if generation is None else a["best_genome"],
+            best_values=None if generation is None else a["best_values"],
             best_generation=generation,
             search=str(search),
         )
+        if "fitness" in a:
+            self._log.replace(generations)
+            self._write_checkpoint(state)
+        return state, generations
 
     def _config_digest(self) -> str:
         """Return a digest of all that may not change in a study."""
         fixed = {name: value for name, value in self._config.items() if name not in MAY_CHANGE}
         return hashlib.sha256(canonical_json(fixed)).hexdigest()
 
-    def save_checkpoint(self, state: Checkpoint) -> None:
-        """Replace the checkpoint by a newer one, whole or not at all.
+    def save_generation(self, generation: Generation, state: Checkpoint) -> None:
+        """Append a generation, and replace the checkpoint by the one after it: both count, or neither does.
 
         Raises:
-            FileFormatError: it cannot be written; the old one is intact.
+            FileFormatError: one cannot be written; the old checkpoint is intact.
 
         """
+        self._log.append(generation)
+        self._write_checkpoint(state)
+
+    def _write_checkpoint(self, state: Checkpoint) -> None:
         empty = np.zeros(0)
         arrays = {
-            "fitness": np.concatenate(state.fitness),
-            "counts": np.array([len(told) for told in state.fitness], np.int64),
-            "rows": np.array(state.rows, np.float64),
             "best_genome": empty if state.best_genome is None else state.best_genome,
             "best_values": empty if state.best_values is None else state.best_values,
         }
-        fields = {"best_generation": state.best_generation, "config": self._config_digest(), "search": state.search}
+        fields = {
+            "best_generation": state.best_generation,
+            "config": self._config_digest(),
+            "search": state.search,
+            "length": self._log.length,
+            "digest": self._log.digest,
+        }
         write_archive(self._checkpoint_path, "checkpoint", fields, arrays)
 
-    def save_history(self, rows: Sequence[Sequence[float]]) -> None:
+    def save_history(self, generations: Iterable[Generation]) -> None:
         """Write ``history.csv``: a header and one row a generation; NaN is an empty cell."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(name, value) for name, value in zip(COLUMNS, row, strict=True)] for row in rows)
-        atomic_write(self._path / "history.csv", text.getvalue().encode())
+        text = ",".join(COLUMNS) + "\n" + "".join(_line(generation.row) for generation in generations)
+        atomic_write(self.file("history.csv"), text.encode())
+
+    def append_history(self, generation: Generation) -> None:
+        """Append a row to ``history.csv``; what a crash leaves of it is mended on resume.
+
+        Raises:
+            FileFormatError: it cannot be written.
+
+        """
+        path = self.file("history.csv")
+        try:
+            with path.open("ab") as file:
+                file.write(_line(generation.row).encode())
+        except OSError as error:
+            raise FileFormatError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _of_schema_2(archive: Archive, path: Path, width: int) -> list[Generation]:
+    """Return the generations of an older study, whose checkpoint held them all.
+
+    Raises:
+        StudyError: they are damaged.
+
+    """
+    fitness, rows, counts = (archive.arrays[name] for name in ("fitness", "rows", "counts"))
+    shapes, expected = [fitness.shape[1:], rows.shape[1:]], [(width,), (len(COLUMNS),)]
+    whole = counts.ndim == 1 and counts.dtype == np.int64 and (counts > 0).all() and counts.sum() == len(fitness)
+    if shapes != expected or not whole or len(counts) != len(rows):
+        raise StudyError(f"checkpoint: {path}: shapes {shapes}; allowed: {expected}")
+    told = np.split(fitness, np.cumsum(counts)[:-1]) if len(counts) else []
+    return [Generation([float(value) for value in row], part) for row, part in zip(rows, told, strict=True)]
 
 
 def _differing(name: str, asked: Any, stored: Any) -> tuple[str, Any, Any]:
@@ -305,6 +348,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # run from a checkout, or an optimiser that does not need it
             continue
     return found
+
+
+def _line(row: Sequence[float]) -> str:
+    """Return a row of ``history.csv``."""
+    return ",".join(_cell(name, value) for name, value in zip(COLUMNS, row, strict=True)) + "\n"
 
 
 def _cell(name: str, value: float) -> str:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
+from queue import SimpleQueue
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
+
+T = TypeVar("T")
+
+_LOOK_S: Final = 0.1
 
 
 class Interrupts:
@@ -61,3 +69,45 @@ class Interrupts:
             self._shields -= 1
             raise
         self.release()
+
+
+class Aside:
+    """Call functions in a thread of their own while this one waits: a signal is obeyed however long a call takes.
+
+    A signal handler that raises leaves the call behind; it runs on to its end, and its result is lost. Optimizers are
+    other people's code, which may also catch all that is raised in it: in here no KeyboardInterrupt reaches them.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return the function's result, or raise what it raises."""
+        if self._thread is None:  # a daemon: a process that is told to end does not wait for it
+            self._thread = threading.Thread(target=_serve, args=(self._calls,), daemon=True)
+            self._thread.start()
+        result: Future[Any] = Future()
+        self._calls.put((result, partial(copy_context().run, function, *arguments)))
+        while True:  # a signal that another thread of the process catches does not wake this one
+            try:
+                value: T = result.result(_LOOK_S)
+                return value
+            except TimeoutError:
+                if result.done():
+                    raise
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._calls.put(None)
+        self._thread = None
+
+
+def _serve(calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> None:
+    while (call := calls.get()) is not None:
+        result, function = call
+        try:
+            result.set_result(function())
+        except BaseException as error:
+            result.set_exception(error)
+        del result, function, call

@@ -3,8 +3,9 @@
 The folder holds
 
 - ``study.json``: the configuration, written once at the start;
-- ``checkpoint.npz``: the truth, written whole after each generation: every fitness told so far and the best;
-- ``best.npz``: the best controller so far, and ``history.csv``: one row a generation. Both follow from the checkpoint;
+- ``generations.bin``: appended to after each generation: every fitness told so far, see ``generations``;
+- ``checkpoint.npz``: the truth, written whole after each generation: the best, and how much of the former counts;
+- ``best.npz``: the best controller so far, and ``history.csv``: one row a generation. Both follow from those two;
 - ``population.npz``, when the study ends: the last generation's genes and what they were told; and ``archive.npz`` or
   ``front.npz`` of a search that keeps more than one genome.
 
@@ -29,9 +30,10 @@ from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError, require
 from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
-from neuroctl.evolve.folder import COLUMNS, Checkpoint, StudyFolder, versions
+from neuroctl.evolve.folder import Checkpoint, StudyFolder, versions
+from neuroctl.evolve.generations import COLUMNS, Generation
 from neuroctl.evolve.genome import Genome
-from neuroctl.evolve.interrupts import Interrupts
+from neuroctl.evolve.interrupts import Aside, Interrupts
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.quantized import InFixedPoint
@@ -148,9 +150,10 @@ class _Study:
         self.config, self.objective, self.folder, self.interrupts = config, objective, folder, interrupts
         self.genome = Genome(config.spec, config.encoding)
         self.measures = len(config.measures)
-        self.state = folder.load(1 + self.measures, self.genome.size, config.validation_episodes)
-        self.started = time.monotonic() - (self.state.rows[-1][-1] if self.state.rows else 0.0)
+        self.state, self.past = folder.load(1 + self.measures, self.genome.size, config.validation_episodes)
+        self.started = time.monotonic() - (self.state.last.row[-1] if self.state.last else 0.0)
         self.evaluated = 0
+        self.aside = Aside()
         self.last = np.zeros((0, self.genome.size))
 
     def run(self, how: _How, on_generation: Callable[[Progress], None] | None) -> StudyResult:
@@ -160,6 +163,8 @@ class _Study:
             reason = self._evolve(how, on_generation)
         except KeyboardInterrupt:
             return self._result(self._over() or "interrupted", interrupted=True)
+        finally:
+            self.aside.close()
         return self._result(reason, interrupted=False)
 
     def _evolve(self, how: _How, on_generation: Callable[[Progress], None] | None) -> str:
@@ -171,31 +176,30 @@ class _Study:
         ) as evaluator:  # fmt: skip
             observations = self._observations()
             with self.interrupts.shield():
-                self._write_derived(observations)
+                self._write_best(observations)
+                self.folder.save_history(self.past)
+            self.past = []
             while (reason := self._over() or self._exhausted(optimizer)) is None:
                 if how.time_limit_s is not None and time.monotonic() - began >= how.time_limit_s:
                     reason = "time is up"
                     break
-                self._generation(optimizer, evaluator)
+                last = self._generation(optimizer, evaluator)
                 if on_generation is not None:
-                    on_generation(self._progress(time.monotonic() - began, how.time_limit_s))
+                    on_generation(self._progress(last, time.monotonic() - began, how.time_limit_s))
         with self.interrupts.shield():
             self._write_last(optimizer)
         return reason
 
     def _replayed(self) -> Optimizer:
         config, folder = self.config, self.folder
-        # Optimisers are other people's code, which may catch all that is raised in it, Ctrl-C included: hold it back.
-        with self.interrupts.shield():
-            optimizer = make_optimizer(
-                config.optimizer, self.genome.size, config.seed, config.population,
-                config.sigma0 * self.genome.unit, config.measures,
-            )  # fmt: skip
-        for fitness in self.state.fitness:
-            with self.interrupts.shield():
-                self.last = self.genome.snapped(optimizer.ask())
-                optimizer.tell(self._told(fitness))
-        if self.state.fitness and _digest(optimizer) != self.state.search:
+        optimizer = self.aside(
+            make_optimizer, config.optimizer, self.genome.size, config.seed, config.population,
+            config.sigma0 * self.genome.unit, config.measures,
+        )  # fmt: skip
+        for generation in self.past:
+            self.last = self.genome.snapped(self.aside(optimizer.ask))
+            self.aside(optimizer.tell, self._told(generation.told))
+        if self.past and _digest(optimizer) != self.state.search:
             now = versions()
             changed = [f"{name} {old}, now {now.get(name)}" for name, old in folder.versions.items()
                        if old != now.get(name)]  # fmt: skip
@@ -212,22 +216,20 @@ class _Study:
             return "target score reached"
         if self.config.evaluations is not None and self.state.evaluations >= self.config.evaluations:
             return "all evaluations done"
-        return "all generations done" if len(self.state.fitness) >= self.config.generations else None
+        return "all generations done" if self.state.generations >= self.config.generations else None
 
     def _told(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the optimiser is told of ``[P, 1 + measures]``: the fitness alone if it takes no measures."""
         return values if self.config.optimizer in OPTIMIZERS_OF_MANY else values[:, 0]
 
     def _exhausted(self, optimizer: Optimizer) -> str | None:
-        with self.interrupts.shield():
-            reason = optimizer.stop() if self.state.fitness else None
+        reason = self.aside(optimizer.stop) if self.state.generations else None
         return f"search exhausted ({reason})" if reason else None
 
-    def _generation(self, optimizer: Optimizer, evaluator: Evaluator) -> None:
+    def _generation(self, optimizer: Optimizer, evaluator: Evaluator) -> Generation:
         config, state = self.config, self.state
-        generation = len(state.fitness)
-        with self.interrupts.shield():
-            genomes = self.genome.snapped(optimizer.ask())
+        generation = state.generations
+        genomes = self.genome.snapped(self.aside(optimizer.ask))
         seeds = episode_seeds(config.seed, _TRAINING, generation, config.episodes)
         if config.racing:
             fitness, episodes = race(evaluator.evaluate, genomes, seeds)
@@ -242,14 +244,16 @@ class _Study:
         if improved is not None:
             state = state.with_best(candidate, improved, generation)
             observations = self._observations(state)
+        self.aside(optimizer.tell, self._told(told))
+        last = Generation(self._row(state, fitness, episodes, validation, optimizer), told)
+        state = state.with_generation(last, _digest(optimizer))
         with self.interrupts.shield():
-            optimizer.tell(self._told(told))
-            row = self._row(state, fitness, episodes, validation, optimizer)
-            state = state.with_generation(told, row, _digest(optimizer))
-            self.last = genomes
-            self.folder.save_checkpoint(state)
-            self.state = state
-            self._write_derived(observations, best_too=improved is not None)
+            self.folder.save_generation(last, state)
+            self.state, self.last = state, genomes
+            if improved is not None:
+                self._write_best(observations)
+            self.folder.append_history(last)
+        return last
 
     def _candidate(
         self, optimizer: Optimizer, genomes: NDArray[np.float64], fitness: NDArray[np.float64]
@@ -258,7 +262,7 @@ class _Study:
 
         Where returns are rugged, the middle walks and most of its neighbours fall; the fittest of those was lucky.
         """
-        if len(self.state.fitness) % 2 and self.config.optimizer not in OPTIMIZERS_OF_MANY:
+        if self.state.generations % 2 and self.config.optimizer not in OPTIMIZERS_OF_MANY:
             return self.genome.snapped(optimizer.mean)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest: NDArray[np.float64] = genomes[int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))]
@@ -290,17 +294,17 @@ class _Study:
         optimizer: Optimizer,
     ) -> list[float]:
         evaluations = state.evaluations + len(fitness)
-        episodes += int(state.rows[-1][COLUMNS.index("episodes")]) if state.rows else 0
+        episodes += state.episodes
         finite = fitness[np.isfinite(fitness)]
         spread = [finite.max(), np.median(finite), finite.mean(), finite.min()] if finite.size else [np.nan] * 4
         validations = [np.nan if score is None else score for score in (validation, state.best_score)]
-        row = [len(state.fitness), evaluations, episodes, *spread, optimizer.sigma, *validations]
+        row = [state.generations, evaluations, episodes, *spread, optimizer.sigma, *validations]
         return [float(value) for value in row] + [time.monotonic() - self.started]
 
-    def _write_derived(self, observations: NDArray[Any] | None, *, best_too: bool = True) -> None:
-        """Write what follows from the checkpoint; a crash before this line is mended on resume."""
+    def _write_best(self, observations: NDArray[Any] | None) -> None:
+        """Write the best controller, if there is one; a crash before this line is mended on resume."""
         state = self.state
-        if best_too and state.best_genome is not None:
+        if state.best_genome is not None:
             meta = {"task": self.config.task, "seed": self.config.seed, "generation": state.best_generation}
             meta |= {"score": state.best_score, "validation_episodes": self.config.validation_episodes}
             controller = self._controller(state.best_genome)
@@ -308,7 +312,6 @@ class _Study:
                 meta |= {"fixed_point": asdict(self.config.fixed_point)}
                 self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path)
             controller.save(self.folder.best_path, meta=meta, calibration=observations)
-        self.folder.save_history(state.rows)
 
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
         with warnings.catch_warnings():
@@ -317,8 +320,8 @@ class _Study:
 
     def _write_last(self, optimizer: Optimizer) -> None:
         """Write the last generation, and what else a search keeps."""
-        if self.state.fitness:
-            arrays = {"genomes": np.asarray(self.last, np.float64), "values": self.state.fitness[-1]}
+        if self.state.last is not None:
+            arrays = {"genomes": np.asarray(self.last, np.float64), "values": self.state.last.told}
             write_archive(self.folder.file("population.npz"), "population", self._about(), arrays)
         if isinstance(optimizer, MapElites):
             genomes, fitness, measures = optimizer.elites()
@@ -351,16 +354,16 @@ class _Study:
             message = " ".join(str(error).split())
             raise StudyError(f"objective.observations: {type(error).__name__}: {message}; with seed {seed}") from error
 
-    def _progress(self, running_s: float, time_limit_s: float | None) -> Progress:
-        row = dict(zip(COLUMNS, self.state.rows[-1], strict=True))
+    def _progress(self, last: Generation, running_s: float, time_limit_s: float | None) -> Progress:
+        row = dict(zip(COLUMNS, last.row, strict=True))
         rate = self.evaluated / max(running_s, 1e-9)
-        left = [(self.config.generations - len(self.state.fitness)) * len(self.state.fitness[-1]) / rate]
+        left = [(self.config.generations - self.state.generations) * len(last.told) / rate]
         if self.config.evaluations is not None:
             left.append((self.config.evaluations - self.state.evaluations) / rate)
         if time_limit_s is not None:
             left.append(time_limit_s - running_s)
         return Progress(
-            generation=len(self.state.fitness) - 1,
+            generation=self.state.generations - 1,
             generations=self.config.generations,
             evaluations=int(row["evaluations"]),
             best=row["best"],
@@ -377,7 +380,7 @@ class _Study:
             best_path=self.folder.best_path,
             best_score=self.state.best_score,
             best_generation=self.state.best_generation,
-            generations=len(self.state.fitness),
+            generations=self.state.generations,
             evaluations=self.state.evaluations,
             stop_reason=reason,
             interrupted=interrupted,

@@ -18,7 +18,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.cells import genome_size
 from neuroctl.evolve import OPTIMIZERS, Genome, PoolEvaluator, SerialEvaluator, run_study
-from neuroctl.evolve.interrupts import Interrupts
+from neuroctl.evolve.interrupts import Aside, Interrupts
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config
 
@@ -72,7 +72,8 @@ def test_impossible_paths_are_named(path, resume):
 def test_a_checkpoint_of_another_study_is_named(tmp_path):
     run_study(config(generations=1), objectives.follow, tmp_path / "s")
     run_study(config(generations=1, seed=99), objectives.follow, tmp_path / "t")
-    os.replace(tmp_path / "t" / "checkpoint.npz", tmp_path / "s" / "checkpoint.npz")
+    for name in ("checkpoint.npz", "generations.bin"):
+        os.replace(tmp_path / "t" / name, tmp_path / "s" / name)
     refused("of another study", config(), objectives.follow, tmp_path / "s", resume=True)
 
 
@@ -226,6 +227,40 @@ def test_handlers_of_the_caller_are_kept(tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == ["mine"]
+
+
+SLOW_SEARCH = """\
+import hashlib
+from neuroctl.evolve.nes import XNES
+from tests.evolve.objectives import follow
+
+def tell(self, fitness):
+    print("telling", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, as eigenvalues of 5,000 genes
+
+XNES.tell = tell
+print(run_study(config(optimizer="xnes"), follow, OUT).to_dict()["interrupted"], flush=True)
+"""
+
+
+def test_a_signal_is_obeyed_while_the_search_computes(tmp_path):
+    (tmp_path / "script.py").write_text(PROLOGUE + SLOW_SEARCH.replace("OUT", repr(str(tmp_path / "s"))))
+    study = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert study.stdout.readline() == "telling\n"
+    study.send_signal(signal.SIGINT)
+    out, err = study.communicate(timeout=20)
+    assert (study.returncode, out, err) == (0, "True\n", "")
+
+
+def test_what_is_called_aside_raises_here():
+    aside = Aside()
+    assert aside(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        aside(divmod, 1, 0)
+    aside.close()
 
 
 def test_an_interrupt_between_two_files_waits_for_the_second(tmp_path, monkeypatch):
