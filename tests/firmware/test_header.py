@@ -12,6 +12,7 @@ import pytest
 
 import firmware_export
 import neuroctl as nc
+from firmware_export.emit.parts import STORAGE_BYTES
 from firmware_export.targets import TARGETS
 from neuroctl.maths.fixed import LOGISTIC_TABLE
 from tests.firmware.helpers import (
@@ -19,6 +20,7 @@ from tests.firmware.helpers import (
     CELLS,
     CXX,
     FILES,
+    SANITIZE,
     STRICT_C,
     STRICT_CXX,
     batch_source,
@@ -238,6 +240,53 @@ int main(void) {{
 }}
 """
     assert subprocess.run([compiled(CC, ["-std=c99", "-O2"], source, tmp_path)]).returncode == 0
+
+
+@needs_cc
+@pytest.mark.parametrize("tunable", [False, True], ids=["constants", "tunable"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_damaged_saved_state_is_refused(cell, tunable, tmp_path):
+    """Each bit of what ``save`` wrote; without its CRC-32, each word beyond what steps reach: else sums overflow."""
+    q = controller(5, 2, 2, cell=cell)
+    header = firmware_export.export(q, tmp_path / "a", name="a")
+    fields = members(q)
+    state_bytes = 4 + sum(STORAGE_BYTES[m.storage] * m.words for m in fields)
+    beyond = "".join(
+        f"    for (i = 0; i < {m.words}; i++) TRY({m.storage}, {m.name}{'[i]' if m.size else ''}, {value});\n"
+        for m in fields
+        for value in (min(low for low, _ in m.ranges) - 1, max(high for _, high in m.ranges) + 1)
+    )
+    source = f"""#include <string.h>
+#include "{header}"
+#define TRY(type, member, value) do {{ \\
+        damaged = plain; \\
+        damaged.member = (type)(value); \\
+        if (damaged.member == (value) && a_restore(&s, &damaged) == 0) return 4; }} while (0)
+int main(void) {{
+    static a_state_t s, plain, saved, damaged;
+    a_in_t in[A_INPUTS] = {{0}};
+    a_out_t out[A_OUTPUTS];
+    unsigned long byte, bit;
+    int i;
+    a_init(&s);
+    for (i = 0; i < 20; i++) a_step(&s, in, out);
+    plain = s;
+    a_save(&saved, &s);
+    if (a_restore(&s, &saved) != 0 || memcmp(&s, &plain, sizeof s) != 0) return 1;
+    if (a_restore(&s, &plain) != 0) return 2;
+    for (byte = 0; byte < {state_bytes}u; byte++)
+        for (bit = 0; bit < 8; bit++) {{
+            damaged = saved;
+            ((unsigned char *)&damaged)[byte] ^= (unsigned char)(1u << bit);
+            if (a_restore(&s, &damaged) == 0) return 3;
+        }}
+{beyond}
+    return memcmp(&s, &plain, sizeof s) == 0 ? 0 : 5;
+}}
+"""
+    flags = ["-std=c99", "-O1", *SANITIZE[:2], *(["-DA_TUNABLE"] if tunable else []), f"-I{header.parent}"]
+    program = compiled(CC, flags, source, tmp_path)
+    assert subprocess.run([program]).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("avr-nm") is None, reason="avr-gcc is not installed")
