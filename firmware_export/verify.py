@@ -12,6 +12,7 @@ import numpy as np
 from firmware_export.folder import edited, read_manifest
 from firmware_export.names import check_name
 from firmware_export.packages import PACKAGES
+from firmware_export.proof.build import DoesNotFit
 from firmware_export.proof.emulate import Crashed
 from firmware_export.proof.harness import Subject, subject, write_harness
 from firmware_export.proof.report import Mismatch, TargetReport, VerifyReport
@@ -40,10 +41,12 @@ def verify(
         export_dir: a folder that ``export`` wrote.
         steps: how many steps on each target.
         seed: of the random inputs.
-        targets: rows of ``TARGETS``; None takes all. What this machine has no tools for is reported as skipped.
+        targets: rows of ``TARGETS``; None takes all. What this machine has no tools for, or what the core has no room
+            for beside the proof's own program, is reported as skipped. A header that does not compile for one is that
+            one's result.
 
     Raises:
-        ExportError: the folder holds no export, the header does not compile, or an argument is bad.
+        ExportError: the folder holds no export, or an argument is bad.
         FileFormatError: the ``.npz`` is damaged.
 
     """
@@ -102,23 +105,24 @@ def _notes(folder: Path, name: str) -> tuple[str, ...]:
 
 
 def prove(subjects: Sequence[Subject], way: Way, steps: int, seed: int) -> list[TargetReport]:
-    """Run exported headers one way, all in one program, and compare every bit.
+    """Run exported headers one way, all in one program, and compare every bit."""
 
-    Raises:
-        ExportError: a header does not compile.
+    def problem(text: str, *, ran: bool) -> list[TargetReport]:
+        return [TargetReport(way.target.name, way.tools, ran=ran, problem=text) for _ in subjects]
 
-    """
     if way.missing:
-        return [TargetReport(way.target.name, way.tools, ran=False, problem=way.missing) for _ in subjects]
+        return problem(way.missing, ran=False)
     runs = [stimulus(entry.q, steps, seed) for entry in subjects]
     with tempfile.TemporaryDirectory() as place:
         try:
             write_harness(subjects, Path(place))
             outcomes = way.run(subjects, runs, Path(place))
+        except DoesNotFit as error:
+            return problem(str(error), ran=False)
         except Crashed as error:
-            return [TargetReport(way.target.name, way.tools, ran=True, problem=str(error)) for _ in subjects]
+            return problem(str(error), ran=True)
         except ExportError as error:
-            raise ExportError(f"{subjects[0].header.name}: {error}") from None
+            return problem(f"{subjects[0].header.name}: {error}", ran=True)
     return [_compare(way, *pair) for pair in zip(subjects, outcomes, strict=True)]
 
 

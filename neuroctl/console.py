@@ -84,7 +84,7 @@ def show_report(report: Any) -> None:
 def _figures(target: Any) -> list[str]:
     if not target.ran:
         return ["-", "skipped", *["-"] * 4]
-    figures = [str(target.steps), "ok" if target.ok else "WRONG"]
+    figures = [str(target.steps), "ok" if target.ok else "failed" if target.problem else "WRONG"]
     cost = target.footprint
     if cost is None:
         return figures + ["-"] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from firmware_export.proof.elf import Elf, read_elf
 from firmware_export.proof.harness import HARNESS
 from firmware_export.targets import Target
 from neuroctl.errors import ExportError, require
 
+PAINTED_BYTES: Final = 299
+"""How much of an AVR's stack is painted, to see how deep a step goes."""
+_CALLS_BYTES: Final = 64
+"""Return addresses and an interrupt's registers."""
 _TIMEOUT_S: Final = 300
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration")
 _CORE_FLAGS: Final = ("-std=c99", "-ffreestanding", "-g0", "-ffunction-sections", "-fdata-sections")
@@ -25,6 +31,10 @@ _ZIG_FLAGS: Final = (
     "-fno-sanitize=all",
     "-Wno-unused-command-line-argument",
 )
+
+
+class DoesNotFit(ExportError):
+    """A core has no room for the firmware and the harness together: no finding about the firmware."""
 
 
 class Objects(NamedTuple):
@@ -99,16 +109,39 @@ def build_avr(command: Sequence[str], target: Target, defines: Sequence[str], sc
     """Compile the harness for an AVR, with its C library.
 
     Raises:
-        ExportError: it does not compile, or does not fit the flash; says the compiler's first error.
+        ExportError: it does not compile; says the compiler's first error.
+        DoesNotFit: flash or RAM are too small for the program.
 
     """
-    flags = ["-std=gnu99", "-ffunction-sections", "-fdata-sections", *_WARNINGS, *defines]
+    flags = ["-std=gnu99", "-ffunction-sections", "-fdata-sections", "-fstack-usage", *_WARNINGS, *defines]
     for optimise in ("-O2", "-Os"):
         run([*command, *flags, optimise, "-c", "control.c", "-o", f"avr{optimise}.o"], target.name, scratch)
     image = scratch / "avr.elf"
     rest = ["selftest.c", "run.c", "avr.c", "-Wl,--gc-sections"]
     run([*command, *flags, "-O2", "avr-O2.o", *rest, "-o", str(image)], target.name, scratch)
+    _check_room(read_elf(image), target, scratch)
     return Objects(image, scratch / "avr-O2.o", scratch / "avr-Os.o")
+
+
+def _check_room(image: Elf, target: Target, scratch: Path) -> None:
+    """Refuse an AVR's program that its flash does not hold, or whose variables its stack would reach.
+
+    The self-test's frame and the others, which the compiler wrote down, are in use one after the other.
+
+    Raises:
+        DoesNotFit: names what it takes and what there is.
+
+    """
+    frames: dict[bool, int] = {True: 0, False: PAINTED_BYTES}
+    for path in scratch.glob("*.su"):
+        if not path.name.endswith("-Os.su"):
+            depths = [int(line.split("\t")[1]) for line in path.read_text().splitlines()]
+            frames[path.name.endswith("selftest.su")] += sum(depths)
+    flash = sum(len(content) for _, content, _ in image.segments)
+    ram = image.data_bytes + max(frames.values()) + _CALLS_BYTES
+    for what, takes, has in (("flash", flash, target.flash_bytes), ("RAM", ram, target.ram_bytes)):
+        if takes > has:
+            raise DoesNotFit(f"the proof's program takes {takes} bytes of {what}, of which there are {has}")
 
 
 def run(command: Sequence[str], target: str, scratch: Path) -> None:
@@ -116,6 +149,7 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
 
     Raises:
         ExportError: it fails; says its first error.
+        DoesNotFit: the linker finds too little memory.
 
     """
     # Nothing of the cross compiler's own has to be built, so that its cache need not outlive the proof.
@@ -129,6 +163,8 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
         raise ExportError(f"compiling for {target} took more than {_TIMEOUT_S} s") from None
     except OSError as error:
         raise ExportError(f"{command[0]}: cannot be run: {error.strerror}") from None
+    if done.returncode != 0 and (over := re.search(r"overflowed by (\d+) bytes", done.stderr)):
+        raise DoesNotFit(f"the program is {over[1]} bytes larger than the flash of {target}")
     if done.returncode != 0:
         raise ExportError(f"does not compile for {target}: {_first_error(done.stderr)}")
 

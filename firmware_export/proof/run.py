@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.proof.build import Objects, build_avr, build_core, build_host, host_compilers, zig_command
+from firmware_export.proof.build import (
+    PAINTED_BYTES,
+    DoesNotFit,
+    Objects,
+    build_avr,
+    build_core,
+    build_host,
+    host_compilers,
+    zig_command,
+)
 from firmware_export.proof.elf import read_elf
 from firmware_export.proof.emulate import BUFFER_BYTES, Crashed, Machine
 from firmware_export.proof.harness import Subject
@@ -172,7 +181,7 @@ def _emulated(machine: Machine, subject: Subject, stimulus: Stimulus, const_byte
     script = stimulus.script
     room = BUFFER_BYTES // (script[0].nbytes + 4 * subject.words)
     if room < 1:
-        raise ExportError(f"a step's record of {4 * subject.words} bytes does not fit the emulated RAM")
+        raise DoesNotFit(f"a step's record of {4 * subject.words} bytes does not fit the emulated RAM")
     # The tables' size says how long a step takes; a call has to stay far below the emulator's time limit.
     room = min(room, max(1, _BYTES_A_CALL // max(1, const_bytes)))
     records = []
@@ -222,8 +231,9 @@ def _simavr(target: Target) -> Callable[[Sequence[Subject], Sequence[Stimulus], 
             "SEED": f"{seed & 0xFFFFFFFF}UL",
             "BLOCK": _AVR_BLOCK,
             "COUNTED": _AVR_COUNTED,
+            "PAINTED": PAINTED_BYTES,
         }
-        defines = [f"-DNC_V_{name}={value}" for name, value in numbers.items()]
+        defines = ["-DNC_V_HASHED", *(f"-DNC_V_{name}={value}" for name, value in numbers.items())]
         objects = build_avr(target.gcc, target, defines, scratch)
         done = _execute(["simavr", "-m", target.simavr, "-f", "16000000", objects.program.name], scratch)
         lines = re.findall(r"([a-z])([0-9a-f]{8})\b", (done.stdout + done.stderr).decode(errors="replace"))

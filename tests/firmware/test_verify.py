@@ -234,9 +234,37 @@ def test_a_header_that_does_not_fit_is_one_line(target, pattern, replacement, wo
     if target == "host" and CC is None:
         pytest.skip("no C compiler on PATH")
     tampered(folder, pattern, replacement)
-    with pytest.raises(ExportError, match=rf"ctl\.h: does not compile for {target}: .*{words}") as caught:
-        firmware_export.verify(folder, steps=10, targets=[target])
-    assert "\n" not in str(caught.value)
+    report = firmware_export.verify(folder, steps=10, targets=[target])
+    assert not report.ok
+    for found in report.targets:
+        assert re.match(rf"ctl\.h: does not compile for {target}: .*{words}", found.result)
+        assert "\n" not in found.result
+
+
+def test_a_target_that_does_not_compile_hides_no_others_result(folder):
+    way_of("cortex-m0plus: zig, Unicorn")
+    tampered(folder, r"#ifdef NC_DSP", "#ifdef __thumb2__\n#error not here\n#endif\n#ifdef NC_DSP")
+    report = firmware_export.verify(folder, steps=100, targets=["cortex-m4", "cortex-m0plus"])
+    results = {found.target: found.result for found in report.targets if found.ran}
+    assert "not here" in results["cortex-m4"]
+    assert results["cortex-m0plus"] == "ok"
+    assert not report.ok
+
+
+@pytest.mark.parametrize(
+    ("neurons", "result"),
+    [
+        (80, "ok"),
+        (96, "ok"),
+        (110, "skipped: the proof's program takes 2... bytes of RAM, of which there are 2048"),
+        (140, r"skipped: the program is \d+ bytes larger than the flash of avr"),
+    ],
+)
+def test_an_avr_with_too_little_room_for_the_proof_says_so(neurons, result, tmp_path):
+    """80 neurons were called wrong, 96 did not end: the harness's variables and the stack met."""
+    q = controller(neurons, 1, 1, cell="ctrnn", weight_bits=8)
+    found = proof(firmware_export.export(q, tmp_path / "fw"), q, way_of("avr: gcc, simavr"), steps=200)
+    assert re.fullmatch(result, found.result)
 
 
 @pytest.mark.parametrize(
