@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims import registry
+from sims import foreign, registry
 from sims.episodes import EpisodeReturn
 from sims.sensors import Sensors
 
@@ -46,6 +46,16 @@ class Disturbed:
         """Return what the controller answers to what it sees."""
         return self._controller.step(self._sensors.see(u, self._rng))
 
+    def rollout(self, inputs: Any) -> Any:
+        """Step through a sequence ``[T, inputs]``; return the outputs ``[T, outputs]``."""
+        return np.stack([np.array(self.step(u)) for u in np.asarray(inputs, self.spec.dtype)])
+
+    def __getattr__(self, name: str) -> Any:
+        """Let a fitness see the rest of the controller."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._controller, name)
+
 
 def robustness(
     task: str, controller: Any, noises: Sequence[float], latencies: Sequence[int], seeds: Sequence[int]
@@ -53,7 +63,7 @@ def robustness(
     """Return the returns ``[len(noises), len(latencies), len(seeds)]`` under noise and latency.
 
     Args:
-        task: name of the task.
+        task: name of the task, or anything else that ``problem`` takes.
         controller: float, fixed-point or hand-made.
         noises: standard deviations, as shares of half an observation's declared range.
         latencies: in control steps.
@@ -67,8 +77,7 @@ def robustness(
         raise TaskError(f"noise: {list(noises)}; allowed: numbers from 0")
     if not len(latencies) or not all(isinstance(steps, int) and 0 <= steps <= 1000 for steps in latencies):
         raise TaskError(f"latency: {list(latencies)}; allowed: whole control steps from 0 to 1000")
-    limits = registry.get(task).input_limits
-    episode = EpisodeReturn(task)
+    episode, limits = _undisturbed(task, controller)
     found = np.empty((len(noises), len(latencies), len(seeds)))
     try:
         for i, noise in enumerate(noises):
@@ -76,5 +85,21 @@ def robustness(
                 disturbed = Disturbed(controller, limits, noise=noise, latency=latency)
                 found[i, k] = [episode(disturbed, seed) for seed in seeds]
     finally:
-        episode.close()
+        getattr(episode, "close", lambda: None)()
     return found
+
+
+def _undisturbed(task: str, controller: Any) -> tuple[Any, Sequence[tuple[float, float]]]:
+    """Return what evaluates a controller in a task, and the limits that noise is a share of.
+
+    Raises:
+        TaskError: neither the task nor the controller has limits.
+
+    """
+    if registry.known(task):
+        return EpisodeReturn(task), registry.get(task).input_limits
+    returns, about = foreign.returns_of(task, controller)
+    limits = about.input_limits if np.isfinite(about.input_limits).all() else controller.spec.input_limits
+    if limits is None:
+        raise TaskError("input_limits: None; allowed for noise: a controller whose spec declares them")
+    return returns, limits

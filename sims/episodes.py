@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
+from neuroctl.input_limits import limits_from
 from neuroctl.quant import QuantController
 from sims import registry
 from sims.compiled import PlantReturn
-from sims.task import Task
+from sims.environments import AnyEnvironment, Environment, Interface, create
+from sims.task import Limits, Task
 
 COMPILED = (Controller, QuantController)
 """Controllers that run in compiled plants without a step in Python."""
@@ -54,35 +55,36 @@ class ControllerLike(Protocol):
         ...
 
 
-class EpisodeReturn:
-    """The return of one seeded episode: a fitness that can be sent to other processes.
+def run_episode(
+    env: Environment, controller: ControllerLike, seed: int, max_steps: int, recorder: _Recorder | None = None
+) -> float:
+    """Begin an episode, reset the controller, and return the sum of the rewards: the one place that runs episodes."""
+    observation, advance = env.begin(seed, getattr(controller.spec, "dtype", "float32"))
+    controller.reset()
+    answer = controller.step
+    total = 0.0
+    for _ in range(max_steps):
+        if recorder is not None:
+            recorder.before(observation)
+        action = answer(observation)
+        observation, reward, terminated, truncated, _ = advance(action)
+        total += float(reward)
+        if recorder is not None:
+            recorder.after(action, reward, terminated)
+        if terminated or truncated:
+            break
+    return total
 
-    The same controller and seed give the same bits in every process and in every order of episodes. The environment
-    is created on first use and stays behind when the object is pickled. Not safe for use by several threads at once.
 
-    Args:
-        task: name of the task.
-        max_steps: control steps of an episode; None takes the task's own limit.
+class _Returns:
+    """The return of one seeded episode: a fitness that can be sent to other processes, without its environment."""
 
-    Raises:
-        TaskError: there is no such task, or max_steps is not a whole number from 1.
+    _env: Environment | None = None
+    _second: Environment | None = None  # for records, so that those leave no trace in the first
 
-    Example:
-        >>> from sims.bullet.cartpole import Baseline
-        >>> EpisodeReturn("cartpole", max_steps=50)(Baseline(), seed=1)
-        50.0
-
-    """
-
-    def __init__(self, task: str, max_steps: int | None = None):
-        self._task = registry.get(task)
-        self._max_steps = _checked_steps(max_steps, self._task)
-        self._env: gymnasium.Env[Any, Any] | None = None
-
-    @property
-    def task(self) -> Task:
-        """The task that is run."""
-        return self._task
+    def __init__(self, about: Any, max_steps: int | None):
+        self._about = about
+        self._max_steps = _checked_steps(max_steps, about)
 
     @property
     def max_steps(self) -> int:
@@ -93,44 +95,106 @@ class EpisodeReturn:
         """Reset the controller, run one episode and return the sum of its rewards.
 
         Args:
-            controller: resets and steps; its sizes must be the task's.
-            seed: of the start, a whole number from 0.
+            controller: resets and steps; its sizes and its time step must be the task's.
+            seed: of the start, an integer >= 0.
 
         Raises:
             TaskError: the controller does not fit the task, gives a value that is not finite, or the seed is bad.
 
         """
-        check_fit(controller, self._task)
+        check_fit(controller, self._about)
         start = _checked_seed(seed)
         if self._env is None:
-            # Unwrapped: steps are counted here, which spares a layer of calls on each.
-            self._env = registry.make(self._task.name).unwrapped
-        observation, _ = self._env.reset(seed=start)
-        controller.reset()
-        plant, brain = self._env.step, _reader(controller)
-        total = 0.0
-        for _ in range(self._max_steps):
-            observation, reward, terminated, truncated, _ = plant(brain(observation))
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return total
+            self._env = create(self._about.name)
+        return run_episode(self._env, controller, start, self._max_steps)
 
     def observations(self, controller: ControllerLike, seed: int) -> NDArray[np.float32]:
         """Return what the controller sees in one episode, float32[T, inputs]: recorded inputs for fixed point."""
-        return record(self._task.name, controller, seed, self._max_steps).observations
+        check_fit(controller, self._about)
+        if self._second is None:
+            self._second = create(self._about.name)
+        return _recorded(self._second, controller, _checked_seed(seed), self._max_steps, 0).observations
 
     def close(self) -> None:
-        """Free the environment; the next call makes a new one."""
-        env, self._env = self._env, None
-        if env is not None:
-            env.close()
+        """Free the environments; the next call makes new ones."""
+        envs, self._env, self._second = (self._env, self._second), None, None
+        for env in envs:
+            if env is not None:
+                env.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_env": None}
+        return self.__dict__ | {"_env": None, "_second": None}
 
     def __repr__(self) -> str:
-        return f"EpisodeReturn({self._task.name!r}, max_steps={self._max_steps})"
+        return f"{type(self).__name__}({self._about.name!r}, max_steps={self._max_steps})"
+
+
+class EpisodeReturn(_Returns):
+    """The return of one seeded episode of a task of ours.
+
+    The same controller and seed give the same bits in every process and in every order of episodes. The environment
+    is created on first use and stays behind when the object is pickled. Not safe for use by several threads at once.
+
+    Args:
+        task: name of the task.
+        max_steps: control steps of an episode; None takes the task's own limit.
+
+    Raises:
+        TaskError: there is no such task, or max_steps is not an integer >= 1.
+
+    Example:
+        >>> from sims.bullet.cartpole import Baseline
+        >>> EpisodeReturn("cartpole", max_steps=50)(Baseline(), seed=1)
+        50.0
+
+    """
+
+    def __init__(self, task: str, max_steps: int | None = None):
+        super().__init__(registry.get(task), max_steps)
+
+    @property
+    def task(self) -> Task:
+        """The task that is run."""
+        return self._about  # type: ignore[no-any-return]
+
+
+class GymReturn(_Returns):
+    """The return of one seeded episode of a Gymnasium environment, or of an object of a class of the user's own.
+
+    The environment stays behind when the object is pickled.
+
+    Args:
+        name: a registered id, or ``"module:Class"``; see ``environments.AnyEnvironment``.
+        max_steps: steps of an episode at most; None takes the environment's own limit, or 1000.
+
+    Raises:
+        TaskError: there is no such environment, it cannot be made, or its spaces are no boxes.
+
+    """
+
+    def __init__(self, name: str, max_steps: int | None = None):
+        env = AnyEnvironment(name)
+        super().__init__(env.about, max_steps)
+        self._env = env
+
+    @property
+    def about(self) -> Interface:
+        """What a controller has to fit."""
+        return self._about  # type: ignore[no-any-return]
+
+    def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits:
+        """Return limits of the inputs by what was observed, under random actions if nothing is given.
+
+        Sides that the environment declares are kept.
+        """
+        declared = self.about.input_limits
+        if observations is not None:
+            return limits_from(observations, declared)
+        env = AnyEnvironment(self.about.name)
+        try:
+            return limits_from(env.explored(), declared)
+        finally:
+            env.close()
 
 
 @dataclass(frozen=True)
@@ -186,27 +250,24 @@ def record(
     """Run one episode and keep all of it.
 
     Args:
-        task: name of the task.
+        task: name of the task, a Gymnasium id, or ``"module:Class"``.
         controller: resets and steps; its sizes must be the task's.
-        seed: of the start, a whole number from 0.
+        seed: of the start, an integer >= 0.
         max_steps: control steps at most; None takes the task's own limit.
         frames: whether to draw; a frame takes some tens of milliseconds.
         frame_every: control steps from one frame to the next.
-        size: (width, height) of a frame in pixels.
+        size: (width, height) of a frame of a task of ours, in pixels; others draw in their own size.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
 
     """
-    entry = registry.get(task)
-    check_fit(controller, entry)
-    limit = _checked_steps(max_steps, entry)
     every = _checked_whole("frame_every", frame_every)
-    start = _checked_seed(seed)
-    drawing = _drawing(size) if frames else {}
-    env = registry.make(entry.name, **drawing).unwrapped
+    env = create(task, **(_drawing(size) if frames else {}))
     try:
-        return _recorded(env, entry, controller, start, limit, every if frames else 0)
+        check_fit(controller, env.about)
+        limit = _checked_steps(max_steps, env.about)
+        return _recorded(env, controller, _checked_seed(seed), limit, every if frames else 0)
     finally:
         env.close()
 
@@ -234,11 +295,10 @@ def show(task: str, controller: ControllerLike, seed: int, max_steps: int | None
         TaskError: there is no display, an argument is not allowed, or the controller does not fit the task.
 
     """
-    entry = registry.get(task)
-    check_fit(controller, entry)
-    env = registry.make(entry.name, render_mode="human").unwrapped
+    env = create(task, render_mode="human")
     try:
-        _recorded(env, entry, controller, _checked_seed(seed), _checked_steps(max_steps, entry), 0)
+        check_fit(controller, env.about)
+        _recorded(env, controller, _checked_seed(seed), _checked_steps(max_steps, env.about), 0)
     finally:
         env.close()
 
@@ -269,40 +329,50 @@ def objective(
     return EpisodeReturn(task, max_steps)
 
 
-def _recorded(
-    env: gymnasium.Env[Any, Any], task: Task, controller: ControllerLike, seed: int, limit: int, frame_every: int
-) -> Episode:
-    observations, actions, states, rewards, feet = [], [], [], [], []
-    frames: list[Any] = []
-    terminated = False
-    observation, _ = env.reset(seed=seed)
-    controller.reset()
-    brain = _reader(controller)
-    for step in range(limit):
-        if frame_every and step % frame_every == 0:
-            frames.append(env.render())
-        action = brain(observation)
-        observations.append(observation)
-        actions.append(np.array(action, np.float32))
-        if hasattr(controller, "state"):
-            states.append(np.array(controller.state))
-        observation, reward, terminated, truncated, _ = env.step(action)
-        rewards.append(reward)
-        if hasattr(env, "feet_down"):
-            feet.append(env.feet_down())
-        if terminated or truncated:
-            break
+class _Recorder:
+    """What is kept of an episode while it runs."""
+
+    def __init__(self, env: Environment, controller: ControllerLike, frame_every: int):
+        self._env, self._controller, self._frame_every = env, controller, frame_every
+        self._stateful = hasattr(controller, "state")
+        self.frames: list[Any] = []
+        self.observations: list[Any] = []
+        self.actions: list[Any] = []
+        self.states: list[Any] = []
+        self.rewards: list[float] = []
+        self.feet: list[Any] = []
+        self.terminated = False
+
+    def before(self, observation: Any) -> None:
+        if self._frame_every and len(self.observations) % self._frame_every == 0:
+            self.frames.append(self._env.render())
+        self.observations.append(observation)
+
+    def after(self, action: Any, reward: float, terminated: bool) -> None:
+        self.actions.append(np.array(action, np.float32))
+        if self._stateful:
+            self.states.append(np.array(self._controller.state))  # type: ignore[attr-defined]
+        self.rewards.append(reward)
+        feet = self._env.feet_down()
+        if feet is not None:
+            self.feet.append(feet)
+        self.terminated = terminated
+
+
+def _recorded(env: Environment, controller: ControllerLike, seed: int, limit: int, frame_every: int) -> Episode:
+    kept = _Recorder(env, controller, frame_every)
+    run_episode(env, controller, seed, limit, kept)
     return Episode(
-        task=task.name,
+        task=env.about.name,
         seed=seed,
-        control_dt_s=task.control_dt_s,
-        observations=np.stack(observations),
-        actions=np.stack(actions),
-        states=np.stack(states) if states else None,
-        rewards=np.array(rewards, np.float64),
-        terminated=terminated,
-        feet_down=np.array(feet) if feet else None,
-        frames=frames,
+        control_dt_s=env.about.control_dt_s,
+        observations=np.stack(kept.observations).astype(np.float32),
+        actions=np.stack(kept.actions),
+        states=np.stack(kept.states) if kept.states else None,
+        rewards=np.array(kept.rewards, np.float64),
+        terminated=kept.terminated,
+        feet_down=np.array(kept.feet) if kept.feet else None,
+        frames=kept.frames,
     )
 
 
@@ -314,15 +384,7 @@ def _drawing(size: tuple[int, int]) -> dict[str, Any]:
     return {"render_mode": "rgb_array", "width": width, "height": height}
 
 
-def _reader(controller: ControllerLike) -> Callable[[Any], Any]:
-    """Return the controller's step; observations are float32, and a float64 controller gets them converted."""
-    step = controller.step
-    if getattr(controller.spec, "dtype", "float32") == "float32":
-        return step
-    return lambda observation: step(observation.astype(np.float64))
-
-
-def check_fit(controller: ControllerLike, task: Task) -> None:
+def check_fit(controller: ControllerLike, task: Task | Interface) -> None:
     """Refuse a controller that a task does not fit.
 
     Raises:
@@ -332,16 +394,17 @@ def check_fit(controller: ControllerLike, task: Task) -> None:
     if not all(hasattr(controller, name) for name in ("spec", "reset", "step")):
         raise TaskError(f"controller: {type(controller).__name__}; allowed: an object with spec, reset() and step(u)")
     spec = controller.spec
-    if spec.inputs != task.inputs:
-        raise TaskError(f"inputs: {spec.inputs}; task {task.name!r} needs a controller with {task.inputs}")
-    if spec.outputs != task.outputs:
-        raise TaskError(f"outputs: {spec.outputs}; task {task.name!r} needs a controller with {task.outputs}")
-    dt_s = getattr(spec, "dt_s", task.control_dt_s)
-    if not math.isclose(dt_s, task.control_dt_s, rel_tol=1e-6):
-        raise TaskError(f"dt_s: {dt_s:g}; task {task.name!r} needs a controller with {task.control_dt_s:g}")
+    for name in ("inputs", "outputs"):
+        have, needed = getattr(spec, name), getattr(task, name)
+        if have != needed:
+            raise TaskError(f"{name}: {have}; task {task.name!r} needs a controller with {needed}")
+    dt_s, source = getattr(spec, "dt_s", task.control_dt_s), getattr(task, "dt_from", "the task's control rate")
+    if source and not math.isclose(dt_s, task.control_dt_s, rel_tol=1e-6):
+        told = f", by {source}" if isinstance(task, Interface) else ""
+        raise TaskError(f"dt_s: {dt_s:g}; task {task.name!r} needs a controller with {task.control_dt_s:g}{told}")
 
 
-def _checked_steps(max_steps: int | None, task: Task) -> int:
+def _checked_steps(max_steps: int | None, task: Task | Interface) -> int:
     return task.max_episode_steps if max_steps is None else _checked_whole("max_steps", max_steps)
 
 

@@ -1,4 +1,4 @@
-"""Anything else to evolve on: a Gymnasium environment by its id or class, or a plain Python function.
+"""Anything else to evolve on: a Gymnasium environment by its id or class, a class of one's own, or a plain function.
 
 ``problem`` takes what a user types: a task's name, ``Pendulum-v1``, ``my_module:MyEnv`` or ``my_module:fitness``.
 """
@@ -6,31 +6,24 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import math
-import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.checks import shown
-from neuroctl.errors import TaskError, require
+from neuroctl.errors import TaskError
 from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
-from sims import episodes, published, registry
-from sims.episodes import objective
-from sims.quiet import STDERR, STDOUT, silent
-
-_FAR: Final = 10.0  # where a space says no limit: inputs saturate there in fixed point
-_DT_S: Final = 0.02
-_MOST_STEPS: Final = 1000
+from sims import environments, episodes, published, registry
+from sims.environments import Interface, registered
+from sims.episodes import GymReturn as GymReturn
+from sims.episodes import check_fit, objective
+from sims.modules import imported
+from sims.task import Limits
 
 
 @dataclass(frozen=True)
@@ -40,71 +33,54 @@ class Problem:
     name: str
     spec: Spec
     objective: Any
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Where numbers of the spec come from, by their fields, if not from a task of ours."""
 
 
-class GymReturn:
-    """The return of one seeded episode of a Gymnasium environment with Box spaces, flattened.
+class FunctionReturn:
+    """A fitness of the user's own: a function ``f(controller, seed)``, or an object of a class that is called so.
 
-    The environment is created on first use and stays behind when the object is pickled.
+    The controller is reset before each call. An object is made on first use and stays behind when this is pickled.
+    What else it has (``batch``, ``measures``, ``observations``, ``close``) is seen here too.
 
     Args:
-        name: a registered id, or ``"module:Class"``.
-        max_steps: steps of an episode at most; None takes the environment's own limit, or 1000.
+        name: ``"module:name"``.
+        target: the function, or the class.
 
     Raises:
-        TaskError: there is no such environment, it cannot be made, or its spaces are no boxes.
+        TaskError: it declares no spec.
 
     """
 
-    def __init__(self, name: str, max_steps: int | None = None):
-        self._name = name
-        self._env: gymnasium.Env[Any, Any] | None = None
-        env = self._made()
-        own = getattr(env.spec, "max_episode_steps", None) if env.spec is not None else None
-        self._max_steps = max_steps or own or _MOST_STEPS
-        self._shape = env.action_space.shape
+    def __init__(self, name: str, target: Any):
+        self._name, self._target, self._object = name, target, None
+        self.__wrapped__ = target
+        owner = target if isinstance(getattr(target, "spec", None), dict) else self._called()
+        self.declared = environments.declared_spec(owner, name)
 
-    def _made(self) -> gymnasium.Env[Any, Any]:
-        if self._env is None:
-            self._env = _make(self._name)
-        return self._env
+    def _called(self) -> Any:
+        if not isinstance(self._target, type):
+            return self._target
+        if self._object is None:
+            self._object = self._target()
+        return self._object
 
-    def spec(self, **fields: Any) -> Spec:
-        """Return the Spec of a controller that fits; its limits are the spaces', 10 where those have none."""
-        env = self._made()
-        inputs, outputs = _limits(env.observation_space), _limits(env.action_space)
-        return Spec(
-            inputs=len(inputs), outputs=len(outputs), dt_s=_period_s(env),
-            input_limits=inputs, output_limits=outputs, **fields,
-        )  # fmt: skip
-
-    def __call__(self, controller: Any, seed: int) -> float:
-        """Reset the controller, run one episode and return the sum of its rewards."""
-        env = self._made()
-        dtype = controller.spec.dtype
-        observation, _ = env.reset(seed=seed)
+    def __call__(self, controller: Any, seed: int) -> Any:
+        """Reset the controller and return its fitness."""
         controller.reset()
-        total = 0.0
-        for _ in range(self._max_steps):
-            seen = np.ascontiguousarray(np.ravel(observation), dtype=dtype)
-            action = np.asarray(controller.step(seen), env.action_space.dtype).reshape(self._shape)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return total
+        return self._called()(controller, seed)
 
-    def close(self) -> None:
-        """Free the environment; the next call makes a new one."""
-        env, self._env = self._env, None
-        if env is not None:
-            env.close()
+    def __getattr__(self, name: str) -> Any:
+        """Look up what the function or object has besides."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._called(), name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_env": None}
+        return self.__dict__ | {"_object": None}
 
     def __repr__(self) -> str:
-        return f"GymReturn({self._name!r}, max_steps={self._max_steps})"
+        return f"FunctionReturn({self._name!r})"
 
 
 def problem(
@@ -115,8 +91,13 @@ def problem(
     measured: bool = False,
     backend: str = "cpu",
     goals: Sequence[str] = (),
+    input_limits: Limits | None = None,
 ) -> Problem:
-    """Return what a user names: a task, a Gymnasium environment, or a function ``f(controller, seed) -> fitness``.
+    """Return what a user names: a task, an environment, or a function ``f(controller, seed) -> fitness``.
+
+    An environment is one of Gymnasium's, or any class with ``reset`` and ``step``; see
+    ``environments.AnyEnvironment``. Where its observations have no limits, those of the spec are measured over episodes
+    under random actions. A class whose objects are called as ``f(controller, seed)`` is taken as a function is.
 
     A function needs an attribute ``spec``, a dict with what a Spec needs besides cell and neurons: at least
     ``{"inputs": 2, "outputs": 1, "dt_s": 0.02}``; with ``input_limits`` it can be exported without recorded inputs.
@@ -128,6 +109,7 @@ def problem(
         measured: with a compiled task's measures, for quality diversity.
         backend: what a compiled task's population runs on, ``"cpu"`` or ``"cuda"``.
         goals: besides the fitness, of ``neuroctl.evolve.GOALS``.
+        input_limits: taken instead of measured ones, as when a study is resumed.
 
     Raises:
         StudyError: there is no such goal.
@@ -135,12 +117,12 @@ def problem(
         TaskError: there is nothing of that name, or it does not suit; names the nearest.
 
     """
-    found = _posed(name, cell, neurons, measured, backend)
+    found = _posed(name, cell, neurons, measured, backend, input_limits)
     if not goals:
         return found
     if "energy" in goals and registry.known(name) and registry.get(name).plant:
         raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
-    return Problem(name, found.spec, Goals(found.objective, goals, found.spec))
+    return replace(found, objective=Goals(found.objective, goals, found.spec))
 
 
 def search_of(name: str) -> Mapping[str, Any]:
@@ -157,7 +139,7 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
         task: a task's name, or anything else that ``problem`` takes.
         controller: resets and steps; its sizes must be the task's.
         seeds: of the episodes.
-        max_steps: control steps of an episode of a task of ours; None takes its own limit.
+        max_steps: control steps of an episode; None takes the task's own limit. A function has no such limit.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
@@ -165,15 +147,51 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
     """
     if registry.known(task):
         return episodes.score(task, controller, seeds, max_steps)
-    posed = problem(task)
-    for name in ("inputs", "outputs"):
-        have, needed = getattr(controller.spec, name), getattr(posed.spec, name)
-        if have != needed:
-            raise TaskError(f"{name}: {have}; task {task!r} needs a controller with {needed}")
+    returns, _ = returns_of(task, controller, max_steps)
     try:
-        return np.array([posed.objective(controller, seed) for seed in seeds], np.float64)
+        return np.array([returns(controller, seed) for seed in seeds], np.float64)
     finally:
-        getattr(posed.objective, "close", lambda: None)()
+        getattr(returns, "close", lambda: None)()
+
+
+def returns_of(
+    task: str, controller: Any, max_steps: int | None = None
+) -> tuple[GymReturn | FunctionReturn, Interface]:
+    """Return what evaluates a controller in what is no task of ours, and what the controller has to fit.
+
+    Raises:
+        TaskError: there is nothing of that name, or the controller does not fit.
+
+    """
+    returns = _returns(task, max_steps)
+    about = returns.about if isinstance(returns, GymReturn) else _interface(task, returns)
+    check_fit(controller, about)
+    return returns, about
+
+
+def _returns(name: str, max_steps: int | None = None) -> GymReturn | FunctionReturn:
+    """Return what evaluates an environment or function that is no task of ours."""
+    if ":" in name:
+        target = imported(name)
+        if not isinstance(target, type):
+            return FunctionReturn(name, target)
+        if not (hasattr(target, "reset") and hasattr(target, "step")):
+            if not any("__call__" in vars(parent) for parent in target.__mro__):
+                raise TaskError(f"task: {name!r} has neither reset and step nor __call__; allowed: a class with them")
+            return FunctionReturn(name, target)
+    elif not registered(name):
+        _name_nearest(name)
+    return GymReturn(name, max_steps)
+
+
+def _interface(name: str, function: FunctionReturn) -> Interface:
+    """Return what a controller of a function has to fit."""
+    spec = Spec.from_dict({"cell": "elman", "neurons": 1} | function.declared)
+    unknown = (-np.inf, np.inf)
+    return Interface(
+        name=name, input_limits=(unknown,) * spec.inputs, output_limits=(unknown,) * spec.outputs,
+        control_dt_s=spec.dt_s, dt_from="its spec", max_episode_steps=1,
+    )  # fmt: skip
 
 
 def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
@@ -195,7 +213,7 @@ def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
     noted = notes.get("task")
     if not noted:
         raise TaskError("task: missing; allowed: --task NAME, as the file names none")
-    if isinstance(noted, str) and (noted in _env_ids() or registry.known(noted) or published.search_of(noted)):
+    if isinstance(noted, str) and (registry.known(noted) or published.search_of(noted)):
         return noted
     raise TaskError(
         f"task: {shown(noted)}, named by the file, is no task of ours and may run code; "
@@ -203,11 +221,7 @@ def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
     )
 
 
-def _env_ids() -> set[str]:
-    return {task.env_id for task in registry.TASKS.values()}
-
-
-def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> Problem:
+def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str, input_limits: Limits | None) -> Problem:
     if registry.known(name):
         returns = objective(name, measured=measured, backend=backend)
         return Problem(name, registry.controller_spec(name, neurons, cell), returns)
@@ -215,14 +229,42 @@ def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str) -> 
         raise TaskError(f"backend: {backend!r} for {name!r}; allowed: cpu, as it is not compiled")
     if measured:
         raise TaskError(f"task: {name!r} has no measures; allowed for quality diversity: phototaxis")
-    if ":" in name:
-        found = _imported(name)
-        if not isinstance(found, type):
-            return Problem(name, _declared(found, name, cell, neurons), found)
-    elif not _registered(name):
-        _name_nearest(name)
-    env = GymReturn(name)
-    return Problem(name, env.spec(cell=cell, neurons=neurons), env)
+    found = _returns(name)
+    if isinstance(found, FunctionReturn):
+        return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | found.declared), found)
+    fields, notes = _fields(found, input_limits)
+    return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | fields), found, notes)
+
+
+def _fields(returns: GymReturn, input_limits: Limits | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a Spec's fields for an environment, and where their numbers come from."""
+    about = returns.about
+    outputs = environments.action_limits(about.output_limits)
+    told = f"by {about.dt_from}" if about.dt_from else "assumed, as nothing says it"
+    notes = {"dt_s": f"{about.control_dt_s:.6g}, {told}"}
+    if assumed := _without_limits(about.output_limits):
+        notes["output_limits"] = f"assumed for {_indices('action', assumed)}: {_ranges(outputs, assumed)}"
+    inputs = about.input_limits
+    if unknown := _without_limits(inputs):
+        inputs = input_limits or published.input_limits_of(about.name, about.inputs) or returns.measured_limits()
+        how = "as in the study" if input_limits else "measured under random actions, for the best controller anew"
+        notes["input_limits"] = f"{_indices('observation', unknown)}, {how}: {_ranges(inputs, unknown)}"
+    fields: dict[str, Any] = dict(about.declared or {}) or {
+        "inputs": about.inputs, "outputs": about.outputs, "dt_s": about.control_dt_s, "output_limits": outputs,
+    }  # fmt: skip
+    return fields | {"input_limits": inputs}, notes
+
+
+def _without_limits(limits: Limits) -> list[int]:
+    return [index for index, pair in enumerate(limits) if not np.isfinite(pair).all()]
+
+
+def _indices(kind: str, indices: Sequence[int]) -> str:
+    return f"{kind} {indices[0]}" if len(indices) == 1 else f"{kind}s {', '.join(map(str, indices))}"
+
+
+def _ranges(limits: Limits, indices: Sequence[int]) -> str:
+    return ", ".join(f"{limits[index][0]:g} to {limits[index][1]:g}" for index in indices)
 
 
 def _name_nearest(name: str) -> None:
@@ -233,81 +275,3 @@ def _name_nearest(name: str) -> None:
     raise TaskError(
         f"task: {name!r} is unknown; {hint}allowed: {', '.join(registry.names())}, a Gymnasium id, or module:name"
     )
-
-
-def _imported(name: str) -> Callable[..., Any]:
-    """Return what ``"module:name"`` names; modules of the current folder are found too."""
-    module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    if not callable(found):
-        raise TaskError(f"task: {name!r} is a {type(found).__name__}; allowed: an environment's class, or a function")
-    return found  # type: ignore[no-any-return]
-
-
-def _declared(function: Any, name: str, cell: str, neurons: int) -> Spec:
-    declared = getattr(function, "spec", None)
-    if not isinstance(declared, dict):
-        raise TaskError(f"task: {name!r} has no spec; allowed: a function with {attribute_example(name)}")
-    return Spec.from_dict({"cell": cell, "neurons": neurons} | declared)
-
-
-def attribute_example(name: str) -> str:
-    """Return the line that a user's function lacks."""
-    return f"{name.partition(':')[2]}.spec = {{'inputs': 2, 'outputs': 1, 'dt_s': 0.02}}"
-
-
-def _registered(name: str) -> bool:
-    """Whether Gymnasium knows an id; those of ``pybullet_envs_gymnasium`` are registered by importing it."""
-    if name not in gymnasium.registry and re.search(r"Bullet(MuJoCo)?Env-v\d+$", name):
-        with silent(STDERR):
-            require("pybullet_envs_gymnasium", "bullet-envs")
-    return name in gymnasium.registry
-
-
-def _make(name: str) -> gymnasium.Env[Any, Any]:
-    try:
-        env = _new(name)
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-    if not isinstance(env, gymnasium.Env):
-        raise TaskError(f"task: {name!r} makes a {type(env).__name__}; allowed: a gymnasium.Env")
-    for which in ("observation_space", "action_space"):
-        space = getattr(env, which)
-        if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-            raise TaskError(f"{which}: {space} of {name!r}; allowed: a Box of floats")
-    return env
-
-
-def _new(name: str) -> Any:
-    """Create an environment, reset once: some build their scene then, and begin a little otherwise than later."""
-    if ":" not in name:
-        _registered(name)
-    with silent(STDOUT, STDERR):
-        env = _imported(name)() if ":" in name else gymnasium.make(name, disable_env_checker=True)
-        if isinstance(env, gymnasium.Env):
-            env.reset(seed=0)
-            published.quicken(name, env)
-    return env
-
-
-def _limits(space: Any) -> tuple[tuple[float, float], ...]:
-    """Return (low, high) of each entry; where a space has no limit, 10 stands in for it."""
-    low, high = np.ravel(space.low).astype(float), np.ravel(space.high).astype(float)
-    bounded = (np.abs(low) < 1e6) & (np.abs(high) < 1e6)  # some spaces write infinity as the largest float
-    pairs = zip(np.where(bounded, low, -_FAR), np.where(bounded, high, _FAR), strict=True)
-    return tuple((float(a), float(b)) for a, b in pairs)
-
-
-def _period_s(env: gymnasium.Env[Any, Any]) -> float:
-    """Return the time between two steps: the environment's ``dt``, else from its frames a second, else 0.02 s."""
-    for value in (getattr(env.unwrapped, "dt", None), 1.0 / (env.metadata.get("render_fps") or 1.0 / _DT_S)):
-        if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
-            return float(value)
-    return _DT_S

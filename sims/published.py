@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from neuroctl.errors import TaskError, require
+from sims.task import Limits
 
 _NAMES: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
 # At most 300 parameters, from a network that oscillates. From a first step of 0.3 on it often stands still for good.
@@ -23,6 +24,8 @@ _SEARCH: Final[Mapping[str, Any]] = MappingProxyType(
 # It balances by reflex: from a rhythm, or from slow neurons at random, it fell within a second (returns of 80, 92).
 _HOPPER: Final = {"cell": "elman", "sigma0": 0.5}
 _AWAY_M: Final = 100.0
+# The package cuts observations off at 5 and declares no limits. Genes are scaled by these: they stay as they are.
+_INPUT_LIMIT: Final = 10.0
 # What a step calls; the package's client looks each up, and binds its number, at every call.
 _CALLS: Final = ("stepSimulation", "getContactPoints", "getBaseVelocity", "getLinkState")
 
@@ -32,6 +35,11 @@ def search_of(name: str) -> Mapping[str, Any]:
     if not _NAMES.fullmatch(name):
         return {}
     return {**_SEARCH, **(_HOPPER if name.startswith("Hopper") else {})}
+
+
+def input_limits_of(name: str, inputs: int) -> Limits | None:
+    """Return the limits of one of their observations; None for other names."""
+    return ((-_INPUT_LIMIT, _INPUT_LIMIT),) * inputs if _NAMES.fullmatch(name) else None
 
 
 def quicken(name: str, env: Any) -> None:

@@ -54,6 +54,8 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
     }
 )
 
+_IDS: Final = {task.env_id: task.name for task in TASKS.values()}
+
 CONTROLLERS: Final = Path(__file__).parent / "controllers"
 """Evolved controllers that come with the tasks, by their names."""
 
@@ -64,12 +66,17 @@ def names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether a name, with options or without, is that of a task."""
-    return name.partition(",")[0] in TASKS
+    """Whether a name or Gymnasium id, with options or without, is that of a task."""
+    return _plain(name.partition(",")[0]) in TASKS
+
+
+def _plain(name: str) -> str:
+    """Return a task's name, also of its Gymnasium id."""
+    return _IDS.get(name, name)
 
 
 def get(name: str) -> Task:
-    """Look a task up by its name, which options of its environment may follow: ``cartpole,noise=0.02,latency=1``.
+    """Look a task up by its name or Gymnasium id, which options may follow: ``cartpole,noise=0.02,latency=1``.
 
     Raises:
         TaskError: there is no such task or no such option; the message names the nearest one and all that exist.
@@ -78,6 +85,7 @@ def get(name: str) -> Task:
     if not isinstance(name, str):
         raise TaskError(f"task: {name!r} is not a name; allowed: {', '.join(names())}")
     plain, *given = name.split(",")
+    plain = _plain(plain)
     if plain in TASKS:
         return replace(TASKS[plain], name=name, options=_options(TASKS[plain], given)) if given else TASKS[plain]
     close = difflib.get_close_matches(plain.lower(), names(), n=1)
@@ -160,7 +168,7 @@ def shipped(name: str) -> Controller:
         TaskError: there is no such task, or none comes with it.
 
     """
-    plain = str(name).partition(",")[0]
+    plain = _plain(str(name).partition(",")[0])
     have = {file.stem: file for file in sorted(CONTROLLERS.glob("*.npz"))}
     if plain not in have:
         raise TaskError(f"task: no controller comes with {get(plain).name!r}; allowed: {', '.join(have)}")

@@ -19,7 +19,6 @@ class Scripted:
     spec: ClassVar[Task]  # has the sizes that a controller's spec has
 
     def __init__(self) -> None:
-        self._output = np.zeros(self.spec.outputs, np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -30,7 +29,6 @@ class Scripted:
         raise NotImplementedError
 
     def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the actions, within their limits, in a buffer that the next step overwrites."""
-        for index, (value, (low, high)) in enumerate(zip(self.act(u), self.spec.output_limits, strict=True)):
-            self._output[index] = min(max(value, low), high)
-        return self._output
+        """Return the actions, within their limits: a new array."""
+        pairs = zip(self.act(u), self.spec.output_limits, strict=True)
+        return np.array([min(max(value, low), high) for value, (low, high) in pairs], np.float32)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from sims import registry
+from sims.environments import create
 
 Array = NDArray[Any]
 
@@ -19,7 +18,7 @@ class SimPlant:
     Where an episode ends, the next one begins, from the next seed. Not safe for use by several threads at once.
 
     Args:
-        task: name of the task.
+        task: name of the task, a Gymnasium id, or ``"module:Class"``.
         seed: of the first episode.
         on_reset: called when a later episode begins; a controller's ``reset``.
 
@@ -30,16 +29,15 @@ class SimPlant:
     """
 
     def __init__(self, task: str, seed: int = 0, on_reset: Callable[[], Any] | None = None):
-        self.task = registry.get(task)
-        self._env = registry.make(task).unwrapped
+        self._env = create(task)
+        self.task = self._env.about
         self._seed, self._on_reset = seed, on_reset
         self.episodes = 1
         self.total_reward = 0.0
-        self._seen = self._begin()
+        self._begin()
 
-    def _begin(self) -> Array:
-        observation: Array = self._env.reset(seed=self._seed + self.episodes - 1)[0]
-        return observation
+    def _begin(self) -> None:
+        self._seen, self._step = self._env.begin(self._seed + self.episodes - 1, "float64")
 
     def read(self, u: Array) -> None:
         """Put the last observation into u ``[inputs]``."""
@@ -47,11 +45,11 @@ class SimPlant:
 
     def write(self, y: Array) -> None:
         """Hold the outputs ``[outputs]`` for one control step."""
-        self._seen, reward, terminated, truncated, _ = self._env.step(np.asarray(y, np.float32))
+        self._seen, reward, terminated, truncated, _ = self._step(y)
         self.total_reward += float(reward)
         if terminated or truncated:
             self.episodes += 1
-            self._seen = self._begin()
+            self._begin()
             if self._on_reset is not None:
                 self._on_reset()
 

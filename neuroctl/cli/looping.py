@@ -61,8 +61,8 @@ def loop(
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = sims.task_of(meta, task)
-    sims.episodes.check_fit(ctl, sims.get(name))
     plant = sims.SimPlant(name, seed, on_reset=ctl.reset)
+    sims.episodes.check_fit(ctl, plant.task)
     report = Loop(
         ctl, plant, rate_hz=rate, any_rate=rate is not None, overrun=overrun, overrun_limit=overrun_limit,
         watchdog_s=watchdog, start_ramp_s=ramp, stop_ramp_s=ramp, slew_per_s=slew,

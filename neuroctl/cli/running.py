@@ -49,8 +49,8 @@ def run(
     sims = require("sims", "sim")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = sims.task_of(meta, task)
-    if (gif or gait) and not sims.known(name):
-        raise TaskError(f"task: {name!r} cannot be filmed; allowed with --gif or --gait: one of `neuroctl tasks`")
+    if gait and not sims.known(name):
+        raise TaskError(f"task: {name!r}; allowed with --gait: one of `neuroctl tasks`")
     if hil:
         ctl = _in_loop(hil, ctl, loss, seed, baud)
         ctx.call_on_close(ctl.close)
@@ -148,7 +148,7 @@ def robustness(
 
         form = "fixed point" if isinstance(ctl, nc.QuantController) else ctl.spec.dtype
         title = f"{name}, {form}: {episodes} episodes each"
-        plots.robustness(returns, noises, latencies, picture, title=title, dt_s=sims.get(name).control_dt_s)
+        plots.robustness(returns, noises, latencies, picture, title=title, dt_s=ctl.spec.dt_s)
     if as_json:
         emit({"task": name, "noise": noises, "latency": latencies, "episodes": episodes, "mean": returns.tolist()})
         return

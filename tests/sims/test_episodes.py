@@ -61,7 +61,7 @@ def test_environment_is_made_once_and_stays_behind_when_pickled(episode):
     assert episode._env is env
     episode.close()
     episode.close()
-    assert env._client < 0
+    assert env._env._client < 0
     assert episode(Baseline(), 0) == 200.0
 
 

@@ -1,0 +1,394 @@
+"""Environments: what a controller is run in, a task of ours or anything else with ``reset`` and ``step``.
+
+``create`` takes what a user types and returns an ``Environment``, in which all episodes are run alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from neuroctl.checks import shown
+from neuroctl.errors import NeuroctlError, TaskError, require
+from neuroctl.spec import Spec
+from sims import published, registry
+from sims.modules import imported
+from sims.quiet import STDERR, STDOUT, silent
+from sims.task import Limits, Task
+
+Array = NDArray[Any]
+Stepped = tuple[Array, float, bool, bool, Any]
+"""Observation, reward, terminated, truncated, and what else the environment tells."""
+
+ASSUMED_LIMIT: Final = 10.0
+"""How far an action without a limit may go: from 0, or from the limit at its other side."""
+_ASSUMED_DT_S: Final = 0.02
+_MAX_STEPS: Final = 1000
+_UNLIMITED: Final = 1e6  # some spaces write infinity as the largest float
+_EXPLORED_STEPS: Final = 4000
+_EXPLORED_EPISODES: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """What a controller has to fit; a ``Task`` has the same fields.
+
+    Args:
+        name: what the user calls the environment.
+        input_limits: (low, high) of each observation; infinite where nobody says.
+        output_limits: (low, high) of each action; infinite where nobody says.
+        control_dt_s: time between two steps, in seconds.
+        dt_from: what says so; empty if nothing does.
+        max_episode_steps: control steps after which an episode is cut off.
+        declared: fields of a controller's Spec that the environment's own class declares.
+
+    """
+
+    name: str
+    input_limits: Limits
+    output_limits: Limits
+    control_dt_s: float
+    dt_from: str
+    max_episode_steps: int
+    declared: Mapping[str, Any] | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Number of the controller's inputs: the size of an observation."""
+        return len(self.input_limits)
+
+    @property
+    def outputs(self) -> int:
+        """Number of the controller's outputs: the size of an action."""
+        return len(self.output_limits)
+
+
+class Environment(Protocol):
+    """What episodes are run in."""
+
+    about: Any
+    """A ``Task`` or an ``Interface``."""
+
+    def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
+        """Begin an episode; return the first observation, ``dtype[inputs]``, and what makes a control step.
+
+        Observations are new arrays, and an action is never kept: the caller may overwrite it.
+        """
+        ...
+
+    def render(self) -> Any:
+        """Return a frame, uint8[height, width, 3]."""
+        ...
+
+    def feet_down(self) -> Any:
+        """Return which legs touch the ground, bool[legs]; None for what has no legs."""
+        ...
+
+    def close(self) -> None:
+        """Free it."""
+        ...
+
+
+def create(name: str, render_mode: str | None = None, **drawing: int) -> Environment:
+    """Return the environment of a task, a Gymnasium id, or a class of the user's own, ``"module:Class"``.
+
+    Args:
+        name: what the user types.
+        render_mode: None, ``"rgb_array"`` or ``"human"``.
+        drawing: width and height of a frame of a task of ours, in pixels.
+
+    Raises:
+        TaskError: there is no such environment, it cannot be made, or it does not suit.
+
+    """
+    if registry.known(name):
+        return OurEnvironment(registry.get(name), render_mode, **drawing)
+    return AnyEnvironment(name, render_mode)
+
+
+class OurEnvironment:
+    """A task of ours. It returns new observations, float32, and keeps no action, so that nothing need be copied."""
+
+    def __init__(self, task: Task, render_mode: str | None = None, **drawing: int):
+        self.about = task
+        # Unwrapped: steps are counted where episodes are run, which spares a layer of calls on each.
+        self._env: Any = registry.make(task.name, render_mode=render_mode, **drawing).unwrapped
+        self.render, self.close = self._env.render, self._env.close
+
+    def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
+        """Begin an episode; see ``Environment``."""
+        observation, _ = self._env.reset(seed=seed)
+        if dtype == "float32":
+            return observation, self._env.step
+        return observation.astype(dtype), lambda action: _cast(self._env.step(action), dtype)
+
+    def feet_down(self) -> Any:
+        """Return which legs touch the ground; None for what has no legs."""
+        feet_down = getattr(self._env, "feet_down", None)
+        return None if feet_down is None else feet_down()
+
+
+def _cast(stepped: Stepped, dtype: str) -> Stepped:
+    observation, reward, terminated, truncated, info = stepped
+    return observation.astype(dtype), reward, terminated, truncated, info
+
+
+class AnyEnvironment:
+    """A Gymnasium environment with spaces of floats, or an object of the user's own with ``reset`` and ``step``.
+
+    ``reset`` may take a seed, and returns an observation, or a tuple of it and a dict. ``step`` returns (observation,
+    reward, terminated, truncated, info), or (observation, reward, done) with or without a dict at the end. What has no
+    spaces needs an attribute ``spec``, a dict with at least inputs, outputs and dt_s. Observations are flattened.
+
+    Args:
+        name: a registered id, or ``"module:Class"``.
+        render_mode: None, ``"rgb_array"`` or ``"human"``; for what is filmed or shown.
+
+    Raises:
+        TaskError: there is no such environment, it cannot be made, or its spaces are no boxes of floats.
+
+    """
+
+    def __init__(self, name: str, render_mode: str | None = None):
+        self._env = _made(name, render_mode)
+        self.about = _interface(name, self._env)
+        self._reset = _seeded(self._env.reset)
+        space = getattr(self._env, "action_space", None)
+        self._action = (np.dtype(np.float32), (self.about.outputs,)) if space is None else (space.dtype, space.shape)
+
+    def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
+        """Begin an episode; see ``Environment``."""
+        answer = self._reset(seed)
+        bare = not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping))
+        return self._seen(answer if bare else answer[0], dtype), lambda action: self._step(action, dtype)
+
+    def _step(self, action: Any, dtype: str) -> Stepped:
+        action_dtype, shape = self._action
+        # Copies both ways: an environment may keep its last action, or write all observations into one array.
+        answer = self._env.step(np.array(action, action_dtype).reshape(shape))
+        try:
+            observation, reward, terminated, truncated, info = answer
+        except (TypeError, ValueError):
+            observation, reward, terminated, truncated, info = self._older(answer)
+        seen = self._seen(observation, dtype)
+        try:
+            return seen, float(reward), bool(terminated), bool(truncated), info
+        except (TypeError, ValueError):
+            raise TaskError(f"reward: {shown(reward)} of {self.about.name!r}; allowed: a number") from None
+
+    def _older(self, answer: Any) -> Any:
+        parts = list(answer) if isinstance(answer, tuple) else []
+        if len(parts) == 3 or (len(parts) == 4 and isinstance(parts[3], Mapping)):
+            return (*parts[:3], False, {})
+        text = "(observation, reward, terminated, truncated, info), or (observation, reward, done)"
+        raise TaskError(f"step: {shown(answer)} of {self.about.name!r}; allowed: {text}")
+
+    def _seen(self, observation: Any, dtype: str) -> Array:
+        try:
+            flat = np.array(observation, dtype).ravel()
+        except (TypeError, ValueError):
+            flat = np.empty(0)
+        if flat.size != self.about.inputs:
+            raise TaskError(
+                f"observation: {shown(observation)} of {self.about.name!r}; allowed: {self.about.inputs} numbers"
+            )
+        return flat
+
+    def render(self) -> Any:
+        """Return a frame.
+
+        Raises:
+            TaskError: the environment draws none.
+
+        """
+        try:
+            frame = np.array(self._env.render())
+        except (AttributeError, NotImplementedError):
+            frame = np.empty(0)
+        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+            raise TaskError(
+                f"render: no picture of {self.about.name!r}; allowed: render() that returns uint8[height, width, 3]"
+            )
+        return frame
+
+    def feet_down(self) -> Any:
+        """Return None: only robots of ours tell."""
+        return None
+
+    def close(self) -> None:
+        """Free the environment."""
+        getattr(self._env, "close", lambda: None)()
+
+    @property
+    def unwrapped(self) -> Any:
+        """The user's own object."""
+        return getattr(self._env, "unwrapped", self._env)
+
+    def explored(self) -> NDArray[np.float64]:
+        """Return observations ``[T, inputs]`` of episodes under random actions: what there is to measure limits on.
+
+        Actions are drawn anew every 1, 2, 4, 8 or 16 steps by turns: quick ones shake, slow ones get far. The same
+        environment gives the same numbers.
+        """
+        rng = np.random.default_rng(0)
+        low, high = np.array(action_limits(self.about.output_limits)).T
+        found: list[Array] = []
+        for episode in range(_EXPLORED_EPISODES):
+            observation, step = self.begin(episode, "float64")
+            found.append(observation)
+            action = low
+            for number in range(min(self.about.max_episode_steps, _EXPLORED_STEPS - len(found))):
+                if number % 2 ** (episode % 5) == 0:
+                    action = rng.uniform(low, high)
+                observation, _, terminated, truncated, _ = step(action)
+                found.append(observation)
+                if terminated or truncated:
+                    break
+            if len(found) >= _EXPLORED_STEPS:
+                break
+        rows: NDArray[np.float64] = np.stack(found)
+        return rows[np.isfinite(rows).all(axis=1)]
+
+
+def action_limits(limits: Limits) -> Limits:
+    """Return (low, high) of each action, with ``ASSUMED_LIMIT`` where there is none."""
+    return tuple(
+        (
+            low if math.isfinite(low) else min(high, 0.0) - ASSUMED_LIMIT,
+            high if math.isfinite(high) else max(low, 0.0) + ASSUMED_LIMIT,
+        )
+        for low, high in limits
+    )
+
+
+def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any]:
+    """Return a reset that takes a seed, and hands it on to one that takes any."""
+    try:
+        parameters = inspect.signature(reset).parameters
+    except (TypeError, ValueError):
+        return lambda seed: reset(seed=seed)
+    if "seed" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return lambda seed: reset(seed=seed)
+    return lambda seed: reset()
+
+
+def registered(name: str) -> bool:
+    """Whether Gymnasium knows an id; those of ``pybullet_envs_gymnasium`` are registered by importing it."""
+    if name not in gymnasium.registry and re.search(r"Bullet(MuJoCo)?Env-v\d+$", name):
+        with silent(STDERR):
+            require("pybullet_envs_gymnasium", "bullet-envs")
+    return name in gymnasium.registry
+
+
+def _made(name: str, render_mode: str | None) -> Any:
+    """Create an environment, reset once: some build their scene then, and begin a little otherwise than later."""
+    if ":" not in name:
+        registered(name)
+    try:
+        with silent(STDOUT, STDERR):
+            if ":" in name:
+                env = _object(name, render_mode)
+            else:
+                env = gymnasium.make(name, disable_env_checker=True, render_mode=render_mode)
+            if callable(getattr(env, "reset", None)) and callable(getattr(env, "step", None)):
+                _seeded(env.reset)(0)
+                published.quicken(name, env)
+                return env
+    except NeuroctlError:
+        raise
+    except Exception as error:
+        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+    raise TaskError(
+        f"task: {name!r} makes a {type(env).__name__}; allowed: a gymnasium.Env, or what has reset and step"
+    )
+
+
+def _object(name: str, render_mode: str | None) -> Any:
+    """Return an object of the user's class, made for drawing if it takes a render mode."""
+    made_by = imported(name)
+    if not isinstance(made_by, type):
+        raise TaskError(f"task: {name!r} is a function, in which nothing is stepped; allowed here: an environment")
+    parameters = inspect.signature(made_by).parameters
+    draws = "render_mode" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return made_by(render_mode=render_mode) if render_mode is not None and draws else made_by()
+
+
+def _interface(name: str, env: Any) -> Interface:
+    if not hasattr(env, "observation_space") and not hasattr(env, "action_space"):
+        return _declared_interface(name, env)
+    dt_s, dt_from = _period(env)
+    own = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    return Interface(
+        name=name,
+        input_limits=_limits(name, env, "observation_space"),
+        output_limits=_limits(name, env, "action_space"),
+        control_dt_s=dt_s,
+        dt_from=dt_from,
+        max_episode_steps=own or getattr(env, "max_episode_steps", None) or _MAX_STEPS,
+    )
+
+
+def _declared_interface(name: str, env: Any) -> Interface:
+    declared = declared_spec(env, name)
+    spec = Spec.from_dict({"cell": "elman", "neurons": 1} | declared)
+    nothing = (-math.inf, math.inf)
+    return Interface(
+        name=name,
+        input_limits=spec.input_limits or (nothing,) * spec.inputs,
+        output_limits=spec.output_limits or ((-1.0, 1.0),) * spec.outputs,
+        control_dt_s=spec.dt_s,
+        dt_from="its spec",
+        max_episode_steps=getattr(env, "max_episode_steps", None) or _MAX_STEPS,
+        declared=declared,
+    )
+
+
+def declared_spec(owner: Any, name: str) -> dict[str, Any]:
+    """Return the dict that a function, class or object of the user's own declares as its ``spec``.
+
+    Raises:
+        TaskError: it declares none.
+
+    """
+    declared = getattr(owner, "spec", None)
+    if not isinstance(declared, dict):
+        example = f"{name.partition(':')[2]}.spec = {{'inputs': 2, 'outputs': 1, 'dt_s': 0.02}}"
+        raise TaskError(f"task: {name!r} has no spec; allowed: a function or a class with {example}")
+    return dict(declared)
+
+
+def _limits(name: str, env: Any, which: str) -> Limits:
+    """Return (low, high) of each entry of a space; infinite where it says no limit."""
+    space = getattr(env, which, None)
+    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        raise TaskError(f"{which}: {space} of {name!r}; allowed: a Box of floats")
+    low, high = np.ravel(space.low).astype(float), np.ravel(space.high).astype(float)
+    low, high = np.where(low <= -_UNLIMITED, -np.inf, low), np.where(high >= _UNLIMITED, np.inf, high)
+    return tuple(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _period(env: Any) -> tuple[float, str]:
+    """Return the time between two steps, and what says so: the task, else ``dt``, else its frames a second."""
+    inner = getattr(env, "unwrapped", env)
+    if isinstance(task := getattr(inner, "task", None), Task):
+        return task.control_dt_s, "the task's control rate"
+    if dt_s := _positive(getattr(inner, "dt", None)):
+        return dt_s, "the environment's dt"
+    if hz := _positive((getattr(env, "metadata", None) or {}).get("render_fps")):
+        return 1.0 / hz, f"the environment's metadata['render_fps'], {hz:g} a second"
+    return _ASSUMED_DT_S, ""
+
+
+def _positive(value: Any) -> float:
+    """Return a finite number greater than 0 as a float, and 0 for anything else."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return float(value) if number and 0.0 < value < math.inf else 0.0
