@@ -327,9 +327,10 @@ def _interface(name: str, env: Any) -> Interface:
         return _declared_interface(name, env)
     dt_s, dt_from = _period(env)
     own = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    inputs = _limits(name, env, "observation_space")
     return Interface(
         name=name,
-        input_limits=_limits(name, env, "observation_space"),
+        input_limits=published.input_limits_of(name, len(inputs)) or inputs,
         output_limits=_limits(name, env, "action_space"),
         control_dt_s=dt_s,
         dt_from=dt_from,

@@ -182,12 +182,14 @@ class GymReturn(_Returns):
         """What a controller has to fit."""
         return self._about  # type: ignore[no-any-return]
 
-    def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits:
+    def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits | None:
         """Return limits of the inputs by what was observed, under random actions if nothing is given.
 
-        Sides that the environment declares are kept.
+        Sides that the environment declares are kept; None if it declares all of them.
         """
         declared = self.about.input_limits
+        if np.isfinite(declared).all():
+            return None
         if observations is not None:
             return limits_from(observations, declared)
         env = AnyEnvironment(self.about.name)

@@ -246,7 +246,7 @@ def _fields(returns: GymReturn, input_limits: Limits | None) -> tuple[dict[str, 
         notes["output_limits"] = f"assumed for {_indices('action', assumed)}: {_ranges(outputs, assumed)}"
     inputs = about.input_limits
     if unknown := _without_limits(inputs):
-        inputs = input_limits or published.input_limits_of(about.name, about.inputs) or returns.measured_limits()
+        inputs = input_limits or returns.measured_limits() or inputs
         how = "as in the study" if input_limits else "measured under random actions, for the best controller anew"
         notes["input_limits"] = f"{_indices('observation', unknown)}, {how}: {_ranges(inputs, unknown)}"
     fields: dict[str, Any] = dict(about.declared or {}) or {

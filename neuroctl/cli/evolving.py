@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -175,9 +176,16 @@ def evolve(
     chosen = _chosen(given, sims.search_of(task))
     named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
     measured = chosen["optimizer"] in ("map-elites", "cma-me") and not named
+    name = re.sub(r"[:/,=]", "-", task)
+    folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
+    stored = _stored(folder if seeds == 1 else folder / f"seed-{seed}") if resume else {}
     posed = sims.problem(
-        task, cell=chosen["cell"], neurons=chosen["neurons"], measured=measured, backend=backend, goals=named
-    )
+        task, cell=chosen["cell"], neurons=chosen["neurons"], measured=measured, backend=backend, goals=named,
+        input_limits=stored.get("spec", {}).get("input_limits"),
+    )  # fmt: skip
+    notes = posed.notes | {k: v for k, v in stored.get("notes", {}).items() if k == "input_limits"}
+    for field, note in notes.items():
+        log.print(f"{field}: {note}", highlight=False, markup=False, soft_wrap=True)
     config = StudyConfig(
         spec=posed.spec,
         task=task,
@@ -203,9 +211,8 @@ def evolve(
             integer_bits=weight_bits if integer_genes else None,
         ),
         fixed_point=FixedPoint(weight_bits, state_bits) if quantized or integer_genes else None,
+        notes=notes,
     )
-    name = re.sub(r"[:/,=]", "-", task)
-    folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
     how = {
         "workers": worker_count(workers),
         "resume": resume,
@@ -223,6 +230,15 @@ def evolve(
         _show(result, folder, config.validation_episodes)
     if result.interrupted:
         raise typer.Exit(130)
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return what a study.json says; nothing if there is none that can be read, which the study itself will tell."""
+    try:
+        stored = json.loads((folder / "study.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) and isinstance(stored.get("spec"), dict) else {}
 
 
 def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ class StudyConfig:
         measures: what the objective returns besides the fitness, for quality diversity or several goals.
         fixed_point: storage of the integer controllers to evaluate instead of the float ones; None for float.
         target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
+        notes: where numbers of the spec come from, by their fields; for those who read the files.
 
     Raises:
         StudyError: a field is out of range or unknown.
@@ -55,6 +57,7 @@ class StudyConfig:
     encoding: Encoding = field(default_factory=Encoding)
     measures: tuple[Measure, ...] = ()
     fixed_point: FixedPoint | None = None
+    notes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -90,7 +93,8 @@ class StudyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        own = {"spec": self.spec.to_dict(), "measures": [asdict(measure) for measure in self.measures]}
+        own: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
+        own |= {"measures": [asdict(measure) for measure in self.measures]}
         return asdict(self) | own
 
 

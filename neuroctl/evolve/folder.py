@@ -25,7 +25,7 @@ from neuroctl.io import Archive, atomic_write, canonical_json, expect_kind, read
 SCHEMA: Final = 3
 _READABLE: Final = (2, 3)  # 2 kept all generations in the checkpoint
 _WHOLE: Final = ("generation", "evaluations", "episodes")
-MAY_CHANGE: Final = ("generations", "evaluations", "target_score")  # when a study is resumed
+MAY_CHANGE: Final = ("generations", "evaluations", "target_score", "notes")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 # Ours besides a study's files: the lock, and what a killed write leaves. Nothing else in a folder is ever removed.
 _LEFTOVER: Final = re.compile(

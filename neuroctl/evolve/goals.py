@@ -71,6 +71,11 @@ class Goals:
         observations = getattr(self._objective, "observations", None)
         return None if observations is None else observations(controller, seed)
 
+    def measured_limits(self, observations: Any) -> Any:
+        """Return limits of the inputs by what was observed, if the objective has to measure them."""
+        measured = getattr(self._objective, "measured_limits", None)
+        return None if measured is None else measured(observations)
+
     def close(self) -> None:
         """Free what the objective holds."""
         close = getattr(self._objective, "close", None)

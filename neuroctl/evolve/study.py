@@ -18,7 +18,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.quantized import InFixedPoint
 from neuroctl.evolve.racing import race
 from neuroctl.io import write_archive
+from neuroctl.spec import Spec
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
 
@@ -311,12 +312,32 @@ class _Study:
             if self.config.fixed_point is not None:
                 meta |= {"fixed_point": asdict(self.config.fixed_point)}
                 self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path)
+            else:
+                controller = self._within_limits(controller, observations)
             controller.save(self.folder.best_path, meta=meta, calibration=observations)
 
+    def _within_limits(self, controller: Controller, observations: NDArray[Any] | None) -> Controller:
+        """Return a controller whose input limits also hold what it saw, if the objective has to measure them.
+
+        The study's own were measured before there was a controller, which may lead far beyond. The parameters stay.
+        """
+        measured = getattr(self.objective, "measured_limits", None)
+        limits = None if measured is None or observations is None else measured(observations)
+        spec = controller.spec
+        if limits is None or spec.scale_inputs:
+            return controller
+        known = spec.input_limits or limits
+        both = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(known, limits, strict=True)]
+        return self._quietly(replace(spec, input_limits=tuple(both)), controller.theta)
+
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
+        return self._quietly(self.config.spec, self.genome.theta(genome))
+
+    @staticmethod
+    def _quietly(spec: Spec, theta: NDArray[Any]) -> Controller:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # those who load the file are warned
-            return self.genome.controller(genome)
+            return Controller(spec, theta)
 
     def _write_last(self, optimizer: Optimizer) -> None:
         """Write the last generation, and what else a search keeps."""

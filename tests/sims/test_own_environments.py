@@ -1,5 +1,7 @@
 """Environments of the user's own: plain classes, buffers that are kept or reused, time steps and limits nobody says."""
 
+import dataclasses
+import json
 import math
 import pickle
 from types import SimpleNamespace
@@ -11,12 +13,14 @@ from gymnasium import spaces
 
 import neuroctl as nc
 import sims
+from neuroctl import io
 from neuroctl.errors import TaskError
-from neuroctl.evolve import Encoding
+from neuroctl.evolve import Encoding, FixedPoint, StudyConfig, run_study
 from neuroctl.evolve.evaluators import SerialEvaluator
 from neuroctl.evolve.genome import Genome
 from sims.environments import AnyEnvironment, action_limits
 from sims.episodes import check_fit
+from tests.cli.test_cli import neuroctl
 
 HERE = __name__
 SPEC = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "output_limits": [[-1, 1]]}
@@ -375,3 +379,63 @@ def test_exploring_is_the_same_each_time():
     first = env.explored()
     assert first.shape[1] == 2
     assert np.array_equal(first, env.explored())
+
+
+def test_the_best_controller_s_limits_hold_what_it_saw(tmp_path):
+    posed = sims.problem(f"{HERE}:Unlimited", neurons=2)
+    narrow = nc.Spec.from_dict(posed.spec.to_dict() | {"input_limits": [[-1, 1], [0, 1], [-3.2, 3.2]]})
+    config = StudyConfig(
+        spec=narrow, task=posed.name, generations=1, population=4, episodes=1, validation_episodes=1, notes={"a": "b"}
+    )
+    result = run_study(config, posed.objective, tmp_path / "s")
+    model = io.load_model(result.best_path)
+    low, high = np.array(model.spec.input_limits).T
+    assert len(model.calibration) == 40
+    assert (low <= model.calibration.min(axis=0)).all()
+    assert (high >= model.calibration.max(axis=0)).all()
+    assert high[1] > 40 > 1
+    assert json.loads((tmp_path / "s" / "study.json").read_text())["notes"] == {"a": "b"}
+    # A fitness that was measured in fixed point was so with the limits as they are.
+    config = dataclasses.replace(config, fixed_point=FixedPoint())
+    result = run_study(config, posed.objective, tmp_path / "q")
+    assert io.load_model(result.best_path).spec == narrow
+
+
+MODULE = """
+import random
+class Robot:
+    spec = {"inputs": 1, "outputs": 1, "dt_s": 0.05, "output_limits": [[-1, 1]]}
+    max_episode_steps = 20
+    def reset(self, seed):
+        self.x = random.Random(seed).uniform(-100, 100)
+        return [self.x]
+    def step(self, action):
+        self.x += float(action[0])
+        return [self.x], -abs(self.x), False
+    def render(self):
+        import numpy as np
+        return np.full((40, 60, 3), int(128 + self.x), np.uint8)
+"""
+
+
+def test_an_own_robot_on_the_command_line(tmp_path):
+    (tmp_path / "myrobot.py").write_text(MODULE)
+    small = ("--population", 4, "--episodes", 1, "--validation", 2, "--workers", 1, "--neurons", 2, "--out", "s")
+    done = neuroctl("evolve", "myrobot:Robot", *small, "--generations", 1, cwd=tmp_path)
+    assert "dt_s: 0.05, by its spec" in done.stderr
+    assert "input_limits: observation 0, measured under random actions" in done.stderr
+    study = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert study["notes"]["dt_s"] == "0.05, by its spec"
+    (limits,) = study["spec"]["input_limits"]
+    assert max(limits) > 60
+    # A resumed study keeps its limits, whatever is measured now.
+    (tmp_path / "myrobot.py").write_text(MODULE.replace("-100, 100", "-9, 9"))
+    neuroctl("evolve", "myrobot:Robot", *small, "--generations", 2, "--resume", cwd=tmp_path)
+    assert json.loads((tmp_path / "s" / "study.json").read_text())["spec"]["input_limits"] == [limits]
+    file = ("s/best.npz", "--task", "myrobot:Robot")
+    shown = neuroctl("run", *file, "--episodes", 1, "--gif", "a.gif", cwd=tmp_path).stdout
+    assert "mean" in shown
+    assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF8")
+    neuroctl("robustness", *file, "--episodes", 1, "--noise", "0,0.1", "--latency", 0, cwd=tmp_path)
+    shown = neuroctl("loop", *file, "--seconds", 0.3, "--watchdog", 5, cwd=tmp_path).stdout
+    assert "episodes begun" in shown
