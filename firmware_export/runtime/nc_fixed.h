@@ -27,9 +27,14 @@
  * does not, this line fails to compile, and nc_asr below is the one place to change. */
 typedef char nc_requires_an_arithmetic_right_shift[((-1 >> 1) == -1) ? 1 : -1];
 
-/* Which instructions there are. NC_PORTABLE selects the plain C path everywhere; it defines the results. */
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(NC_PORTABLE)
+/* Which instructions there are. NC_PORTABLE selects the plain C path everywhere; it defines the results. SMLAD and SMMULR
+ * came with Armv6 and its SIMD32, later than __ARM_FEATURE_DSP; GCC has builtins for them from version 10 on. */
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) && !defined(NC_PORTABLE)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_arm_smlad) && __has_builtin(__builtin_arm_smlawb)
 #define NC_DSP
+#endif
+#endif
 #elif defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__) && !defined(NC_PORTABLE)
 #define NC_THUMB1
 #elif defined(__GNUC__) && defined(__AVR_HAVE_MUL__) && defined(__OPTIMIZE__) && !defined(NC_PORTABLE)
