@@ -209,8 +209,12 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
 
 
 def _runtime() -> dict[str, str]:
-    text = (_RUNTIME / "nc_fixed.h").read_text(encoding="utf-8")
-    return {"runtime": text, "runtime_version": re.findall(r"#define NC_FIXED_VERSION (\d+)", text)[0]}
+    text, link = ((_RUNTIME / file).read_text(encoding="utf-8") for file in ("nc_fixed.h", "nc_link.h"))
+    return {
+        "runtime": text,
+        "runtime_version": re.findall(r"#define NC_FIXED_VERSION (\d+)", text)[0],
+        "link_version": re.findall(r"#define NC_LINK_VERSION (\d+)", link)[0],
+    }
 
 
 def dt_us(dt_s: float) -> int:

@@ -1,6 +1,16 @@
 /* nc_link.c: see nc_link.h. */
 #include "nc_link.h"
 
+/* Several exports in one firmware each bring this file: where there are weak symbols, the linker keeps one of them. Else
+ * build one of the files alone. */
+#ifndef NC_LINK_WEAK
+#if (defined(__GNUC__) || defined(__TINYC__)) && !defined(_WIN32)
+#define NC_LINK_WEAK __attribute__((weak))
+#else
+#define NC_LINK_WEAK
+#endif
+#endif
+
 /* Types of frames: the host's, and what the board sends by itself. An answer's type is its request's with ANSWER set. */
 #define HELLO 0x01u
 #define STEP 0x02u
@@ -252,7 +262,7 @@ static void write_safe(nc_link_t *link)
     write_motors(link);
 }
 
-void nc_link_stop(nc_link_t *link, uint8_t reason)
+NC_LINK_WEAK void nc_link_stop(nc_link_t *link, uint8_t reason)
 {
     if (link->mode != NC_LINK_LATCHED) {
         link->mode = NC_LINK_LATCHED;
@@ -772,7 +782,7 @@ static void take_byte(nc_link_t *link, uint8_t byte)
     }
 }
 
-void nc_link_feed(nc_link_t *link, uint8_t byte)
+NC_LINK_WEAK void nc_link_feed(nc_link_t *link, uint8_t byte)
 {
     if (byte != 0u) {
         if (link->rx_left != 0u) {
@@ -861,7 +871,7 @@ static void step_if_due(nc_link_t *link)
     }
 }
 
-void nc_link_tick(nc_link_t *link, uint32_t now_us)
+NC_LINK_WEAK void nc_link_tick(nc_link_t *link, uint32_t now_us)
 {
     link->now_us = now_us;
     if (link->heard != 0u) {
@@ -880,7 +890,7 @@ void nc_link_tick(nc_link_t *link, uint32_t now_us)
     link->starting = 0;
 }
 
-uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us)
+NC_LINK_WEAK uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us)
 {
     uint32_t passed, wait;
     if (running(link) == 0) {
@@ -904,7 +914,8 @@ uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us)
     return wait;
 }
 
-void nc_link_init(nc_link_t *link, const nc_link_model_t *model, const nc_link_board_t *board, const nc_link_room_t *room)
+NC_LINK_WEAK void nc_link_init(nc_link_t *link, const nc_link_model_t *model, const nc_link_board_t *board,
+    const nc_link_room_t *room)
 {
     volatile uint8_t *bytes = (volatile uint8_t *)link; /* else compilers make a call of memset of it */
     size_t i;
