@@ -4,12 +4,17 @@
 emulated microcontrollers and compares every bit of every step with the integer controller that was tested.
 """
 
-from firmware_export.emit.tunable import param_image, shape_crc32
-from firmware_export.export import export, export_file, quantized_file
-from firmware_export.packages import PACKAGES
-from firmware_export.proof.report import Footprint, Mismatch, TargetReport, VerifyReport
-from firmware_export.targets import TARGETS, Target
-from firmware_export.verify import verify
+from neuroctl import siblings
+
+if __name__ == "firmware_export":
+    siblings.share(__name__)
+else:
+    from .emit.tunable import param_image, shape_crc32
+    from .export import export, export_file, quantized_file
+    from .packages import PACKAGES
+    from .proof.report import Footprint, Mismatch, TargetReport, VerifyReport
+    from .targets import TARGETS, Target
+    from .verify import verify
 
 __all__ = [
     "PACKAGES",

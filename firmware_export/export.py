@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from firmware_export.emit import cell_c, sources
-from firmware_export.emit.examples import program_ram_bytes
-from firmware_export.emit.tunable import param_image, shape_crc32
-from firmware_export.folder import check_free, manifest, replace_all
-from firmware_export.names import check_name
-from firmware_export.packages import PACKAGES
-from firmware_export.targets import Target, target_of
 from neuroctl import io
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
 from neuroctl.quant import LIMIT, QuantController
+
+from .emit import cell_c, sources
+from .emit.examples import program_ram_bytes
+from .emit.tunable import param_image, shape_crc32
+from .folder import check_free, manifest, replace_all
+from .names import check_name
+from .packages import PACKAGES
+from .targets import Target, target_of
 
 
 def export(

@@ -9,19 +9,20 @@ from typing import Final
 
 import numpy as np
 
-from firmware_export.folder import edited, read_manifest
-from firmware_export.names import check_name
-from firmware_export.packages import PACKAGES
-from firmware_export.proof.build import DoesNotFit
-from firmware_export.proof.emulate import Crashed
-from firmware_export.proof.harness import Subject, subject, write_harness
-from firmware_export.proof.report import Mismatch, TargetReport, VerifyReport
-from firmware_export.proof.run import Outcome, Way, ways
-from firmware_export.proof.stimulus import stimulus
-from firmware_export.targets import TARGETS, Target, target_of
 from neuroctl import io
 from neuroctl.errors import ExportError
 from neuroctl.quant import QuantController
+
+from .folder import edited, read_manifest
+from .names import check_name
+from .packages import PACKAGES
+from .proof.build import DoesNotFit
+from .proof.emulate import Crashed
+from .proof.harness import Subject, subject, write_harness
+from .proof.report import Mismatch, TargetReport, VerifyReport
+from .proof.run import Outcome, Way, ways
+from .proof.stimulus import stimulus
+from .targets import TARGETS, Target, target_of
 
 _MOST_STEPS: Final = 1_000_000
 

@@ -1,5 +1,6 @@
 """Small recurrent controllers: evolved in simulation, stepped in a microsecond, exported as bit-exact C."""
 
+from neuroctl import siblings
 from neuroctl.controller import Controller, load
 from neuroctl.errors import (
     BackendUnavailable,
@@ -18,6 +19,8 @@ from neuroctl.maths.fixed import QFormat
 from neuroctl.prune import prune
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
+
+siblings.install()
 
 __version__ = "0.1.0"
 

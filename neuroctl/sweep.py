@@ -50,7 +50,7 @@ def sweep(file: Path, task: str, episodes: int) -> tuple[str, list[Point]]:
         BackendUnavailable: an extra is missing.
 
     """
-    sims, firmware = require("sims", "sim"), require("firmware_export", "export")
+    sims, firmware = require("neuroctl.sims", "evolve"), require("neuroctl.firmware_export", "export")
     archive = io.read_archive(file)
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)

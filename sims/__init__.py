@@ -4,18 +4,21 @@ Importing this package registers every task with Gymnasium as ``neuroctl/<Task>-
 imported only when an environment is created.
 """
 
+from neuroctl import siblings
 from neuroctl.errors import require
 
-require("gymnasium", "sim")
+if __name__ == "sims":
+    siblings.share(__name__)
+else:
+    require("gymnasium", "evolve")
+    from .disturb import robustness
+    from .episodes import Episode, EpisodeReturn, objective, record, show
+    from .foreign import GymReturn, Problem, problem, score, search_of, task_of
+    from .registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped
+    from .simplant import SimPlant
+    from .task import Task
 
-from sims.disturb import robustness  # noqa: E402
-from sims.episodes import Episode, EpisodeReturn, objective, record, show  # noqa: E402
-from sims.foreign import GymReturn, Problem, problem, score, search_of, task_of  # noqa: E402
-from sims.registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped  # noqa: E402
-from sims.simplant import SimPlant  # noqa: E402
-from sims.task import Task  # noqa: E402
-
-register()
+    register()
 
 __all__ = [
     "TASKS",

@@ -13,8 +13,9 @@ require("rich", "cli")
 
 import typer  # noqa: E402
 
-import sims  # noqa: E402
 from neuroctl.console import one_line_warnings, out, plain_table  # noqa: E402
+
+sims = require("neuroctl.sims", "evolve")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -79,7 +80,7 @@ def _watch(task: str, controller: Any, gif: Path | None, seeds: range, play: boo
 
 
 def _bench(task: str) -> None:
-    from sims.bench import overhead
+    from .bench import overhead
 
     found = overhead(task)
     out.print(

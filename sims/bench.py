@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from neuroctl.controller import Controller
-from sims import registry
+
+from . import registry
 
 
 @dataclass(frozen=True)

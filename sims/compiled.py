@@ -22,7 +22,8 @@ from neuroctl.errors import TaskError
 from neuroctl.evolve import Measure
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
-from sims.task import Task
+
+from .task import Task
 
 Array = NDArray[Any]
 
@@ -30,7 +31,7 @@ TASKS: Final = (
     Task(
         name="two-poles",
         env_id="neuroctl/TwoPoles-v0",
-        entry_point="sims.compiled:PlantEnv",
+        entry_point="neuroctl.sims.compiled:PlantEnv",
         max_episode_steps=1000,
         summary="Balance two poles of different length on one cart without seeing velocities (compiled).",
         control_hz=50,
@@ -38,12 +39,12 @@ TASKS: Final = (
         input_limits=((-1.0, 1.0),) * 3,
         output_names=("force [N]",),
         output_limits=((-10.0, 10.0),),
-        plant="sims.plants.double_pole",
+        plant="neuroctl.sims.plants.double_pole",
     ),
     Task(
         name="walker",
         env_id="neuroctl/Walker-v0",
-        entry_point="sims.compiled:PlantEnv",
+        entry_point="neuroctl.sims.compiled:PlantEnv",
         max_episode_steps=2200,
         summary="Walk on one leg: lift, swing, set down and push (compiled).",
         control_hz=10,
@@ -51,12 +52,12 @@ TASKS: Final = (
         input_limits=((-2.5, 2.5),),
         output_names=("foot down", "forward force", "backward force"),
         output_limits=((0.0, 1.0),) * 3,
-        plant="sims.plants.walker",
+        plant="neuroctl.sims.plants.walker",
     ),
     Task(
         name="phototaxis",
         env_id="neuroctl/Phototaxis-v0",
-        entry_point="sims.compiled:PlantEnv",
+        entry_point="neuroctl.sims.compiled:PlantEnv",
         max_episode_steps=400,
         summary="Drive two wheels by what two eyes see, to a light and stay there (compiled).",
         control_hz=10,
@@ -64,12 +65,12 @@ TASKS: Final = (
         input_limits=((0.0, 1.0),) * 2,
         output_names=("left wheel", "right wheel"),
         output_limits=((-1.0, 1.0),) * 2,
-        plant="sims.plants.phototaxis",
+        plant="neuroctl.sims.plants.phototaxis",
     ),
     Task(
         name="circle-catcher",
         env_id="neuroctl/CircleCatcher-v0",
-        entry_point="sims.compiled:PlantEnv",
+        entry_point="neuroctl.sims.compiled:PlantEnv",
         max_episode_steps=1000,
         summary="Be under a falling circle when it lands, seen by seven rays (compiled).",
         control_hz=10,
@@ -77,7 +78,7 @@ TASKS: Final = (
         input_limits=((0.0, 1.0),) * 7,
         output_names=("right motor", "left motor"),
         output_limits=((0.0, 1.0),) * 2,
-        plant="sims.plants.circle_catcher",
+        plant="neuroctl.sims.plants.circle_catcher",
     ),
 )
 
@@ -162,7 +163,7 @@ class PlantReturn:
 
     def observations(self, controller: Any, seed: int) -> Array:
         """Return what the controller sees in one episode, float32[T, inputs]."""
-        from sims.episodes import record
+        from .episodes import record
 
         return record(self.task.name, controller, seed, self.max_steps).observations
 

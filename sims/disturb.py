@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims import foreign, registry
-from sims.episodes import EpisodeReturn
-from sims.sensors import Sensors
+
+from . import foreign, registry
+from .episodes import EpisodeReturn
+from .sensors import Sensors
 
 Array = NDArray[np.float64]
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from neuroctl.checks import shown
 from neuroctl.errors import NeuroctlError, TaskError, require
 from neuroctl.spec import Spec
-from sims import published, registry
-from sims.modules import imported
-from sims.quiet import STDERR, STDOUT, silent
-from sims.task import Limits, Task
+
+from . import published, registry
+from .modules import imported
+from .quiet import STDERR, STDOUT, silent
+from .task import Limits, Task
 
 Array = NDArray[Any]
 Stepped = tuple[Array, float, bool, bool, Any]

@@ -15,10 +15,11 @@ from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.input_limits import limits_from
 from neuroctl.quant import QuantController
-from sims import registry
-from sims.compiled import PlantReturn
-from sims.environments import AnyEnvironment, Environment, Interface, create
-from sims.task import Limits, Task
+
+from . import registry
+from .compiled import PlantReturn
+from .environments import AnyEnvironment, Environment, Interface, create
+from .task import Limits, Task
 
 COMPILED = (Controller, QuantController)
 """Controllers that run in compiled plants without a step in Python."""

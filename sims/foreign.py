@@ -18,12 +18,13 @@ from neuroctl.checks import shown
 from neuroctl.errors import TaskError
 from neuroctl.evolve import Goals
 from neuroctl.spec import Spec
-from sims import environments, episodes, published, registry
-from sims.environments import Interface, registered
-from sims.episodes import GymReturn as GymReturn
-from sims.episodes import check_fit, objective
-from sims.modules import imported
-from sims.task import Limits
+
+from . import environments, episodes, published, registry
+from .environments import Interface, registered
+from .episodes import GymReturn as GymReturn
+from .episodes import check_fit, objective
+from .modules import imported
+from .task import Limits
 
 
 @dataclass(frozen=True)

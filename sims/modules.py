@@ -12,14 +12,14 @@ from neuroctl.errors import NeuroctlError, TaskError
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """Return what ``"module:name"`` names; modules of the current folder are found too.
+    """Return what ``"module:name"`` names; modules of the current folder come before all others.
 
     Raises:
         TaskError: it cannot be imported, or is neither a class nor a function.
 
     """
     module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
+    if sys.path[:1] not in ([""], [os.getcwd()]):
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)

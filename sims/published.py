@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from neuroctl.errors import TaskError, require
-from sims.task import Limits
+
+from .task import Limits
 
 _NAMES: Final = re.compile(r"(HalfCheetah|Ant|Walker2D|Hopper)BulletEnv-v0")
 # At most 300 parameters, from a network that oscillates. From a first step of 0.3 on it often stands still for good.

@@ -17,8 +17,9 @@ from neuroctl import io
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
-from sims import compiled
-from sims.bullet import (
+
+from . import compiled
+from .bullet import (
     arm,
     cartpole,
     double_pole,
@@ -30,8 +31,8 @@ from sims.bullet import (
     rover_wall,
     t_maze,
 )
-from sims.scripted import Scripted
-from sims.task import Task
+from .scripted import Scripted
+from .task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
     {

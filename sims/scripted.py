@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.task import Task
+from .task import Task
 
 
 class Scripted:

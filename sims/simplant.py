@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sims.environments import create
+from .environments import create
 
 Array = NDArray[Any]
 

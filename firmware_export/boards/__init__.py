@@ -22,10 +22,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.boards.build import TARGETS, Build, build
-from firmware_export.export import export
 from neuroctl.errors import ExportError, LinkError
 from neuroctl.quant import QuantController
+
+from ..export import export
+from .build import TARGETS, Build, build
 
 _START_S: Final = 20.0
 # The board dies with this process, however it ends: then the keeper's input ends too.

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from firmware_export.proof.build import host_compilers, run, zig_command
-from firmware_export.proof.harness import HARNESS, Subject
-from firmware_export.targets import TARGETS as CORES
-from firmware_export.verify import load
 from neuroctl.errors import BackendUnavailable, ExportError
 from neuroctl.quant import QuantController
+
+from ..proof.build import host_compilers, run, zig_command
+from ..proof.harness import HARNESS, Subject
+from ..targets import TARGETS as CORES
+from ..verify import load
 
 _HERE: Final = Path(__file__).parent
 _WARNINGS: Final = ("-Wall", "-Wextra")

@@ -11,18 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from firmware_export.emit.cells import EMITTERS
-from firmware_export.emit.examples import example_values
-from firmware_export.emit.parts import CellC, Field, Form
-from firmware_export.emit.text import rows
-from firmware_export.emit.tunable import link_values, tunable_c
-from firmware_export.emit.vectors import vectors
-from firmware_export.packages import Package
-from firmware_export.targets import Target
 from neuroctl import __version__
 from neuroctl.errors import ExportError, require
 from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
+
+from ..packages import Package
+from ..targets import Target
+from .cells import EMITTERS
+from .examples import example_values
+from .parts import CellC, Field, Form
+from .text import rows
+from .tunable import link_values, tunable_c
+from .vectors import vectors
 
 _HERE: Final = Path(__file__).parent
 _RUNTIME: Final = _HERE.parent / "runtime"

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from firmware_export.emit.parts import CellC, state_struct_bytes
 from neuroctl.quant import QuantController
+
+from .parts import CellC, state_struct_bytes
 
 _CALLS_BYTES: Final = 256
 """Stack of calls and interrupts, and the variables of an Arduino's core, whose serial port alone takes 157 bytes."""

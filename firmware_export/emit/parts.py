@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.emit.text import Column, Matrix, Table, shifted
 from neuroctl.cells.integer import READOUT_INTS
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import IDENTITY, LOGISTIC
 from neuroctl.quant import QuantController
+
+from .text import Column, Matrix, Table, shifted
 
 Blocks = Mapping[str, NDArray[Any]]
 

@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from firmware_export.emit.cells import EMITTERS
-from firmware_export.emit.parts import STORAGE_BYTES, CellC, Field, Form
-from firmware_export.emit.text import Column
 from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
+
+from .cells import EMITTERS
+from .parts import STORAGE_BYTES, CellC, Field, Form
+from .text import Column
 
 _DTYPES: Final = {name: f"<{name[0]}{size}" for name, size in STORAGE_BYTES.items()}
 

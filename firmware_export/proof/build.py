@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from firmware_export.proof.elf import Elf, read_elf
-from firmware_export.proof.harness import HARNESS
-from firmware_export.targets import Target
 from neuroctl.errors import ExportError, require
+
+from ..targets import Target
+from .elf import Elf, read_elf
+from .harness import HARNESS
 
 PAINTED_BYTES: Final = 299
 """How much of an AVR's stack is painted, to see how deep a step goes."""

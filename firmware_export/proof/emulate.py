@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from firmware_export.proof.elf import Elf
 from neuroctl.errors import ExportError, require
+
+from .elf import Elf
 
 RAM: Final = 0x2000_0000
 RAM_BYTES: Final = 16 << 20

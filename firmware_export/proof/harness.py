@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from firmware_export.emit import cell_c, dt_us
-from firmware_export.emit.parts import Field
 from neuroctl.errors import require
 from neuroctl.quant import QuantController
+
+from ..emit import cell_c, dt_us
+from ..emit.parts import Field
 
 HARNESS: Final = Path(__file__).parent / "harness"
 

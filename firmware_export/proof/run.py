@@ -13,7 +13,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.proof.build import (
+from neuroctl.errors import BackendUnavailable, ExportError, require
+
+from ..targets import Target
+from .build import (
     PAINTED_BYTES,
     DoesNotFit,
     Objects,
@@ -23,13 +26,11 @@ from firmware_export.proof.build import (
     host_compilers,
     zig_command,
 )
-from firmware_export.proof.elf import read_elf
-from firmware_export.proof.emulate import BUFFER_BYTES, Crashed, Machine
-from firmware_export.proof.harness import Subject
-from firmware_export.proof.report import Footprint
-from firmware_export.proof.stimulus import Stimulus, block_hashes, board_stimulus, expected
-from firmware_export.targets import Target
-from neuroctl.errors import BackendUnavailable, ExportError, require
+from .elf import read_elf
+from .emulate import BUFFER_BYTES, Crashed, Machine
+from .harness import Subject
+from .report import Footprint
+from .stimulus import Stimulus, block_hashes, board_stimulus, expected
 
 _TIMEOUT_S: Final = 600
 _COUNTED_STEPS: Final = 256

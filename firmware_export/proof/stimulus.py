@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_export.emit.vectors import recorded
-from firmware_export.proof.harness import Subject
 from neuroctl.quant import QuantController
+
+from ..emit.vectors import recorded
+from .harness import Subject
 
 _LOW, _HIGH = -32768, 32767
 _HOLDS: Final = (1, 8, 64, 512)

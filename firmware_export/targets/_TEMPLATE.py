@@ -9,7 +9,7 @@ Faster code for the core belongs into ``firmware_export/runtime/nc_fixed.h``, be
 ``!defined(NC_PORTABLE)``, with the plain C path beside it. A core of another family also needs a row in ``CORES``.
 """
 
-from firmware_export.targets.base import Board, Target
+from .base import Board, Target
 
 TARGET = Target(
     name="cortex-mX",

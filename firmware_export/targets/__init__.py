@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from firmware_export.targets import (
+from neuroctl.errors import ExportError
+
+from . import (
     avr,
     cortex_m0,
     cortex_m0plus,
@@ -19,8 +21,7 @@ from firmware_export.targets import (
     host,
     rv32imc,
 )
-from firmware_export.targets.base import Target
-from neuroctl.errors import ExportError
+from .base import Target
 
 TARGETS: Final = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """AVR with a multiplier, such as ATmega328P: 8 bits, 16-bit int, tables in flash as an address space of its own."""
 
-from firmware_export.targets.base import Target
+from .base import Target
 
 TARGET = Target(
     name="avr",

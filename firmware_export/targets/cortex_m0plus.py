@@ -1,5 +1,5 @@
 """Arm Cortex-M0+: the M0's instructions in fewer cycles."""
 
-from firmware_export.targets.base import cortex_m
+from .base import cortex_m
 
 TARGET = cortex_m("m0plus", "Thumb-1.", unicorn="M0")

@@ -1,5 +1,5 @@
 """Arm Cortex-M55: Armv8.1-M; its vector extension is left to the compiler."""
 
-from firmware_export.targets.base import Board, cortex_m
+from .base import Board, cortex_m
 
 TARGET = cortex_m("m55", "Uses SMLAD.", qemu=Board("mps3-an547"))

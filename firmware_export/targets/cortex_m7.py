@@ -1,5 +1,5 @@
 """Arm Cortex-M7: the M4's instructions, two at a time."""
 
-from firmware_export.targets.base import Board, cortex_m
+from .base import Board, cortex_m
 
 TARGET = cortex_m("m7", "Uses SMLAD.", unicorn="M7", qemu=Board("mps2-an500"))

@@ -1,5 +1,5 @@
 """The machine that runs this program, with its own C compilers."""
 
-from firmware_export.targets.base import Target
+from .base import Target
 
 TARGET = Target(name="host", hint="The PC's own compiler: cc -std=c99 -O2.", host=True)

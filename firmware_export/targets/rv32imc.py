@@ -1,6 +1,6 @@
 """RISC-V, 32 bits, with multiply and compressed instructions: ESP32-C3, GD32VF103, CH32V3."""
 
-from firmware_export.targets.base import Target
+from .base import Target
 
 TARGET = Target(
     name="rv32imc",

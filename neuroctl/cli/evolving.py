@@ -164,7 +164,7 @@ def evolve(
     """Evolve a controller for a task; survives a crash: run again with --resume."""
     from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
 
-    sims = require("sims", "sim")
+    sims = require("neuroctl.sims", "evolve")
     limits = budget_of(budget)
     asked = [int(count) for count in (generations, limits.get("generations")) if count is not None]
     gens = min(asked) if asked else _UNLIMITED if limits else None

@@ -42,7 +42,7 @@ def export(
     """Export a controller as fixed-point C99: weights, step and self-test, with proof that nothing overflows."""
     from neuroctl import report as reports
 
-    firmware = require("firmware_export", "export")
+    firmware = require("neuroctl.firmware_export", "export")
     if sweep:
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
@@ -100,7 +100,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Build an export for every target that there are tools for, run it, and compare every bit with the controller."""
-    firmware = require("firmware_export", "export")
+    firmware = require("neuroctl.firmware_export", "export")
     report = firmware.verify(folder, steps=steps, seed=seed, targets=target)
     if as_json:
         emit(report.to_dict())

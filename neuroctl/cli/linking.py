@@ -185,9 +185,7 @@ def sim(
     """Build a controller's firmware, run it on a pseudo-terminal, print its port, and go on until Ctrl-C."""
     from neuroctl.evolve.interrupts import Interrupts
 
-    require("firmware_export", "export")
-    from firmware_export import boards
-
+    boards = require("neuroctl.firmware_export.boards", "export")
     q = quantized(file, weight_bits, state_bits)
     with Interrupts(), boards.start(q, target) as board:
         if as_json:
@@ -220,7 +218,7 @@ def upload(
     """Give a board another controller of the same shape, without new firmware: all of its parameters or none."""
     from neuroctl import link as links
 
-    firmware = require("firmware_export", "export")
+    firmware = require("neuroctl.firmware_export", "export")
     q = quantized(file, weight_bits, state_bits)
     image: bytes = firmware.param_image(q)
     with links.Link(port, baud=baud, timeout_s=timeout) as link:

@@ -58,7 +58,7 @@ def loop(
     """Run a controller in real time in a simulated task, and report how well it kept its deadlines."""
     from neuroctl.realtime import Log, Loop, System
 
-    sims = require("sims", "sim")
+    sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = sims.task_of(meta, task)
     plant = sims.SimPlant(name, seed, on_reset=ctl.reset)

@@ -46,7 +46,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Replay a controller in a task from seeded starts."""
-    sims = require("sims", "sim")
+    sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = sims.task_of(meta, task)
     if gait and not sims.known(name):
@@ -138,7 +138,7 @@ def robustness(
     as_json: Json = False,
 ) -> None:
     """Map how much sensor noise and latency a controller bears: its mean return under each pair."""
-    sims = require("sims", "sim")
+    sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = sims.task_of(meta, task)
     noises, latencies = _numbers("noise", noise, float), _numbers("latency", latency, int)

@@ -33,7 +33,7 @@ def demo(
 
 def tasks(as_json: Json = False) -> None:
     """List the simulation tasks."""
-    sims = require("sims", "sim")
+    sims = require("neuroctl.sims", "evolve")
     rows = [sims.TASKS[name] for name in sims.names()]
     if as_json:
         emit({"tasks": [{"name": t.name, "id": t.env_id, "inputs": t.inputs, "outputs": t.outputs} for t in rows]})

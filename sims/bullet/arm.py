@@ -10,9 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims.bullet.base import BulletTask, Camera, Observation
-from sims.scripted import Scripted
-from sims.task import Task
+
+from ..scripted import Scripted
+from ..task import Task
+from .base import BulletTask, Camera, Observation
 
 JOINTS: Final = 7
 STANCE_RAD: Final = (0.0, 0.5, 0.0, -1.4, 0.0, 0.9, 0.0)
@@ -32,7 +33,7 @@ TURN_S: Final = (4.0, 8.0)  # periods of the target's motion along an axis
 TASK: Final = Task(
     name="arm",
     env_id="neuroctl/Arm-v0",
-    entry_point="sims.bullet.arm:Arm",
+    entry_point="neuroctl.sims.bullet.arm:Arm",
     max_episode_steps=300,
     summary="follow a moving target with the hand of an arm of seven joints (iiwa)",
     control_hz=30,

@@ -18,9 +18,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError, require
-from sims.quiet import STDERR, silent
-from sims.sensors import Sensors
-from sims.task import Task
+
+from ..quiet import STDERR, silent
+from ..sensors import Sensors
+from ..task import Task
 
 Observation = NDArray[np.float32]
 Frame = NDArray[np.uint8]

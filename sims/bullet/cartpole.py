@@ -10,9 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims.bullet.base import BulletTask, Camera, Observation
-from sims.scripted import Scripted
-from sims.task import Task
+
+from ..scripted import Scripted
+from ..task import Task
+from .base import BulletTask, Camera, Observation
 
 TRACK_M: Final = 2.4
 FALLEN_RAD: Final = math.radians(24)
@@ -24,7 +25,7 @@ START: Final = (1.0, math.radians(10), 0.2, 0.2)
 TASK: Final = Task(
     name="cartpole",
     env_id="neuroctl/CartPole-v0",
-    entry_point="sims.bullet.cartpole:CartPole",
+    entry_point="neuroctl.sims.bullet.cartpole:CartPole",
     max_episode_steps=1000,
     summary="balance a pole on a cart, seeing position and angle but no velocities",
     control_hz=60,

@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sims.bullet.base import BulletTask, Camera, Observation
-from sims.bullet.cartpole import given_start
-from sims.scripted import Scripted
-from sims.task import Task
+from ..scripted import Scripted
+from ..task import Task
+from .base import BulletTask, Camera, Observation
+from .cartpole import given_start
 
 TRACK_M: Final = 2.4
 FALLEN_RAD: Final = math.radians(36)
@@ -25,7 +25,7 @@ START: Final = (1.0, math.radians(4), 0.2, 0.1)
 TASK: Final = Task(
     name="double-pole",
     env_id="neuroctl/DoublePole-v0",
-    entry_point="sims.bullet.double_pole:DoublePole",
+    entry_point="neuroctl.sims.bullet.double_pole:DoublePole",
     max_episode_steps=1000,
     summary="balance two poles of different length on one cart, seeing no velocities",
     control_hz=60,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from sims.bullet.base import ASSETS, Camera
-from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
-from sims.task import Task
+from ..task import Task
+from .base import ASSETS, Camera
+from .legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 
 # In a ring around the body: in a tripod gait each second leg is in the air.
 _NAMES: Final = ("LF", "LM", "LR", "RR", "RM", "RF")
@@ -15,7 +15,7 @@ _PARTS: Final = ("swing", "lift", "knee")
 TASK: Final = Task(
     name="hexapod",
     env_id="neuroctl/Hexapod-v0",
-    entry_point="sims.bullet.hexapod:Hexapod",
+    entry_point="neuroctl.sims.bullet.hexapod:Hexapod",
     max_episode_steps=300,
     summary="walk on six legs (18 joints), as fast as commanded",
     control_hz=30,

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims.bullet.base import BulletTask, Observation
-from sims.scripted import Scripted
+
+from ..scripted import Scripted
+from .base import BulletTask, Observation
 
 SHARED: Final = ("roll [rad]", "pitch [rad]", "yaw rate [rad/s]", "commanded speed [m/s]", "commanded turn [rad/s]")
 SHARED_LIMITS: Final = ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 2.0), (0.0, 1.5), (-1.0, 1.0))

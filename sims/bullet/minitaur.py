@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Final
 
-from sims.bullet.base import Camera
-from sims.bullet.legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
-from sims.task import Task
+from ..task import Task
+from .base import Camera
+from .legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 
 # In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
 _NAMES: Final = ("front_left", "front_right", "back_right", "back_left")
@@ -19,7 +19,7 @@ _KNEE_PLACES_M: Final = ((0.0, 0.005, 0.2), (0.0, 0.01, 0.2))  # where the two h
 TASK: Final = Task(
     name="minitaur",
     env_id="neuroctl/Minitaur-v0",
-    entry_point="sims.bullet.minitaur:Minitaur",
+    entry_point="neuroctl.sims.bullet.minitaur:Minitaur",
     max_episode_steps=300,
     summary="walk on four legs of four bars (Minitaur), as fast as commanded",
     control_hz=30,

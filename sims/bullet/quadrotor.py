@@ -10,9 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.errors import TaskError
-from sims.bullet.base import ASSETS, GRAVITY_M_S2, BulletTask, Camera, Observation
-from sims.scripted import Scripted
-from sims.task import Task
+
+from ..scripted import Scripted
+from ..task import Task
+from .base import ASSETS, GRAVITY_M_S2, BulletTask, Camera, Observation
 
 MASS_KG: Final = 0.030
 REACH_M: Final = 0.0325  # of a rotor along x and along y
@@ -46,7 +47,7 @@ def _task(name: str, env_id: str, entry_point: str, summary: str) -> Task:
     return Task(
         name=name,
         env_id=env_id,
-        entry_point=f"sims.bullet.quadrotor:{entry_point}",
+        entry_point=f"neuroctl.sims.bullet.quadrotor:{entry_point}",
         max_episode_steps=2400,
         summary=summary,
         control_hz=120,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from sims.bullet.base import Camera
-from sims.bullet.legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
-from sims.task import Task
+from ..task import Task
+from .base import Camera
+from .legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 
 # In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
 _NAMES: Final = ("FL", "FR", "RR", "RL")
@@ -15,7 +15,7 @@ _PARTS: Final = ("hip", "thigh", "knee")
 TASK: Final = Task(
     name="quadruped",
     env_id="neuroctl/Quadruped-v0",
-    entry_point="sims.bullet.quadruped:Quadruped",
+    entry_point="neuroctl.sims.bullet.quadruped:Quadruped",
     max_episode_steps=300,
     summary="walk on four legs (A1), as fast as commanded",
     control_hz=30,

@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 
 from neuroctl.errors import TaskError
-from sims.bullet.base import BulletTask, Observation
+
+from .base import BulletTask, Observation
 
 RAY_REACH_M: Final = 3.0
 RAYS_DEG: Final = (75.0, 40.0, 15.0, -15.0, -40.0, -75.0)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Final
 
 from numpy.typing import NDArray
 
-from sims.bullet.base import Camera
-from sims.bullet.rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover, room_for
-from sims.scripted import Scripted
-from sims.task import Task
+from ..scripted import Scripted
+from ..task import Task
+from .base import Camera
+from .rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover, room_for
 
 HALF_M: Final = 4.0  # of the room's side
 PILLARS: Final = 12
@@ -23,7 +23,7 @@ _FREE_M: Final = 1.0  # around the start
 TASK: Final = Task(
     name="rover-avoid",
     env_id="neuroctl/RoverAvoid-v0",
-    entry_point="sims.bullet.rover_avoid:RoverAvoid",
+    entry_point="neuroctl.sims.bullet.rover_avoid:RoverAvoid",
     max_episode_steps=450,
     summary="drive a rover through a room of pillars and touch nothing",
     control_hz=15,

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Final
 
 from numpy.typing import NDArray
 
-from sims.bullet.base import Camera
-from sims.bullet.rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover, room_for
-from sims.scripted import Scripted
-from sims.task import Task
+from ..scripted import Scripted
+from ..task import Task
+from .base import Camera
+from .rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover, room_for
 
 WANTED_M: Final = 0.6  # from the car's middle to the wall
 
@@ -25,7 +25,7 @@ _CORNERS: Final = (
 TASK: Final = Task(
     name="rover-wall",
     env_id="neuroctl/RoverWall-v0",
-    entry_point="sims.bullet.rover_wall:RoverWall",
+    entry_point="neuroctl.sims.bullet.rover_wall:RoverWall",
     max_episode_steps=300,
     summary="drive a rover along a wall, round all its corners",
     control_hz=15,

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Final
 
 from numpy.typing import NDArray
 
-from sims.bullet.base import Camera
-from sims.bullet.rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover
-from sims.scripted import Scripted
-from sims.task import Task
+from ..scripted import Scripted
+from ..task import Task
+from .base import Camera
+from .rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover
 
 CORRIDOR_M: Final = 4.0  # from the start to the middle of the junction
 HALF_M: Final = 0.7  # of a corridor's width
@@ -26,7 +26,7 @@ _WAY_M: Final = CORRIDOR_M + GOAL_M
 TASK: Final = Task(
     name="t-maze",
     env_id="neuroctl/TMaze-v0",
-    entry_point="sims.bullet.t_maze:TMaze",
+    entry_point="neuroctl.sims.bullet.t_maze:TMaze",
     max_episode_steps=150,
     summary="drive a rover to the end of a T's arm, left or right as was shown at the start",
     control_hz=15,

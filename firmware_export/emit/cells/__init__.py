@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from firmware_export.emit.cells import ctrnn, elman, hopfield, indrnn, jordan
+from . import ctrnn, elman, hopfield, indrnn, jordan
 
 EMITTERS: Final = MappingProxyType(
     {

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from firmware_export.emit import parts
-from firmware_export.emit.text import Column, Table, shifted
 from neuroctl.cells.ctrnn import READOUT
 from neuroctl.cells.ctrnn_formats import MOST_RESIDUAL_BITS
 from neuroctl.cells.integer import Q15_HIGH
 from neuroctl.quant import QuantController
+
+from .. import parts
+from ..text import Column, Table, shifted
 
 
 def emit(q: QuantController, form: parts.Form) -> parts.CellC:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from firmware_export.emit import parts
-from firmware_export.emit.text import Column, shifted
 from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
+
+from .. import parts
+from ..text import Column, shifted
 
 CONSTANT: Final = parts.Form("")
 """Of numbers that the spec gives, not theta."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from firmware_export.emit import parts
-from firmware_export.emit.cells import dense
 from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
+
+from .. import parts
+from . import dense
 
 
 def emit(q: QuantController, form: parts.Form) -> parts.CellC:

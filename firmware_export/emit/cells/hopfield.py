@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from firmware_export.emit import parts
-from firmware_export.emit.text import shifted
 from neuroctl.quant import QuantController
+
+from .. import parts
+from ..text import shifted
 
 
 def emit(q: QuantController, form: parts.Form) -> parts.CellC:

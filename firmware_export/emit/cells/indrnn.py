@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from firmware_export.emit import parts
-from firmware_export.emit.cells import dense
-from firmware_export.emit.text import Column, shifted
 from neuroctl.cells import dense_q as d
 from neuroctl.cells.integer import READOUT_INTS
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS
 from neuroctl.quant import QuantController
+
+from .. import parts
+from ..text import Column, shifted
+from . import dense
 
 
 def emit(q: QuantController, form: parts.Form) -> parts.CellC:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from firmware_export.emit import parts
-from firmware_export.emit.cells import dense
-from firmware_export.emit.text import shifted
 from neuroctl.cells import dense_q as d
 from neuroctl.quant import QuantController
+
+from .. import parts
+from ..text import shifted
+from . import dense
 
 
 def emit(q: QuantController, form: parts.Form) -> parts.CellC:
