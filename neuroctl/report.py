@@ -172,7 +172,7 @@ def read_inputs(path: str | os.PathLike[str]) -> NDArray[np.float64]:
             with place.open("rb") as file:
                 data = np.load(file, allow_pickle=False)
         elif place.suffix == ".csv":
-            with place.open(newline="") as text:
+            with place.open(newline="", encoding="utf-8-sig") as text:  # a byte-order mark is no part of a number
                 rows = [row for row in csv.reader(text) if row]
             data = np.array([[float(cell) for cell in row] for row in rows[_header(rows) :]])
         else:

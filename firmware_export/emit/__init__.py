@@ -27,6 +27,7 @@ from .vectors import vectors
 
 _HERE: Final = Path(__file__).parent
 _RUNTIME: Final = _HERE.parent / "runtime"
+_MAX_CLOCK_ERROR: Final = 1e-3
 _LEAST_TIMEOUT_US: Final = 100_000
 _TIMEOUT_STEPS: Final = 5
 _MOST_TIMEOUT_US: Final = (1 << 31) - 1
@@ -49,11 +50,12 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
         package: the form.
 
     Raises:
-        ExportError: a number does not fit its C type.
+        ExportError: a number does not fit its C type, or no clock of microseconds has the time step.
         BackendUnavailable: the template engine is not installed.
 
     """
     cell, tunable = cell_c(q, name), tunable_c(q, name)
+    _check_clock(q.spec.dt_s)
     context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
     context |= link_values(q, cell.fields, tunable.params) | example_values(q, cell)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
@@ -219,7 +221,7 @@ def _runtime() -> dict[str, str]:
 
 
 def dt_us(dt_s: float) -> int:
-    """Return the time step in whole microseconds.
+    """Return the time step in microseconds, rounded.
 
     Raises:
         ExportError: it is none of 1 to 2^32 - 1.
@@ -229,6 +231,22 @@ def dt_us(dt_s: float) -> int:
     if not 1 <= microseconds < 1 << 32:
         raise ExportError(f"dt_s: {dt_s:g}; allowed in C: 1e-06 to 4294 s")
     return microseconds
+
+
+def _check_clock(dt_s: float) -> None:
+    """Refuse a time step that a clock of microseconds does not have.
+
+    Raises:
+        ExportError: DT_US is off by more than 0.1 %.
+
+    """
+    microseconds = dt_us(dt_s)
+    error = abs(microseconds / (dt_s * 1e6) - 1)
+    if error > _MAX_CLOCK_ERROR:
+        raise ExportError(
+            f"dt_s: {dt_s:.9g} s, which DT_US, {microseconds} us, misses by {100 * error:.2g} %; allowed in C: "
+            f"within {100 * _MAX_CLOCK_ERROR:g} % of an integer number of microseconds"
+        )
 
 
 def _macro(value: int) -> str:

@@ -55,7 +55,7 @@ def read_history(folder: Path) -> dict[str, Array]:
     """
     path = folder / "history.csv"
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             header, *rows = list(csv.reader(file))
         values = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows], np.float64)
         values = values.reshape(len(rows), len(header))

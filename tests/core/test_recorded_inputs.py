@@ -15,6 +15,13 @@ def test_both_kinds_of_file_are_read(tmp_path):
     assert (read_inputs(tmp_path / "a.csv") == data).all()
 
 
+@pytest.mark.parametrize("head", ["", "one,two\n"])
+def test_a_byte_order_mark_costs_no_row(head, tmp_path):
+    """Spreadsheets write one: the first number was taken for a header."""
+    (tmp_path / "a.csv").write_text(f"{head}0,1\n2,3\n", encoding="utf-8-sig")
+    assert (read_inputs(tmp_path / "a.csv") == [[0, 1], [2, 3]]).all()
+
+
 def test_damaged_files_are_refused(tmp_path):
     np.save(tmp_path / "whole.npy", np.arange(6.0).reshape(3, 2))
     whole = (tmp_path / "whole.npy").read_bytes()

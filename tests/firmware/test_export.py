@@ -116,6 +116,20 @@ def test_a_time_step_that_no_timer_has(dt_s, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("dt_s", "off"), [(1 / 44_100, "1.4"), (2.4e-6, "17"), (1 / 240, ""), (1 / 60, ""), (1e-6, ""), (0.9995e-3, "")]
+)
+def test_a_time_step_that_microseconds_miss_is_refused(dt_s, off, tmp_path):
+    """At 44.1 kHz DT_US was 23, 1.4 % off, without a word."""
+    q = controller(2, 1, 1, cell="elman", dt_s=dt_s)
+    if not off:
+        firmware_export.export(q, tmp_path / "fw")
+        return
+    with pytest.raises(ExportError, match=rf"^dt_s: .* misses by {off} %; allowed in C: within 0\.1 %"):
+        firmware_export.export(q, tmp_path / "fw")
+    assert not (tmp_path / "fw").exists()
+
+
+@pytest.mark.parametrize(
     ("block", "value", "words"),
     [("W_out", 40000, "W_out"), ("tau_s", 31 << 16 | 65535, "tau_s"), ("gain", -40000, "gain"), ("W", 32768, "W")],
 )
