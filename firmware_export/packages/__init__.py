@@ -70,13 +70,15 @@ PACKAGES: Final = MappingProxyType(
             | _flat("src/"),
         ),
         "platformio": Package(
-            "A PlatformIO library: put this folder into a project's `lib`.",
+            "A PlatformIO library: put this folder into a project's `lib`; its examples are projects.",
             "include/{name}.h",
             "src/{name}.c",
             {
                 "library.json": "packages/library.json.j2",
-                "examples/loop/loop.ino": "packages/arduino.ino.j2",
-                "examples/link/link.ino": "packages/link.ino.j2",
+                "examples/loop/platformio.ini": "packages/platformio.ini.j2",
+                "examples/loop/src/loop.ino": "packages/arduino.ino.j2",
+                "examples/link/platformio.ini": "packages/platformio.ini.j2",
+                "examples/link/src/link.ino": "packages/link.ino.j2",
                 "README.md": "packages/readme.md.j2",
             }
             | _LINK,

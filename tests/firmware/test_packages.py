@@ -212,56 +212,6 @@ def test_what_build_systems_read(tmp_path):
 
 
 @needs_cc
-@pytest.mark.parametrize(
-    ("package", "main"), [("zephyr", "samples/loop/src/main.c"), ("espidf", "examples/loop/main/main.c")]
-)
-def test_examples_of_systems_that_are_not_here_compile_against_stubs(package, main, tmp_path):
-    """Their calls are checked for syntax and arity against declarations taken from the systems' documentation."""
-    folder = firmware_export.export(controller(), tmp_path / "fw", package=package).parents[1]
-    stubs = {
-        "zephyr/kernel.h": """#include <stdint.h>
-struct k_timer { int unused; };
-typedef struct { int64_t ticks; } k_timeout_t;
-#define K_USEC(t) ((k_timeout_t){ (int64_t)(t) })
-#define K_TIMER_DEFINE(name, expiry, stop) struct k_timer name
-#define ARG_UNUSED(x) (void)(x)
-#define NULL ((void *)0)
-void printk(const char *fmt, ...);
-void k_timer_start(struct k_timer *timer, k_timeout_t duration, k_timeout_t period);
-uint32_t k_timer_status_sync(struct k_timer *timer);
-uint64_t k_us_to_ticks_ceil64(uint64_t us);
-uint64_t k_ticks_to_us_near64(uint64_t ticks);
-""",
-        "esp_timer.h": """#include <stdint.h>
-typedef struct esp_timer *esp_timer_handle_t;
-typedef struct { void (*callback)(void *arg); void *arg; int method; const char *name; int skip; }
-    esp_timer_create_args_t;
-typedef int esp_err_t;
-esp_err_t esp_timer_create(const esp_timer_create_args_t *args, esp_timer_handle_t *out);
-esp_err_t esp_timer_start_periodic(esp_timer_handle_t timer, uint64_t period_us);
-#define ESP_ERROR_CHECK(x) (void)(x)
-""",
-        "freertos/FreeRTOS.h": """#define configMAX_PRIORITIES 25
-#define portMAX_DELAY 0xffffffffUL
-#define pdTRUE 1
-#define pdPASS 1
-""",
-        "freertos/task.h": """typedef struct task *TaskHandle_t;
-void xTaskNotifyGive(TaskHandle_t task);
-uint32_t ulTaskNotifyTake(int clear, uint32_t ticks);
-int xTaskCreate(void (*code)(void *), const char *name, uint32_t stack, void *arg, unsigned rank, TaskHandle_t *out);
-TaskHandle_t xTaskGetCurrentTaskHandle(void);
-void vTaskDelete(TaskHandle_t task);
-""",
-    }
-    for name, text in stubs.items():
-        (tmp_path / "stubs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "stubs" / name).write_text(text)
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path / 'stubs'}", f"-I{folder / 'include'}", "-c"]
-    compiled(CC, flags, (folder / main).read_text(), tmp_path)
-
-
-@needs_cc
 def test_counts_of_converters_and_timers(tmp_path):
     q = controller(4, 2, 1, input_limits=((-2.0, 2.0), (0.0, 5.0)), output_limits=((-10.0, 10.0),))
     header = firmware_export.export(q, tmp_path / "fw")
