@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from neuroctl import io
+from neuroctl.checks import integer
 from neuroctl.errors import ExportError
 from neuroctl.quant import QuantController
 
@@ -51,10 +52,8 @@ def verify(
         FileFormatError: the ``.npz`` is damaged.
 
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= _MOST_STEPS:
-        raise ExportError(f"steps: {steps!r}; allowed: whole numbers from 1 to {_MOST_STEPS}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ExportError(f"seed: {seed!r}; allowed: whole numbers from 0")
+    steps = integer("steps", steps, 1, _MOST_STEPS, error=ExportError)
+    seed = integer("seed", seed, 0, error=ExportError)
     chosen = _chosen(targets)
     folder = Path(export_dir)
     entry = load(folder)

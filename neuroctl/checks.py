@@ -45,6 +45,18 @@ def integer(name: str, value: object, low: int, high: int | None = None, *, erro
     raise error(f"{name}: {shown(value)}; allowed: {allowed}")
 
 
+def choice_of(name: str, value: object, allowed: tuple[int, ...], *, error: type[NeuroctlError]) -> int:
+    """Return one of a few integers as Python's own; NumPy's are taken too, and bool is not.
+
+    Raises:
+        error: it is another.
+
+    """
+    if not isinstance(value, bool) and isinstance(value, Integral) and int(value) in allowed:
+        return int(value)
+    raise error(f"{name}: {shown(value)}; allowed: {' or '.join(map(str, allowed))}")
+
+
 def real(value: object) -> float:
     """Return a number, Python's or NumPy's, as a float; NaN, which no range holds, for everything else.
 
@@ -94,7 +106,7 @@ def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError]
 def cast(found: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """Return an array in a float dtype; what lies beyond it becomes Inf, without a warning."""
     with np.errstate(over="ignore"):
-        return found.astype(dtype)
+        return found.astype(dtype, copy=False)
 
 
 def _masked(values: object) -> int:

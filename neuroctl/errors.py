@@ -59,6 +59,10 @@ class StabilityWarning(RuntimeWarning):
     """A time step so long that the integrator, not the network, may grow or oscillate."""
 
 
+class SlowInputWarning(UserWarning):
+    """Inputs that ``step`` converts at every call; an array of the controller's own dtype is read as it lies."""
+
+
 class LoopError(NeuroctlError, ValueError):
     """A real-time loop, or its log, that cannot be set up as asked."""
 

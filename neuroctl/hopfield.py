@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends import cpu
 from neuroctl.cells import cell_of
+from neuroctl.checks import array, integer
 from neuroctl.errors import LayoutError
 from neuroctl.spec import Spec
 
@@ -71,10 +72,7 @@ def _hollow(w: Matrix) -> Matrix:
 
 
 def _checked(patterns: ArrayLike, name: str = "patterns") -> Matrix:
-    try:
-        xi = np.array(patterns, dtype=np.float64, ndmin=2)
-    except (TypeError, ValueError):
-        raise LayoutError(f"{name}: {type(patterns).__name__}; allowed: rows of +1 and -1") from None
+    xi = np.array(array(name, patterns, "rows of +1 and -1"), dtype=np.float64, ndmin=2)
     if xi.ndim != 2 or 0 in xi.shape or not (np.abs(xi) == 1.0).all():
         raise LayoutError(f"{name}: shape {xi.shape}; allowed: rows of +1 and -1, at least one")
     return xi
@@ -134,8 +132,8 @@ def settle(
         cell="hopfield", inputs=n, neurons=n, outputs=n, dt_s=1.0, readout="identity", dtype="float64",
         update=update, clamp=False, settle_steps=limit, order_seed=seed,
     )  # fmt: skip
-    weights = np.asarray(w, dtype=np.float64)
-    thresholds = np.zeros(n) if bias is None else np.asarray(bias, dtype=np.float64)
+    weights = np.asarray(array("w", w, f"numbers ({n}, {n})"), np.float64)
+    thresholds = np.zeros(n) if bias is None else np.asarray(array("bias", bias, f"numbers ({n},)"), np.float64)
     if weights.shape != (n, n) or thresholds.shape != (n,):
         raise LayoutError(f"w, bias: shapes {weights.shape}, {thresholds.shape}; allowed: ({n}, {n}) and ({n},)")
     theta = np.concatenate([weights.ravel(), thresholds])
@@ -165,7 +163,8 @@ def capacity(
     """
     if rule not in RULES:
         raise LayoutError(f"rule: {rule!r}; allowed: {', '.join(RULES)}")
-    rng = np.random.default_rng(seed)
+    n, trials = integer("n", n, 1, error=LayoutError), integer("trials", trials, 1, error=LayoutError)
+    rng = np.random.default_rng(integer("seed", seed, 0, error=LayoutError))
     result = {}
     for load in loads:
         overlaps = []

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import layout
 from neuroctl.checks import shown
+from neuroctl.controller_inputs import sequence
 from neuroctl.errors import FileFormatError, NeuroctlError
 from neuroctl.spec import Spec
 
@@ -331,14 +332,14 @@ def save_model(
 
     Raises:
         FileFormatError: it cannot be written.
-        LayoutError: theta does not fit the spec.
+        LayoutError: theta or calibration do not fit the spec.
 
     """
     if meta is not None and not isinstance(meta, Mapping):
         raise FileFormatError(f"{file_name(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
     arrays = {"theta": layout(spec).coerce(theta, spec.dtype)}
     if calibration is not None:
-        arrays["calibration"] = np.ascontiguousarray(calibration, dtype=spec.dtype)
+        arrays["calibration"] = sequence(calibration, spec.dtype, spec.inputs, "calibration")
     write_archive(path, "controller", {"spec": spec.to_dict(), "meta": dict(meta or {})}, arrays)
 
 

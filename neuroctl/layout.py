@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import array, cast
 from neuroctl.errors import LayoutError
 
 
@@ -67,6 +68,12 @@ class Layout:
         self.blocks: Mapping[str, Block] = MappingProxyType(placed)
         self.size = offset
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"blocks": dict(self.blocks), "size": self.size}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.blocks, self.size = MappingProxyType(kept["blocks"]), kept["size"]
+
     def __getitem__(self, name: str) -> Block:
         return self.blocks[name]
 
@@ -97,14 +104,10 @@ class Layout:
             LayoutError: wrong length or shape, not numbers, NaN or Inf, or out of a block's bounds.
 
         """
-        try:
-            wide = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise LayoutError(f"{name}: {type(values).__name__}; allowed: {self.size} numbers") from None
-        if wide.shape != (self.size,):
-            raise LayoutError(f"{name}: shape {wide.shape}; allowed: ({self.size},)")
-        with np.errstate(over="ignore"):
-            flat = np.ascontiguousarray(wide, dtype=dtype)
+        found = array(name, values, f"{self.size} numbers")
+        if found.shape != (self.size,):
+            raise LayoutError(f"{name}: shape {found.shape}; allowed: ({self.size},)")
+        flat = cast(found.astype(np.float64), dtype)  # by way of float64: integers are rounded once
         self.check(flat, name)
         return flat
 

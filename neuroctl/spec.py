@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
 
-from neuroctl.checks import shown
+from neuroctl.checks import integer, real, shown
 from neuroctl.errors import SpecError
 
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
@@ -123,8 +122,7 @@ class Spec:
     def __post_init__(self) -> None:
         """Check every field; limits given as lists become tuples of floats."""
         _check_choice("cell", self.cell, CELL_NAMES)
-        for name in ("inputs", "neurons", "outputs"):
-            _check_size(name, getattr(self, name))
+        self._take_integers(("inputs", 1, MAX_SIZE), ("neurons", 1, MAX_SIZE), ("outputs", 1, MAX_SIZE))
         object.__setattr__(self, "dt_s", _check_dt(self.dt_s))
         rules = _RULES[self.cell]
         _check_choice("integrator", self.integrator, rules.integrators)
@@ -148,6 +146,11 @@ class Spec:
                 if getattr(self, name) > self.neurons:
                     raise SpecError(f"{name}: {getattr(self, name)}; allowed for cell 'hopfield': 1 to {self.neurons}")
 
+    def _take_integers(self, *ranges: tuple[str, int, int | None]) -> None:
+        """Check integers, and keep them as Python's own, which JSON can hold."""
+        for name, low, high in ranges:
+            object.__setattr__(self, name, integer(name, getattr(self, name), low, high, error=SpecError))
+
     def _check_options(self, allowed: tuple[str, ...]) -> None:
         """Check the fields that belong to some cells only."""
         for field in fields(self):
@@ -155,20 +158,18 @@ class Spec:
             if field.name in _OPTIONS and field.name not in allowed and value != field.default:
                 raise SpecError(f"{field.name}: {shown(value)}; allowed for cell {self.cell!r}: {field.default!r}")
         object.__setattr__(self, "mask", _check_mask(self.mask, self.neurons))
-        _check_size("layers", self.layers)
-        _check_size("settle_steps", self.settle_steps)
+        self._take_integers(("layers", 1, MAX_SIZE), ("settle_steps", 1, MAX_SIZE), ("order_seed", 0, None))
         _check_choice("update", self.update, UPDATES)
-        if isinstance(self.order_seed, bool) or not isinstance(self.order_seed, int) or self.order_seed < 0:
-            raise SpecError(f"order_seed: {shown(self.order_seed)}; allowed: whole numbers from 0")
         for name in ("residual", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
-        if self.horizon is not None and not (type(self.horizon) is int and 1 <= self.horizon <= _MOST_HORIZON):
-            raise SpecError(
-                f"horizon: {shown(self.horizon)}; allowed: whole numbers from 1 to {_MOST_HORIZON}, or None"
-            )
-        if not isinstance(self.context_decay, (int, float)) or not 0.0 <= self.context_decay < 1.0:
-            raise SpecError(f"context_decay: {shown(self.context_decay)}; allowed: from 0 to less than 1")
+        if self.horizon is not None:
+            self._take_integers(("horizon", 1, _MOST_HORIZON))
+        decay: object = self.context_decay
+        if not 0.0 <= real(decay) < 1.0:
+            raise SpecError(f"context_decay: {shown(decay)}; allowed: from 0 to less than 1")
+        if not isinstance(decay, (int, float)):  # Python's own stay as they are: a model's CRC is over its JSON
+            object.__setattr__(self, "context_decay", real(decay))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; ``from_dict`` is the inverse."""
@@ -220,16 +221,11 @@ def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise SpecError(f"{name}: {shown(value)}; allowed: {', '.join(allowed)}")
 
 
-def _check_size(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-        raise SpecError(f"{name}: {shown(value)}; allowed: whole numbers from 1 to {MAX_SIZE}")
-
-
 def _check_dt(value: object) -> float:
-    # Whole numbers may be beyond every float.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= sys.float_info.max:
+    seconds = real(value)
+    if not 0.0 < seconds < math.inf:
         raise SpecError(f"dt_s: {shown(value)}; allowed: seconds, finite and greater than 0")
-    return float(value)
+    return seconds
 
 
 def _check_scale(value: object, limits: Limits | None, dtype: str) -> None:
@@ -248,8 +244,9 @@ def _check_limits(name: str, value: Iterable[Iterable[float]] | None, count: int
     if value is None:
         return None
     try:
-        limits = tuple((float(low), float(high)) for low, high in value)
-    except (TypeError, ValueError, OverflowError):
+        pairs = [(low, high) for low, high in value]
+        limits = tuple((real(low), real(high)) for low, high in pairs)
+    except (TypeError, ValueError):
         raise SpecError(
             f"{name}: {shown(value)}; allowed: one (low, high) pair of numbers for each of {count}"
         ) from None
@@ -257,5 +254,5 @@ def _check_limits(name: str, value: Iterable[Iterable[float]] | None, count: int
         raise SpecError(f"{name}: {len(limits)} pairs; allowed: exactly {count}")
     for index, (low, high) in enumerate(limits):
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise SpecError(f"{name}[{index}]: ({low}, {high}); allowed: finite and low < high")
+            raise SpecError(f"{name}[{index}]: {shown(pairs[index])}; allowed: finite numbers, low < high")
     return limits

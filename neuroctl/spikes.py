@@ -7,12 +7,14 @@ P. Dayan and L. F. Abbott, "Theoretical Neuroscience" (2001), section 5.8 (the s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroctl.checks import array, integer, real
 from neuroctl.errors import LayoutError
 
 Array = NDArray[Any]
@@ -39,16 +41,19 @@ class SynapticTraces:
     """
 
     def __init__(self, inputs: int, *, dt_s: float, tau_s: ArrayLike, weight: ArrayLike = 1.0, dtype: str = "float32"):
-        if not isinstance(inputs, int) or inputs < 1:
-            raise LayoutError(f"inputs: {inputs!r}; allowed: whole numbers from 1")
+        inputs = integer("inputs", inputs, 1, error=LayoutError)
         self._tau = _each("tau_s", tau_s, inputs)
         self._weight = _each("weight", weight, inputs)
-        if not (np.isfinite(dt_s) and dt_s > 0 and (self._tau > 0).all()):
+        if not (0 < real(dt_s) < np.inf and (self._tau > 0).all()):
             raise LayoutError(f"dt_s, tau_s: {dt_s!r}, {self._tau.tolist()}; allowed: seconds, greater than 0")
         self.dt_s = float(dt_s)
         self._kept = np.exp(-self.dt_s / self._tau)
         self._exact = np.zeros(inputs)
         self._current = np.zeros(inputs, dtype)
+
+    def __copy__(self) -> Self:
+        """Return a copy with buffers and a memory of its own."""
+        return copy.deepcopy(self)
 
     @property
     def current(self) -> Array:
@@ -70,7 +75,7 @@ class SynapticTraces:
             ``current``.
 
         """
-        counts = np.asarray(spikes, dtype=np.float64)
+        counts = array("spikes", spikes, f"counts of shape {self._exact.shape}")
         if counts.shape != self._exact.shape:
             raise LayoutError(f"spikes: shape {counts.shape}; allowed: {self._exact.shape}")
         self._exact *= self._kept
@@ -80,7 +85,7 @@ class SynapticTraces:
 
     def train(self, spikes: ArrayLike) -> Array:
         """Step through trains of 0 and 1, or counts, ``[T, inputs]``; returns the currents ``[T, inputs]``."""
-        counts = np.asarray(spikes, dtype=np.float64)
+        counts = array("spikes", spikes, f"counts of shape (T, {len(self._exact)})")
         if counts.ndim != 2 or counts.shape[1] != len(self._exact):
             raise LayoutError(f"spikes: shape {counts.shape}; allowed: (T, {len(self._exact)})")
         return np.array([self.step(row).copy() for row in counts], self._current.dtype).reshape(counts.shape)
@@ -101,7 +106,7 @@ class SynapticTraces:
             raise LayoutError(f"spike_times_s: {len(spike_times_s)} trains; allowed: {len(self._exact)}")
         arrived = np.zeros((steps, len(self._exact)))
         for k, train in enumerate(spike_times_s):
-            at = np.asarray(train, dtype=np.float64).ravel()
+            at = np.asarray(array(f"spike_times_s[{k}]", train, "times in seconds"), np.float64).ravel()
             if not ((at >= 0) & (at < steps * self.dt_s)).all():
                 raise LayoutError(
                     f"spike_times_s[{k}]: {at.tolist()}; allowed: 0 to {steps * self.dt_s:g} s, exclusive"
@@ -113,7 +118,7 @@ class SynapticTraces:
 
 
 def _each(name: str, value: ArrayLike, count: int) -> NDArray[np.float64]:
-    numbers = np.asarray(value, dtype=np.float64)
+    numbers = np.asarray(array(name, value, f"one finite number or {count}"), np.float64)
     if numbers.shape not in ((), (count,)) or not np.isfinite(numbers).all():
         raise LayoutError(f"{name}: shape {numbers.shape}; allowed: one finite number or {count}")
     return np.broadcast_to(numbers, count).copy()

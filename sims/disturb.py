@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer, real
 from neuroctl.errors import TaskError
 
 from . import foreign, registry
@@ -36,6 +38,10 @@ class Disturbed:
         self._controller, self._seed = controller, seed
         self._sensors = Sensors(limits, noise, latency)
         self.reset()
+
+    def __copy__(self) -> Self:
+        """Return a copy with buffers and a memory of its own."""
+        return copy.deepcopy(self)
 
     def reset(self) -> None:
         """Start an episode."""
@@ -74,10 +80,11 @@ def robustness(
         TaskError: an argument is not allowed, or the controller does not fit the task.
 
     """
-    if not len(noises) or not all(np.isfinite(noise) and noise >= 0 for noise in noises):
+    if not len(noises) or not all(0 <= real(noise) < np.inf for noise in noises):
         raise TaskError(f"noise: {list(noises)}; allowed: numbers from 0")
-    if not len(latencies) or not all(isinstance(steps, int) and 0 <= steps <= 1000 for steps in latencies):
-        raise TaskError(f"latency: {list(latencies)}; allowed: whole control steps from 0 to 1000")
+    if not len(latencies):
+        raise TaskError("latency: none; allowed: integers from 0 to 1000")
+    latencies = [integer("latency", steps, 0, 1000, error=TaskError) for steps in latencies]
     episode, limits = _undisturbed(task, controller)
     found = np.empty((len(noises), len(latencies), len(seeds)))
     try:

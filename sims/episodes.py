@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.input_limits import limits_from
@@ -416,11 +416,4 @@ def _checked_seed(seed: int) -> int:
 
 
 def _checked_whole(name: str, value: int, least: int = 1) -> int:
-    """Return a Python int; NumPy's integers are taken too."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TaskError(f"{name}: {value!r}; allowed: whole numbers from {least}") from None
-    if number < least:
-        raise TaskError(f"{name}: {number}; allowed: whole numbers from {least}")
-    return number
+    return integer(name, value, least, error=TaskError)

@@ -7,6 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
+from neuroctl.errors import TaskError
+
 from .environments import create
 
 Array = NDArray[Any]
@@ -31,7 +34,7 @@ class SimPlant:
     def __init__(self, task: str, seed: int = 0, on_reset: Callable[[], Any] | None = None):
         self._env = create(task)
         self.task = self._env.about
-        self._seed, self._on_reset = seed, on_reset
+        self._seed, self._on_reset = integer("seed", seed, 0, error=TaskError), on_reset
         self.episodes = 1
         self.total_reward = 0.0
         self._begin()

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.plant import Plant
 from neuroctl.cells import cell_of
+from neuroctl.checks import array, cast, integer
 from neuroctl.errors import LayoutError, PlantError
 from neuroctl.spec import Spec
 
@@ -81,12 +82,8 @@ def check_inputs(inputs: ArrayLike, spec: Spec, steps: int | None) -> Array:
         LayoutError: wrong shape, no numbers, or ``steps`` is another number than T.
 
     """
-    try:
-        u = np.ascontiguousarray(inputs, dtype=spec.dtype)
-    except (TypeError, ValueError):
-        raise LayoutError(
-            f"inputs: {type(inputs).__name__}; allowed: numbers (T, m) or (T, m, P), or a plant"
-        ) from None
+    found = array("inputs", inputs, "numbers (T, m) or (T, m, P), or a plant")
+    u = np.ascontiguousarray(cast(found, spec.dtype))
     if u.ndim not in (2, 3) or u.shape[1] != spec.inputs or 0 in u.shape:
         raise LayoutError(f"inputs: shape {u.shape}; allowed: (T, {spec.inputs}) or (T, {spec.inputs}, P), none 0")
     if steps is not None and steps != len(u):
@@ -101,9 +98,7 @@ def check_steps(steps: int | None) -> int:
         LayoutError: missing or out of range.
 
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
-        raise LayoutError(f"steps: {steps!r}; allowed with a plant: whole numbers from 1 to {MOST_STEPS}")
-    return steps
+    return integer("steps", steps, 1, MOST_STEPS, error=LayoutError)
 
 
 def starts_of(plant: Plant, starts: ArrayLike | None, dtype: str) -> Array:
@@ -114,10 +109,7 @@ def starts_of(plant: Plant, starts: ArrayLike | None, dtype: str) -> Array:
 
     """
     size = len(plant.start)
-    try:
-        begin = np.array(plant.start if starts is None else starts, dtype=dtype)
-    except (TypeError, ValueError):
-        raise LayoutError(f"starts: {type(starts).__name__}; allowed: numbers ({size},) or ({size}, P)") from None
+    begin = cast(array("starts", plant.start if starts is None else starts, f"numbers ({size},) or ({size}, P)"), dtype)
     if begin.ndim not in (1, 2) or begin.shape[0] != size or 0 in begin.shape or not np.isfinite(begin).all():
         raise LayoutError(f"starts: shape {begin.shape}; allowed: finite numbers ({size},) or ({size}, P)")
     return np.ascontiguousarray(begin.reshape(size, -1))

@@ -22,6 +22,7 @@ from neuroctl.backends.kernels import build, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
+from neuroctl.checks import integer
 from neuroctl.errors import LayoutError
 from neuroctl.spec import Spec
 
@@ -83,9 +84,7 @@ def thread_count(threads: int | None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads is None:
         return cores
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= cores:
-        raise LayoutError(f"threads: {threads!r}; allowed: 1 to {cores}, the cores there are")
-    return threads
+    return integer("threads", threads, 1, cores, error=LayoutError)
 
 
 def spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:

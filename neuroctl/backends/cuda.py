@@ -24,6 +24,7 @@ from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
+from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, LayoutError
 from neuroctl.spec import Spec
 
@@ -90,9 +91,10 @@ def rollout(
 def _block(threads: int | None) -> int:
     if threads is None:
         return _THREADS
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads % _WARP or not 0 < threads <= _MOST_THREADS:
-        raise LayoutError(f"threads: {threads!r}; allowed on a GPU: multiples of {_WARP} up to {_MOST_THREADS}")
-    return threads
+    count = integer("threads", threads, 1, _MOST_THREADS, error=LayoutError)
+    if count % _WARP:
+        raise LayoutError(f"threads: {count}; allowed on a GPU: multiples of {_WARP} up to {_MOST_THREADS}")
+    return count
 
 
 def _episodes(

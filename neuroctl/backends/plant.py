@@ -37,6 +37,7 @@ from types import ModuleType
 
 import numpy as np
 
+from neuroctl.checks import integer, real
 from neuroctl.errors import PlantError
 
 
@@ -149,17 +150,14 @@ def _ranges(module: ModuleType, name: str, start: tuple[float, ...]) -> tuple[tu
 
 
 def _count(module: ModuleType, name: str, field: str, default: int | None) -> int:
-    value = getattr(module, field, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PlantError(f"{name}.{field}: {value!r}; allowed: whole numbers from 1")
-    return value
+    return integer(f"{name}.{field}", getattr(module, field, default), 1, error=PlantError)
 
 
 def _time_step(module: ModuleType, name: str) -> float | None:
     value = getattr(module, "DT_S", None)
-    if value is not None and not (isinstance(value, (int, float)) and value > 0):
+    if value is not None and not 0 < real(value) < math.inf:
         raise PlantError(f"{name}.DT_S: {value!r}; allowed: seconds, greater than 0")
-    return None if value is None else float(value)
+    return None if value is None else real(value)
 
 
 def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> int:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import ctrnn, elman, hopfield, indrnn, jordan
 from neuroctl.cells.base import Cell, input_map
-from neuroctl.errors import LayoutError
+from neuroctl.checks import array, integer, shown
+from neuroctl.errors import LayoutError, SpecError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
@@ -21,7 +22,14 @@ CELLS = MappingProxyType(
 
 
 def cell_of(spec: Spec) -> Cell:
-    """Return the spec's row of ``CELLS``."""
+    """Return the spec's row of ``CELLS``.
+
+    Raises:
+        SpecError: spec is no Spec, such as the dict that one is made of.
+
+    """
+    if not isinstance(spec, Spec):
+        raise SpecError(f"spec: {shown(spec)}; allowed: a Spec, such as Spec(**fields)")
     return CELLS[spec.cell]
 
 
@@ -70,8 +78,8 @@ def decode(spec: Spec, x: ArrayLike) -> NDArray[Any]:
         LayoutError: x has the wrong length or holds NaN or Inf, or leads outside theta's bounds.
 
     """
-    genome = np.asarray(x, dtype=np.float64)
     size = genome_size(spec)
+    genome = np.asarray(array("genome", x, f"({size},) or (P, {size}) of finite numbers"), np.float64)
     if genome.ndim not in (1, 2) or genome.shape[-1] != size or not np.isfinite(genome).all():
         raise LayoutError(f"genome: shape {genome.shape}; allowed: ({size},) or (P, {size}) of finite numbers")
     with np.errstate(over="ignore"):
@@ -81,5 +89,11 @@ def decode(spec: Spec, x: ArrayLike) -> NDArray[Any]:
 
 
 def initial(spec: Spec, seed: int) -> NDArray[Any]:
-    """Return a random theta: the decoded genome of normal deviates with standard deviation 0.5."""
-    return decode(spec, 0.5 * np.random.default_rng(seed).standard_normal(genome_size(spec)))
+    """Return a random theta: the decoded genome of normal deviates with standard deviation 0.5.
+
+    Raises:
+        SpecError: seed is no integer >= 0.
+
+    """
+    rng = np.random.default_rng(integer("seed", seed, 0, error=SpecError))
+    return decode(spec, 0.5 * rng.standard_normal(genome_size(spec)))

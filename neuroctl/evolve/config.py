@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from neuroctl.checks import integer, real
 from neuroctl.errors import StudyError
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
@@ -66,9 +67,7 @@ class StudyConfig:
         if self.evaluations is not None:
             least["evaluations"] = 1
         for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
+            object.__setattr__(self, name, integer(name, getattr(self, name), low, error=StudyError))
         if not isinstance(self.spec, Spec):
             raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
         if self.fixed_point is not None and not isinstance(self.fixed_point, FixedPoint):
@@ -99,11 +98,8 @@ class StudyConfig:
 
 
 def _number(name: str, value: Any, allowed: str) -> float:
-    """Return a float; NumPy's numbers are taken too."""
-    try:
-        number = math.nan if isinstance(value, (bool, str, bytes)) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    """Return a finite number as a float."""
+    number = real(value)
     if not math.isfinite(number):
         raise StudyError(f"{name}: {value!r}; allowed: {allowed}")
     return number

@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.evolve.genome import Genome
@@ -132,8 +133,7 @@ class PoolEvaluator:
     def __init__(
         self, genome: Genome, objective: Objective, workers: int, measures: int = 0, task_timeout_s: float | None = None
     ):
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-            raise StudyError(f"workers: {workers!r}; allowed: whole numbers from 1")
+        workers = integer("workers", workers, 1, error=StudyError)
         self._objective = objective
         if task_timeout_s is not None and not 0 < task_timeout_s < np.inf:
             raise StudyError(f"task_timeout_s: {task_timeout_s!r}; allowed: seconds, greater than 0, or None")

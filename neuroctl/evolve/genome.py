@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import decode, genes, layout
+from neuroctl.checks import array, choice_of, integer, real
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
 from neuroctl.evolve.rhythm import half_centre_genes
@@ -69,21 +70,21 @@ class Encoding:
     def __post_init__(self) -> None:
         """Check what does not depend on a spec."""
         for name, low in (("limbs", 1), ("shared_inputs", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise StudyError(f"{name}: {value!r}; allowed: whole numbers from {low}")
+            object.__setattr__(self, name, integer(name, getattr(self, name), low, error=StudyError))
         if self.coupling not in COUPLINGS:
             raise StudyError(f"coupling: {self.coupling!r}; allowed: {' or '.join(COUPLINGS)}")
-        hz = self.rhythm_hz
-        if hz is not None and (isinstance(hz, bool) or not isinstance(hz, (int, float)) or not 0 < hz < math.inf):
-            raise StudyError(f"rhythm_hz: {hz!r}; allowed: a frequency above 0, or None")
+        if self.rhythm_hz is not None:
+            if not 0 < real(self.rhythm_hz) < math.inf:
+                raise StudyError(f"rhythm_hz: {self.rhythm_hz!r}; allowed: a frequency above 0, or None")
+            object.__setattr__(self, "rhythm_hz", real(self.rhythm_hz))
         for name in ("sparse", "optional_neurons"):
             if not isinstance(getattr(self, name), bool):
                 raise StudyError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
-        if isinstance(self.integer_bits, bool) or self.integer_bits not in (None, 8, 16):
-            raise StudyError(f"integer_bits: {self.integer_bits!r}; allowed: 8, 16 or None")
+        if self.integer_bits is not None:
+            bits = choice_of("integer_bits", self.integer_bits, (8, 16), error=StudyError)
+            object.__setattr__(self, "integer_bits", bits)
         try:
-            fixed = {str(name): float(value) for name, value in dict(self.fixed).items()}
+            fixed = {str(name): real(value) for name, value in dict(self.fixed).items()}
         except (TypeError, ValueError):
             fixed = {"": math.nan}
         if not all(math.isfinite(value) for value in fixed.values()):
@@ -138,7 +139,7 @@ class Genome:
             LayoutError: not finite, or outside of theta's bounds.
 
         """
-        x = np.asarray(x, np.float64)
+        x = np.asarray(array("genes", x, f"({self.size},) or (P, {self.size}) of finite numbers"), np.float64)
         if x.ndim not in (1, 2) or x.shape[-1] != self.size or not np.isfinite(x).all():
             raise LayoutError(f"genes: shape {x.shape}; allowed: ({self.size},) or (P, {self.size}) of finite numbers")
         x = self.snapped(x) / self.unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from neuroctl.checks import real
 from neuroctl.errors import StudyError
 
 
@@ -28,6 +29,9 @@ class Measure:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (self.low, self.high))
-        if not isinstance(self.name, str) or not numbers or not -math.inf < self.low < self.high < math.inf:
+        low, high = real(self.low), real(self.high)
+        if not isinstance(self.name, str) or not -math.inf < low < high < math.inf:
             raise StudyError(f"measure: {self.name!r} from {self.low!r} to {self.high!r}; allowed: low below high")
+        for name, number in (("low", low), ("high", high)):
+            if not isinstance(getattr(self, name), (int, float)):  # NumPy's, which JSON does not have
+                object.__setattr__(self, name, number)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError, StudyError
 from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController
@@ -26,8 +27,7 @@ class FixedPoint:
             ("weight_bits", self.weight_bits, WEIGHT_BITS),
             ("state_bits", self.state_bits, STATE_BITS),
         ):
-            if isinstance(value, bool) or value not in allowed:
-                raise StudyError(f"{name}: {value!r}; allowed: {' or '.join(map(str, allowed))}")
+            object.__setattr__(self, name, choice_of(name, value, allowed, error=StudyError))
 
     def of(self, controller: Controller, recorded: ArrayLike | None = None) -> QuantController:
         """Return a controller's integer form, by its declared limits and interval analysis alone.

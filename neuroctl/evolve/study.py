@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError, require
 from neuroctl.evolve.archive import CELLS, MapElites
@@ -123,8 +124,7 @@ def run_study(
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise StudyError(f"workers: {workers!r}; allowed: whole numbers from 1")
+    workers = integer("workers", workers, 1, error=StudyError)
     # As many threads as the machine happens to have would add up in another order, and end elsewhere.
     blas = require("threadpoolctl", "sim")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Final
 
+from neuroctl.checks import integer, real
 from neuroctl.errors import LinkError, RefusedError
 from neuroctl.link.protocol import MOST_REPORT_EVERY, MOST_TIMEOUT_S, Mode, Sizes, Type, request_sizes
 
@@ -26,14 +26,13 @@ def check_seconds(name: str, value: Any) -> None:
 
 
 def check_whole(name: str, value: Any, most: int | None = None) -> None:
-    """Make sure that a number is a whole one from 0.
+    """Make sure that a number is an integer >= 0.
 
     Raises:
         LinkError: it is not.
 
     """
-    if not isinstance(value, Integral) or not _in_range(value, 0, math.inf if most is None else most):
-        raise LinkError(f"{name}: {value!r}; allowed: whole numbers from 0{'' if most is None else f' to {most}'}")
+    integer(name, value, 0, most, error=LinkError)
 
 
 def check_start(mode: Any, report_every: Any, timeout_s: Any, own_timeout_us: int) -> None:
@@ -43,7 +42,7 @@ def check_start(mode: Any, report_every: Any, timeout_s: Any, own_timeout_us: in
         LinkError: it cannot.
 
     """
-    if not isinstance(mode, Integral) or mode not in Mode._value2member_map_:
+    if isinstance(mode, bool) or not isinstance(mode, Integral) or mode not in Mode._value2member_map_:
         raise LinkError(f"mode: {mode!r}; allowed: STEP, DRIVE, BOARD")
     check_whole("report_every", report_every, MOST_REPORT_EVERY)
     if not _in_range(timeout_s, 0.0, MOST_TIMEOUT_S) or 0.0 < timeout_s < _LEAST_TIMEOUT_S:
@@ -66,4 +65,4 @@ def check_size(kind: Type, payload: bytes, sizes: Sizes) -> None:
 
 
 def _in_range(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, Real) and bool(least <= value <= most)  # type: ignore[operator]
+    return least <= real(value) <= most

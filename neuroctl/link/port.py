@@ -128,7 +128,7 @@ def _check(name: Any, baud: Any) -> None:
     """Refuse what pyserial takes for something else: None is a port that is not open yet, 0 baud hangs up."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise PortError(f"port: {name!r}; allowed: a name such as /dev/ttyACM0")
-    if not isinstance(baud, Integral) or baud < 1:
+    if isinstance(baud, bool) or not isinstance(baud, Integral) or baud < 1:
         raise PortError(_not_a_rate(baud))
 
 

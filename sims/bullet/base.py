@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer, real
 from neuroctl.errors import TaskError, require
 
 from ..quiet import STDERR, silent
@@ -420,21 +421,17 @@ def _has_display() -> bool:
 
 
 def _checked_number(name: str, value: float, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+    if not low <= real(value) <= high:
         raise TaskError(f"{name}: {value!r}; allowed: numbers from {low:g} to {high:g}")
-    return float(value)
+    return real(value)
 
 
 def _checked_latency(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= 1000:
-        raise TaskError(f"latency: {steps!r}; allowed: whole control steps from 0 to 1000")
-    return steps
+    return integer("latency", steps, 0, 1000, error=TaskError)
 
 
 def _checked_pixels(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_FRAME_PIXELS:
-        raise TaskError(f"{name}: {value!r}; allowed: whole numbers from 1 to {MAX_FRAME_PIXELS}")
-    return value
+    return integer(name, value, 1, MAX_FRAME_PIXELS, error=TaskError)
 
 
 def _backdrop(height: int) -> Frame:

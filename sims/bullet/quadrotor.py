@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from neuroctl.checks import real
 from neuroctl.errors import TaskError
 
 from ..scripted import Scripted
@@ -105,7 +106,7 @@ class Hover(BulletTask):
     acts_by_force: ClassVar[bool] = False
 
     def __init__(self, render_mode: str | None = None, *, gusts: float = 1.0, **options: Any):
-        if isinstance(gusts, bool) or not isinstance(gusts, (int, float)) or not 0.0 <= gusts <= 10.0:
+        if not 0.0 <= real(gusts) <= 10.0:
             raise TaskError(f"gusts: {gusts!r}; allowed: numbers from 0 to 10")
         self._gusts = gusts * np.array(GUST_M_S)
         bounds = np.array([10.0] * 3 + [50.0] * 3 + [math.pi + 0.01] * 3 + [200.0] * 3, np.float32)

@@ -96,8 +96,8 @@ GOOD = """
     ("old", "new", "message"),
     [
         ("START = (0.0, 1)", "START = [0.0]", "mine.START: [0.0]; allowed: a tuple of numbers"),
-        ("ACTIONS = 1", "ACTIONS = 0", "mine.ACTIONS: 0; allowed: whole numbers from 1"),
-        ("ACTIONS = 1", "ACTIONS = 1; WINDOW = 1.5", "mine.WINDOW: 1.5; allowed: whole numbers from 1"),
+        ("ACTIONS = 1", "ACTIONS = 0", "mine.ACTIONS: 0; allowed: integers >= 1"),
+        ("ACTIONS = 1", "ACTIONS = 1; WINDOW = 1.5", "mine.WINDOW: 1.5; allowed: integers >= 1"),
         ("ACTIONS = 1", "ACTIONS = 1; DT_S = -1", "mine.DT_S: -1; allowed: seconds, greater than 0"),
         ("def step", "def leap", "mine: no derivative, no step; allowed: exactly one of them"),
         (

@@ -198,7 +198,7 @@ def test_bad_input_is_named(call, message):
         ({"outputs": 4, "readout": "last"}, "outputs: 4; allowed for cell 'hopfield': 1 to 3"),
         ({"update": "random"}, "update: 'random'; allowed: asynchronous, synchronous, continuous"),
         ({"settle_steps": 0}, "settle_steps: 0"),
-        ({"order_seed": -1}, "order_seed: -1; allowed: whole numbers from 0"),
+        ({"order_seed": -1}, "order_seed: -1; allowed: integers >= 0"),
         ({"readout": "affine"}, "readout: 'affine'; allowed: last, identity"),
     ],
 )

@@ -166,7 +166,7 @@ def test_the_origin_of_the_genome_rests_in_the_middle_of_the_range(cell):
         ({"cell": "elman", "layers": 2}, "layers: 2; allowed for cell 'elman': 1"),
         ({"cell": "jordan", "readout": "identity"}, "readout: 'identity'; allowed: affine"),
         ({"cell": "jordan", "context_decay": 1.0}, "context_decay: 1.0; allowed: from 0 to less than 1"),
-        ({"cell": "indrnn", "horizon": 0}, "horizon: 0; allowed: whole numbers from 1 to 2147483647, or None"),
+        ({"cell": "indrnn", "horizon": 0}, "horizon: 0; allowed: integers from 1 to 2147483647"),
         ({"cell": "elman", "integrator": "rk4"}, "integrator: 'rk4'; allowed: euler"),
         ({"cell": "lstm"}, "cell: 'lstm'; allowed: ctrnn, indrnn, elman, "),
     ],

@@ -72,13 +72,13 @@ def test_limits_default_to_the_task(episode):
 
 @pytest.mark.parametrize("max_steps", [0, -1, 1.5, "many", float("nan")])
 def test_bad_max_steps(max_steps):
-    with pytest.raises(TaskError, match="^max_steps: .*; allowed: whole numbers from 1"):
+    with pytest.raises(TaskError, match="^max_steps: .*; allowed: integers >= 1"):
         sims.EpisodeReturn("cartpole", max_steps)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, None, "1"])
 def test_bad_seed(episode, seed):
-    with pytest.raises(TaskError, match="^seed: .*; allowed: whole numbers from 0"):
+    with pytest.raises(TaskError, match="^seed: .*; allowed: integers >= 0"):
         episode(Baseline(), seed)
 
 
