@@ -10,14 +10,17 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of
 from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.integer import Choice
 from neuroctl.cells.kept import Kept, kept
-from neuroctl.checks import shown
+from neuroctl.checks import array, choice_of, shown
 from neuroctl.controller_inputs import accepted, sequence
+from neuroctl.controller_inputs import recorded as _recorded
+from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
@@ -72,9 +75,7 @@ def quantize(
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
 
     """
-    if isinstance(state_bits, (bool, float)) or state_bits not in STATE_BITS:
-        raise ExportError(f"state_bits: {state_bits!r}; allowed: 16 or 32")
-    choice = Choice(_weight_bits(spec, weight_bits), state_bits)
+    choice = Choice(_weight_bits(spec, weight_bits), choice_of("state_bits", state_bits, STATE_BITS, error=ExportError))
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
     u_format = _input_format(spec, recorded)
@@ -94,9 +95,8 @@ def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
     for name, bits in given.items():
         if name not in matrices:
             raise ExportError(f"weight_bits: {name!r}; allowed: {', '.join(matrices)}")
-        if isinstance(bits, (bool, float)) or bits not in WEIGHT_BITS:
-            raise ExportError(f"weight_bits: {bits!r}; allowed: 8 or 16")
-    return {name: given.get(name, 16) for name in matrices}
+        choice_of("weight_bits", bits, WEIGHT_BITS, error=ExportError)
+    return {name: int(given.get(name, 16)) for name in matrices}
 
 
 def _search(spec: Spec, theta: Array, u_format: QFormat, choice: Choice, inputs: Array, truth: Array) -> Choice:
@@ -123,16 +123,6 @@ def _search(spec: Spec, theta: Array, u_format: QFormat, choice: Choice, inputs:
     return choice
 
 
-def _recorded(calibration: ArrayLike, width: int) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(calibration, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise LayoutError(f"calibration: {type(calibration).__name__}; allowed: numbers (T, {width})") from None
-    if array.ndim != 2 or array.shape[1] != width or len(array) == 0 or not np.isfinite(array).all():
-        raise LayoutError(f"calibration: shape {array.shape}; allowed: (T, {width}), T at least 1, finite")
-    return array
-
-
 def _input_format(spec: Spec, recorded: Array | None) -> QFormat:
     if spec.scale_inputs:
         largest = 1.0
@@ -153,7 +143,7 @@ def _check_magnitude(name: str, values: ArrayLike, most: float) -> float:
     return largest
 
 
-class QuantController:
+class QuantController(Rebuilt):
     """A fixed-point controller: the same ``reset``, ``step`` and ``rollout`` as ``Controller``, in integers inside.
 
     ``step_int`` is the definition that generated C equals bit for bit. Construct it with ``Controller.quantize``.
@@ -169,13 +159,46 @@ class QuantController:
 
     """
 
+    __slots__ = (
+        "_spec",
+        "layout",
+        "state_layout",
+        "_formats",
+        "_theta",
+        "_bounds",
+        "calibration",
+        "_kept",
+        "_ints",
+        "_start",
+        "_u",
+        "_ui",
+        "_yi",
+        "_y",
+        "_spare_state",
+        "_spare_yi",
+        "_spare_y",
+        "_step",
+        "_rollout",
+        "_offset",
+        "_gain",
+        "_u_low",
+        "_u_high",
+        "_u_lsb",
+        "_y_lsb",
+    )
+    _made_of = ("_spec", "_formats", "_theta", "calibration", "_state")
+
     def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):
+        self._build(spec, formats, _whole_theta(spec, theta_q), calibration)
+
+    def _build(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None) -> None:
+        """Take theta as it is, and make all that follows from it."""
         cell = cell_of(spec).integer
         self._spec = spec
         self.layout = cell_of(spec).layout(spec)
         self.state_layout = cell.state_layout_q(spec)
-        self._formats = MappingProxyType(dict(formats))
-        self._theta = np.ascontiguousarray(theta_q, dtype=np.int32)
+        self._formats = dict(formats)
+        self._theta = theta_q
         self._bounds = prove(cell.bounds_q(spec, formats, self._theta))
         self.calibration = calibration
         self._kept = kept(spec, formats, self._bounds)
@@ -213,7 +236,7 @@ class QuantController:
     @property
     def formats(self) -> Mapping[str, QFormat]:
         """Format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` (activations) and ``out``."""
-        return self._formats
+        return MappingProxyType(self._formats)
 
     @property
     def theta_q(self) -> IntArray:
@@ -318,22 +341,32 @@ class QuantController:
 
     def quantize_input(self, u: ArrayLike) -> IntArray:
         """Physical inputs ``[..., inputs]`` to int32; half up, saturating at the declared range; NaN gives 0."""
-        return np.clip(self._formats["u"].quantize(self._seen(u)), self._u_low, self._u_high).astype(np.int32)
+        found = array("u", u, f"numbers of shape (..., {self._spec.inputs})")
+        if found.shape[-1:] != (self._spec.inputs,):
+            raise LayoutError(f"u: shape {found.shape}; allowed: numbers of shape (..., {self._spec.inputs})")
+        return np.clip(self._formats["u"].quantize(self._seen(found)), self._u_low, self._u_high).astype(np.int32)
 
     def dequantize_output(self, y: ArrayLike) -> Array:
         """Integer outputs ``[..., outputs]`` to physical units in the spec's dtype."""
-        return self._formats["out"].dequantize(y).astype(self._spec.dtype)
+        found = array("y", y, f"numbers of shape (..., {self._spec.outputs})")
+        if found.shape[-1:] != (self._spec.outputs,):
+            raise LayoutError(f"y: shape {found.shape}; allowed: numbers of shape (..., {self._spec.outputs})")
+        return self._formats["out"].dequantize(found).astype(self._spec.dtype)
 
-    def step(self, u: Array) -> Array:
+    def step(self, u: ArrayLike) -> Array:
         """Advance one time step on physical inputs ``[inputs]``; returns the controller's own output buffer.
 
-        NaN counts as 0, Inf as the limit on its side.
+        NaN counts as 0, Inf as the limit on its side. What is no C-contiguous array in the spec's dtype is converted to
+        that first, as by ``Controller.step``.
 
         Raises:
-            LayoutError: u has the wrong type, dtype, shape or memory order. The state is untouched.
+            LayoutError: u has the wrong shape, holds no numbers or masked entries. The state is untouched.
+
+        Warns:
+            SlowInputWarning: once for a process, if u has to be converted.
 
         """
-        if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
+        if type(u) is not ndarray or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
             u = accepted(u, self._u)
         quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
@@ -429,6 +462,15 @@ class QuantController:
             raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
         except (NeuroctlError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+
+
+def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
+    """Return integer parameters as int32; compiled code takes the length on trust."""
+    size = cell_of(spec).layout(spec).size
+    found = array("theta_q", theta_q, f"{size} integers")
+    if found.dtype.kind not in "iu" or found.shape != (size,):
+        raise LayoutError(f"theta_q: {found.dtype} of shape {found.shape}; allowed: int32 ({size},)")
+    return np.ascontiguousarray(found, dtype=np.int32)
 
 
 def _format(name: str, pair: Any) -> QFormat:

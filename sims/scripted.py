@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ class Scripted:
 
     def __init__(self) -> None:
         self.reset()
+
+    def __copy__(self) -> Self:
+        """Return a copy with buffers and a memory of its own."""
+        return copy.deepcopy(self)
 
     def reset(self) -> None:
         """Go back to the start of an episode."""

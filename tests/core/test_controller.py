@@ -1,6 +1,8 @@
+import array
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import numba
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
 import neuroctl as nc
+from neuroctl import controller_inputs
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=8, outputs=1, dt_s=1 / 60,
@@ -40,21 +43,101 @@ def test_rollout_goes_on_from_the_current_state():
     [
         np.zeros(3, np.float32),
         np.zeros((1, 2), np.float32),
-        np.zeros(2, np.float64),
-        np.zeros(2, np.int32),
-        np.zeros(4, np.float32)[::2],
-        [0.0, 0.0],
+        np.float32(0.5),
+        [0.0, 0.0, 0.0],
+        [0.0],
+        [],
+        [[0.0], [0.0, 1.0]],
+        [0.0, None],
+        [0.0, 10**400],
+        ["0", "0"],
+        [1j, 0.0],
+        np.zeros(2, np.complex64),
+        "ab",
+        b"ab",
+        {0: 0.0, 1: 0.0},
+        {0.0, 1.0},
+        object(),
         None,
+        np.ma.array([1.0, 2.0], mask=[False, True], dtype=np.float32),
+        [np.ma.masked, 1.0],
+        np.array(["2020-01-01", "2020-01-02"], np.datetime64),
     ],
+    ids=lambda u: " ".join(repr(u).split()),
 )
 @pytest.mark.parametrize("quantized", [False, True])
 def test_bad_observation_is_refused_and_leaves_the_state(u, quantized):
     ctl = nc.Controller(SPEC, seed=1)
     ctl = ctl.quantize() if quantized else ctl
     before = ctl.state.copy()
-    with pytest.raises(nc.LayoutError, match="^u: .*allowed"):
+    with pytest.raises(nc.LayoutError, match=r"^u: .*; allowed: float32 numbers of shape \(2,\)") as caught:
         ctl.step(u)
+    assert "\n" not in str(caught.value)
     assert (ctl.state == before).all()
+
+
+SLOW = [
+    [0.1, -0.3],
+    (0.1, -0.3),
+    np.array([0.1, -0.3]),
+    np.array([0.1, 9, -0.3, 9], np.float32)[::2],
+    np.array([0.1, -0.3], object),
+    np.array([0.1, -0.3], ">f4"),
+    array.array("d", [0.1, -0.3]),
+]
+
+
+@pytest.mark.parametrize("u", SLOW, ids=lambda u: type(u).__name__)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_slower_door_takes_other_numbers_and_says_so_once(u, quantized, monkeypatch):
+    monkeypatch.setattr(controller_inputs, "_said", set())
+    ctl = nc.Controller(SPEC, seed=1)
+    ctl = ctl.quantize() if quantized else ctl
+    exact = ctl.step(np.array([0.1, -0.3], np.float32)).copy()
+    state = ctl.state.copy()
+    ctl.reset()
+    with pytest.warns(nc.errors.SlowInputWarning, match="^u: a C-contiguous float32 array is faster") as told:
+        assert (ctl.step(u) == exact).all() and (ctl.state == state).all()
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ctl.step(u)
+
+
+@pytest.mark.parametrize("u", [[1, -3], (True, False), np.array([1, -3]), np.array([1, -3], np.int8), [2**70, 0]])
+def test_integers_are_taken_as_the_floats_they_are(u, monkeypatch):
+    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    ctl = nc.Controller(SPEC, seed=1)
+    exact = ctl.step(np.array([float(value) for value in u], np.float32)).copy()
+    ctl.reset()
+    assert (ctl.step(u) == exact).all()
+
+
+@pytest.mark.parametrize("u", [[1e300, 0.0], [float("nan"), 0.0], [float("inf"), 0]])
+def test_what_no_float32_holds_is_a_fault_by_the_slower_door_too(u, monkeypatch):
+    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    ctl = nc.Controller(SPEC, seed=1)
+    ctl.step(u)
+    assert ctl.fault
+
+
+def test_tensors(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    ctl = nc.Controller(SPEC, seed=1)
+    exact = ctl.step(np.array([0.1, -0.3], np.float32)).copy()
+    ctl.reset()
+    assert (ctl.step(torch.tensor([0.1, -0.3])) == exact).all()
+    tracked = torch.tensor([0.1, -0.3], requires_grad=True)
+    size = ctl.layout.size
+    for use in (
+        lambda: ctl.step(tracked),
+        lambda: ctl.rollout(tracked[None]),
+        lambda: ctl.quantize(calibration=tracked[None]),
+        lambda: nc.Controller(SPEC, torch.zeros(size, requires_grad=True)),
+    ):
+        with pytest.raises(nc.LayoutError, match=r": Tensor: Can't call numpy\(\) .* Use tensor.detach.*; allowed: "):
+            use()
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: nothing is compiled")

@@ -67,8 +67,6 @@ def test_fixed_point_takes_read_only_and_unaligned_arrays():
     for u in (frozen, unaligned):
         q.reset()
         assert q.step(u) == first
-    with pytest.raises(nc.LayoutError, match=r"u: not contiguous, strides .*; allowed: a C-contiguous"):
-        q.step(np.zeros(4, np.float32)[::2])
 
 
 BUILD = """

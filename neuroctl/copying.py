@@ -1,0 +1,36 @@
+"""Copies and pickles of objects that own arrays and compiled code."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+
+class Rebuilt:
+    """An object whose copies share no array with it: they carry what it is made of, and build the rest anew.
+
+    A class names in ``_made_of`` the attributes that ``_build`` takes, in its order, and then its state. All that
+    ``_build`` sets has a slot, so that ``__dict__`` holds only what a subclass or a caller added, which is copied as
+    Python does. Slots also keep a step fast: one look at the ``__dict__`` of an object without them makes every later
+    access to its attributes slower, by 150 ns a step. Nothing is checked again: a parameter that was written out of
+    bounds stays as it is.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_state")
+    _made_of: ClassVar[tuple[str, ...]]
+    _state: NDArray[Any]
+
+    def _build(self, *parts: Any) -> None:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._made_of} | self.__dict__
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        *parts, state = (copy.deepcopy(kept[name]) for name in self._made_of)
+        self._build(*parts)
+        self._state[:] = state
+        if added := {name: value for name, value in kept.items() if name not in self._made_of}:
+            self.__dict__.update(added)
