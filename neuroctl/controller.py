@@ -50,24 +50,9 @@ class Controller(Rebuilt):
     """
 
     __slots__ = (
-        "_spec",
-        "layout",
-        "state_layout",
-        "_theta",
-        "_params",
-        "_dtype",
-        "_start",
-        "_u",
-        "_y",
-        "_spare_state",
-        "_spare_y",
-        "_ints",
-        "_floats",
-        "_shape",
-        "_rollout",
-        "_fault",
-        "_enter",
-    )
+        "_spec", "layout", "state_layout", "_theta", "_params", "_dtype", "_start", "_u", "_y", "_spare_state",
+        "_spare_y", "_ints", "_floats", "_shape", "_rollout", "_fault", "_enter",
+    )  # fmt: skip
     _made_of = ("_spec", "_theta", "_state")
 
     def __init__(self, spec: Spec, theta: ArrayLike | None = None, seed: int = 0):

@@ -160,32 +160,10 @@ class QuantController(Rebuilt):
     """
 
     __slots__ = (
-        "_spec",
-        "layout",
-        "state_layout",
-        "_formats",
-        "_theta",
-        "_bounds",
-        "calibration",
-        "_kept",
-        "_ints",
-        "_start",
-        "_u",
-        "_ui",
-        "_yi",
-        "_y",
-        "_spare_state",
-        "_spare_yi",
-        "_spare_y",
-        "_step",
-        "_rollout",
-        "_offset",
-        "_gain",
-        "_u_low",
-        "_u_high",
-        "_u_lsb",
-        "_y_lsb",
-    )
+        "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_kept", "_ints",
+        "_start", "_u", "_ui", "_yi", "_y", "_spare_state", "_spare_yi", "_spare_y", "_step", "_rollout", "_offset",
+        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb",
+    )  # fmt: skip
     _made_of = ("_spec", "_formats", "_theta", "calibration", "_state")
 
     def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import FileFormatError, NeuroctlError, StudyError
 from neuroctl.evolve.generations import COLUMNS, Generation, GenerationLog
-from neuroctl.io import Archive, atomic_write, canonical_json, expect_kind, read_archive, write_archive
+from neuroctl.io import Archive, atomic_write, canonical_json, expect_kind, output_file, read_archive, write_archive
 
 SCHEMA: Final = 3
 _READABLE: Final = (2, 3)  # 2 kept all generations in the checkpoint
@@ -309,7 +309,7 @@ class StudyFolder:
         """
         path = self.file("history.csv")
         try:
-            with path.open("ab") as file:
+            with open(output_file(path), "ab") as file:
                 file.write(_line(generation.row).encode())
         except OSError as error:
             raise FileFormatError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import FileFormatError, StudyError
-from neuroctl.io import atomic_write
+from neuroctl.io import atomic_write, output_file
 
 COLUMNS: Final = (
     "generation",
@@ -110,7 +110,7 @@ class GenerationLog:
         """
         record = generation.to_bytes()
         try:
-            with self._path.open("r+b" if self.length else "wb") as file:
+            with open(output_file(self._path), "r+b" if self.length else "wb") as file:
                 file.seek(self.length)
                 file.write(record)
                 file.truncate()
