@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from neuroctl.errors import ExportError
 from neuroctl.io import canonical_json
+from neuroctl.machine import sync_folder
 
 _FORMAT: Final = "neuroctl-export"
 _PARTIAL: Final = ".partial"
@@ -180,7 +181,7 @@ def _rename(folder: Path, staged: Mapping[str, Path]) -> None:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             done.append(file)
             os.replace(path, folder / file)
-        _sync(folder)
+        sync_folder(folder)
     except BaseException:
         for file in done:
             content = old[file]
@@ -192,12 +193,3 @@ def _rename(folder: Path, staged: Mapping[str, Path]) -> None:
         for file in staged:
             _remove_empty([folder / parent for parent in Path(file).parents if parent != Path()])
         raise
-
-
-def _sync(folder: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

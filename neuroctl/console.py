@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import warnings
@@ -15,6 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
+
+from neuroctl.machine import cores
 
 # No markup: what is printed holds paths, names and notes, in which [brackets] are text.
 out: Final = Console(markup=False)
@@ -56,7 +57,7 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
 
 def worker_count(asked: int) -> int:
     """Return the number of worker processes: 0 means one a core."""
-    return asked or len(os.sched_getaffinity(0))
+    return asked or cores()
 
 
 def show_report(report: Any) -> None:

@@ -24,6 +24,7 @@ from neuroctl.cells import layout
 from neuroctl.checks import shown
 from neuroctl.controller_inputs import sequence
 from neuroctl.errors import FileFormatError, NeuroctlError
+from neuroctl.machine import sync_folder
 from neuroctl.spec import Spec
 
 SCHEMA: Final = 1
@@ -146,15 +147,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def canonical_json(data: object) -> bytes:

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import tty
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +21,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import ExportError, LinkError
+from neuroctl.errors import BackendUnavailable, ExportError, LinkError
 from neuroctl.quant import QuantController
 
 from ..export import export
 from .build import TARGETS, Build, build
+
+try:
+    import tty
+except ImportError:
+    raise BackendUnavailable("boards: simulated ones need pseudo-terminals, which this system does not have") from None
 
 _START_S: Final = 20.0
 # The board dies with this process, however it ends: then the keeper's input ends too.

@@ -24,6 +24,7 @@ from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
 from neuroctl.checks import integer
 from neuroctl.errors import LayoutError
+from neuroctl.machine import cores
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -81,10 +82,10 @@ def thread_count(threads: int | None) -> int:
         LayoutError: not a whole number from 1 to the number of cores.
 
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = cores()
     if threads is None:
-        return cores
-    return integer("threads", threads, 1, cores, error=LayoutError)
+        return most
+    return integer("threads", threads, 1, most, error=LayoutError)
 
 
 def spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:

@@ -362,23 +362,35 @@ def _spawning() -> Iterator[None]:
     from the parent, as it is, and do not put this folder first. Ctrl-C in a terminal is for the parent alone; blocked,
     and not ignored, it reaches the parent after the block.
     """
-    resource_tracker.ensure_running()  # it would unblock Ctrl-C if it were started in the block
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     no_file = file is not None and not os.path.exists(file)  # standard input: there is nothing for workers to import
     wanted = dict.fromkeys((*THREADS, _SAFE_PATH), "1")
     added = {name: value for name, value in wanted.items() if name not in os.environ}
+    with _interrupts_blocked():
+        try:
+            os.environ.update(added)
+            if no_file:
+                del main.__file__  # type: ignore[union-attr]
+            yield
+        finally:
+            if no_file:
+                main.__file__ = file  # type: ignore[union-attr]
+            for name in added:
+                os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C, where the system can: Windows cannot."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would unblock Ctrl-C if it were started in the block
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        os.environ.update(added)
-        if no_file:
-            del main.__file__  # type: ignore[union-attr]
         yield
     finally:
-        if no_file:
-            main.__file__ = file  # type: ignore[union-attr]
-        for name in added:
-            os.environ.pop(name, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -391,7 +403,9 @@ def _start_worker(genome: Genome, objective: Objective, measures: int, parent: i
     os.environ.pop(_SAFE_PATH, None)  # what an objective starts in turn is as usual
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere workers end when their queue closes
+    with contextlib.suppress(
+        OSError, AttributeError, TypeError
+    ):  # Linux only; elsewhere workers end when their queue closes
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent died before the line above took hold
         os._exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from neuroctl.errors import FileFormatError, NeuroctlError, StudyError
 from neuroctl.evolve.generations import COLUMNS, Generation, GenerationLog
 from neuroctl.io import Archive, atomic_write, canonical_json, expect_kind, output_file, read_archive, write_archive
+from neuroctl.machine import lock
 
 SCHEMA: Final = 3
 _READABLE: Final = (2, 3)  # 2 kept all generations in the checkpoint
@@ -177,7 +177,7 @@ class StudyFolder:
     def _take_lock(self) -> None:
         try:
             self._lock = os.open(self._path / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock, str(self._path))
         except BlockingIOError:
             raise StudyError(f"out: {self._path} is in use by another process") from None
         except OSError as error:
