@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,23 @@ def test_every_console_command_in_the_readme_exists():
     listed = subprocess.run([sys.executable, "-m", "neuroctl", "--help"], capture_output=True, text=True).stdout
     assert used
     assert not [name for name in used if f" {name} " not in listed]
+
+
+def test_extras_that_errors_name_bring_what_is_missing():
+    """An error says `pip install 'neuroctl[X]'`: X, or an extra that it brings along, has the package."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def packages(extra):
+        inner = [re.match(r"neuroctl\[(.*)]", entry) for entry in extras[extra]]
+        return set(extras[extra]).union(*(packages(name) for match in inner if match for name in match[1].split(",")))
+
+    names = {"PIL": "pillow", "serial": "pyserial", "pybullet_data": "pybullet", "tensorboardX": "tensorboardX"}
+    calls = re.compile(r'require\("(\w+)[\w.]*", "([\w-]+)"\)|\("(\w+)", "(sim|viz)"\)')
+    found = {(m[1] or m[3], m[2] or m[4]) for path in SOURCES for m in calls.finditer(path.read_text())}
+    assert len(found) > 15
+    for module, extra in found - {("neuroctl", "evolve"), ("neuroctl", "export")}:
+        wanted = names.get(module, module).replace("_", "-").lower()
+        assert any(re.match(rf"{re.escape(wanted)}(\[|>|$)", entry.lower()) for entry in packages(extra)), (
+            module,
+            extra,
+        )

@@ -42,7 +42,7 @@ class CMAES:
     def __init__(self, size: int, seed: int, population: int, sigma0: float, start: Genomes | None = None):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Could not import matplotlib")  # its plots are not ours
-            cma = require("cma", "sim")
+            cma = require("cma", "evolve")
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         options = {
             "popsize": population,

@@ -126,7 +126,7 @@ def run_study(
     """
     workers = integer("workers", workers, 1, error=StudyError)
     # As many threads as the machine happens to have would add up in another order, and end elsewhere.
-    blas = require("threadpoolctl", "sim")
+    blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
         interrupts.hold()
         with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:

@@ -150,7 +150,15 @@ def test_debug_shows_the_traceback():
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize(("missing", "extra"), [("typer", "cli"), ("pybullet", "sim"), ("gymnasium", "sim")])
+_MINE = """
+def fitness(controller, seed):
+    return 0.0
+
+fitness.spec = {"inputs": 1, "outputs": 1, "dt_s": 0.02}
+"""
+
+
+@pytest.mark.parametrize(("missing", "extra"), [("typer", "cli"), ("pybullet", "sim"), ("gymnasium", "evolve")])
 def test_a_missing_extra_is_named(missing, extra, saved):
     code = (
         f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['neuroctl', 'run', {str(saved)!r}];"
@@ -159,6 +167,19 @@ def test_a_missing_extra_is_named(missing, extra, saved):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     one_line_error(done, missing, f"neuroctl[{extra}]")
+
+
+def test_evolution_needs_no_pybullet(tmp_path):
+    """With the extra ``evolve`` alone; a task in PyBullet names the extra that it lacks."""
+    (tmp_path / "mine.py").write_text(_MINE)
+    hide = "import sys; sys.modules['pybullet'] = sys.modules['pybullet_data'] = None;"
+    search = ["--generations", "1", "--population", "4", "--neurons", "2", "--workers", "1"]
+    for task, code in (("mine:fitness", 0), ("Pendulum-v1", 0), ("two-poles", 0), ("cartpole", 1)):
+        arguments = ["evolve", task, *search, "--out", task[:3]]
+        text = f"{hide} from neuroctl.__main__ import main; main({arguments})"
+        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    one_line_error(done, "pybullet: not installed", "neuroctl[sim]")
 
 
 def test_export_and_verify(saved, tmp_path):
