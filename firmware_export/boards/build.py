@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from neuroctl.errors import BackendUnavailable, ExportError
 from neuroctl.quant import QuantController
 
-from ..proof.build import host_compilers, run, zig_command
+from ..proof.build import check_room, host_compilers, run, zig_command
+from ..proof.elf import read_elf
 from ..proof.harness import HARNESS, Subject
 from ..targets import TARGETS as CORES
 from ..verify import load
@@ -93,7 +94,8 @@ def _simavr_uno(entry: Subject, arguments: list[str], scratch: Path) -> list[Any
         raise BackendUnavailable(f"{missing}: not on PATH; install gcc-avr, avr-libc and a C compiler for this machine")
     image, simulator = scratch / "board.elf", scratch / "board"
     flags = ["-std=gnu99", "-Os", *arguments, str(_HERE / "avr.c"), "-o", str(image)]
-    run([*core.gcc, *flags], core.name, scratch)
+    run([*core.gcc, *flags, "-fstack-usage"], core.name, scratch)
+    check_room(read_elf(image), core, scratch)
     libraries = ["-lsimavr", "-o", str(simulator)]
     try:
         run([compilers[0], "-std=c99", "-O2", str(_HERE / "simavr.c"), *libraries], "simavr", scratch)

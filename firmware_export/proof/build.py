@@ -120,20 +120,26 @@ def build_avr(command: Sequence[str], target: Target, defines: Sequence[str], sc
     image = scratch / "avr.elf"
     rest = ["selftest.c", "run.c", "avr.c", "-Wl,--gc-sections"]
     run([*command, *flags, "-O2", "avr-O2.o", *rest, "-o", str(image)], target.name, scratch)
-    _check_room(read_elf(image), target, scratch)
+    check_room(read_elf(image), target, scratch, PAINTED_BYTES)
     return Objects(image, scratch / "avr-O2.o", scratch / "avr-Os.o")
 
 
-def _check_room(image: Elf, target: Target, scratch: Path) -> None:
+def check_room(image: Elf, target: Target, scratch: Path, stack_bytes: int = 0) -> None:
     """Refuse an AVR's program that its flash does not hold, or whose variables its stack would reach.
 
     The self-test's frame and the others, which the compiler wrote down, are in use one after the other.
+
+    Args:
+        image: the program.
+        target: the core.
+        scratch: the folder with what ``-fstack-usage`` wrote.
+        stack_bytes: what the program itself writes on its stack besides.
 
     Raises:
         DoesNotFit: names what it takes and what there is.
 
     """
-    frames: dict[bool, int] = {True: 0, False: PAINTED_BYTES}
+    frames: dict[bool, int] = {True: 0, False: stack_bytes}
     for path in scratch.glob("*.su"):
         if not path.name.endswith("-Os.su"):
             depths = [int(line.split("\t")[1]) for line in path.read_text().splitlines()]
@@ -142,7 +148,7 @@ def _check_room(image: Elf, target: Target, scratch: Path) -> None:
     ram = image.data_bytes + max(frames.values()) + _CALLS_BYTES
     for what, takes, has in (("flash", flash, target.flash_bytes), ("RAM", ram, target.ram_bytes)):
         if takes > has:
-            raise DoesNotFit(f"the proof's program takes {takes} bytes of {what}, of which there are {has}")
+            raise DoesNotFit(f"the program takes {takes} bytes of {what}, of which there are {has}")
 
 
 def run(command: Sequence[str], target: str, scratch: Path) -> None:

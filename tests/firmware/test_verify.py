@@ -258,7 +258,7 @@ def test_a_target_that_does_not_compile_hides_no_others_result(folder):
         ({"neurons": 96}, "ok"),
         (
             {"neurons": 150, "cell": "indrnn", "layers": 1, "residual": False},
-            "skipped: .* takes 2... bytes of RAM.*",
+            "skipped: the program takes 2... bytes of RAM.*",
         ),
         ({"neurons": 140}, r"skipped: the program is \d+ bytes larger than the flash of avr"),
     ],

@@ -61,6 +61,13 @@ def test_an_uno_runs_by_itself_and_takes_no_parameters(start):
         assert len(reports) > 10
 
 
+@pytest.mark.parametrize("start", ["simavr-uno"], indirect=True)
+def test_a_controller_that_an_uno_has_no_room_for_is_refused(start):
+    """Its buffers and its stack would meet, and it would answer nonsense or nothing."""
+    with pytest.raises(nc.ExportError, match="the program takes .* bytes of RAM, of which there are 2048"):
+        start(controller(100, cell="indrnn", layers=1, residual=False))
+
+
 @pytest.mark.parametrize("start", ["host", "qemu-m4"], indirect=True)
 def test_an_upload_and_the_modes(start):
     """Every mode, before and after other parameters came."""
