@@ -147,8 +147,18 @@ class Controller(Rebuilt):
         """Do what ``step(u)`` would on copies of state and outputs: nothing changes but what the caches hold.
 
         A real-time loop calls it while it waits, so that the step itself finds its code and parameters near.
+
+        Raises:
+            LayoutError: u has the wrong type, dtype, shape or memory order.
+
         """
         self._spare_state[:] = self._state
+        try:
+            if self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats) == 0:
+                return
+        except TypeError:
+            pass
+        u = accepted(u, self._u)
         self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
 
     def rollout(self, inputs: ArrayLike) -> Array:

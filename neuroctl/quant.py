@@ -352,8 +352,15 @@ class QuantController(Rebuilt):
         return self._y
 
     def rehearse(self, u: Array) -> None:
-        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.rehearse``."""
+        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.rehearse``.
+
+        Raises:
+            LayoutError: u has the wrong type, dtype, shape or memory order.
+
+        """
         self._spare_state[:] = self._state
+        if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
+            u = accepted(u, self._u)
         quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
         self._step(self._theta, self._spare_state, self._ui, self._spare_yi, self._ints)
         dequantize_into(self._spare_yi, self._y_lsb, self._spare_y)

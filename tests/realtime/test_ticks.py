@@ -381,3 +381,16 @@ def test_a_rehearsal_changes_no_bit(kind, cell):
         assert np.array_equal(two.step(u), kept)
         assert np.array_equal(one.state, two.state)
         assert not one.fault
+
+
+@pytest.mark.parametrize("kind", ["float", "fixed"])
+@pytest.mark.parametrize(
+    "u",
+    [np.zeros(1, np.float32), np.zeros(99, np.float32), np.zeros(2), np.zeros((2, 1), np.float32), np.zeros(4, "f4")[::2]],
+    ids=["too few", "too many", "float64", "two-dimensional", "strided"],
+)
+def test_a_rehearsal_refuses_inputs_that_a_step_refuses(u, kind):
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
+    ctl = nc.Controller(spec).quantize() if kind == "fixed" else nc.Controller(spec)
+    with pytest.raises(nc.errors.LayoutError, match="u: .*; allowed: "):
+        ctl.rehearse(u)
