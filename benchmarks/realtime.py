@@ -74,6 +74,8 @@ class Blocks:
     def read(self, u: Any) -> None:
         """Do the fixed work, or give the next recorded inputs."""
         if self._additions:
+            if self._tick == 0:
+                u.fill(0.0)
             additions(self._additions)
             return
         u[:] = self._u[self._tick & 63]
@@ -135,7 +137,7 @@ def left_bytes(spec: Spec, ticks: int = 5000) -> int:
             loop.stop()
 
     tracemalloc.start()
-    loop = Loop(Controller(spec), read=lambda u: None, write=write, watchdog_s=30.0)
+    loop = Loop(Controller(spec), read=lambda u: u.fill(0.0), write=write, watchdog_s=30.0)
     loop.run()
     tracemalloc.stop()
     return found[1] - found[0]

@@ -36,10 +36,17 @@ def controller_of(link: Link) -> QuantController:
 
 
 class _Running:
-    """What the modes have in common: a ``with`` block starts the board and stops it."""
+    """What the modes have in common: a ``with`` block starts the board and stops it.
+
+    ``inputs``, ``outputs``, ``dt_s``, ``spec`` and ``model_crc32`` are the controller's, which the board runs: whoever
+    steps another one with a mode, such as a loop, can tell before anything moves.
+    """
 
     def __init__(self, link: Link):
         self.link, self.q = link, controller_of(link)
+        self.spec = spec = self.q.spec
+        self.inputs, self.outputs, self.dt_s = spec.inputs, spec.outputs, spec.dt_s
+        self.model_crc32 = self.q.model_crc32
         self._wire = Wire(self.q)
 
     def __enter__(self) -> Self:
@@ -104,6 +111,15 @@ class HostDriven(_Running):
         self._outputs = self._wire.safe_bytes()
         self.link.start(Mode.DRIVE, timeout_s=self.timeout_s)
         self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
+
+    def arm(self) -> None:
+        """Start the board, anew if it runs: a loop does so once it is set up, as the board's timeout may have passed.
+
+        Raises:
+            LinkError: as ``start``.
+
+        """
+        self.start()
 
     def read(self, u: Array) -> bool:
         """Fill ``u`` with the sensors in physical units, float ``[inputs]``; the last ones if an answer was lost.

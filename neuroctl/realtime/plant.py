@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Read = Callable[[Array], bool | np.bool | None]
-Write = Callable[[Array], None]
-Safe = Callable[[], None]
+Read = Callable[[Array], Any]
+Write = Callable[[Array], Any]
+Safe = Callable[[], Any]
+
+
+class Callbacks(NamedTuple):
+    """What a loop calls of a plant."""
+
+    read: Read
+    write: Write
+    safe: Safe | None
+    arm: Safe | None
 
 
 class Plant(Protocol):
-    """Sensors and motors. It may also have ``safe()``, which brings the motors into their safe state.
+    """Sensors and motors, and what else of these there is.
 
-    The loop calls ``safe`` when it ends, whatever for, from its own thread, and when the watchdog trips, from another
-    one, while ``read`` or ``write`` may hang. A plant without it is written the safe output instead.
+    ``safe()`` brings the motors into their safe state. The loop calls it when it ends, whatever for, from its own
+    thread, and when the watchdog trips, from another one, while ``read`` or ``write`` may hang. A plant without it is
+    written the safe output instead.
+
+    ``arm()`` lets the motors be driven. The loop calls it once all else is set up, a period before the first deadline.
+
+    ``inputs``, ``outputs`` and ``dt_s``, ``model_crc32`` and ``spec`` say what the plant was made for. A controller of
+    other sizes, another time step, CRC or ``Spec`` is refused before anything moves.
     """
 
-    def read(self, u: Array, /) -> bool | np.bool | None:
-        """Put the sensors' values into u, the controller's dtype ``[inputs]``; return False if they are stale."""
+    def read(self, u: Array, /) -> bool | np.bool | Array | None:
+        """Put the sensors' values into u in place, the controller's dtype ``[inputs]``; return False if they are stale.
+
+        Or return the values, an array of numbers ``[inputs]``. Nothing else may be returned but None and True.
+        """
         ...
 
     def write(self, y: Array, /) -> None:
-        """Drive the motors by y, the controller's dtype ``[outputs]``: the loop's own buffer, copy what is kept."""
+        """Drive the motors by y, the controller's dtype ``[outputs]``.
+
+        y is the loop's own buffer, which the next tick overwrites: keep ``y.copy()``, never y.
+        """
         ...
 
 

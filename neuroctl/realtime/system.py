@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from neuroctl.errors import LoopError
+from neuroctl.realtime.arguments import flag, integer
 
 _SET_TIMERSLACK, _GET_TIMERSLACK = 29, 30  # of prctl
 _LOCK_CURRENT_AND_FUTURE: Final = 3  # of mlockall
@@ -78,12 +78,13 @@ class System:
     no_gc: bool = True
 
     def __post_init__(self) -> None:
-        """Check the priority and the core."""
-        if self.fifo is not None and not 1 <= self.fifo <= 99:
-            raise LoopError(f"fifo: {self.fifo}; allowed: priorities from 1 to 99")
-        cores = os.cpu_count() or 1
-        if self.cpu is not None and not 0 <= self.cpu < cores:
-            raise LoopError(f"cpu: {self.cpu}; allowed: 0 to {cores - 1}")
+        """Check the values."""
+        if self.fifo is not None:
+            integer("fifo", self.fifo, 1, 99, " (priorities), or None")
+        if self.cpu is not None:
+            integer("cpu", self.cpu, 0, (os.cpu_count() or 1) - 1, ", or None")
+        flag("mlock", self.mlock)
+        flag("no_gc", self.no_gc)
 
     @contextmanager
     def applied(self, note: Note) -> Iterator[None]:
@@ -119,6 +120,9 @@ def _lock_memory(note: Note, undo: Undo) -> None:
 
 
 def _bind(note: Note, cpu: int, undo: Undo) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        note(f"cpu: the thread is not bound to core {cpu}: this system has no sched_setaffinity")
+        return
     cores = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {cpu})
@@ -129,6 +133,9 @@ def _bind(note: Note, cpu: int, undo: Undo) -> None:
 
 
 def _prioritise(note: Note, fifo: int, undo: Undo) -> None:
+    if not hasattr(os, "sched_setscheduler"):
+        note("fifo: the thread does not run under SCHED_FIFO: this system has no sched_setscheduler")
+        return
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         # Threads that a callback starts do not inherit it.
@@ -162,7 +169,7 @@ def _libc(name: str, argument: int | None, note: Note, what: str, *more: int) ->
     """Call a function of the C library; below 0 is a refusal, which is told."""
     try:
         function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):  # Windows needs the name of a library
         note(f"{what}: this system has no {name}")
         return -1
     kind = ctypes.c_ulong if more else ctypes.c_int

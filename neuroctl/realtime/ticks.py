@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from inspect import getattr_static
 from threading import Lock
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +18,7 @@ from neuroctl.maths.jit import compile_once
 from neuroctl.realtime import kernels
 from neuroctl.realtime.clock import Clock
 from neuroctl.realtime.kernels import FAULT, LATE, OVERRUN, STALE
-from neuroctl.realtime.plant import Read, Safe, Steppable, Write
+from neuroctl.realtime.plant import Callbacks, Steppable
 
 PIECE_NS: Final = 20_000_000
 """Longest sleep [ns]: how late a request to stop is seen by a slow loop."""
@@ -66,9 +68,7 @@ class Ticks:
 
     Args:
         controller: what is stepped.
-        read: fills the inputs.
-        write: takes the outputs.
-        safe: brings the plant into its safe state; None: the safe output is written.
+        callbacks: of the plant; without ``safe`` the safe output is written.
         settings: of the loop.
         clock: what time is told by.
         ring: where records go.
@@ -76,19 +76,14 @@ class Ticks:
     """
 
     def __init__(
-        self, controller: Steppable, read: Read, write: Write, safe: Safe | None, settings: Settings,
-        clock: Clock, ring: Ring,
-    ) -> None:  # fmt: skip
+        self, controller: Steppable, callbacks: Callbacks, settings: Settings, clock: Clock, ring: Ring
+    ) -> None:
         spec = controller.spec
         dtype = np.dtype(getattr(spec, "dtype", "float32"))
-        self._controller, self._step, self._read, self._write, self._safe = (
-            controller,
-            controller.step,
-            read,
-            write,
-            safe,
-        )
-        self._has_fault = getattr_static(controller, "fault", None) is not None
+        self._controller, self._step = controller, controller.step
+        self._read, self._write, self._safe, self._arm = callbacks
+        self._has_fault = inspect.getattr_static(controller, "fault", None) is not None
+        self._failing = False
         self._rehearse = getattr(controller, "rehearse", None)
         self._settings, self._clock, self._ring = settings, clock, ring
         self._now, self._cpu = clock.now, clock.cpu
@@ -123,18 +118,34 @@ class Ticks:
         times = (0,) * 15
         self._record = compile_once(kernels.record, hists, *arrays, self._u, self._out, out, 0, 0, *times[:13])
 
+    def prepare(self) -> None:
+        """Reset the controller, then arm the plant: once it is armed, nothing else may take long."""
+        self.reset()
+        if self._arm is not None and self.may_arm():
+            try:
+                self._conclude(self._arm())
+            except Exception as error:
+                self.end("arm", f"arm raised {named(error)}", error)
+
+    def reset(self) -> None:
+        """Reset the controller."""
+        try:
+            refuse_undone(self._controller.reset())
+        except Exception as error:
+            self.end("controller", f"reset raised {named(error)}", error)
+
+    def may_arm(self) -> bool:
+        """Whether nothing has ended the run so far."""
+        return self.reason is None and self._request is None
+
     def begin(self, epoch_ns: int, ticks: float) -> None:
-        """Reset the controller and put the first deadline one period from now.
+        """Put the first deadline one period from now.
 
         Args:
             epoch_ns: the time since 1970 at this clock's zero.
             ticks: deadlines after which the run is over, skipped ones included.
 
         """
-        try:
-            self._controller.reset()
-        except Exception as error:
-            self.end("controller", f"reset raised {_named(error)}", error)
         self._epoch, self._end_slot = epoch_ns, ticks
         self._ramp_ticks = self._settings.start_ramp_ticks
         self._ramp = 0.0 if self._ramp_ticks else 1.0
@@ -169,23 +180,29 @@ class Ticks:
         self.beat, self.going_safe = self._now(), True
         self.make_safe()
         self.beat, self.going_safe = self._now(), True  # the watchdog lets signals break into a safe() that hangs
+        self._log_failure()
 
     def make_safe(self) -> None:
         """Bring the plant into its safe state. From any thread, and as often as wanted; raises nothing."""
-        if self._safe is not None:
+        for call, name, otherwise in self._ways_to_safe():
             try:
-                self._safe()
+                self._conclude(call())
             except BaseException as error:
-                self._note(f"safe raised {_named(error)}; the safe output was written instead")
+                self._note(f"{name} raised {named(error)}{otherwise}")
             else:
                 self.safe_reached = True
                 return
-        try:
-            self._write(self._safe_output.copy())  # a plant may scale in place what it is given
-        except BaseException as error:
-            self._note(f"write of the safe output raised {_named(error)}: the plant may not be safe")
-        else:
-            self.safe_reached = True
+
+    def _ways_to_safe(self) -> Iterator[tuple[Callable[[], Any], str, str]]:
+        """Yield what brings the plant into its safe state, the best first, its name, and what follows if it fails."""
+        if self._safe is not None:
+            yield self._safe, "safe", "; the safe output was written instead"
+        output = self._safe_output.copy()  # a plant may scale in place what it is given
+        yield lambda: self._write(output), "write of the safe output", ": the plant may not be safe"
+
+    def _conclude(self, result: Any) -> None:
+        """Refuse a result that stands for work not yet done."""
+        refuse_undone(result)
 
     def _note(self, text: str) -> None:
         if text not in self.messages:
@@ -224,7 +241,7 @@ class Ticks:
                     self._rehearse(self._u)
                 except Exception as error:
                     self._y = self._unknown
-                    self._failed("controller", f"rehearse raised {_named(error)}", error)
+                    self._failed("controller", f"rehearse raised {named(error)}", error)
                 t0 = now()
             while t0 < due:
                 t0 = now()
@@ -272,34 +289,63 @@ class Ticks:
             self._finish()
 
     def _sense(self) -> bool:
-        self._t1 = self._now()
+        self._before_read()
         try:
             fresh = self._read(self._u)
         except BaseException as error:
-            return self._failed("read", f"read raised {_named(error)}", error)
+            return self._failed("read", f"read raised {named(error)}", error)
+        return self._sensed(fresh)
+
+    def _before_read(self) -> None:
+        if self.stale == self.ticks:  # nothing was read so far: what read leaves as it is, is told from a measured 0
+            self._u.fill(math.nan)
+        self._t1 = self._now()
+
+    def _sensed(self, fresh: Any) -> bool:
         self._t2 = self._now()
+        if fresh is None or fresh is True:
+            self._stale_in_row = 0
+        elif not self._took(fresh):
+            return False
+        bad = self._first_bad(self._u)
+        if bad < 0:
+            return True
+        hint = "" if self.ticks > self.stale else ", or read did not set it; allowed: u[:] = values, or return them"
+        return self._failed("sensor", f"input {bad} is {self._u[bad]}{hint}")
+
+    def _took(self, fresh: Any) -> bool:
+        """Follow what read returned besides None and True: False for stale inputs, or the inputs themselves."""
         if fresh is False or fresh is np.False_:
+            if self.stale == self.ticks:
+                self._u[np.isnan(self._u)] = 0.0
             self._flags |= STALE
             self.stale += 1
             self._stale_in_row += 1
             if self._stale_in_row > self._settings.stale_limit:
                 return self._failed("stale sensor", f"stale reads in a row: {self._stale_in_row}")
-        else:
-            self._stale_in_row = 0
-        bad = self._first_bad(self._u)
-        return bad < 0 or self._failed("sensor", f"input {bad} is {self._u[bad]}")
+            return True
+        self._stale_in_row = 0
+        if fresh is np.True_:
+            return True
+        if type(fresh) is np.ndarray and fresh.shape == self._u.shape and fresh.dtype.kind in "biuf":
+            with np.errstate(over="ignore"):  # Inf, which is found
+                self._u[:] = fresh
+            return True
+        close_undone(fresh)
+        allowed = f"None, True, False, or numbers of shape {self._u.shape}"
+        return self._failed("read", f"read returned {_kind(fresh)}; allowed: {allowed}")
 
     def _think(self) -> bool:
         self._t3 = self._now()
         try:
             self._y = y = self._step(self._u)
         except BaseException as error:
-            return self._failed("controller", f"step raised {_named(error)}", error)
+            return self._failed("controller", f"step raised {named(error)}", error)
         self._t4 = self._now()
         try:
             fault = self._has_fault and self._controller.fault  # type: ignore[attr-defined]
         except Exception as error:
-            return self._failed("controller", f"fault raised {_named(error)}", error)
+            return self._failed("controller", f"fault raised {named(error)}", error)
         if fault:
             return self._failed("controller", "it reports a fault")
         if self._ramp_ticks:
@@ -317,14 +363,19 @@ class Ticks:
         return self._failed("controller", f"step returned {_kind(y)}; allowed: {_kind(self._out)}")
 
     def _act(self) -> bool:
-        if self.reason is not None:  # the watchdog was quicker
+        if not self._may_act():
             return False
-        self._t5 = self._now()
         try:
-            self._write(self._out)
+            done = self._write(self._out)
+            if done is not None:
+                refuse_undone(done)
         except BaseException as error:
-            return self._failed("write", f"write raised {_named(error)}", error)
+            return self._failed("write", f"write raised {named(error)}", error)
         return True
+
+    def _may_act(self) -> bool:
+        self._t5 = self._now()
+        return self.reason is None  # else the watchdog was quicker
 
     def _finish(self) -> None:
         """Record the tick, and choose the next deadline."""
@@ -356,18 +407,23 @@ class Ticks:
         self._tail = end - t6
 
     def _failed(self, reason: str, detail: str, error: BaseException | None = None) -> bool:
-        """End at once because of a fault, go safe, and log the tick with the safe outputs; return False."""
+        """End at once because of a fault; the tick is logged once the plant is safe. Returns False."""
         if error is not None and not isinstance(error, Exception):  # KeyboardInterrupt, or a thread that is killed
             reason = self.interrupted(error)
         self.end(reason, f"tick {self.ticks}: {detail}", error)
-        self.go_safe()
-        ring = self._ring
+        self._failing = True
+        return False
+
+    def _log_failure(self) -> None:
+        """Log the tick that failed, with the safe outputs."""
+        if not self._failing:
+            return
+        self._failing, ring = False, self._ring
         raw = self._y if _kind(self._y) == _kind(self._out) else self._unknown
         self._log(
             ring.rows, ring.reals, ring.cursor, self.ticks, self._epoch + self._t0, self._flags | FAULT,
             self._u, raw, self._safe_output,
         )  # fmt: skip
-        return False
 
     # Ramps.
 
@@ -389,7 +445,26 @@ class Ticks:
         self._ramp_place, self._ramp_ticks = 0, self._settings.stop_ramp_ticks
 
 
-def _named(error: BaseException) -> str:
+def refuse_undone(result: Any) -> None:
+    """Refuse a coroutine or generator in place of a result: nothing was read, written or switched off yet.
+
+    Raises:
+        TypeError: it is one.
+
+    """
+    if hasattr(result, "__await__") or isinstance(result, (GeneratorType, AsyncGeneratorType)):
+        close_undone(result)
+        raise TypeError(f"it returned a {type(result).__name__}; allowed: to do its work before it returns")
+
+
+def close_undone(result: Any) -> None:
+    """Tell a coroutine that nobody will await it, else Python complains later."""
+    if inspect.iscoroutine(result):
+        result.close()
+
+
+def named(error: BaseException) -> str:
+    """Return an exception's type and its text in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -1,0 +1,324 @@
+"""Checks of what callers give a loop, before anything moves."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.errors import LoopError
+from neuroctl.realtime import kernels
+from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
+from neuroctl.spec import Spec, shown
+
+LONGEST_S: Final = 1e9
+"""What is longer, 30 years, does not fit the clock."""
+_MOST_HZ: Final = 1e5
+_USUAL_TIMEOUT_S: Final = 0.1
+_DTYPES: Final = ("float32", "float64")
+Ours = TypeVar("Ours")
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None, unit: str = "") -> int:
+    """Return a whole number from ``least`` to ``most`` as Python's int.
+
+    Raises:
+        LoopError: it is another number, or none.
+
+    """
+    top = math.inf if most is None else most
+    if isinstance(value, Integral) and value is not True and value is not False and least <= int(value) <= top:
+        return int(value)
+    allowed = f"integers >= {least}" if most is None else f"integers from {least} to {most}"
+    raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}{unit}")
+
+
+def number(name: str, value: Any, least: float, most: float, allowed: str) -> float:
+    """Return a real number within limits as Python's float.
+
+    Raises:
+        LoopError: it is not.
+
+    """
+    if isinstance(value, Real) and value is not True and value is not False:
+        real = _float(value)
+        if least <= real <= most:
+            return real
+    raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}")
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits
+        return math.nan
+
+
+def duration(name: str, value: Any) -> float:
+    """Return seconds from 0.
+
+    Raises:
+        LoopError: they are not.
+
+    """
+    return number(name, value, 0.0, LONGEST_S, f"seconds from 0 to {LONGEST_S:g}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        LoopError: it is neither.
+
+    """
+    if isinstance(value, (bool, np.bool)):
+        return bool(value)
+    raise LoopError(f"{name}: {shown(value)}; allowed: True, False")
+
+
+def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return one of several words.
+
+    Raises:
+        LoopError: it is none of them.
+
+    """
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise LoopError(f"{name}: {shown(value)}; allowed: {', '.join(allowed)}")
+
+
+def text(name: str, value: Any) -> str:
+    """Return a text that a file can hold.
+
+    Raises:
+        LoopError: it is none, or empty.
+
+    """
+    if isinstance(value, str) and value and value.isprintable():  # as no lone surrogate is
+        return value
+    raise LoopError(f"{name}: {shown(value)}; allowed: a printable text")
+
+
+def one_of_ours(name: str, value: Any, kind: type[Ours], allowed: str) -> Ours:
+    """Return an object of a class of this package.
+
+    Raises:
+        LoopError: it is something else.
+
+    """
+    if isinstance(value, kind):
+        return value
+    raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}")
+
+
+def instance(name: str, value: Any, parts: Iterable[str], allowed: str) -> Any:
+    """Return an object that has some methods.
+
+    Raises:
+        LoopError: it lacks one.
+
+    """
+    if isinstance(value, type) or not all(callable(getattr(value, part, None)) for part in parts):
+        raise LoopError(f"{name}: {_kind(value)}; allowed: {allowed}")
+    return value
+
+
+def end_of_run(seconds: Any, ticks: Any, period_s: float) -> float:
+    """Return after how many deadlines a run is over: a whole number, or infinity.
+
+    Raises:
+        LoopError: an argument is not allowed.
+
+    """
+    count = math.inf
+    if seconds is not None:
+        allowed = f"a number greater than 0, up to {LONGEST_S:g}, or None"
+        number("seconds", seconds, math.nextafter(0.0, 1.0), LONGEST_S, allowed)
+        count = max(1, round(float(seconds) / period_s))
+    if ticks is not None:
+        count = min(count, integer("ticks", ticks, 1, unit=", or None"))
+    return count
+
+
+def controller_of(controller: Any) -> Steppable:
+    """Return a controller whose methods can be called and whose spec can be used.
+
+    Raises:
+        LoopError: a part is missing or not allowed.
+
+    """
+    spec = getattr(controller, "spec", None)
+    for part in ("reset", "step"):
+        if isinstance(controller, type) or spec is None or not callable(getattr(controller, part, None)):
+            missing = "spec" if spec is None else part
+            raise LoopError(f"controller: {_kind(controller)} without {missing}; allowed: a Controller")
+    for part in ("reset", "step", "rehearse"):
+        if _is_coroutine(getattr(controller, part, None)):
+            raise LoopError(f"controller: {part} is a coroutine function; allowed: a plain function")
+    for name in ("inputs", "outputs"):
+        integer(f"controller: {name}", getattr(spec, name, None), 1)
+    least, most = 1.0 / _MOST_HZ, LONGEST_S
+    number("controller: dt_s", getattr(spec, "dt_s", None), least, most, f"{least:g} to {most:g} seconds")
+    choice("controller: dtype", str(getattr(spec, "dtype", "float32")), _DTYPES)
+    return controller  # type: ignore[no-any-return]
+
+
+def callbacks_of(
+    plant: Plant | None, read: Read | None, write: Write | None, safe: Safe | None, arm: Safe | None
+) -> Callbacks:
+    """Return what a loop calls, from a plant or one by one.
+
+    Raises:
+        LoopError: one is missing, given twice, or cannot be called.
+
+    """
+    if plant is not None:
+        if any(callback is not None for callback in (read, write, safe, arm)):
+            raise LoopError("read, write, safe, arm: given beside a plant; allowed: either a plant, or read and write")
+        instance("plant", plant, ("read", "write"), "an object with read(u) and write(y)")
+        read, write = plant.read, plant.write
+        safe, arm = getattr(plant, "safe", None), getattr(plant, "arm", None)
+    if read is None or write is None:
+        raise LoopError(f"{'read' if read is None else 'write'}: missing; allowed: a plant, or read and write")
+    callbacks = Callbacks(read, write, safe, arm)
+    for name, callback in zip(Callbacks._fields, callbacks, strict=True):
+        if callback is not None and not callable(callback):
+            raise LoopError(f"{name}: {shown(callback)}; allowed: a function")
+        if inspect.isgeneratorfunction(callback) or inspect.isasyncgenfunction(callback):
+            raise LoopError(f"{name}: a generator function, which does nothing when called; allowed: a plain function")
+    return callbacks
+
+
+def check_fit(controller: Steppable, callbacks: Callbacks, any_rate: bool) -> None:
+    """Refuse a plant that says it was made for another controller; a method's own object counts as one.
+
+    Raises:
+        LoopError: sizes, time step or model are not the controller's.
+
+    """
+    ours = controller.spec
+    for plant in {id(owner): owner for owner in map(_owner, callbacks) if owner is not None}.values():
+        for name in ("inputs", "outputs"):
+            size, own = getattr(plant, name, None), getattr(ours, name)
+            if isinstance(size, Integral) and size != own:
+                raise LoopError(f"plant: {name}: {size}; allowed: {own}, the controller's")
+        dt_s = getattr(plant, "dt_s", None)
+        if isinstance(dt_s, Real) and not any_rate and not math.isclose(dt_s, ours.dt_s, rel_tol=1e-6):
+            raise LoopError(f"plant: dt_s: {dt_s:g}; allowed: {ours.dt_s:g}, the controller's, or any_rate=True")
+        theirs = getattr(plant, "spec", None)
+        if isinstance(theirs, Spec) and isinstance(ours, Spec):
+            _check_spec(theirs, ours, any_rate)
+        their, our = getattr(plant, "model_crc32", None), getattr(controller, "model_crc32", None)
+        if isinstance(their, Integral) and isinstance(our, Integral) and their != our:
+            raise LoopError(f"plant: model {their:08x}; allowed: {our:08x}, the controller's")
+
+
+def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
+    for field in dataclasses.fields(Spec):
+        their, our = getattr(theirs, field.name), getattr(ours, field.name)
+        if their != our and not (any_rate and field.name == "dt_s"):
+            raise LoopError(f"plant: {field.name}: {shown(their)}; allowed: {shown(our)}, the controller's")
+
+
+def _owner(callback: Any) -> Any:
+    return getattr(callback, "__self__", None)
+
+
+def refuse_coroutines(callbacks: Callbacks) -> None:
+    """Refuse coroutine functions, which only ``run_async`` awaits.
+
+    Raises:
+        LoopError: there is one.
+
+    """
+    for name, callback in zip(Callbacks._fields, callbacks, strict=True):
+        if _is_coroutine(callback):
+            raise LoopError(f"{name}: a coroutine function; allowed: a plain function, or await run_async()")
+
+
+def _is_coroutine(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def period_of(spec: Any, rate_hz: float | None, any_rate: bool) -> float:
+    """Return the time between two deadlines [s].
+
+    Raises:
+        LoopError: the rate is not allowed.
+
+    """
+    own = 1.0 / float(spec.dt_s)
+    if rate_hz is None:
+        return 1.0 / own
+    number("rate_hz", rate_hz, 1.0 / LONGEST_S, _MOST_HZ, f"{1.0 / LONGEST_S:g} to {_MOST_HZ:g}")
+    if not any_rate and not math.isclose(1.0 / rate_hz, spec.dt_s, rel_tol=1e-6):
+        raise LoopError(f"rate_hz: {rate_hz:g}; allowed: {own:g}, the controller's own, or another with any_rate=True")
+    return 1.0 / float(rate_hz)
+
+
+def timeout_of(watchdog_s: float | None, period_s: float, real: bool) -> float:
+    """Return the watchdog's time [s], infinity for none: its thread lives in the machine's time only.
+
+    Raises:
+        LoopError: it is not allowed.
+
+    """
+    if watchdog_s is None:
+        timeout_s = max(_USUAL_TIMEOUT_S, 5.0 * period_s)
+    else:
+        allowed = f"longer than the period of {period_s:g} s, up to {LONGEST_S:g}, or inf"
+        timeout_s = number("watchdog_s", watchdog_s, math.nextafter(period_s, math.inf), math.inf, allowed)
+        if LONGEST_S < timeout_s < math.inf:
+            raise LoopError(f"watchdog_s: {watchdog_s}; allowed: {allowed}")
+    return timeout_s if real else math.inf
+
+
+def bounds_of(
+    spec: Any, limits: ArrayLike | None, slew_per_s: ArrayLike | None, safe: ArrayLike | None, period_s: float
+) -> NDArray[np.float64]:
+    """Return the rows that ``kernels.guard`` takes; limits are rounded to the controller's dtype.
+
+    Raises:
+        LoopError: an argument is not allowed.
+
+    """
+    count = spec.outputs
+    own = getattr(spec, "output_limits", None)
+    chosen = own if limits is None else limits
+    pairs = _numbers("output_limits", ((-math.inf, math.inf),) * count if chosen is None else chosen, (count, 2))
+    bounds = np.empty((4, count))
+    with np.errstate(over="ignore"):  # beyond float32 is no limit
+        bounds[kernels.LOW], bounds[kernels.HIGH] = pairs.astype(getattr(spec, "dtype", "float32")).T
+    if not (bounds[kernels.LOW] < bounds[kernels.HIGH]).all():
+        raise LoopError(f"output_limits: {shown(pairs.tolist())}; allowed: low < high for each of {count} outputs")
+    bounds[kernels.SLEW] = period_s * _numbers("slew_per_s", math.inf if slew_per_s is None else slew_per_s, (count,))
+    if not (bounds[kernels.SLEW] > 0).all():
+        raise LoopError(f"slew_per_s: {shown(slew_per_s)}; allowed: greater than 0")
+    zero = np.clip(np.zeros(count), bounds[kernels.LOW], bounds[kernels.HIGH])
+    bounds[kernels.SAFE] = zero if safe is None else _numbers("safe_output", safe, (count,))
+    inside = (bounds[kernels.LOW] <= bounds[kernels.SAFE]) & (bounds[kernels.SAFE] <= bounds[kernels.HIGH])
+    if not inside.all() or not np.isfinite(bounds[kernels.SAFE]).all():
+        text = shown(bounds[kernels.SAFE].tolist())
+        raise LoopError(f"safe_output: {text}; allowed: finite and within the output limits")
+    return bounds
+
+
+def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        array = np.asanyarray(value)
+        if array.dtype.kind in "iuf" and not np.ma.is_masked(array):  # no texts, and nothing under a mask
+            return np.broadcast_to(np.asarray(array, np.float64), shape)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise LoopError(f"{name}: {shown(value)}; allowed: numbers of shape {shape}")
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
