@@ -77,5 +77,5 @@ def loop(
         out.print(f"{name}: {plant.episodes} episodes begun, sum of rewards {plant.total_reward:.1f}", highlight=False)
     if not report.ok:
         raise typer.Exit(1)
-    if report.reason in ("SIGINT", "SIGTERM"):
-        raise typer.Exit(130 if report.reason == "SIGINT" else 143)
+    if report.signal is not None:
+        raise typer.Exit(128 + report.signal)

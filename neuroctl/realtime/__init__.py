@@ -5,6 +5,7 @@ from neuroctl.realtime.log import Log, LogData, read_log
 from neuroctl.realtime.loop import Loop
 from neuroctl.realtime.plant import Plant
 from neuroctl.realtime.report import LoopReport
+from neuroctl.realtime.signals import clear_signal
 from neuroctl.realtime.system import System
 
-__all__ = ["Histogram", "Log", "LogData", "Loop", "LoopReport", "Plant", "System", "read_log"]
+__all__ = ["Histogram", "Log", "LogData", "Loop", "LoopReport", "Plant", "System", "clear_signal", "read_log"]

@@ -23,7 +23,7 @@ from neuroctl.realtime.log import Log
 from neuroctl.realtime.monitor import Monitor
 from neuroctl.realtime.plant import Plant, Read, Safe, Steppable, Write
 from neuroctl.realtime.report import LogSummary, LoopReport
-from neuroctl.realtime.signals import Signals
+from neuroctl.realtime.signals import Signals, refuse_after_signal
 from neuroctl.realtime.system import System
 from neuroctl.realtime.ticks import POLICIES, Ring, Settings, Ticks
 
@@ -250,6 +250,7 @@ class Loop:
 
     def _create(self, kind: type[Run]) -> Run:
         """Set up what a run needs before its thread begins, and have signals end it."""
+        refuse_after_signal()
         with self._starting:
             if self._running:
                 raise LoopError("loop: it is running already; allowed: one run at a time")

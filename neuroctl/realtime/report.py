@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from neuroctl.histogram import Histogram
+from neuroctl.realtime.signals import number_of
 
-ORDERLY: Final = ("finished", "stopped", "SIGINT", "SIGTERM")
+ORDERLY: Final = ("finished", "stopped")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class LoopReport:
     """How a loop ran and why it ended.
 
     Args:
-        reason: ``finished``, ``stopped``, ``SIGINT``, ``SIGTERM``; ``read``, ``write``, ``controller``, ``sensor``,
-            ``stale sensor``, ``overrun``, ``overrun limit``, ``watchdog``, ``host ended``, ``log``; or the name of an
-            exception that is no error: ``KeyboardInterrupt``, ``SystemExit``, ``CancelledError``.
+        reason: ``finished``, ``stopped``, or a signal's name, such as ``SIGINT``; ``read``, ``write``, ``controller``,
+            ``sensor``, ``stale sensor``, ``arm``, ``overrun``, ``overrun limit``, ``watchdog``, ``host ended``,
+            ``log``; or the name of an exception that is no error: ``KeyboardInterrupt``, ``SystemExit``,
+            ``CancelledError``.
         detail: one line on it.
         safe: whether the plant took its safe state.
         ticks: ticks that ended with their outputs written.
@@ -67,7 +69,12 @@ class LoopReport:
     @property
     def ok(self) -> bool:
         """Whether the loop ended because it should, and the plant is safe."""
-        return self.reason in ORDERLY and self.safe
+        return (self.reason in ORDERLY or self.signal is not None) and self.safe
+
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that ended the loop; None if none did."""
+        return number_of(self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types; durations in microseconds or seconds, as their names say."""

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the running loops in order: the plants go safe, and the reports name the signal."""
+"""Signals that would end the process end the running loops in order, and name themselves in the reports."""
 
 from __future__ import annotations
 
@@ -8,33 +8,55 @@ import threading
 from types import FrameType
 from typing import Any, Final
 
+from neuroctl.errors import LoopError
 from neuroctl.realtime.ticks import Ticks
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_ALWAYS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+"""These end the loops whoever handles them otherwise; of the others, those that nobody handles."""
+_SPARED: Final = frozenset(
+    number
+    for name in (
+        "SIGKILL", "SIGSTOP",  # cannot be handled
+        "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP",  # the program itself is broken
+        "SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH", "SIGINFO",  # end nothing
+    )
+    if (number := getattr(signal, name, None)) is not None
+)  # fmt: skip
+_REAL_TIME: Final = "SIGRTMIN+"
+_ENDING: Final = tuple(sorted(signal.valid_signals() - _SPARED))
 
 
 class Signals:
-    """While installed, the first signal asks the loop to end; another, or one after the watchdog tripped, raises.
+    """While installed, the first signal asks the loop to end; SIGINT or SIGTERM after one raises.
+
+    So does any signal after the watchdog tripped, as a callback hangs then.
 
     A signal reaches all loops that are installed; who handled it before does so again after the last of them. Signals
     that the process ignores stay ignored. Python handles signals in its main thread only.
     """
 
     _installed: Final[list[Signals]] = []
-    _before: Final[dict[signal.Signals, Any]] = {}
+    _before: Final[dict[int, Any]] = {}
+    _ended_by: Final[list[str]] = []
 
     def __init__(self, ticks: Ticks) -> None:
         self._ticks = ticks
         self._seen = False
 
     def install(self) -> None:
-        """Have the two signals end the loop, or note why not."""
+        """Have signals end the loop, or note why not."""
         if threading.current_thread() is not threading.main_thread():
             self._ticks.messages.append("signals: not handled, as the loop was not started by the main thread")
             return
         self._installed.append(self)
-        for number in _SIGNALS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, _handle):
+        caught = _caught_by_others()
+        for number in _ENDING:
+            handler = signal.getsignal(number)
+            if number in _ALWAYS:
+                wanted = handler not in (signal.SIG_IGN, _handle, None)  # None: one that Python could not restore
+            else:
+                wanted = handler == signal.SIG_DFL and not caught >> (number - 1) & 1
+            if wanted:
                 self._before[number] = signal.signal(number, _handle)
 
     def restore(self) -> None:
@@ -44,12 +66,62 @@ class Signals:
             if not self._installed:
                 _give_back()
 
-    def _take(self, number: int) -> bool:
+    def _take(self, number: int, name: str) -> bool:
         """Ask the loop to end; return whether a callback that hangs in the main thread has to be left by force."""
-        again, self._seen = self._seen, True
-        self._ticks.request(signal.Signals(number).name)
+        again, self._seen = self._seen and number in _ALWAYS, True
+        self._ticks.request(name)
         # A plant on its way to its safe state is not left.
         return (again or self._ticks.reason == "watchdog") and not self._ticks.going_safe
+
+
+def refuse_after_signal() -> None:
+    """Refuse to run a loop after a signal ended one: it was meant for the program.
+
+    Raises:
+        LoopError: a signal did, and ``clear_signal`` was not called since.
+
+    """
+    if Signals._ended_by:
+        why = f"{Signals._ended_by[0]} has ended the loops of this program"
+        raise LoopError(f"run: {why}; allowed: after neuroctl.realtime.clear_signal()")
+
+
+def clear_signal() -> str | None:
+    """Let loops run again after a signal ended those that ran; return its name, or None if there was none.
+
+    For programs that go on after Ctrl-C, such as one with a menu. Loops refuse to run otherwise: a script that runs
+    episode after episode would drive the motors again.
+    """
+    name = Signals._ended_by[0] if Signals._ended_by else None
+    Signals._ended_by.clear()
+    return name
+
+
+def name_of(number: int) -> str:
+    """Return a signal's name, such as ``SIGTERM``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of the real-time signals only the first and the last have one
+        return f"{_REAL_TIME}{number - signal.SIGRTMIN}"
+
+
+def number_of(name: str) -> int | None:
+    """Return the number of a signal by the name that ``name_of`` gives; None if it is no signal's."""
+    if name.startswith(_REAL_TIME):
+        return signal.SIGRTMIN + int(name.removeprefix(_REAL_TIME))
+    return signal.Signals[name].value if name in signal.Signals.__members__ else None
+
+
+def _caught_by_others() -> int:
+    """Return the signals that this process handles, bit 0 for number 1, if the system tells: C code may handle some.
+
+    Python takes those for unhandled. One is ``faulthandler.register``, which writes tracebacks.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next((int(line.split()[1], 16) for line in file if line.startswith("SigCgt:")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _give_back() -> None:
@@ -66,7 +138,10 @@ def _handle(number: int, _frame: FrameType | None) -> None:
         Signals._installed.clear()
         _give_back()
         signal.raise_signal(number)
-    elif any([one._take(number) for one in alive]):  # a list: each of them has to know
+        return
+    name = name_of(number)
+    Signals._ended_by.append(name)
+    if any([one._take(number, name) for one in alive]):  # a list: each of them has to know
         raise KeyboardInterrupt
 
 
@@ -80,9 +155,9 @@ _held: Final = _Held()
 
 
 def _hold() -> None:
-    """Let SIGTERM wait while the process forks: Python drops what reaches a child before it is ready."""
+    """Let signals wait while the process forks: Python drops what reaches a child before it is ready."""
     if Signals._installed:
-        _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, Signals._before.keys())
 
 
 def _release() -> None:
@@ -98,4 +173,5 @@ def _forget() -> None:
     _release()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # else the system has no fork
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
