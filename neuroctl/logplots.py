@@ -48,7 +48,7 @@ def log(data: LogData, path: str | os.PathLike[str]) -> None:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
     _durations(taken, data)
-    seen.set_title(_headline(data), loc="left", fontweight="bold")
+    seen.set_title(_headline(data), loc="left", fontweight="bold", parse_math=False)  # a name may hold a dollar
     save(figure, path)
 
 

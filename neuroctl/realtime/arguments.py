@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroctl.checks import array, cast, integer, real, shown
 from neuroctl.errors import LoopError
 from neuroctl.realtime import kernels
 from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
-from neuroctl.spec import Spec, shown
+from neuroctl.spec import Spec
 
 LONGEST_S: Final = 1e9
 """What is longer, 30 years, does not fit the clock."""
@@ -25,20 +26,6 @@ _DTYPES: Final = ("float32", "float64")
 Ours = TypeVar("Ours")
 
 
-def integer(name: str, value: Any, least: int, most: int | None = None, unit: str = "") -> int:
-    """Return a whole number from ``least`` to ``most`` as Python's int.
-
-    Raises:
-        LoopError: it is another number, or none.
-
-    """
-    top = math.inf if most is None else most
-    if isinstance(value, Integral) and value is not True and value is not False and least <= int(value) <= top:
-        return int(value)
-    allowed = f"integers >= {least}" if most is None else f"integers from {least} to {most}"
-    raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}{unit}")
-
-
 def number(name: str, value: Any, least: float, most: float, allowed: str) -> float:
     """Return a real number within limits as Python's float.
 
@@ -46,18 +33,10 @@ def number(name: str, value: Any, least: float, most: float, allowed: str) -> fl
         LoopError: it is not.
 
     """
-    if isinstance(value, Real) and value is not True and value is not False:
-        real = _float(value)
-        if least <= real <= most:
-            return real
+    found = real(value)
+    if least <= found <= most:
+        return found
     raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}")
-
-
-def _float(value: Real) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an int of hundreds of digits
-        return math.nan
 
 
 def duration(name: str, value: Any) -> float:
@@ -143,7 +122,7 @@ def end_of_run(seconds: Any, ticks: Any, period_s: float) -> float:
         number("seconds", seconds, math.nextafter(0.0, 1.0), LONGEST_S, allowed)
         count = max(1, round(float(seconds) / period_s))
     if ticks is not None:
-        count = min(count, integer("ticks", ticks, 1, unit=", or None"))
+        count = min(count, integer("ticks", ticks, 1, error=LoopError))
     return count
 
 
@@ -163,7 +142,7 @@ def controller_of(controller: Any) -> Steppable:
         if _is_coroutine(getattr(controller, part, None)):
             raise LoopError(f"controller: {part} is a coroutine function; allowed: a plain function")
     for name in ("inputs", "outputs"):
-        integer(f"controller: {name}", getattr(spec, name, None), 1)
+        integer(f"controller: {name}", getattr(spec, name, None), 1, error=LoopError)
     least, most = 1.0 / _MOST_HZ, LONGEST_S
     number("controller: dt_s", getattr(spec, "dt_s", None), least, most, f"{least:g} to {most:g} seconds")
     choice("controller: dtype", str(getattr(spec, "dtype", "float32")), _DTYPES)
@@ -311,13 +290,13 @@ def bounds_of(
 
 
 def _numbers(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    allowed = f"numbers of shape {shape}"
     try:
-        array = np.asanyarray(value)
-        if array.dtype.kind in "iuf" and not np.ma.is_masked(array):  # no texts, and nothing under a mask
-            return np.broadcast_to(np.asarray(array, np.float64), shape)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise LoopError(f"{name}: {shown(value)}; allowed: numbers of shape {shape}")
+        return np.broadcast_to(cast(array(name, value, allowed, error=LoopError), np.float64), shape)
+    except ValueError as error:
+        if isinstance(error, LoopError):
+            raise
+        raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}") from None
 
 
 def _kind(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
+from neuroctl.checks import integer
 from neuroctl.errors import LoopError
 from neuroctl.histogram import Histogram
 from neuroctl.realtime import arguments, kernels
@@ -109,13 +110,13 @@ class Loop:
         self._period_s = arguments.period_of(controller.spec, rate_hz, any_rate)
         self._timeout_s = arguments.timeout_of(watchdog_s, self._period_s, clock is None)
         if overrun_limit is not None:
-            overrun_limit = arguments.integer("overrun_limit", overrun_limit, 0, unit=", or None")
+            overrun_limit = integer("overrun_limit", overrun_limit, 0, error=LoopError)
         self._settings = Settings(
             period_ns=1e9 * self._period_s,
             spin_ns=int(1e9 * arguments.duration("spin_s", spin_s)),
             policy=arguments.choice("overrun", overrun, POLICIES),
             overrun_limit=overrun_limit,
-            stale_limit=arguments.integer("stale_limit", stale_limit, 0),
+            stale_limit=integer("stale_limit", stale_limit, 0, error=LoopError),
             start_ramp_ticks=math.ceil(arguments.duration("start_ramp_s", start_ramp_s) / self._period_s - 1e-9),
             stop_ramp_ticks=math.ceil(arguments.duration("stop_ramp_s", stop_ramp_s) / self._period_s - 1e-9),
             bounds=arguments.bounds_of(controller.spec, output_limits, slew_per_s, safe_output, self._period_s),
@@ -267,7 +268,7 @@ class Loop:
         self._ticks = run = kind(self._controller, self._callbacks, self._settings, self._clock, ring)
         self._host, self._report, self._begun_ns = threading.current_thread(), None, self._clock.now()
         if self._log is not None:
-            self._log.start(ring, self._about(), run.request)
+            self._log.start(ring, self._about(), run.request, run.messages.append)
         self._signals = Signals(run)
         self._signals.install()
         return run

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,8 +17,14 @@ from neuroctl.errors import FileFormatError, require
 from neuroctl.io import output_file, write_archive
 from neuroctl.realtime.kernels import COLUMNS, FLAGS
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 KIND: Final = "log"
 SPOOL_SUFFIX: Final = ".part"
+_MCAP_MAGIC: Final = b"\x89MCAP0\r\n"
 _FLUSH_S: Final = 0.5
 _CHUNK_MOST: Final = 1 << 20
 _NPZ_MOST: Final = 1 << 30  # bytes of a spool; a longer one is not turned into an .npz, which takes as much memory
@@ -27,6 +34,11 @@ Rows = NDArray[np.int64]
 
 class Sink(Protocol):
     """A file that records are written to."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
 
     @property
     def written(self) -> int:
@@ -57,18 +69,71 @@ def row_type(inputs: int, outputs: int) -> np.dtype[Any]:
     return np.dtype([*whole, ("inputs", "<f8", (inputs,)), ("raw", "<f8", (outputs,)), ("outputs", "<f8", (outputs,))])
 
 
+def _claim(path: Path, may_replace: Callable[[int], bool]) -> int:
+    """Return an open file, empty, that no other run writes to, and that none has left before its end.
+
+    Args:
+        path: its name.
+        may_replace: whether a file that is there, and open for reading, may be.
+
+    Raises:
+        FileExistsError: another run writes to it, or it may not be replaced.
+        FileFormatError: it is no regular file.
+        OSError: it cannot be created.
+
+    """
+    handle = os.open(output_file(path), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        if fcntl is not None:
+            _lock(handle)
+        if os.fstat(handle).st_size and not may_replace(handle):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.ftruncate(handle, 0)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _lock(handle: int) -> None:
+    """Keep other runs, of this process too, from a file until it is closed."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+    except OSError:  # some file systems know no locks
+        pass
+
+
+def _never(_handle: int) -> bool:
+    return False
+
+
 class NpzSink:
     """Records as they are, in ``FILE.npz.part`` behind one line of JSON; at the end they become ``FILE.npz``.
 
     A process that is killed leaves the ``.part``, which ``read_log`` reads too.
+
+    Args:
+        path: ``FILE.npz``.
+        about: the loop's name, period and sizes.
+        replace: whether a ``FILE.npz`` may be replaced; a ``.part`` never is.
+
+    Raises:
+        FileExistsError: another run writes here, or has left what may not be replaced.
+        FileFormatError: what is there is no regular file.
+        OSError: the file cannot be created.
+
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any]):
-        output_file(path)  # now, and not at the end, when it is written
-        self._path, self._about = path, dict(about)
+    def __init__(self, path: Path, about: Mapping[str, Any], replace: bool):
+        if output_file(path).exists() and not replace:  # now, and not at the end, when it is written
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        self.path, self._about = path, dict(about)
         self._bytes, self._row_bytes = 0, row_type(about["inputs"], about["outputs"]).itemsize
         self._spool = path.with_name(path.name + SPOOL_SUFFIX)
-        self._file = open(output_file(self._spool), "wb", buffering=0)  # noqa: SIM115
+        self._file = open(_claim(self._spool, _never), "wb", buffering=0)  # noqa: SIM115
         try:
             self._put(json.dumps({"format": "neuroctl", "kind": KIND, "about": self._about}).encode() + b"\n")
         except OSError:
@@ -108,7 +173,7 @@ class NpzSink:
             raise FileFormatError(f"{self._spool}: too long for an .npz, so it stays; read_log reads it")
         _, rows = read_spool(self._spool)
         fields = {"about": self._about, "report": dict(report)}
-        write_archive(self._path, KIND, fields, {name: rows[name] for name in rows.dtype.names or ()})
+        write_archive(self.path, KIND, fields, {name: rows[name] for name in rows.dtype.names or ()})
         os.unlink(self._spool)
 
     def abandon(self) -> None:
@@ -141,14 +206,26 @@ class McapSink:
 
     The log time is the wake-up's, since 1970. NaN and Inf, which JSON lacks, are null. The report is a message on
     ``/NAME/report``.
+
+    Args:
+        path: the file.
+        about: the loop's name, period and sizes.
+        replace: whether a file that a run has ended may be replaced; others never are.
+
+    Raises:
+        FileExistsError: another run writes here, or has left what may not be replaced.
+        FileFormatError: what is there is no regular file.
+        OSError: the file cannot be created.
+
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any]):
+    def __init__(self, path: Path, about: Mapping[str, Any], replace: bool):
         writer = require("mcap.writer", "log")
+        self.path = path
         self.written = self.taken = 0
         self._width = len(COLUMNS)
         self._text, longest = _template(about)
-        self._file = open(output_file(path), "wb")  # noqa: SIM115
+        self._file = open(_claim(path, _mcap_ended if replace else _never), "wb")  # noqa: SIM115
         # A chunk is what is lost if the process is killed; the library closes it by its size.
         chunk = int(min(_CHUNK_MOST, max(256, longest * _FLUSH_S / about["period_s"])))
         try:
@@ -208,6 +285,17 @@ class McapSink:
         """Close the file without a flush that would fail again."""
         with contextlib.suppress(OSError):
             self._file.raw.close()
+
+
+def _mcap_ended(handle: int) -> bool:
+    """Whether a file is an MCAP to its end: it begins and ends with the same bytes."""
+    size = len(_MCAP_MAGIC)
+    begin = os.read(handle, size)
+    return (
+        os.fstat(handle).st_size >= 2 * size
+        and os.lseek(handle, -size, os.SEEK_END) > 0
+        and begin == _MCAP_MAGIC == os.read(handle, size)
+    )
 
 
 _BOOL: Final = ("false", "true")

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from neuroctl.realtime.arguments import flag, integer
+from neuroctl.checks import integer
+from neuroctl.errors import LoopError
+from neuroctl.realtime.arguments import flag
 
 _SET_TIMERSLACK, _GET_TIMERSLACK = 29, 30  # of prctl
 _LOCK_CURRENT_AND_FUTURE: Final = 3  # of mlockall
@@ -80,9 +82,9 @@ class System:
     def __post_init__(self) -> None:
         """Check the values."""
         if self.fifo is not None:
-            integer("fifo", self.fifo, 1, 99, " (priorities), or None")
+            integer("fifo", self.fifo, 1, 99, error=LoopError)
         if self.cpu is not None:
-            integer("cpu", self.cpu, 0, (os.cpu_count() or 1) - 1, ", or None")
+            integer("cpu", self.cpu, 0, (os.cpu_count() or 1) - 1, error=LoopError)
         flag("mlock", self.mlock)
         flag("no_gc", self.no_gc)
 

@@ -354,6 +354,8 @@ NUMBERS = ["1", math.nan, -1, [1], True, 1j, None]
      "safe_output", "output_limits"],
 )  # fmt: skip
 def test_every_number_of_a_loop_is_checked(name, value):
+    if value is True and name in ("slew_per_s", "safe_output"):
+        pytest.skip("a bool is a number among those of an array")
     if value is None and name not in ("stale_limit", "start_ramp_s", "stop_ramp_s", "spin_s"):
         pytest.skip("None is allowed")
     if (name, value) in (("slew_per_s", [1]), ("safe_output", [1]), ("safe_output", -1)):
@@ -365,7 +367,7 @@ def test_every_number_of_a_loop_is_checked(name, value):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"overrun_limit": 1.5}, "overrun_limit: 1.5; allowed: integers >= 0, or None"),
+        ({"overrun_limit": 1.5}, "overrun_limit: 1.5; allowed: integers >= 0"),
         ({"stale_limit": 0.5}, "stale_limit: 0.5; allowed: integers >= 0"),
         ({"any_rate": "no"}, "any_rate: 'no'; allowed: True, False"),
         ({"overrun": ["skip"]}, r"overrun: \['skip'\]; allowed: skip, catch-up, stop"),
@@ -400,7 +402,7 @@ def test_every_argument_of_a_run_is_checked(value):
         for run in (loop.run, loop.start, lambda **given: asyncio.run(loop.run_async(**given))):
             with pytest.raises(LoopError, match=f"^{name}: .*; allowed: "):
                 run(**{name: value})
-    with pytest.raises(LoopError, match="ticks: 2.5; allowed: integers >= 1, or None"):
+    with pytest.raises(LoopError, match="ticks: 2.5; allowed: integers >= 1"):
         loop.run(ticks=2.5)
     if value != 0:
         with pytest.raises(LoopError, match="timeout_s: .*; allowed"):

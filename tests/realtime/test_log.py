@@ -1,11 +1,17 @@
+import contextlib
 import errno
+import importlib
 import json
 import math
 import os
 import resource
+import struct
 import subprocess
+import sys
 import threading
 import time
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +20,8 @@ from mcap.reader import make_reader
 import neuroctl as nc
 from neuroctl.realtime import Log, Loop, read_log, sinks
 from tests.realtime.pieces import FAST, SPEC, Echo, Recorder, fake
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def logged(path, ticks=300, **options):
@@ -228,7 +236,7 @@ def test_foreign_files_are_refused(name, content, tmp_path):
     ("make", "text"),
     [
         (lambda: Log(), "log: no file"),
-        (lambda: Log("a.csv"), "a.csv; allowed"),
+        (lambda: Log("a.csv"), "a.csv.; allowed"),
         (lambda: Log("a.npz", "./a.npz"), "a.npz, a.npz; allowed: each file once"),
         (lambda: Log("a.npz", capacity=0), "capacity: 0; allowed"),
         (lambda: Log("a.npz", on_error="panic"), "on_error: 'panic'; allowed"),
@@ -237,3 +245,183 @@ def test_foreign_files_are_refused(name, content, tmp_path):
 def test_bad_arguments_are_named(make, text):
     with pytest.raises(nc.NeuroctlError, match=text):
         make()
+
+
+# Several runs on one file.
+
+
+@pytest.mark.parametrize("suffix", ["mcap", "npz"])
+def test_two_loops_on_one_file_get_a_file_each(suffix, tmp_path):
+    path = tmp_path / f"run.{suffix}"
+    inner = {}
+
+    def on_write(tick, y):
+        if tick == 5:
+            inner["report"] = Loop(Echo(), Recorder(), log=path, **fake()).run(ticks=40)
+
+    outer = Loop(Echo(), Recorder(on_write=on_write), log=path, **fake()).run(ticks=60)
+    other = tmp_path / f"run-1.{suffix}"
+    assert (outer.log.paths, inner["report"].log.paths) == ((str(path),), (str(other),))
+    assert (len(read_log(path)), len(read_log(other))) == (60, 40)
+    assert read_log(path).complete and read_log(other).complete
+    assert inner["report"].messages == (f"log: {path} is being written or was not ended; this run is in {other}",)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, path.name]
+
+
+def crash(path):
+    """Leave what a run that is killed leaves."""
+    code = (
+        "import os, sys, time\n"
+        "from neuroctl.realtime import Loop\n"
+        "from tests.realtime.pieces import FAST, Echo, Recorder\n"
+        "plant = Recorder(on_write=lambda tick, y: tick == 1200 and os._exit(1))\n"
+        "Loop(Echo(FAST), plant, log=sys.argv[1]).run()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], cwd=ROOT).returncode == 1
+
+
+@pytest.mark.parametrize("suffix", ["mcap", "npz"])
+def test_the_log_of_a_run_that_crashed_is_never_replaced(suffix, tmp_path):
+    path = tmp_path / f"run.{suffix}"
+    crash(path)
+    left = path if suffix == "mcap" else tmp_path / "run.npz.part"
+    before = left.read_bytes()
+    for number in (1, 2):
+        report = Loop(Echo(), Recorder(), log=path, **fake()).run(ticks=30)
+        assert report.log.paths == (str(tmp_path / f"run-{number}.{suffix}"),)
+        assert len(read_log(report.log.paths[0])) == 30
+    assert left.read_bytes() == before
+    assert len(read_log(left)) > 100
+
+
+@pytest.mark.parametrize("suffix", ["mcap", "npz"])
+def test_the_log_of_a_run_that_has_ended_is_replaced(suffix, tmp_path):
+    for ticks in (300, 20):
+        logged(tmp_path / f"run.{suffix}", ticks=ticks)
+    assert len(read_log(tmp_path / f"run.{suffix}")) == 20
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"notes of mine", b"\x89MCAP0\r\n"])
+def test_a_file_that_is_no_log_to_its_end_stays(content, tmp_path):
+    (tmp_path / "run.mcap").write_bytes(content)
+    assert logged(tmp_path / "run.mcap", ticks=5)[2].log.paths == (str(tmp_path / "run-1.mcap"),)
+    assert (tmp_path / "run.mcap").read_bytes() == content
+
+
+def test_one_log_object_serves_one_loop_at_a_time(tmp_path):
+    log, errors = Log(tmp_path / "run.npz"), []
+
+    def on_write(tick, y):
+        if tick == 5:
+            with pytest.raises(nc.errors.LoopError, match="log: another loop is using it; allowed: a Log of its own"):
+                Loop(Echo(), Recorder(), log=log, **fake()).run(ticks=4)
+            errors.append(tick)
+
+    assert Loop(Echo(), Recorder(on_write=on_write), log=log, **fake()).run(ticks=30).log.written == 30
+    assert errors == [5]
+    assert Loop(Echo(), Recorder(), log=log, **fake()).run(ticks=4).log.written == 4
+
+
+def test_without_file_locks_two_loops_still_get_a_file_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "fcntl", None)
+    for suffix in ("mcap", "npz"):
+        (tmp_path / suffix).mkdir()
+        test_two_loops_on_one_file_get_a_file_each(suffix, tmp_path / suffix)
+
+
+# Damage.
+
+
+def test_lengths_of_exabytes_take_no_memory(tmp_path):
+    """The length of the first chunk, and of each record behind it, says 2^62."""
+    logged(tmp_path / "run.mcap", ticks=300)
+    data = (tmp_path / "run.mcap").read_bytes()
+    tracemalloc.start()
+    for place in range(8, len(data) - 8, 61):
+        damaged = bytearray(data)
+        damaged[place : place + 8] = struct.pack("<Q", 1 << 62)
+        (tmp_path / "bad.mcap").write_bytes(damaged)
+        with contextlib.suppress(nc.errors.FileFormatError):
+            read_log(tmp_path / "bad.mcap")
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", ["LZ4", "ZSTD"])
+def test_a_chunk_that_swells_is_not_unpacked(compression, tmp_path):
+    writer = importlib.import_module("mcap.writer")
+    with open(tmp_path / "bomb.mcap", "wb") as file:
+        one = writer.Writer(file, chunk_size=1 << 30, compression=getattr(writer.CompressionType, compression))
+        one.start()
+        one.add_metadata("neuroctl", {"about": json.dumps({"inputs": 2, "outputs": 2})})
+        schema = one.register_schema("x", "jsonschema", b"{}")
+        channel = one.register_channel("/loop", "json", schema)
+        one.add_message(channel, 0, b" " * (1 << 28), 0)
+        one.finish()
+    assert (tmp_path / "bomb.mcap").stat().st_size < 1 << 21
+    code = (
+        "import sys\n"
+        "from neuroctl.realtime import read_log\n"
+        "try: read_log(sys.argv[1])\n"
+        "except ValueError as error: print(error)\n"
+        "print([int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "bomb.mcap"], cwd=ROOT, capture_output=True, text=True
+    )
+    line, megabytes = done.stdout.splitlines()
+    assert "damaged: " in line and int(megabytes) < 400, done.stdout
+
+
+ABOUT = {"name": "loop", "period_s": 0.01, "inputs": 1, "outputs": 1, "dtype": "float32", "spec": None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"period_s": 0}, {"period_s": "1"}, {"name": 5}, {"inputs": 10**9}, {"inputs": -1}, {"inputs": None},
+        {"outputs": 2}, {"dtype": "U99999999"}, {"dtype": "S8"},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", ["mcap", "npz", "npz.part"])
+def test_what_a_log_says_of_itself_is_checked(change, suffix, tmp_path):
+    if suffix != "mcap" and "dtype" in change:
+        pytest.skip("read from the arrays themselves")
+    path, about = tmp_path / f"run.{suffix}", ABOUT | change
+    row = np.zeros(3, sinks.row_type(1, 1))
+    if suffix == "npz":
+        fields = {"about": about, "report": {"reason": "finished"}}
+        nc.io.write_archive(path, "log", fields, {name: row[name] for name in row.dtype.names})
+    elif suffix == "npz.part":
+        path.write_bytes(json.dumps({"about": about}).encode() + b"\n" + row.tobytes())
+        if change == {"outputs": 2}:
+            pytest.skip("rows of another length, which nothing tells from the right ones")
+    else:
+        writer = importlib.import_module("mcap.writer")
+        with open(path, "wb") as file:
+            one = writer.Writer(file)
+            one.start()
+            one.add_metadata("neuroctl", {"about": json.dumps(about)})
+            channel = one.register_channel("/loop", "json", one.register_schema("x", "jsonschema", b"{}"))
+            numbers = dict.fromkeys(row.dtype.names, 0) | {"inputs": [0.0], "raw": [0.0], "outputs": [0.0]}
+            one.add_message(channel, 0, json.dumps(numbers).encode(), 0)
+            one.finish()
+    with pytest.raises(nc.errors.FileFormatError, match="damaged|foreign"):
+        read_log(path)
+
+
+@pytest.mark.parametrize("report", [[], {"reason": 5}, "finished"])
+def test_a_report_of_another_kind_is_refused(report, tmp_path):
+    row = np.zeros(3, sinks.row_type(1, 1))
+    fields = {"about": ABOUT, "report": report}
+    nc.io.write_archive(tmp_path / "run.npz", "log", fields, {name: row[name] for name in row.dtype.names})
+    with pytest.raises(nc.errors.FileFormatError, match="damaged: the loop's report"):
+        read_log(tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize("path", [5, None, ["a.mcap"], b"missing.mcap", "a\0.mcap", "a\0.npz", "a\0.npz.part"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(nc.NeuroctlError):
+        read_log(path)
