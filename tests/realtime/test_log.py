@@ -236,7 +236,7 @@ def test_foreign_files_are_refused(name, content, tmp_path):
     ("make", "text"),
     [
         (lambda: Log(), "log: no file"),
-        (lambda: Log("a.csv"), "a.csv.; allowed"),
+        (lambda: Log("a.csv"), "a.csv; allowed"),
         (lambda: Log("a.npz", "./a.npz"), "a.npz, a.npz; allowed: each file once"),
         (lambda: Log("a.npz", capacity=0), "capacity: 0; allowed"),
         (lambda: Log("a.npz", on_error="panic"), "on_error: 'panic'; allowed"),
