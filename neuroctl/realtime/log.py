@@ -169,9 +169,8 @@ def _path(path: Any) -> Path:
             return name
     except (TypeError, ValueError, OSError):
         pass
-    raise LoopError(
-        f"log: {path if isinstance(path, Path) else shown(path)}; allowed: files named {' or '.join(_SINKS)}"
-    )
+    text = str(path) if isinstance(path, (str, os.PathLike)) else shown(path)
+    raise LoopError(f"log: {' '.join(text.split())}; allowed: files named {' or '.join(_SINKS)}")
 
 
 def _opened(path: Path, about: Mapping[str, Any], note: Callable[[str], None]) -> Sink:
