@@ -1,5 +1,5 @@
 /* What the simulated boards share: sensors that anybody can compute, and faults that happen when they are told to.
- * board_model.h names the controller. A board has to write board_motors and board_bytes. */
+ * board_model.h names the controller. A board has to write microseconds, board_motors and board_bytes. */
 #ifndef NC_BOARD_H
 #define NC_BOARD_H
 
@@ -19,6 +19,7 @@
 static board_link_t self;
 static uint32_t board_reads, board_sent;
 
+static uint32_t microseconds(void);
 static void board_motors(const int16_t *out);
 static void board_bytes(const uint8_t *bytes, size_t size);
 
@@ -61,6 +62,12 @@ static void board_transmit(void *user, const uint8_t *bytes, size_t size)
     }
 }
 
+static uint32_t board_microseconds(void *user)
+{
+    (void)user;
+    return microseconds();
+}
+
 /* Whether it is time to start anew; asked between two bytes. */
 static int board_resets(void)
 {
@@ -69,7 +76,7 @@ static int board_resets(void)
 
 static void board_start(void)
 {
-    static const nc_link_board_t board = {board_read, board_write, board_transmit, NULL, NULL};
+    static const nc_link_board_t board = {board_read, board_write, board_transmit, NULL, NULL, board_microseconds};
     board_link_init(&self, &board);
 }
 

@@ -49,6 +49,7 @@
 #define MOST_TIMEOUT_US 0x7FFFFFFFu
 #define MISMATCHES 3u /* that many frames in a row with another CRC: the host holds another model */
 #define TOLD_EVERY_US 100000u
+#define QUEUED_US 100000u /* what was queued while the board stood still has been fed after this time, whatever comes */
 
 /* A request: its frame without the CRC. */
 typedef struct {
@@ -273,6 +274,40 @@ NC_LINK_WEAK void nc_link_stop(nc_link_t *link, uint8_t reason)
     }
 }
 
+/* Look at the time. Outputs go safe where the host was silent for the timeout, or the board stood still for so long: what
+ * was queued meanwhile is too old to be acted on, be it frames that were fed since the last look at an unknown time. */
+static void look_at_time(nc_link_t *link, uint32_t now_us)
+{
+    const uint32_t passed_us = now_us - link->now_us;
+    link->now_us = now_us;
+    if (running(link) == 0) {
+        link->heard = 0;
+        return;
+    }
+    if ((passed_us >= link->timeout_us) && ((link->starting == 0u) || (link->board.microseconds != NULL))) {
+        link->stood_still = 1;
+        link->woke_us = now_us;
+    } else if (link->heard != 0u) {
+        link->heard_us = now_us;
+    } else {
+        /* it was the time before that a frame came */
+    }
+    link->heard = 0;
+    if ((link->stood_still != 0u) || (now_us - link->heard_us >= link->timeout_us)) {
+        nc_link_stop(link, NC_LINK_TIMEOUT);
+    }
+}
+
+/* A good frame came: just now, by the board's clock, or else some time since the last tick. */
+static void hear(nc_link_t *link)
+{
+    if (link->board.microseconds != NULL) {
+        link->heard_us = link->now_us;
+    } else {
+        link->heard = 1;
+    }
+}
+
 /* Read the sensors; 0: they failed, or the board stopped meanwhile, and outputs are safe now. */
 static int read_sensors(nc_link_t *link)
 {
@@ -442,6 +477,10 @@ static void do_start(nc_link_t *link, const request_t *request)
     const uint32_t timeout_us = get(request->payload + 4, 4);
     if ((mode < NC_LINK_STEP) || (mode > NC_LINK_BOARD) || (options > OPTION_STATE) || (timeout_us > MOST_TIMEOUT_US)) {
         refuse(link, request, BAD_VALUE);
+        return;
+    }
+    if (link->stood_still != 0u) { /* it was queued; whoever sent it may be gone */
+        refuse(link, request, LATCHED);
         return;
     }
     link->model->reset(link->room.state);
@@ -748,9 +787,12 @@ static void take_frame(nc_link_t *link, const uint8_t *frame, size_t size)
         return;
     }
     link->mismatches = 0;
+    if (link->board.microseconds != NULL) {
+        look_at_time(link, link->board.microseconds(link->board.user));
+    }
     if (request.type != HELLO) {
         if (again != 0) {
-            link->heard = 1;
+            hear(link);
             send(link, &link->answer);
             return;
         }
@@ -759,7 +801,7 @@ static void take_frame(nc_link_t *link, const uint8_t *frame, size_t size)
             return;
         }
     }
-    link->heard = 1;
+    hear(link);
     link->known = 1;
     link->last_seq = request.seq;
     link->last_type = request.type;
@@ -784,6 +826,7 @@ static void take_byte(nc_link_t *link, uint8_t byte)
 
 NC_LINK_WEAK void nc_link_feed(nc_link_t *link, uint8_t byte)
 {
+    link->fed = 1;
     if (byte != 0u) {
         if (link->rx_left != 0u) {
             link->rx_left--;
@@ -873,19 +916,13 @@ static void step_if_due(nc_link_t *link)
 
 NC_LINK_WEAK void nc_link_tick(nc_link_t *link, uint32_t now_us)
 {
-    link->now_us = now_us;
-    if (link->heard != 0u) {
-        link->heard = 0;
-        link->heard_us = now_us;
+    if ((link->fed == 0u) || (now_us - link->woke_us >= QUEUED_US)) { /* no byte came since the last tick: none is queued */
+        link->stood_still = 0;
     }
-    if (running(link) != 0) {
-        if (now_us - link->heard_us >= link->timeout_us) {
-            nc_link_stop(link, NC_LINK_TIMEOUT);
-        } else if (link->mode == NC_LINK_BOARD) {
-            step_if_due(link);
-        } else {
-            /* the host's frames say when */
-        }
+    link->fed = 0;
+    look_at_time(link, now_us);
+    if (link->mode == NC_LINK_BOARD) { /* in the other modes the host's frames say when */
+        step_if_due(link);
     }
     link->starting = 0;
 }
@@ -894,7 +931,7 @@ NC_LINK_WEAK uint32_t nc_link_wait_us(const nc_link_t *link, uint32_t now_us)
 {
     uint32_t passed, wait;
     if (running(link) == 0) {
-        return 0xFFFFFFFFu;
+        return link->stood_still != 0u ? 0u : 0xFFFFFFFFu;
     }
     if ((link->heard != 0u) || (link->starting != 0u)) {
         return 0;
@@ -928,6 +965,7 @@ NC_LINK_WEAK void nc_link_init(nc_link_t *link, const nc_link_model_t *model, co
     link->board.transmit = board->transmit;
     link->board.safe = board->safe;
     link->board.user = board->user;
+    link->board.microseconds = board->microseconds;
     link->room.state = room->state;
     link->room.in = room->in;
     link->room.out = room->out;

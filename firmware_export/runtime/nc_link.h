@@ -31,7 +31,7 @@
 /* Why outputs are safe. */
 #define NC_LINK_NONE 0u
 #define NC_LINK_STOPPED 1u
-#define NC_LINK_TIMEOUT 2u /* no good frame of the host's for too long */
+#define NC_LINK_TIMEOUT 2u /* no good frame of the host's for too long, or the board itself stood still for so long */
 #define NC_LINK_OVERRUN 3u /* NC_LINK_MOST_OVERRUNS steps one after the other came late */
 #define NC_LINK_SENSOR 4u  /* the sensors could not be read */
 #define NC_LINK_RESET 5u   /* power-up */
@@ -85,13 +85,14 @@ typedef struct {
     void (*swap)(void);                      /**< from now on steps read those */
 } nc_link_model_t;
 
-/** What the board does for the link; all but safe and user are needed. */
+/** What the board does for the link; safe, user and microseconds may be NULL. */
 typedef struct {
     int (*read)(void *user, int16_t *in);           /**< read the sensors; 0: done, else outputs go safe and stay so */
     void (*write)(void *user, const int16_t *out);  /**< drive the motors */
     void (*transmit)(void *user, const uint8_t *bytes, size_t size); /**< send bytes, or queue them: one whole frame */
     const int16_t *safe;                            /**< the safe outputs; NULL: 0, or the limit next to it */
-    void *user;                                     /**< what the three get */
+    void *user;                                     /**< what the functions get */
+    uint32_t (*microseconds)(void *user);           /**< the clock of nc_link_tick; asked before a frame is acted on */
 } nc_link_board_t;
 
 /** A frame that is put together as it goes over the wire. Internal. */
@@ -126,8 +127,8 @@ typedef struct {
     uint8_t rx_left, rx_zero, rx_begun, rx_over;
     uint8_t known, last_seq, last_type, writing;
     uint16_t last_crc, last_seed, seed;
-    uint8_t heard, starting, resync, mismatches, told, late_steps;
-    uint32_t now_us, heard_us, due_us, timeout_us, told_us;
+    uint8_t heard, starting, resync, mismatches, told, late_steps, stood_still, fed;
+    uint32_t now_us, heard_us, due_us, timeout_us, told_us, woke_us;
     uint8_t with_state, report_seq;
     uint16_t report_every, until_report;
     uint8_t param_open;
@@ -141,7 +142,9 @@ typedef struct {
  * @param room  the memory; copied */
 void nc_link_init(nc_link_t *link, const nc_link_model_t *model, const nc_link_board_t *board, const nc_link_room_t *room);
 
-/** Take a received byte. The last one of a frame is acted on at once: a step, and the answer's transmission.
+/** Take a received byte. The last one of a frame is acted on at once: a step, and the answer's transmission. But first
+ *  time is looked at: a board that stood still for its timeout does not do what the host wanted before. Without the
+ *  board's own clock that is the last tick's time: call nc_link_tick right before the bytes that have come are fed.
  * @param link read and written
  * @param byte the byte */
 void nc_link_feed(nc_link_t *link, uint8_t byte);

@@ -113,6 +113,12 @@ static void transmit(void *user, const uint8_t *bytes, size_t size)
     answers++;
 }
 
+static uint32_t microseconds(void *user)
+{
+    (void)user;
+    return now_us;
+}
+
 static uint32_t crc32_of_live(void)
 {
     return slow_crc32(0, (const uint8_t *)model_live, sizeof *model_live);
@@ -129,7 +135,7 @@ static uint8_t *own(uint8_t *before, size_t size)
 
 static void start_board(void)
 {
-    static const nc_link_board_t board = {read_sensors, write_motors, transmit, NULL, NULL};
+    static const nc_link_board_t board = {read_sensors, write_motors, transmit, NULL, NULL, microseconds};
     model_link_init(&self, &board);
     /* Each buffer by itself, so that a byte behind it is noticed: inside of a struct it is not. */
     rx = own(rx, sizeof self.rx);

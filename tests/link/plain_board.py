@@ -85,9 +85,12 @@ class PlainBoard:
             sent += encode(Type.ERROR, frame.seq, 0, ERROR.pack(Code.WRONG_MODEL, frame.type, self.reason), HELLO_SEED)
         return sent
 
-    def tick(self, now_s):
+    def watch(self, now_s):
         if self.mode in (Mode.STEP, Mode.DRIVE, Mode.BOARD) and now_s - self.heard_s > self.timeout_s:
             self.latch(Reason.TIMEOUT)
+
+    def tick(self, now_s):
+        self.watch(now_s)
         if self.mode != Mode.BOARD or now_s < self.due_s:
             return b""
         self.due_s += self.q.spec.dt_s
@@ -115,6 +118,7 @@ class PlainBoard:
         return fold(self.q.model_crc32)
 
     def answer(self, frame, now_s):
+        self.watch(now_s)
         self.heard_s = now_s
         mark = (frame.seq, frame.type, frame.crc)
         if self.last is not None and frame.type != Type.HELLO:

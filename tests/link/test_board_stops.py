@@ -1,104 +1,22 @@
 """A board that stops itself, wherever its program does so: the last outputs written are the safe ones."""
 
-import ctypes
-import struct
-import subprocess
-
 import pytest
 
-from tests.firmware.helpers import CC, controller, needs_cc
+from tests.firmware.helpers import controller, needs_cc
 from tests.link import reference as r
-from tests.link.board import HERE, exported
+from tests.link.board import EMERGENCY, SAFE, LibraryBoard, build, exported, library_of
 
 pytestmark = needs_cc
-
-DT_US = 20_000
-EMERGENCY = 77
-SAFE, FAR = [0, 0], [20000, -20000]
-READ = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int16))
-WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int16))
-TRANSMIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint8), ctypes.c_size_t)
-
-
-def build(folder, *flags):
-    command = [CC, "-std=c99", "-shared", "-fPIC", *flags, f"-I{folder}", str(HERE / "stopping.c"), "nc_link.c"]
-    return subprocess.run([*command, "-o", "board.so"], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    folder = exported(controller(6, 3, 2), tmp_path_factory.mktemp("stops"))
-    done = build(folder)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "board.so"))
-
-
-class Board:
-    """A board in this process. It can stop itself in ``read``, ``write`` or ``transmit``, each time from now on."""
-
-    def __init__(self, library):
-        self.library, self.written, self.sent = library, [], []
-        self.stops_in, self.depth, self.deepest = None, 0, 0
-        self.seed, self.seq, self.now_us = None, 0, 0
-        self.callbacks = READ(self.read), WRITE(self.write), TRANSMIT(self.transmit)
-        library.board_start(*self.callbacks)
-        self.ask(r.HELLO)
-        self.seed = r.folded(struct.unpack_from("<I", self.sent[-1][3], 4)[0])
-
-    def stop_if(self, where):
-        if where == self.stops_in and self.depth < 20:
-            self.depth += 1
-            self.deepest = max(self.depth, self.deepest)
-            self.library.board_stop(EMERGENCY)
-            self.depth -= 1
-
-    def read(self, _, inputs):
-        self.stop_if("read")
-        inputs[0], inputs[1], inputs[2] = 20000, -20000, 5000
-        return 0
-
-    def write(self, _, outputs):
-        before = outputs[:2]
-        self.stop_if("write")
-        assert outputs[:2] == before, "the outputs changed while they were written"
-        self.written.append(before)
-
-    def transmit(self, _, data, size):
-        self.sent.append(r.parse(bytes(data[:size]).strip(b"\0"), 0xFFFF, self.seed or 0xFFFF))
-        self.stop_if("transmit")
-
-    def ask(self, kind, payload=b""):
-        self.seq += 1
-        data = r.frame(kind, self.seq, payload, 0xFFFF if kind == r.HELLO else self.seed)
-        self.library.board_feed(data, ctypes.c_size_t(len(data)))
-        return self.sent[-1]
-
-    def start(self, mode):
-        return self.ask(r.START, struct.pack("<BBHI", mode, 0, 1, 10_000_000))
-
-    def tick(self, count):
-        for _ in range(count):
-            self.library.board_tick(ctypes.c_uint32(self.now_us))
-            self.now_us += DT_US
-
-    def says(self):
-        reason, ticks = ctypes.c_uint32(), ctypes.c_uint32()
-        mode = self.library.board_says(ctypes.byref(reason), ctypes.byref(ticks))
-        return mode, reason.value, ticks.value
-
-    def ask_to_move(self):
-        """What moves the motors in the mode that was started."""
-        self.tick(1)
-        if self.mode == r.STEPPING:
-            return self.ask(r.STEP, struct.pack("<3h", 20000, -20000, 5000))
-        if self.mode == r.DRIVING:
-            return self.ask(r.DRIVE, struct.pack("<2h", *FAR))
-        return None
+    return library_of(controller(6, 3, 2), tmp_path_factory.mktemp("stops"))
 
 
 @pytest.fixture
 def board(library):
-    return Board(library)
+    return LibraryBoard(library)
 
 
 @pytest.mark.parametrize(
