@@ -19,7 +19,13 @@ from neuroctl.cli.running import open_controller
 from neuroctl.console import emit, out, plain_table
 from neuroctl.errors import LinkError, require
 
-Port = Annotated[str, typer.Argument(help="Serial port, such as /dev/ttyACM0.", metavar="PORT")]
+Port = Annotated[
+    str, typer.Argument(help="Serial port, such as /dev/ttyACM0 or COM3.", metavar="PORT", show_default=False)
+]
+Serial = Annotated[str, typer.Option(help="USB serial number of the board; then PORT is left out.", show_default=False)]
+Model = Annotated[
+    str, typer.Option(help="CRC-32 of the model that the board runs; then PORT is left out.", show_default=False)
+]
 Baud = Annotated[int, typer.Option(help="Baud rate of the board's firmware.", min=1)]
 Timeout = Annotated[float, typer.Option(help="How long an answer may take, in seconds.", min=0.001, max=60.0)]
 _PATIENCE_S: Final = 1.0
@@ -34,7 +40,7 @@ class _PortFirst(TyperGroup):
     """``link PORT ...`` is ``link run PORT ...``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -65,10 +71,31 @@ def quantized(file: Path, weight_bits: int, state_bits: int) -> nc.QuantControll
     return ctl
 
 
+def _places(words: tuple[str, ...], serial: str, model: str, baud: int) -> tuple[str, Path | None]:
+    """Return the port and the file; the port has a name, or it is that of a serial number or of a model."""
+    from neuroctl.link import find_board
+
+    names = [word for word in words if word]
+    if serial and model:
+        raise typer.BadParameter("beside --model; allowed: one of them", param_hint="--serial")
+    if serial or model:
+        names.insert(0, f"serial:{serial}" if serial else find_board(model, baud))
+    if not names:
+        raise typer.BadParameter("missing; allowed: a port, --serial or --model", param_hint="PORT")
+    if len(names) > 2:
+        raise typer.BadParameter("beside a port; allowed: one of them", param_hint="--serial, --model")
+    return names[0], Path(names[1]) if len(names) > 1 else None
+
+
 @app.command("run", epilog="Example: [bold]neuroctl link /dev/ttyACM0 best.npz --mode shadow --steps 10000[/bold]")
 def run(
-    port: Port,
-    file: Annotated[Path | None, typer.Argument(help="Controller file (.npz); --mode info does without.")] = None,
+    port: Port = "",
+    file: Annotated[
+        str,
+        typer.Argument(help="Controller file (.npz); --mode info does without.", metavar="FILE", show_default=False),
+    ] = "",
+    serial: Serial = "",
+    model: Model = "",
     mode: Annotated[LinkMode, typer.Option(help="Who runs the controller; shadow: both, compared.")] = LinkMode.INFO,
     steps: Annotated[int, typer.Option(help="Steps, or with --mode board ticks, to run.", min=1)] = 1000,
     seed: Seed = 0,
@@ -82,13 +109,19 @@ def run(
     from neuroctl.evolve.interrupts import Interrupts
     from neuroctl.link import Link
 
-    if file is None and mode != LinkMode.INFO:
+    name, path = _places((port, file), serial, model, baud)
+    if path is None and mode != LinkMode.INFO:
         raise typer.BadParameter("a controller file is needed", param_hint="FILE")
-    q = None if file is None else quantized(file, weight_bits, state_bits)
+    q = None if path is None else quantized(path, weight_bits, state_bits)
     begin = time.monotonic()
-    with Interrupts(), Link(port, q, baud=baud, timeout_s=timeout) as link:
+    with Interrupts(), Link(name, q, baud=baud, timeout_s=timeout) as link:
         found = _MODES[mode](link, steps, seed)
-        found |= {"mode": str(mode), "port": port, "seconds": time.monotonic() - begin, "link": link.stats.to_dict()}
+        found |= {
+            "mode": str(mode),
+            "port": link.port,
+            "seconds": time.monotonic() - begin,
+            "link": link.stats.to_dict(),
+        }
     if as_json:
         emit(found)
     else:
@@ -207,8 +240,10 @@ def sim(
 
 @app.command("upload", epilog="Example: [bold]neuroctl link upload /dev/ttyACM0 better.npz[/bold]")
 def upload(
-    port: Port,
-    file: File,
+    port: Port = "",
+    file: Annotated[str, typer.Argument(help="Controller file (.npz).", metavar="FILE", show_default=False)] = "",
+    serial: Serial = "",
+    model: Model = "",
     baud: Baud = 115200,
     timeout: Timeout = 0.05,
     weight_bits: WeightBits = 16,
@@ -219,13 +254,17 @@ def upload(
     from neuroctl import link as links
 
     firmware = require("neuroctl.firmware_export", "export")
-    q = quantized(file, weight_bits, state_bits)
+    name, path = _places((port, file), serial, model, baud)
+    if path is None:
+        raise typer.BadParameter("a controller file is needed", param_hint="FILE")
+    q = quantized(path, weight_bits, state_bits)
     image: bytes = firmware.param_image(q)
-    with links.Link(port, baud=baud, timeout_s=timeout) as link:
+    with links.Link(name, baud=baud, timeout_s=timeout) as link:
         before = link.hello.model_crc32
         links.upload(link, image, q.model_crc32, firmware.shape_crc32(q))
         link.check(q)
-    found = {"port": port, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
+        name = link.port
+    found = {"port": name, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
     if as_json:
         emit(found)
     else:

@@ -30,7 +30,10 @@ def run(
     gait: Annotated[Path | None, typer.Option(help="Write a PNG: which legs stand when, in the first episode.")] = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
     hil: Annotated[
-        str, typer.Option(help="Let the board at this serial port run it.", rich_help_panel="Hardware in the loop")
+        str,
+        typer.Option(
+            help="Let the board at this serial port, or serial:NUMBER, run it.", rich_help_panel="Hardware in the loop"
+        ),
     ] = "",
     loss: Annotated[
         float,

@@ -5,6 +5,7 @@
 """
 
 from neuroctl.link.client import Link
+from neuroctl.link.finding import find_board
 from neuroctl.link.hil import BoardInLoop
 from neuroctl.link.modes import BoardDriven, Difference, HostDriven, Report, Shadow
 from neuroctl.link.protocol import Hello, Mode, Pong, Reason
@@ -24,5 +25,6 @@ __all__ = [
     "Report",
     "Shadow",
     "Stats",
+    "find_board",
     "upload",
 ]

@@ -20,7 +20,7 @@ from neuroctl.errors import (
 )
 from neuroctl.link.arguments import check_seconds, check_size, check_start, check_whole
 from neuroctl.link.frames import Decoder, Frame, encode
-from neuroctl.link.port import Port, find_again
+from neuroctl.link.port import open_port
 from neuroctl.link.protocol import (
     ANSWER,
     ERROR,
@@ -105,7 +105,7 @@ class Link:
         self._resync = True
         self._foreign = False
         self._unanswered = 0
-        self._port = Port(port, baud)
+        self._port = open_port(port, baud)
         try:
             self.hello = self._greet()
         except BaseException:
@@ -144,7 +144,7 @@ class Link:
         self.mode = Mode.IDLE
         while True:
             try:
-                self._port = Port(find_again(self.port, self._port.usb_serial), self.baud)
+                self._port = open_port(self.port, self.baud, self._port.usb)
                 self._resync = True
                 self._decoder.clear()
                 self.hello = self._greet()

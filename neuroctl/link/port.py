@@ -1,4 +1,4 @@
-"""A serial port that is configured once: non-blocking reads that wait on the file descriptor."""
+"""A serial port that is configured once, and the USB device behind it, which may come back under another name."""
 
 from __future__ import annotations
 
@@ -6,50 +6,53 @@ import contextlib
 import errno
 import os
 import select
+import sys
 import time
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from neuroctl.errors import PortError, require
+from neuroctl.spec import shown
 
+SERIAL: Final = "serial:"
+"""In front of a USB serial number, where a port's name may stand."""
 _CHUNK: Final = 4096
 _LONGEST_WAIT_S: Final = 1e6
 """Below the 2^31 ms that poll takes: whoever waits for ever asks again."""
 _WRITE_S: Final = 1.0
 """A port that takes no byte for this long counts as gone."""
+_PIECE_S: Final = 0.001
+"""How long pyserial waits for a byte at once, where the system has no way to wait for as long as we like."""
+
+
+class Usb(NamedTuple):
+    """What a USB device is known by: its serial number, or, if it has none of its own, the socket that it is in."""
+
+    serial_number: str | None
+    location: str | None
 
 
 class Port:
-    """An open port.
+    """An open port, by pyserial alone: for every system that pyserial knows. ``open_port`` opens one.
 
-    pyserial opens and configures it, for one user at a time; with a fixed timeout of 0 it never configures it again.
-    The driver's low-latency flag (FTDI: 1 ms instead of 16) is set where there is one.
-
-    Args:
-        name: such as ``"/dev/ttyUSB0"``.
-        baud: bits a second.
-
-    Raises:
-        PortError: the port does not exist, is in use, is not allowed, or is no serial port.
-        BackendUnavailable: pyserial is not installed.
-
+    pyserial opens and configures it, for one user at a time; with a fixed timeout it never configures it again. The
+    driver's low-latency flag (FTDI: 1 ms instead of 16) is set where there is one.
     """
+
+    _timeout_s = _PIECE_S
 
     def __init__(self, name: str, baud: int):
         serial = require("serial", "serial")
-        _check(name, baud)
         self.name = name
+        self._full = serial.SerialTimeoutException
         try:
-            self._serial = serial.Serial(name, baud, timeout=0, exclusive=True)
+            self._serial = serial.Serial(name, baud, timeout=self._timeout_s, write_timeout=_WRITE_S, exclusive=True)
         except (serial.SerialException, ValueError, OverflowError, OSError) as error:
             raise PortError(_why_not(name, baud, error)) from error
-        self._fd: int = self._serial.fileno()
         with contextlib.suppress(ValueError, OSError, AttributeError):
             self._serial.set_low_latency_mode(True)
-        self.usb_serial: str | None = next((p.serial_number for p in ports() if p.device == name), None)
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(self._fd, select.POLLIN)
-        self._writable.register(self._fd, select.POLLOUT)
+        self.usb = usb_of(name)
 
     def read(self, wait_s: float) -> bytes:
         """Return the bytes that have come, after waiting for the first at most ``wait_s`` seconds; empty: none.
@@ -58,6 +61,56 @@ class Port:
             PortError: the port has gone.
 
         """
+        end = time.monotonic() + wait_s
+        data = b""
+        try:
+            while not (waiting := self._serial.in_waiting) and not data and time.monotonic() < end:
+                data = self._serial.read(1)
+            return data + bytes(self._serial.read(waiting)) if waiting else data
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def write(self, data: bytes) -> None:
+        """Hand all bytes to the driver.
+
+        Raises:
+            PortError: the port has gone, or takes nothing.
+
+        """
+        try:
+            self._serial.write(data)
+        except self._full:
+            raise self._blocked() from None
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def close(self) -> None:
+        """Close the port; twice does no harm."""
+        with contextlib.suppress(OSError):
+            self._serial.close()
+
+    def _gone(self, error: OSError | None) -> PortError:
+        why = "end of file" if error is None else error.strerror or " ".join(str(error).split())
+        return PortError(f"port: {self.name} has gone ({why}); plug it in and reconnect")
+
+    def _blocked(self) -> PortError:
+        return PortError(f"port: {self.name} takes no bytes for {_WRITE_S:g} s; is it blocked?")
+
+
+class PolledPort(Port):
+    """An open port on Linux: reads and writes of the file descriptor, which take a fifth of pyserial's time."""
+
+    _timeout_s = 0.0
+
+    def __init__(self, name: str, baud: int):
+        super().__init__(name, baud)
+        self._fd: int = self._serial.fileno()
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self._fd, select.POLLIN)
+        self._writable.register(self._fd, select.POLLOUT)
+
+    def read(self, wait_s: float) -> bytes:
+        """As of ``Port``."""
         try:
             ready = self._readable.poll(min(max(0.0, wait_s), _LONGEST_WAIT_S) * 1e3)
             if not ready:
@@ -72,31 +125,48 @@ class Port:
         return data
 
     def write(self, data: bytes) -> None:
-        """Hand all bytes to the driver.
-
-        Raises:
-            PortError: the port has gone, or takes nothing.
-
-        """
+        """As of ``Port``."""
         deadline = time.monotonic() + _WRITE_S
         while data:
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:
                 if not self._writable.poll(max(0.0, deadline - time.monotonic()) * 1e3):
-                    raise PortError(f"port: {self.name} takes no bytes for {_WRITE_S:g} s; is it blocked?") from None
+                    raise self._blocked() from None
             except OSError as error:
                 raise self._gone(error) from error
 
     def close(self) -> None:
-        """Close the port; twice does no harm."""
-        with contextlib.suppress(OSError):
-            self._serial.close()
+        """As of ``Port``."""
+        super().close()
         self._fd = -1
 
-    def _gone(self, error: OSError | None) -> PortError:
-        why = error.strerror if error is not None and error.strerror else "end of file"
-        return PortError(f"port: {self.name} has gone ({why}); plug it in and reconnect")
+
+def open_port(name: str, baud: int, usb: Usb | None = None) -> Port:
+    """Open a port.
+
+    Args:
+        name: such as ``"/dev/ttyUSB0"`` or ``"COM3"``, or ``"serial:"`` and a USB serial number.
+        baud: bits a second.
+        usb: the device that has to be behind it, whatever its name is now.
+
+    Raises:
+        PortError: the port does not exist, is in use, is not allowed, or is no serial port; there is no such device.
+        BackendUnavailable: pyserial is not installed.
+
+    """
+    require("serial", "serial")
+    _check(name, baud)
+    if usb is None and name.startswith(SERIAL):
+        usb = Usb(name.removeprefix(SERIAL), None)
+    kind = PolledPort if sys.platform == "linux" and hasattr(select, "poll") else Port
+    if usb is None:
+        return kind(name, baud)
+    port = kind(_find(usb), baud)
+    if port.usb is None or (usb.serial_number or usb.location) not in port.usb:
+        port.close()  # names were dealt anew in this very moment
+        raise PortError(f"port: {port.name} is another device now; allowed: {_known_by(usb)}")
+    return port
 
 
 def ports() -> list[Any]:
@@ -104,18 +174,61 @@ def ports() -> list[Any]:
     return list(require("serial.tools.list_ports", "serial").comports())
 
 
-def find_again(name: str, usb_serial: str | None) -> str:
-    """Return the port that a device with this USB serial number has now, or the same name if it has none."""
-    if usb_serial is None or os.path.exists(name):
-        return name
-    return next((port.device for port in ports() if port.serial_number == usb_serial), name)
+def usb_of(name: str) -> Usb | None:
+    """Return what the USB device behind a port is known by; None: it is none, or nothing tells it from others."""
+    known, real = ports(), os.path.realpath(name)
+    mine = next((port for port in known if port.device == name or os.path.realpath(port.device) == real), None)
+    if mine is None:
+        return None
+    others = [port for port in known if port.serial_number == mine.serial_number]
+    is_own = mine.serial_number and len({_device_of(port) for port in others}) == 1
+    usb = Usb(mine.serial_number if is_own else None, mine.location or None)
+    return usb if usb.serial_number or usb.location else None
+
+
+def listed(found: Iterable[Any]) -> str:
+    """Return ports as a message names them, with their USB serial numbers, in characters that a terminal can show."""
+    texts = (
+        f"{port.device} (serial number {port.serial_number})" if port.serial_number else port.device for port in found
+    )
+    return ", ".join(text if text.isprintable() else ascii(text) for text in texts) or "none"
+
+
+def _find(usb: Usb) -> str:
+    """Return the name of the port that a device has now; its interface decides where it has several."""
+    known = ports()
+    if usb.serial_number:
+        found = [port for port in known if port.serial_number == usb.serial_number]
+        if usb.location:
+            found = [port for port in found if _interface_of(port.location) == _interface_of(usb.location)]
+    else:
+        found = [port for port in known if port.location == usb.location]
+    if not found:
+        raise PortError(f"port: no device has {_known_by(usb)}; there are: {listed(known)}")
+    if len(found) > 1:
+        raise PortError(f"port: several have {_known_by(usb)}; allowed: one by its name, of {listed(found)}")
+    return str(found[0].device)
+
+
+def _known_by(usb: Usb) -> str:
+    return (
+        f"the USB serial number {shown(usb.serial_number)}" if usb.serial_number else f"the USB socket {usb.location}"
+    )
+
+
+def _device_of(port: Any) -> str:
+    return str(port.location or port.device).partition(":")[0]
+
+
+def _interface_of(location: str | None) -> str:
+    return (location or "").partition(":")[2]
 
 
 def _why_not(name: str, baud: int, error: Exception) -> str:
     code = getattr(error, "errno", None)
-    if code == errno.ENOENT:
-        return f"port: {name} does not exist; there are: {', '.join(p.device for p in ports()) or 'none'}"
-    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+    if code == errno.ENOENT or "FileNotFoundError" in str(error):  # Windows tells it in pyserial's text alone
+        return f"port: {name} does not exist; there are: {listed(ports())}"
+    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error) or "PermissionError" in str(error):
         return f"port: {name} is in use by another program; close that first"
     if code == errno.EACCES:
         return f"port: {name} may not be opened; allowed for its group, often dialout or uucp"
@@ -126,8 +239,8 @@ def _why_not(name: str, baud: int, error: Exception) -> str:
 
 def _check(name: Any, baud: Any) -> None:
     """Refuse what pyserial takes for something else: None is a port that is not open yet, 0 baud hangs up."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise PortError(f"port: {name!r}; allowed: a name such as /dev/ttyACM0")
+    if not isinstance(name, str) or not name.removeprefix(SERIAL) or "\0" in name:
+        raise PortError(f"port: {name!r}; allowed: a name such as /dev/ttyACM0, or serial: and a USB serial number")
     if isinstance(baud, bool) or not isinstance(baud, Integral) or baud < 1:
         raise PortError(_not_a_rate(baud))
 
