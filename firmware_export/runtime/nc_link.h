@@ -14,12 +14,12 @@
 
 /* Counts up where a struct or a function below changes. Every export brings its own nc_link.c: of the same version the
  * linker keeps one, and those of different versions have different names. */
-#define NC_LINK_VERSION 2
-#define nc_link_init nc_link_init_2
-#define nc_link_feed nc_link_feed_2
-#define nc_link_tick nc_link_tick_2
-#define nc_link_wait_us nc_link_wait_us_2
-#define nc_link_stop nc_link_stop_2
+#define NC_LINK_VERSION 3
+#define nc_link_init nc_link_init_3
+#define nc_link_feed nc_link_feed_3
+#define nc_link_tick nc_link_tick_3
+#define nc_link_wait_us nc_link_wait_us_3
+#define nc_link_stop nc_link_stop_3
 
 /* What the board is doing. */
 #define NC_LINK_IDLE 0u    /* since power-up: outputs are safe */

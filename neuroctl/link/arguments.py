@@ -5,34 +5,157 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, Final
 
-from neuroctl.checks import integer, real
-from neuroctl.errors import LinkError, RefusedError
-from neuroctl.link.protocol import MOST_REPORT_EVERY, MOST_TIMEOUT_S, Mode, Sizes, Type, request_sizes
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.checks import array, cast, integer, real, shown
+from neuroctl.errors import LayoutError, LinkError, ModelError, RefusedError
+from neuroctl.link.protocol import (
+    MOST_REPORT_EVERY,
+    MOST_TIMEOUT_S,
+    REQUESTS,
+    Hello,
+    Mode,
+    Sizes,
+    Type,
+    request_sizes,
+)
+from neuroctl.quant import QuantController
 
 _LEAST_TIMEOUT_S: Final = 1e-6
 """A board counts in microseconds; less would be 0, which means another thing."""
 _TIMEOUTS: Final = f"{_LEAST_TIMEOUT_S:g} to {MOST_TIMEOUT_S:g} seconds"
 
 
-def check_seconds(name: str, value: Any) -> None:
-    """Make sure that a wait is one that can be waited.
+def check_seconds(name: str, value: Any, most_s: float = MOST_TIMEOUT_S) -> None:
+    """Make sure that a duration is one that can be waited.
 
     Raises:
         LinkError: it is not.
 
     """
-    if not _in_range(value, 0.0, MOST_TIMEOUT_S):
-        raise LinkError(f"{name}: {value!r}; allowed: 0 to {MOST_TIMEOUT_S:g} seconds")
+    if not _in_range(value, 0.0, most_s):
+        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to {most_s:g} seconds")
 
 
-def check_whole(name: str, value: Any, most: int | None = None) -> None:
-    """Make sure that a number is an integer >= 0.
+def check_share(name: str, value: Any) -> None:
+    """Make sure that a share is one.
 
     Raises:
         LinkError: it is not.
 
     """
-    integer(name, value, 0, most, error=LinkError)
+    if not _in_range(value, 0.0, 1.0):
+        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to 1")
+
+
+def check_callback(name: str, value: Any) -> None:
+    """Make sure that a callback can be called.
+
+    Raises:
+        LinkError: it cannot.
+
+    """
+    if not callable(value):
+        raise LinkError(f"{name}: {shown(value)}; allowed: a function of one argument")
+
+
+def check_controller(q: Any) -> None:
+    """Make sure that a controller is an integer one, which alone a board can be compared with.
+
+    Raises:
+        LinkError: it is not.
+
+    """
+    if not isinstance(q, QuantController):
+        raise LinkError(f"q: {type(q).__name__}; allowed: a QuantController, such as controller.quantize()")
+
+
+def check_board(hello: Hello, q: QuantController) -> None:
+    """Make sure that a board runs a controller: its model, and the sizes, the formats and the time step that it tells.
+
+    Raises:
+        ModelError: it does not; names both.
+
+    """
+    ours, theirs = q.model_crc32, hello.model_crc32
+    if ours != theirs:
+        name = f" ({hello.name!r})" if hello.name else ""
+        raise ModelError(f"model: the board runs {theirs:08x}{name}; allowed: {ours:08x}, the host's")
+    spec, formats = q.spec, q.formats
+    wanted = {
+        "inputs": spec.inputs,
+        "outputs": spec.outputs,
+        "state_bytes": len(q.state_bytes()),
+        "in_frac_bits": formats["u"].frac_bits,
+        "out_frac_bits": formats["out"].frac_bits,
+        "dt_us": _dt_us(spec.dt_s, hello.dt_us),
+    }
+    for name, number in wanted.items():
+        if getattr(hello, name) != number:
+            text = f"model: the board has {name} {getattr(hello, name)}; allowed: {number}, the controller's"
+            raise ModelError(f"{text}; export it again")
+
+
+def _dt_us(dt_s: float, told_us: int) -> int:
+    """Return the time step as a board tells it, which may be off by its rounding: a microsecond or 0.1 %."""
+    own = 1e6 * dt_s
+    return told_us if abs(told_us - own) <= max(1.0, 1e-3 * own) else round(own)
+
+
+def as_bytes(name: str, data: Any) -> bytes:
+    """Return bytes as they are.
+
+    Raises:
+        LinkError: they are none: an array has a length of its own kind.
+
+    """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise LinkError(f"{name}: {type(data).__name__}; allowed: bytes")
+    return bytes(data)
+
+
+def fill(name: str, values: Any, buffer: NDArray[Any]) -> None:
+    """Copy numbers into a buffer of exactly their shape: none is broadcast, and none is left over.
+
+    Compiled code and boards take what they are given. An array of the buffer's dtype is fastest; lists, tuples and
+    other numbers are converted.
+
+    Raises:
+        LayoutError: they are no numbers, of another shape, or masked.
+
+    """
+    if type(values) is np.ndarray and values.dtype == buffer.dtype and values.shape == buffer.shape:
+        buffer[:] = values
+        return
+    allowed = f"numbers of shape {buffer.shape}"
+    found = array(name, values, allowed)
+    if found.shape != buffer.shape:
+        raise LayoutError(f"{name}: shape {found.shape}; allowed: {allowed}")
+    buffer[:] = cast(found, buffer.dtype)
+
+
+def check_request(kind: Any, flags: Any) -> None:
+    """Make sure that a type of request exists, and that flags are a byte.
+
+    Raises:
+        LinkError: it does not, or they are not.
+
+    """
+    if not isinstance(kind, Integral) or kind not in REQUESTS:
+        raise LinkError(f"kind: {shown(kind)}; allowed: {', '.join(sorted(type_.name for type_ in REQUESTS))}")
+    integer("flags", flags, 0, 255, error=LinkError)
+
+
+def check_timeout(timeout_s: Any) -> None:
+    """Make sure that a board can count a timeout; 0 stands for its own.
+
+    Raises:
+        LinkError: it cannot.
+
+    """
+    if not _in_range(timeout_s, 0.0, MOST_TIMEOUT_S) or 0.0 < timeout_s < _LEAST_TIMEOUT_S:
+        raise LinkError(f"timeout_s: {shown(timeout_s)}; allowed: {_TIMEOUTS}, or 0 for the board's own")
 
 
 def check_start(mode: Any, report_every: Any, timeout_s: Any, own_timeout_us: int) -> None:
@@ -42,11 +165,10 @@ def check_start(mode: Any, report_every: Any, timeout_s: Any, own_timeout_us: in
         LinkError: it cannot.
 
     """
-    if isinstance(mode, bool) or not isinstance(mode, Integral) or mode not in Mode._value2member_map_:
-        raise LinkError(f"mode: {mode!r}; allowed: STEP, DRIVE, BOARD")
-    check_whole("report_every", report_every, MOST_REPORT_EVERY)
-    if not _in_range(timeout_s, 0.0, MOST_TIMEOUT_S) or 0.0 < timeout_s < _LEAST_TIMEOUT_S:
-        raise LinkError(f"timeout_s: {timeout_s!r}; allowed: {_TIMEOUTS}, or 0 for the board's own")
+    if not isinstance(mode, Integral) or mode not in Mode._value2member_map_:
+        raise LinkError(f"mode: {shown(mode)}; allowed: STEP, DRIVE, BOARD")
+    integer("report_every", report_every, 0, MOST_REPORT_EVERY, error=LinkError)
+    check_timeout(timeout_s)
     if timeout_s == 0.0 and own_timeout_us == 0:  # firmware that was compiled so latches at its first tick
         raise LinkError(f"timeout_s: 0; allowed: {_TIMEOUTS}, as the board has none of its own")
 

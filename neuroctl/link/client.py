@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
 from typing import Final, Self
 
+from neuroctl.checks import integer
 from neuroctl.errors import (
     BoardResetError,
     LatchedError,
-    ModelError,
+    LinkError,
     NoiseError,
     PortError,
     RefusedError,
     SilenceError,
 )
-from neuroctl.link.arguments import check_seconds, check_size, check_start, check_whole
-from neuroctl.link.frames import Decoder, Frame, encode
+from neuroctl.link.arguments import (
+    as_bytes,
+    check_board,
+    check_controller,
+    check_request,
+    check_seconds,
+    check_size,
+    check_start,
+)
+from neuroctl.link.exchange import Exchange
+from neuroctl.link.frames import Frame
 from neuroctl.link.port import open_port
 from neuroctl.link.protocol import (
-    ANSWER,
     ERROR,
-    HELLO_SEED,
     START,
     WINDOW,
     Code,
@@ -36,23 +41,21 @@ from neuroctl.link.protocol import (
     Type,
     code_name,
     fold,
-    longest_answer,
     reason_of,
 )
-from neuroctl.link.stats import Stats
 from neuroctl.quant import QuantController
 
 _RECONNECT_PAUSE_S: Final = 0.1
 
 
-class Link:
+class Link(Exchange):
     """An open link to a board that runs exported firmware. One request at a time: other threads wait for it.
 
     Opening it says HELLO and, if a controller is given, checks that the board runs the same model. That starts nothing:
     ``start``, or one of the modes (``HostDriven``, ``BoardDriven``, ``Shadow``), does.
 
     Args:
-        port: such as ``"/dev/ttyACM0"``; a pseudo-terminal will do.
+        port: such as ``"/dev/ttyACM0"`` or ``"COM3"``, a pseudo-terminal, or ``"serial:"`` and a USB serial number.
         q: the controller that the board has to run; None takes any.
         baud: bits a second.
         timeout_s: how long an answer may take, besides the time that its bytes take at this baud rate.
@@ -81,31 +84,14 @@ class Link:
     ):
         check_seconds("timeout_s", timeout_s)
         check_seconds("hello_s", hello_s)
-        check_whole("retries", retries)
-        self.q = q
-        self.baud, self.timeout_s, self.retries = baud, timeout_s, retries
-        self.stats = Stats()
+        integer("retries", retries, 0, error=LinkError)
+        if q is not None:
+            check_controller(q)
+        super().__init__(open_port(port, baud), baud, timeout_s)
+        self.q, self.retries = q, retries
         self.mode = Mode.IDLE
         """What we started; IDLE after anything that stops the board."""
-        self.on_report: Callable[[Frame], None] = lambda _: None
-        """Called with each REPORT as the request or ``poll`` during which it came ends; what it raises leaves that.
-
-        It may make requests itself; REPORTs that come during those wait for the next request or ``poll``.
-        """
         self._hello_s = hello_s
-        self._lock = threading.RLock()
-        self._decoder = Decoder()
-        self._seq = 0
-        self._seed = HELLO_SEED
-        self._awaited = (-1, -1)
-        self._answer: Frame | None = None
-        self._posted: set[int] = set()
-        self._reports: deque[Frame] = deque()
-        self._depth = 0
-        self._resync = True
-        self._foreign = False
-        self._unanswered = 0
-        self._port = open_port(port, baud)
         try:
             self.hello = self._greet()
         except BaseException:
@@ -130,7 +116,7 @@ class Link:
     def reconnect(self, wait_s: float = 10.0) -> Hello:
         """Open the port again after the board was unplugged, and say HELLO; it starts nothing.
 
-        A USB device that got another name is found by its serial number.
+        A USB device is found by its serial number, whatever its name is now; without one of its own by its USB socket.
 
         Args:
             wait_s: how long to wait for the port and the board.
@@ -139,6 +125,7 @@ class Link:
             LinkError: as when a link is opened.
 
         """
+        check_seconds("wait_s", wait_s, math.inf)
         deadline = time.monotonic() + wait_s
         self.close()
         self.mode = Mode.IDLE
@@ -253,6 +240,7 @@ class Link:
             SilenceError: no answer.
 
         """
+        data = as_bytes("state", data)
         if len(data) != self.hello.state_bytes:
             raise RefusedError(f"state: {len(data)} bytes; allowed: {self.hello.state_bytes}")
         self.request(Type.STATE, data)
@@ -262,8 +250,10 @@ class Link:
 
         Raises:
             PortError: the port has gone.
+            LinkError: the wait is out of range.
 
         """
+        check_seconds("wait_s", wait_s, math.inf)
         with self._turn():
             self._take(wait_s)
 
@@ -281,20 +271,21 @@ class Link:
             PortError: the port has gone.
             LatchedError, BoardResetError, RefusedError, ModelError: the board says so.
             RefusedError: ``payload`` is of another length than the type's; nothing is sent.
+            LinkError: there is no such request, or ``payload`` is no bytes; nothing is sent.
 
         """
-        check_size(kind, payload, self.hello.sizes)
+        kind, payload = self._checked(kind, payload, flags)
         with self._turn():
             return self._request(kind, payload, flags, retry)
 
     def _request(self, kind: Type, payload: bytes, flags: int, retry: bool) -> Frame:
         if self._unanswered >= WINDOW:
             self._set_seq_straight(kind, retry)
-        seq, wire = self._next(kind, payload, flags)
+        asked, wire = self._next(kind, payload, flags)
         begin, foreign, attempts = time.perf_counter_ns(), False, 1 + (self.retries if retry else 0)
         for attempt in range(attempts):
             self.stats.retried += attempt > 0
-            answer = self._exchange(wire, seq, kind)
+            answer = self._exchange(asked, wire)
             foreign |= self._foreign
             if answer is not None:
                 self.stats.answered += 1
@@ -315,30 +306,26 @@ class Link:
         Raises:
             PortError: the port has gone.
             RefusedError: ``payload`` is of another length than the type's.
+            LinkError: there is no such request, or ``payload`` is no bytes; nothing is sent.
 
         """
-        check_size(kind, payload, self.hello.sizes)
+        kind, payload = self._checked(kind, payload, 0)
         with self._lock:
-            seq, wire = self._next(kind, payload, 0)
-            self._posted.add(seq)
+            asked, wire = self._next(kind, payload, 0)
+            self._posted.add(asked.seq)
             self._send(wire)
 
     def check(self, q: QuantController) -> None:
-        """Make sure that the board runs the model of ``q``, and keep ``q``.
+        """Make sure that the board runs the model of ``q``, by CRC-32, sizes, formats and time step, and keep ``q``.
 
         Raises:
             ModelError: it runs another one; names both.
+            LinkError: ``q`` is no QuantController.
 
         """
-        ours, theirs = q.model_crc32, self.hello.model_crc32
-        if ours != theirs:
-            name = f" ({self.hello.name!r})" if self.hello.name else ""
-            raise ModelError(f"model: the board runs {theirs:08x}{name}; allowed: {ours:08x}, the host's")
-        mine = (q.spec.inputs, q.spec.outputs, len(q.state_bytes()))
-        if mine != tuple(self.hello.sizes):
-            text = f"model: the board has inputs, outputs, state bytes {tuple(self.hello.sizes)}"
-            raise ModelError(f"{text}; allowed: {mine}; export it again")
-        self.q = q
+        check_controller(q)
+        check_board(self.hello, q)
+        self.q, self._is_checked = q, True
 
     def hello_again(self) -> Hello:
         """Ask the board anew what it is; changes nothing there.
@@ -356,6 +343,12 @@ class Link:
             raise NoiseError(f"{text}; allowed: the baud rate of the board's firmware")
         raise SilenceError(f"board: {self.port} is silent: no answer to HELLO in {self._hello_s:g} s")
 
+    def _checked(self, kind: Type, payload: bytes, flags: int) -> tuple[Type, bytes]:
+        check_request(kind, flags)
+        kind, payload = Type(kind), as_bytes("payload", payload)
+        check_size(kind, payload, self.hello.sizes)
+        return kind, payload
+
     def _greet(self) -> Hello:
         hello = self.hello_again()
         if self.q is not None:
@@ -372,93 +365,17 @@ class Link:
     def _hello(self, patience_s: float) -> bool:
         """Ask the board what it is, anew until so many seconds have passed. Returns whether it answered."""
         deadline = time.monotonic() + patience_s
-        seq, wire = self._next(Type.HELLO, b"", 0)
-        while (answer := self._exchange(wire, seq, Type.HELLO)) is None:
+        asked, wire = self._next(Type.HELLO, b"", 0)
+        while (answer := self._exchange(asked, wire)) is None:
             if time.monotonic() > deadline:
                 self.stats.lost += 1
                 return False
             self.stats.retried += 1
         self.stats.answered += 1
-        self.hello = Hello.unpack(answer.payload)
+        self.hello, self._is_checked = Hello.unpack(answer.payload), False
         self._seed = fold(self.hello.model_crc32)
         self._decoder.expect(self._seed, self.hello.sizes)
         return True
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Hold the link, then hand over the REPORTs that came: on_report may make requests, but not in one's middle.
-
-        Those that come in requests of on_report's own wait for the next turn, else this one might never end.
-        """
-        with self._lock:
-            self._depth += 1
-            try:
-                yield
-            finally:
-                try:
-                    for _ in range(len(self._reports) if self._depth == 1 else 0):
-                        if self._reports:  # on_report may start the board, which forgets them
-                            self.on_report(self._reports.popleft())
-                finally:
-                    self._depth -= 1
-
-    def _next(self, kind: Type, payload: bytes, flags: int) -> tuple[int, bytes]:
-        self._seq = seq = (self._seq + 1) & 0xFF
-        self._unanswered += 1
-        if seq in self._posted:
-            self._posted.discard(seq)
-            self.stats.lost += 1
-        self.stats.sent += 1
-        return seq, encode(kind, seq, flags, payload, HELLO_SEED if kind == Type.HELLO else self._seed)
-
-    def _send(self, wire: bytes) -> None:
-        # A zero ends whatever a damaged frame left in the board's buffer.
-        self._port.write(b"\0" + wire if self._resync else wire)
-        self._resync = False
-
-    def _wait_s(self, wire: bytes, kind: Type) -> float:
-        """Return how long an answer may take: its time, and what the longest answer takes on the wire."""
-        return self.timeout_s + 10 * (len(wire) + longest_answer(kind, self._decoder.sizes)) / self.baud
-
-    def _exchange(self, wire: bytes, seq: int, kind: Type) -> Frame | None:
-        """Send once; return the answer, or None if none came in time or the board asks for a repetition."""
-        self._awaited, self._answer, self._foreign = (seq, kind | ANSWER), None, False
-        self._send(wire)
-        deadline = time.monotonic() + self._wait_s(wire, kind)
-        while self._answer is None and not self._foreign:
-            left = deadline - time.monotonic()
-            if left < 0:
-                break
-            self._take(left)
-        self._awaited = (-1, -1)
-        self._resync = self._answer is None
-        return self._answer
-
-    def _take(self, wait_s: float) -> None:
-        data = self._port.read(wait_s)
-        if not data:
-            return
-        self.stats.bytes_in += len(data)
-        for frame in self._decoder.feed(data):
-            self._accept(frame)
-        self.stats.bad = self._decoder.bad_frames
-
-    def _accept(self, frame: Frame) -> None:
-        seq, kind = self._awaited
-        if frame.type == Type.REPORT:
-            self.stats.reports += 1
-            self._reports.append(frame)
-        elif frame.type == Type.ERROR and frame.payload[0] == Code.WRONG_MODEL:
-            self._foreign = True
-        elif frame.seq == seq and frame.type in (kind, Type.ERROR):
-            self._answer = frame
-            self._unanswered = 0
-        elif frame.seq in self._posted:
-            self._posted.discard(frame.seq)
-            self._unanswered = (self._seq - frame.seq) & 0xFF
-            self.stats.answered += 1
-        else:
-            self.stats.stale += 1
 
     def _refused(self, frame: Frame, asked: Type) -> None:
         number, _, reason = ERROR.unpack(frame.payload)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
 from neuroctl.errors import LinkError, SilenceError
+from neuroctl.link.arguments import check_share, check_timeout
 from neuroctl.link.client import Link
 from neuroctl.link.modes import MOST_LOST, controller_of
 from neuroctl.link.protocol import Mode
@@ -39,12 +41,14 @@ class BoardInLoop:
     def __init__(
         self, link: Link, *, loss: float = 0.0, seed: int = 0, most_lost: int = MOST_LOST, timeout_s: float = 2.0
     ):
-        if not 0.0 <= loss <= 1.0:
-            raise LinkError(f"loss: {loss!r}; allowed: 0 to 1")
-        if most_lost < 1:
-            raise LinkError(f"most_lost: {most_lost!r}; allowed: whole numbers from 1")
+        check_share("loss", loss)
+        integer("seed", seed, 0, error=LinkError)
+        integer("most_lost", most_lost, 1, error=LinkError)
+        check_timeout(timeout_s)
         self.link, self.q = link, controller_of(link)
         self.spec = self.q.spec
+        self.inputs, self.outputs, self.dt_s = self.spec.inputs, self.spec.outputs, self.spec.dt_s
+        self.model_crc32 = self.q.model_crc32
         self.loss, self.most_lost, self.timeout_s = loss, most_lost, timeout_s
         self.steps = self.held = self.went_safe = 0
         """Steps; those whose outputs were held or safe; how often the outputs went safe."""
@@ -64,16 +68,23 @@ class BoardInLoop:
             LinkError: it cannot be reached or refuses.
 
         """
+        self.link.check(self.q)
         self.link.start(Mode.STEP, timeout_s=self.timeout_s)
         self.fault, self.lost_in_a_row = "", 0
         self._wire.outputs_from_bytes(self._wire.safe_bytes(), self._y)
 
     def step(self, u: Array) -> Array:
-        """Return the board's outputs for inputs in physical units; its own buffer, overwritten by the next step."""
+        """Return the board's outputs for inputs in physical units; its own buffer, overwritten by the next step.
+
+        Raises:
+            LayoutError: ``u`` holds not as many numbers as the controller has inputs; nothing is sent.
+
+        """
+        inputs = self._wire.inputs_to_bytes(u)
         self.steps += 1
         if not self.fault:
             try:
-                self._wire.outputs_from_bytes(self._exchange(self._wire.inputs_to_bytes(u)), self._y)
+                self._wire.outputs_from_bytes(self._exchange(inputs), self._y)
                 self.lost_in_a_row = 0
                 return self._y
             except SilenceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Self
@@ -10,17 +11,20 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import BoardResetError, LinkError, SilenceError
+from neuroctl.checks import integer
+from neuroctl.errors import BoardResetError, LayoutError, LinkError, SilenceError
+from neuroctl.link.arguments import check_callback, check_seconds, check_timeout, fill
 from neuroctl.link.client import Link
 from neuroctl.link.frames import Frame
-from neuroctl.link.protocol import TICK, Flag, Mode, Pong, Type
-from neuroctl.link.wire import Wire
+from neuroctl.link.protocol import MOST_REPORT_EVERY, TICK, Flag, Mode, Pong, Type
+from neuroctl.link.wire import WIRE, Wire
 from neuroctl.quant import QuantController
 
 Array = NDArray[Any]
 
 MOST_LOST: Final = 5
 """How many frames may be lost one after the other before a real-time user of the link goes safe."""
+_INT16: Final = (-(1 << 15), (1 << 15) - 1)
 
 
 def controller_of(link: Link) -> QuantController:
@@ -42,8 +46,9 @@ class _Running:
     steps another one with a mode, such as a loop, can tell before anything moves.
     """
 
-    def __init__(self, link: Link):
-        self.link, self.q = link, controller_of(link)
+    def __init__(self, link: Link, timeout_s: float):
+        check_timeout(timeout_s)
+        self.link, self.q, self.timeout_s = link, controller_of(link), timeout_s
         self.spec = spec = self.q.spec
         self.inputs, self.outputs, self.dt_s = spec.inputs, spec.outputs, spec.dt_s
         self.model_crc32 = self.q.model_crc32
@@ -69,6 +74,10 @@ class _Running:
         """
         raise NotImplementedError
 
+    def _start(self, mode: Mode, **options: Any) -> None:
+        self.link.check(self.q)  # since this was constructed the link may have got another controller
+        self.link.start(mode, timeout_s=self.timeout_s, **options)
+
     def safe(self) -> None:
         """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout."""
         self.link.on_report = lambda _: None  # what a callback raises must not come before STOP
@@ -89,13 +98,14 @@ class HostDriven(_Running):
         most_lost: how many answers in a row may be lost before ``read`` raises.
 
     Raises:
-        LinkError: the link has no controller.
+        LinkError: the link has no controller, or an argument is out of range.
 
     """
 
     def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MOST_LOST):
-        super().__init__(link)
-        self.timeout_s, self.most_lost = timeout_s, most_lost
+        super().__init__(link, timeout_s)
+        integer("most_lost", most_lost, 1, error=LinkError)
+        self.most_lost = most_lost
         self.lost_in_a_row = 0
         self._outputs = self._wire.safe_bytes()
         self._sensors = bytes(2 * self.q.spec.inputs)
@@ -109,7 +119,7 @@ class HostDriven(_Running):
         """
         self.lost_in_a_row = 0
         self._outputs = self._wire.safe_bytes()
-        self.link.start(Mode.DRIVE, timeout_s=self.timeout_s)
+        self._start(Mode.DRIVE)
         self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
 
     def arm(self) -> None:
@@ -128,6 +138,7 @@ class HostDriven(_Running):
             Whether they are new; False: an answer was lost.
 
         Raises:
+            LayoutError: ``u`` is no float array of as many elements as the controller has inputs.
             SilenceError: too many answers in a row were lost.
             LatchedError: the board's outputs are safe.
             BoardResetError: it started anew meanwhile.
@@ -148,6 +159,7 @@ class HostDriven(_Running):
         """Send outputs in physical units, float ``[outputs]``, clipped into the output limits.
 
         Raises:
+            LayoutError: they are not as many numbers as the controller has outputs, or not finite; nothing is sent.
             PortError: the port has gone.
 
         """
@@ -176,7 +188,7 @@ class BoardDriven(_Running):
         on_report: called with each ``Report``.
 
     Raises:
-        LinkError: the link has no controller.
+        LinkError: the link has no controller, or an argument is out of range.
 
     """
 
@@ -189,12 +201,12 @@ class BoardDriven(_Running):
         timeout_s: float = 0.0,
         on_report: Callable[[Report], None] = lambda _: None,
     ):
-        super().__init__(link)
-        self.report_every, self.with_state, self.timeout_s = report_every, with_state, timeout_s
-        self.on_report = on_report
+        super().__init__(link, timeout_s)
+        integer("report_every", report_every, 0, MOST_REPORT_EVERY, error=LinkError)
+        check_callback("on_report", on_report)
+        self.report_every, self.with_state, self.on_report = report_every, with_state, on_report
         self._ping_s = self._due_s = 0.0
         self._tick = 0
-        self._seq: int | None = None
 
     def start(self) -> None:
         """Start the board's controller from reset; also what goes on after a fault.
@@ -203,10 +215,9 @@ class BoardDriven(_Running):
             LinkError: it cannot be reached or refuses.
 
         """
-        self._tick, self._seq = 0, None
+        self._tick = 0
         self.link.on_report = self._take
-        options = {"report_every": self.report_every, "with_state": self.with_state, "timeout_s": self.timeout_s}
-        self.link.start(Mode.BOARD, **options)  # type: ignore[arg-type]
+        self._start(Mode.BOARD, report_every=self.report_every, with_state=self.with_state)
         self._ping_s = (self.timeout_s or 1e-6 * self.link.hello.timeout_us) / 3
         self._due_s = time.monotonic() + self._ping_s
 
@@ -221,8 +232,10 @@ class BoardDriven(_Running):
             LatchedError: its outputs went safe; says why.
             BoardResetError: it started anew meanwhile.
             PortError: the port has gone.
+            LinkError: the wait is out of range.
 
         """
+        check_seconds("wait_s", wait_s, math.inf)
         self.link.poll(min(wait_s, max(0.0, self._due_s - time.monotonic())))
         if time.monotonic() < self._due_s:
             return None
@@ -238,18 +251,16 @@ class BoardDriven(_Running):
         """Supervise for some seconds; returns the last ping's answer.
 
         Raises:
-            LinkError: as ``poll``.
+            LinkError: as ``poll``, or the duration is out of range.
 
         """
+        check_seconds("duration_s", duration_s, math.inf)
         end = time.monotonic() + duration_s
         while (left := end - time.monotonic()) > 0:
             self.poll(left)
         return self.link.ping()
 
     def _take(self, frame: Frame) -> None:
-        if self._seq is not None:
-            self.link.stats.reports_lost += (frame.seq - self._seq - 1) & 0xFF
-        self._seq = frame.seq
         spec, data = self.q.spec, frame.payload
         inputs, outputs = np.empty(spec.inputs, spec.dtype), np.empty(spec.outputs, spec.dtype)
         first = TICK.size + 2 * spec.inputs
@@ -283,13 +294,13 @@ class Shadow(_Running):
         timeout_s: after how long without a frame the board latches; 0: the board's default.
 
     Raises:
-        LinkError: the link has no controller.
+        LinkError: the link has no controller, or the timeout is out of range.
 
     """
 
     def __init__(self, link: Link, *, timeout_s: float = 0.0):
-        super().__init__(link)
-        self.timeout_s = timeout_s
+        super().__init__(link, timeout_s)
+        self._u = np.zeros(self.inputs, self.q.spec.dtype)
         self.steps = self.bits = self.differing_bits = 0
         self.first: Difference | None = None
 
@@ -301,27 +312,33 @@ class Shadow(_Running):
 
         """
         self.q.reset()
-        self.link.start(Mode.STEP, timeout_s=self.timeout_s)
+        self._start(Mode.STEP)
 
     def step(self, u: Array) -> Array:
         """Step both on inputs in physical units, float ``[inputs]``; returns the host's outputs, float ``[outputs]``.
 
         Raises:
             LinkError: as ``Link.step``.
+            LayoutError: they are not as many numbers as the controller has inputs; neither has stepped.
 
         """
-        return self.q.dequantize_output(self.step_int(self.q.quantize_input(u)))
+        fill("u", u, self._u)
+        return self.q.dequantize_output(self.step_int(self.q.quantize_input(self._u)))
 
     def step_int(self, u: Array) -> Array:
-        """Step both on raw inputs int32 ``[inputs]``, within int16; returns the host's raw outputs, its own buffer.
+        """Step both on raw inputs int32 ``[inputs]``; beyond int16 they saturate. Returns the host's own buffer.
 
         Raises:
             LinkError: as ``Link.step``.
+            LayoutError: u has another type, dtype or shape; neither has stepped.
 
         """
-        theirs = self.link.step(u.astype("<i2").tobytes(), with_state=True)
+        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.shape != self._u.shape:
+            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
+            raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._u.shape}")
+        theirs = self.link.step(np.clip(u, *_INT16).astype(WIRE).tobytes(), with_state=True)
         y = self.q.step_int(u)
-        ours = y.astype("<i2").tobytes() + self.q.state_bytes()
+        ours = y.astype(WIRE).tobytes() + self.q.state_bytes()
         if ours != theirs:
             self._compare(ours, theirs)
         self.steps += 1

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, Final, NamedTuple
 
+from neuroctl.checks import shown
 from neuroctl.errors import PortError, require
-from neuroctl.spec import shown
 
 SERIAL: Final = "serial:"
 """In front of a USB serial number, where a port's name may stand."""

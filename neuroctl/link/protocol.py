@@ -155,7 +155,7 @@ class Hello:
     def unpack(cls, payload: bytes) -> Self:
         """Read the answer to HELLO."""
         protocol, capabilities, mode, reason, *rest, name = HELLO.unpack(payload)
-        text = name.rstrip(b"\0").decode("ascii", "replace")
+        text = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in name.rstrip(b"\0"))  # a terminal may show it
         return cls(*[protocol, capabilities, mode_of(mode), reason_of(reason), *rest, text])
 
     def pack(self) -> bytes:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable
+from typing import Final
 
-from neuroctl.errors import RefusedError, SilenceError
+from neuroctl.checks import integer
+from neuroctl.errors import LinkError, RefusedError, SilenceError
+from neuroctl.link.arguments import as_bytes, check_callback
 from neuroctl.link.client import Link
 from neuroctl.link.protocol import BEGIN, DATA, MOST_DATA, NEXT, Mode, Op, Type
+
+_MOST_CRC32: Final = 0xFFFFFFFF
 
 
 def upload(
@@ -30,10 +35,15 @@ def upload(
         on_progress: called with the bytes sent so far.
 
     Raises:
+        LinkError: an argument is of another kind than is said above; nothing is sent.
         RefusedError: the board takes no parameters, or not these; it runs on with the old ones.
         SilenceError: no answer; a later attempt starts from the beginning.
 
     """
+    image = as_bytes("image", image)
+    integer("model_crc32", model_crc32, 0, _MOST_CRC32, error=LinkError)
+    integer("shape_crc32", shape_crc32, 0, _MOST_CRC32, error=LinkError)
+    check_callback("on_progress", on_progress)
     hello = link.hello
     if not hello.takes_parameters:
         raise RefusedError("parameters: the board takes none; export firmware whose tables are in RAM")

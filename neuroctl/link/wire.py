@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import input_map
+from neuroctl.checks import shown
+from neuroctl.errors import LayoutError, LinkError
+from neuroctl.link.arguments import fill
 from neuroctl.maths.fixed import dequantize_into, quantize_into
 from neuroctl.quant import QuantController
 
@@ -17,7 +20,11 @@ WIRE: Final = np.dtype("<i2")
 
 
 class Wire:
-    """Converts inputs and outputs of one controller; the same rounding and saturation as the controller itself."""
+    """Converts inputs and outputs of one controller; the same rounding and saturation as the controller itself.
+
+    Compiled code gets buffers of its own alone, whose sizes are the controller's. It is compiled when this is
+    constructed: a board that has been started does not wait for a compiler.
+    """
 
     def __init__(self, q: QuantController):
         spec, out = q.spec, q.formats["out"]
@@ -27,28 +34,65 @@ class Wire:
         limits = spec.output_limits or ((out.low * out.lsb, out.high * out.lsb),) * spec.outputs
         self._low, self._high = out.quantize(np.array(limits).T)
         self._none, self._one = np.zeros(spec.outputs), np.ones(spec.outputs)
+        self._u, self._y = np.zeros(spec.inputs, self.dtype), np.zeros(spec.outputs)
         self._ui, self._yi = np.zeros(spec.inputs, np.int32), np.zeros(spec.outputs, np.int32)
+        self.inputs_to_bytes(self._u.copy())
+        self.outputs_from_bytes(self.safe_bytes(), np.zeros(spec.outputs, self.dtype))
 
     def inputs_to_bytes(self, u: Array) -> bytes:
-        """Return inputs in physical units as int16; out of range saturates, NaN gives 0."""
+        """Return inputs in physical units as int16; out of range saturates, NaN gives 0.
+
+        Raises:
+            LayoutError: they are not as many numbers as the controller has inputs.
+
+        """
+        fill("u", u, self._u)
         offset, gain, lsb, low, high, _ = self._to_inputs
-        quantize_into(u, offset, gain, lsb, low, high, self._ui)
+        quantize_into(self._u, offset, gain, lsb, low, high, self._ui)
         return self._ui.astype(WIRE).tobytes()
 
     def inputs_from_bytes(self, data: bytes, u: Array) -> None:
-        """Write inputs, in physical units, to ``u``."""
-        u[:] = np.frombuffer(data, WIRE) * self._to_inputs[2] / self._gain + self._offset
+        """Write inputs, in physical units, to ``u``.
+
+        Raises:
+            LayoutError: u is no float array of as many elements as the controller has inputs.
+            LinkError: so many inputs did not come.
+
+        """
+        if not isinstance(u, np.ndarray) or u.shape != self._u.shape or u.dtype.kind != "f" or not u.flags.writeable:
+            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
+            raise LayoutError(f"u: {got}; allowed: a writable {self.dtype} array of shape {self._u.shape}")
+        u[:] = _words("inputs", data, len(self._ui)) * self._to_inputs[2] / self._gain + self._offset
 
     def outputs_to_bytes(self, y: Array) -> bytes:
-        """Return outputs in physical units as int16; clipped into the output limits, NaN gives 0."""
-        quantize_into(y, self._none, self._one, self._out_lsb, self._low, self._high, self._yi)
+        """Return outputs in physical units as int16, clipped into the output limits.
+
+        Raises:
+            LayoutError: they are not as many numbers as the controller has outputs, or not finite.
+
+        """
+        fill("y", y, self._y)
+        if not np.isfinite(self._y).all():
+            raise LayoutError(f"y: {shown(self._y)}; allowed: finite numbers")
+        quantize_into(self._y, self._none, self._one, self._out_lsb, self._low, self._high, self._yi)
         return self._yi.astype(WIRE).tobytes()
 
     def outputs_from_bytes(self, data: bytes, y: Array) -> None:
-        """Write outputs, in physical units, to ``y``."""
-        self._yi[:] = np.frombuffer(data, WIRE)
+        """Write outputs, in physical units, to ``y``, a buffer of ours of the spec's dtype.
+
+        Raises:
+            LinkError: so many outputs did not come.
+
+        """
+        self._yi[:] = _words("outputs", data, len(self._yi))
         dequantize_into(self._yi, self._out_lsb, y)
 
     def safe_bytes(self) -> bytes:
         """Return the safe outputs, zero clipped into the output limits, as int16."""
-        return self.outputs_to_bytes(np.zeros(len(self._yi), self.dtype))
+        return self.outputs_to_bytes(self._none)
+
+
+def _words(name: str, data: bytes, count: int) -> NDArray[np.int16]:
+    if len(data) != count * WIRE.itemsize:
+        raise LinkError(f"{name}: {len(data)} bytes came; allowed: {count * WIRE.itemsize}")
+    return np.frombuffer(data, WIRE)

@@ -420,7 +420,7 @@ def test_a_board_that_lies_about_its_sizes_is_refused(host):
     host.board.sizes = host.board.sizes._replace(state_bytes=40)
     with pytest.raises(ModelError) as error:
         linked(host, Q)
-    one_line(error, "state bytes (2, 1, 40)", "(2, 1, 36)")
+    one_line(error, "the board has state_bytes 40", "allowed: 36")
 
 
 @pytest.mark.parametrize("missing", ["serial", "cobs"])

@@ -252,7 +252,7 @@ def test_arguments_of_a_start_are_checked(host, options, text):
     with linked(host, Q) as link:
         refused(lambda: link.start(**({"mode": Mode.BOARD} | options)), text)
         if "mode" not in options:
-            refused(BoardDriven(link, **options).start, text)
+            refused(lambda: BoardDriven(link, **options).start(), text)
         assert (host.board.mode, link.stats.sent) == (Mode.IDLE, 1)
 
 
