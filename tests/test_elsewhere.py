@@ -53,3 +53,29 @@ def test_simulated_boards_say_what_they_need(tmp_path):
 @pytest.mark.parametrize("module", ["neuroctl.sims", "neuroctl.firmware_export", "neuroctl.evolve", "neuroctl.bench"])
 def test_imports(tmp_path, module):
     run(tmp_path, f"import {module}")
+
+
+LOOP = """
+import os, signal, threading, numpy as np, neuroctl as nc
+for name in ("sched_setaffinity", "sched_setscheduler", "sched_getscheduler", "SCHED_FIFO", "SCHED_RESET_ON_FORK"):
+    delattr(os, name)
+from neuroctl.realtime import Loop, System, read_log
+ctl = nc.Controller(nc.Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.002))
+fill, off = (lambda u: u.fill(0.5)), []
+for path in ("run.npz", "run.mcap"):
+    loop = Loop(ctl, read=fill, write=lambda y: None, log=path, system=System(cpu=0, fifo=10))
+    report = loop.run(ticks=20)
+    assert report.ok and len(read_log(path)) == report.ticks, report.text()
+print(*report.messages, sep="\\n")
+write = lambda y: signal.raise_signal(signal.SIGTERM)
+report = Loop(ctl, read=fill, write=write, safe=lambda: off.append(1)).run()
+assert (report.reason, off) == ("SIGTERM", [1])
+"""
+
+
+def test_a_loop_runs_and_says_what_it_goes_without(tmp_path):
+    lines = run(tmp_path, LOOP).stdout.splitlines()
+    assert lines == [
+        "cpu: the thread is not bound to core 0: this system has no sched_setaffinity",
+        "fifo: the thread does not run under SCHED_FIFO: this system has no sched_setscheduler",
+    ]

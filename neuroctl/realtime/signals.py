@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -16,7 +17,6 @@ _ALWAYS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 _SPARED: Final = frozenset(
     number
     for name in (
-        "SIGKILL", "SIGSTOP",  # cannot be handled
         "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP",  # the program itself is broken
         "SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH", "SIGINFO",  # end nothing
     )
@@ -57,7 +57,8 @@ class Signals:
             else:
                 wanted = handler == signal.SIG_DFL and not caught >> (number - 1) & 1
             if wanted:
-                self._before[number] = signal.signal(number, _handle)
+                with contextlib.suppress(OSError):  # some, such as SIGKILL, cannot be handled
+                    self._before[number] = signal.signal(number, _handle)
 
     def restore(self) -> None:
         """Let the loop go; from another thread than the main one this does nothing."""
@@ -101,7 +102,7 @@ def name_of(number: int) -> str:
     """Return a signal's name, such as ``SIGTERM``."""
     try:
         return signal.Signals(number).name
-    except ValueError:  # of the real-time signals only the first and the last have one
+    except ValueError:  # of the real-time signals, which some systems lack, only the first and the last have one
         return f"{_REAL_TIME}{number - signal.SIGRTMIN}"
 
 
@@ -156,7 +157,7 @@ _held: Final = _Held()
 
 def _hold() -> None:
     """Let signals wait while the process forks: Python drops what reaches a child before it is ready."""
-    if Signals._installed:
+    if Signals._installed and hasattr(signal, "pthread_sigmask"):
         _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, Signals._before.keys())
 
 

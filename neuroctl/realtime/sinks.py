@@ -13,14 +13,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl import machine
 from neuroctl.errors import FileFormatError, require
 from neuroctl.io import output_file, write_archive
 from neuroctl.realtime.kernels import COLUMNS, FLAGS
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 KIND: Final = "log"
 SPOOL_SUFFIX: Final = ".part"
@@ -84,8 +80,7 @@ def _claim(path: Path, may_replace: Callable[[int], bool]) -> int:
     """
     handle = os.open(output_file(path), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        if fcntl is not None:
-            _lock(handle)
+        _lock(handle, path)
         if os.fstat(handle).st_size and not may_replace(handle):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.lseek(handle, 0, os.SEEK_SET)
@@ -96,10 +91,10 @@ def _claim(path: Path, may_replace: Callable[[int], bool]) -> int:
     return handle
 
 
-def _lock(handle: int) -> None:
+def _lock(handle: int, path: Path) -> None:
     """Keep other runs, of this process too, from a file until it is closed."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        machine.lock(handle, f"log: {path.name}")
     except BlockingIOError:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
     except OSError:  # some file systems know no locks
