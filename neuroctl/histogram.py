@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import real, shown
+from neuroctl.errors import LayoutError
 from neuroctl.maths.jit import jit_integer
 
 BITS: Final = 6
@@ -59,13 +62,28 @@ class Histogram:
     Args:
         row: int64[SIZE] to count in; None makes an empty one.
 
+    Raises:
+        LayoutError: row has another dtype or shape.
+
     """
 
     def __init__(self, row: NDArray[np.int64] | None = None):
-        self._rows = np.zeros((1, SIZE), np.int64) if row is None else row.reshape(1, SIZE)
+        row = np.zeros(SIZE, np.int64) if row is None else row
+        if not isinstance(row, np.ndarray) or row.dtype != np.int64 or row.shape != (SIZE,):
+            raise LayoutError(f"row: {shown(row)}; allowed: int64[{SIZE}]")
+        self._rows = row.reshape(1, SIZE)
 
     def record(self, value: int) -> None:
-        """Count one duration in nanoseconds."""
+        """Count one duration in nanoseconds; NumPy's integers are taken too.
+
+        Raises:
+            LayoutError: it is no integer.
+
+        """
+        try:
+            value = min(max(index(value), 0), LARGEST)
+        except TypeError:
+            raise LayoutError(f"value: {shown(value)}; allowed: integers") from None
         record_into(self._rows, 0, value)
 
     def add(self, other: Histogram) -> None:
@@ -98,7 +116,13 @@ class Histogram:
         """Return the smallest bucket's edge [ns] that a share ``q`` of the durations does not exceed; 0 of none.
 
         It is never below the true quantile, and at most 1/64 above it.
+
+        Raises:
+            LayoutError: ``q`` is no number from 0 to 1.
+
         """
+        if not 0 <= real(q) <= 1:
+            raise LayoutError(f"q: {shown(q)}; allowed: 0 to 1")
         total = np.cumsum(self.counts)
         rank = max(1, int(np.ceil(q * total[-1] - 1e-9)))
         return min(int(EDGES[np.searchsorted(total, rank)]), self.max) if total[-1] else 0

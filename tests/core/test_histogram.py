@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroctl.histogram import BUCKETS, EDGES, LARGEST, Histogram, bucket_of
+from neuroctl.errors import LayoutError
+from neuroctl.histogram import BUCKETS, EDGES, LARGEST, SIZE, Histogram, bucket_of
 
 DURATIONS = st.lists(st.integers(0, 10**10), min_size=1, max_size=300)
 
@@ -72,3 +73,19 @@ def test_recording_allocates_nothing():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown <= 64
+
+
+def test_bad_arguments_are_named():
+    for row in (np.zeros(3, np.int64), np.zeros(SIZE), [0] * SIZE):
+        with pytest.raises(LayoutError, match="row: .*; allowed: int64"):
+            Histogram(row)
+    histogram = Histogram()
+    for value in (1.5, "1", None):
+        with pytest.raises(LayoutError, match="value: .*; allowed: integers"):
+            histogram.record(value)
+    for q in (-0.1, 1.1, float("nan"), "0.5"):
+        with pytest.raises(LayoutError, match="q: .*; allowed: 0 to 1"):
+            histogram.quantile(q)
+    for value in (1 << 80, -(1 << 80), np.int32(7)):
+        histogram.record(value)
+    assert (histogram.count, histogram.max) == (3, LARGEST)
