@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import layout
 from neuroctl.cells.ctrnn import center_crossing_bias
+from neuroctl.checks import array
 from neuroctl.errors import LayoutError, SpecError
 from neuroctl.spec import Spec
 
@@ -44,7 +45,7 @@ def state_from_output(spec: Spec, theta: ArrayLike, s: ArrayLike) -> Matrix:
 
     """
     p = _blocks(spec, theta)
-    wanted = np.asarray(s, dtype=np.float64)
+    wanted = np.asarray(array("s", s, f"{spec.neurons} outputs between 0 and 1"), np.float64)
     if wanted.shape != (spec.neurons,) or not ((wanted > 0) & (wanted < 1)).all():
         raise LayoutError(f"s: {wanted.tolist()}; allowed: {spec.neurons} outputs between 0 and 1, exclusive")
     if not p["gain"].all():

@@ -79,10 +79,26 @@ def _checked(patterns: ArrayLike, name: str = "patterns") -> Matrix:
 
 
 def energy(w: ArrayLike, s: ArrayLike, bias: ArrayLike | None = None) -> Any:
-    """Return E = -1/2 s'Ws + b's of a state ``[n]``, or of each row of states ``[k, n]``."""
-    states = np.asarray(s, dtype=np.float64)
-    field = states @ np.asarray(w, dtype=np.float64)
-    return -0.5 * (field * states).sum(axis=-1) + (0.0 if bias is None else states @ np.asarray(bias, np.float64))
+    """Return E = -1/2 s'Ws + b's of a state ``[n]``, or of each row of states ``[k, n]``.
+
+    Raises:
+        LayoutError: not numbers, or shapes that do not fit each other.
+
+    """
+    states = np.asarray(array("s", s, "numbers (n,) or (k, n)"), np.float64)
+    if states.ndim not in (1, 2):
+        raise LayoutError(f"s: shape {states.shape}; allowed: (n,) or (k, n)")
+    weights, thresholds = _network(w, bias, states.shape[-1])
+    return -0.5 * ((states @ weights) * states).sum(axis=-1) + states @ thresholds
+
+
+def _network(w: ArrayLike, bias: ArrayLike | None, n: int) -> tuple[Matrix, Matrix]:
+    """Return weights and thresholds of n neurons."""
+    weights = np.asarray(array("w", w, f"numbers ({n}, {n})"), np.float64)
+    thresholds = np.zeros(n) if bias is None else np.asarray(array("bias", bias, f"numbers ({n},)"), np.float64)
+    if weights.shape != (n, n) or thresholds.shape != (n,):
+        raise LayoutError(f"w, bias: shapes {weights.shape}, {thresholds.shape}; allowed: ({n}, {n}) and ({n},)")
+    return weights, thresholds
 
 
 @dataclass(frozen=True)
@@ -132,10 +148,7 @@ def settle(
         cell="hopfield", inputs=n, neurons=n, outputs=n, dt_s=1.0, readout="identity", dtype="float64",
         update=update, clamp=False, settle_steps=limit, order_seed=seed,
     )  # fmt: skip
-    weights = np.asarray(array("w", w, f"numbers ({n}, {n})"), np.float64)
-    thresholds = np.zeros(n) if bias is None else np.asarray(array("bias", bias, f"numbers ({n},)"), np.float64)
-    if weights.shape != (n, n) or thresholds.shape != (n,):
-        raise LayoutError(f"w, bias: shapes {weights.shape}, {thresholds.shape}; allowed: ({n}, {n}) and ({n},)")
+    weights, thresholds = _network(w, bias, n)
     theta = np.concatenate([weights.ravel(), thresholds])
     done = cpu.open_loop(spec, theta, np.ascontiguousarray(start.T[None]))
     state = cell_of(spec).state_layout(spec).views(done.state)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroctl.checks import array, real
 from neuroctl.errors import LayoutError
 
 Limits = tuple[tuple[float, float], ...]
@@ -40,7 +40,7 @@ def limits_from(
 
     """
     for name, value, most in (("tail", tail, 0.4), ("margin", margin, math.inf)):
-        if not 0.0 <= value <= most or math.isinf(value):
+        if not 0.0 <= real(value) <= most or math.isinf(value):
             raise LayoutError(f"{name}: {value!r}; allowed: a number from 0{f' to {most}' if most < math.inf else ''}")
     numbers = _matrix("recorded", recorded)
     width = numbers.shape[1]
@@ -63,20 +63,14 @@ def limits_from(
 
 
 def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array: NDArray[Any] = np.asarray(values, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise LayoutError(f"{name}: {type(values).__name__}; allowed: numbers (T, inputs)") from None
-    if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
-        raise LayoutError(f"{name}: shape {array.shape}; allowed: (T, inputs), T at least 1, finite")
-    return array
+    found = array(name, values, "numbers (T, inputs)")
+    if found.ndim != 2 or found.size == 0 or not np.isfinite(found).all():
+        raise LayoutError(f"{name}: shape {found.shape}; allowed: (T, inputs), T at least 1, finite")
+    return found.astype(np.float64, copy=False)
 
 
 def _pairs(declared: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
-    try:
-        pairs: NDArray[Any] = np.asarray(declared, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise LayoutError(f"declared: {type(declared).__name__}; allowed: (low, high) of each input") from None
+    pairs = array("declared", declared, "(low, high) of each input").astype(np.float64, copy=False)
     if pairs.shape != (width, 2) or np.isnan(pairs).any():
         raise LayoutError(f"declared: shape {pairs.shape}; allowed: ({width}, 2), no NaN")
     return pairs

@@ -246,8 +246,9 @@ class QuantController(Rebuilt):
 
         """
         size = sum(int(_CODES[part.storage][1:]) * part.words for part in self._kept)
-        if len(data) != size:
-            raise LayoutError(f"state: {len(data)} bytes; allowed: {size}")
+        if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) != size:
+            got = f"{len(data)} bytes" if isinstance(data, (bytes, bytearray)) else type(data).__name__
+            raise LayoutError(f"state: {got}; allowed: {size} bytes")
         at = 0
         for part in self._kept:
             words = np.frombuffer(data, f"<{_CODES[part.storage]}", part.words, at)
@@ -378,6 +379,8 @@ class QuantController(Rebuilt):
             LayoutError: u has the wrong type, dtype or shape.
 
         """
+        if isinstance(u, np.ma.MaskedArray):
+            u = array("u", u, f"an int32 array of shape {self._ui.shape}")
         if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.shape != self._ui.shape:
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._ui.shape}")
@@ -405,6 +408,8 @@ class QuantController(Rebuilt):
 
         """
         shape = (self._spec.inputs,)
+        if isinstance(u, np.ma.MaskedArray):
+            u = array("u", u, f"int32 of shape (T, {shape[0]})")
         if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.ndim != 2 or u.shape[1:] != shape or not len(u):
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: int32 of shape (T, {shape[0]}) with T at least 1")

@@ -62,6 +62,8 @@ def check_theta(theta: object, spec: Spec, lanes: int | None) -> int:
     layout = cell_of(spec).layout(spec)
     shape = f"({layout.size}, {lanes or 'P'}) or ({layout.size},)"
     allowed = f"allowed: a C-contiguous {spec.dtype} array of shape {shape}"
+    if isinstance(theta, np.ma.MaskedArray):
+        theta = array("theta", theta, f"a {spec.dtype} array of shape {shape}")
     if not isinstance(theta, np.ndarray) or theta.dtype != spec.dtype or not theta.flags.c_contiguous:
         got = f"{theta.dtype}, strides {theta.strides}" if isinstance(theta, np.ndarray) else type(theta).__name__
         raise LayoutError(f"theta: {got}; {allowed}")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroctl import io
+from neuroctl.checks import shown
 from neuroctl.cli.options import Json, Seed, StateBits, WeightBits, Workers
 from neuroctl.console import (
     emit,
@@ -23,7 +24,7 @@ from neuroctl.console import (
     study_progress,
     worker_count,
 )
-from neuroctl.errors import StudyError, require
+from neuroctl.errors import FileFormatError, NeuroctlError, StudyError, require
 from neuroctl.evolve.optimizers import OPTIMIZERS
 
 _NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
@@ -347,17 +348,21 @@ def plot(
     from neuroctl import logplots, studyplots
     from neuroctl.realtime import read_log
 
-    if file.suffix in (".mcap", ".part"):
-        logplots.log(read_log(file), picture)
-    else:
-        kept = io.read_archive(file)
-        drawers = {"archive": studyplots.archive, "front": studyplots.front}
-        if kept.kind == "log":
+    kept = None if file.suffix in (".mcap", ".part") else io.read_archive(file)
+    drawers = {"archive": studyplots.archive, "front": studyplots.front}
+    try:
+        if kept is None or kept.kind == "log":
             logplots.log(read_log(file), picture)
         elif kept.kind in drawers:
             drawers[kept.kind](kept.fields, kept.arrays, picture)
         else:
             raise StudyError(f"{file}: holds a {kept.kind}; allowed: {', '.join(drawers)} or log")
+    except NeuroctlError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
+        # The file is whole, as its hash says, but not what we write.
+        named = " ".join(f"{type(error).__name__}: {error}".split())
+        raise FileFormatError(f"{file}: damaged: {shown(named)}") from None
     out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 

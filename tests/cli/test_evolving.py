@@ -9,11 +9,12 @@ from rich.console import Console
 
 import neuroctl as nc
 from neuroctl import console
-from neuroctl.cli.evolving import budget_of, fixed_of
+from neuroctl.cli.evolving import budget_of, fixed_of, plot
 from neuroctl.console import study_progress
+from neuroctl.errors import FileFormatError
 from neuroctl.evolve.history import Group, read_history
 from neuroctl.evolve.study import Progress
-from neuroctl.io import read_archive
+from neuroctl.io import read_archive, write_archive
 from tests.cli.test_cli import neuroctl, one_line_error
 
 SMALL = ("--neurons", 3, "--population", 4, "--episodes", 2, "--validation", 4)
@@ -194,3 +195,24 @@ def test_numbers_of_a_comparison_are_not_cut(capsys, monkeypatch):
     console.show_groups([group])
     shown = capsys.readouterr().out
     assert shown.count("39.91") == 3 and "…" not in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "arrays"),
+    [
+        ("log", {}, {}),
+        ("log", {"about": {}, "report": None}, {"tick": np.arange(3)}),
+        ("archive", {"task": "t"}, {}),
+        (
+            "archive",
+            {"task": "t", "cells": 10**6, "measures": [{"low": 0, "high": 1}] * 2},
+            {"measures": np.ones((1, 2))},
+        ),
+        ("front", {"measures": []}, {"values": np.ones((2, 3))}),
+    ],
+)
+def test_a_whole_file_of_ours_that_we_did_not_write(kind, fields, arrays, tmp_path):
+    write_archive(tmp_path / "x.npz", kind, fields, arrays)
+    with pytest.raises(FileFormatError, match=r"^.*x\.npz: damaged: ") as caught:
+        plot(tmp_path / "x.npz", tmp_path / "x.png")
+    assert "\n" not in str(caught.value)

@@ -9,12 +9,15 @@ import neuroctl as nc
 from neuroctl import checks, hopfield, io
 from neuroctl.backends import get
 from neuroctl.cells import decode
+from neuroctl.dynamics import state_from_output
 from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
+from neuroctl.input_limits import limits_from
 from neuroctl.link.arguments import check_seconds, check_whole
 from neuroctl.spikes import SynapticTraces
 
 FIELDS = {"cell": "elman", "inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.01}
 SPEC = nc.Spec(**FIELDS)
+SPIKING = nc.Spec(**(FIELDS | {"cell": "ctrnn"}))
 SIZE = nc.Controller(SPEC).layout.size
 
 
@@ -109,6 +112,7 @@ def test_what_is_no_number_is_refused(bad):
         lambda: Encoding(rhythm_hz=0.0 if bad is None else bad),  # None is no rhythm
         lambda: SynapticTraces(2, dt_s=bad, tau_s=1.0),
         lambda: check_seconds("timeout_s", bad),
+        lambda: limits_from(np.ones((4, 2)), tail=bad),
     ):
         with pytest.raises(nc.NeuroctlError, match="; allowed: ") as caught:
             use()
@@ -153,11 +157,38 @@ def test_arrays_of_anything_but_numbers_are_refused(name, tmp_path):
         lambda: hopfield.hebb([bad]),
         lambda: hopfield.settle(bad, [1, -1]),
         lambda: nc.QuantController(SPEC, q.formats, bad),
+        lambda: limits_from(bad),
+        lambda: limits_from(np.ones((4, 2)), bad),
+        lambda: hopfield.energy(bad, [1, -1]),
+        lambda: hopfield.energy(np.ones((2, 2)), theta),
+        lambda: hopfield.energy(np.ones((2, 2)), [1, -1], bad),
+        lambda: state_from_output(SPIKING, nc.Controller(SPIKING).theta, theta),
+        lambda: q.set_state_bytes(bad),
     ):
         with pytest.raises(nc.LayoutError, match="^[a-z_, ]+: .*; allowed: ") as caught:
             use()
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_masked_integers_are_refused():
+    q = nc.Controller(SPEC, seed=1).quantize(calibration=np.ones((4, 2)))
+    hidden = np.ma.array(np.ones((4, 2)), mask=np.eye(4, 2), dtype=np.int32)
+    theta = nc.Controller(SPEC, seed=1).theta
+    for use in (
+        lambda: q.step_int(hidden[0]),
+        lambda: q.rollout_int(hidden),
+        lambda: q.dequantize_output(hidden[:, :1]),
+        lambda: get("cpu").rollout(SPEC, np.ma.array(theta, mask=theta > 0), np.ones((2, 2))),
+    ):
+        with pytest.raises(nc.LayoutError, match="^[a-z]+: [0-9]+ masked entries; allowed: .*, none masked$"):
+            use()
+    shown = hidden.copy()
+    shown.mask = False
+    assert (
+        q.rollout_int(shown)
+        == nc.Controller(SPEC, seed=1).quantize(calibration=np.ones((4, 2))).rollout_int(shown.data)
+    ).all()
 
 
 def test_a_mask_that_hides_nothing_is_none():
