@@ -73,7 +73,7 @@ def export(
     fields |= {"certificate": {block: list(bound) for block, bound in own.bounds.items()}, "certificate_limit": LIMIT}
     fields |= {"header": form.header.format(name=name), "source": form.source.format(name=name)}
     files[f"{name}.json"] = manifest(fields, files)
-    folder = Path(out_dir)
+    folder = Path(io.file_name(out_dir))
     if not force:
         check_free(folder, name, frozenset(files))
     replace_all(folder, name, files)

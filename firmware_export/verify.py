@@ -55,7 +55,7 @@ def verify(
     steps = integer("steps", steps, 1, _MOST_STEPS, error=ExportError)
     seed = integer("seed", seed, 0, error=ExportError)
     chosen = _chosen(targets)
-    folder = Path(export_dir)
+    folder = Path(io.file_name(export_dir))
     entry = load(folder)
     name, q = entry.name, entry.q
     found = [report for target in chosen for way in ways(target) for report in prove([entry], way, steps, seed)]

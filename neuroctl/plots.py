@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import require
+from neuroctl.checks import real
+from neuroctl.errors import FileFormatError, require
 from neuroctl.io import atomic_write
 from neuroctl.report import Quantisation, bits_of
 from neuroctl.sweep import Point
@@ -253,8 +254,11 @@ def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float
 
     Raises:
         BackendUnavailable: Pillow is missing.
+        FileFormatError: there is no frame, or the time is not above 0.
 
     """
+    if not len(frames) or not 0 < real(frame_s) < np.inf:
+        raise FileFormatError(f"gif: {len(frames)} frames of {frame_s!r} s; allowed: one or more, seconds above 0")
     image = require("PIL.Image", "viz")
     pictures = [image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
     # One palette for all frames: one palette each would flicker.

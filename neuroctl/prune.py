@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import layout
 from neuroctl.controller import Controller
-from neuroctl.errors import SpecError
+from neuroctl.errors import LayoutError, SpecError
 from neuroctl.layout import Layout
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
@@ -55,8 +55,11 @@ def prune(controller: Controller) -> Controller:
 
     Raises:
         SpecError: see ``heard``.
+        LayoutError: it is no float controller.
 
     """
+    if not isinstance(controller, Controller):
+        raise LayoutError(f"controller: {type(controller).__name__}; allowed: a Controller")
     spec, blocks = controller.spec, controller.layout.views(controller.theta)
     kept = heard(spec, blocks)
     if kept.all():

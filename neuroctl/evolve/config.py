@@ -75,8 +75,9 @@ class StudyConfig:
         if not isinstance(self.encoding, Encoding):
             raise StudyError(f"encoding: {self.encoding!r}; allowed: an Encoding")
         Genome(self.spec, self.encoding)  # raises if the two do not fit
-        object.__setattr__(self, "measures", tuple(self.measures))
-        if not all(isinstance(measure, Measure) for measure in self.measures):
+        if isinstance(self.measures, (list, tuple)):
+            object.__setattr__(self, "measures", tuple(self.measures))
+        if not isinstance(self.measures, tuple) or not all(isinstance(measure, Measure) for measure in self.measures):
             raise StudyError(f"measures: {self.measures!r}; allowed: Measures")
         if self.optimizer in OPTIMIZERS_OF_MANY and not self.measures:
             raise StudyError(f"measures: none; allowed for {self.optimizer}: the objective's own, or --goals")

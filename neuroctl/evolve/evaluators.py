@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer
+from neuroctl.checks import integer, real
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.evolve.genome import Genome
@@ -135,7 +135,7 @@ class PoolEvaluator:
     ):
         workers = integer("workers", workers, 1, error=StudyError)
         self._objective = objective
-        if task_timeout_s is not None and not 0 < task_timeout_s < np.inf:
+        if task_timeout_s is not None and not 0 < real(task_timeout_s) < np.inf:
             raise StudyError(f"task_timeout_s: {task_timeout_s!r}; allowed: seconds, greater than 0, or None")
         self._start = (genome, objective, measures, os.getpid())
         self._workers, self._width, self._timeout_s = workers, 1 + measures, task_timeout_s

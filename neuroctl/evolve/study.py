@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer
+from neuroctl.checks import integer, real, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError, require
 from neuroctl.evolve.archive import CELLS, MapElites
@@ -39,7 +39,7 @@ from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optim
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.quantized import InFixedPoint
 from neuroctl.evolve.racing import race
-from neuroctl.io import write_archive
+from neuroctl.io import file_name, write_archive
 from neuroctl.spec import Spec
 
 _TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
@@ -124,12 +124,17 @@ def run_study(
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
     """
+    if not isinstance(config, StudyConfig):
+        raise StudyError(f"config: {shown(config)}; allowed: a StudyConfig")
     workers = integer("workers", workers, 1, error=StudyError)
+    if time_limit_s is not None and not real(time_limit_s) >= 0:
+        raise StudyError(f"time_limit_s: {shown(time_limit_s)}; allowed: seconds, at least 0, or None")
+    path = Path(file_name(out_dir))
     # As many threads as the machine happens to have would add up in another order, and end elsewhere.
     blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
         interrupts.hold()
-        with StudyFolder(Path(out_dir), config.to_dict(), resume=resume) as folder:
+        with StudyFolder(path, config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
                 objective = InFixedPoint(objective, config.fixed_point, len(config.measures))
             how = _How(workers, time_limit_s, task_timeout_s, cluster)

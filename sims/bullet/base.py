@@ -115,8 +115,8 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             self.metadata = self.metadata | {"render_modes": ["rgb_array"]}  # what Gymnasium's check_env tries
         self._strength = _checked_number("strength", strength, 0.01, 1.0)
         self._randomize = _checked_number("randomize", randomize, 0.0, 0.9)
-        disturbed = _checked_number("noise", noise, 0.0, 10.0) > 0 or _checked_latency(latency) > 0
-        self._sensors = Sensors(self.task.input_limits, noise, latency) if disturbed else None
+        spread, steps = _checked_number("noise", noise, 0.0, 10.0), _checked_latency(latency)
+        self._sensors = Sensors(self.task.input_limits, spread, steps) if spread > 0 or steps > 0 else None
         self._width = _checked_pixels("width", width)
         self._height = _checked_pixels("height", height)
         low, high = np.array(self.task.output_limits, np.float32).T

@@ -5,15 +5,18 @@ import fractions
 import numpy as np
 import pytest
 
+import firmware_export
 import neuroctl as nc
-from neuroctl import checks, hopfield, io
+from neuroctl import checks, hopfield, io, plots
 from neuroctl.backends import get
 from neuroctl.cells import decode
 from neuroctl.dynamics import state_from_output
-from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
+from neuroctl.evolve import Encoding, FixedPoint, Genome, StudyConfig, run_study
+from neuroctl.evolve.evaluators import PoolEvaluator
 from neuroctl.input_limits import limits_from
 from neuroctl.link.arguments import check_seconds, check_whole
 from neuroctl.spikes import SynapticTraces
+from tests.evolve.objectives import follow
 
 FIELDS = {"cell": "elman", "inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.01}
 SPEC = nc.Spec(**FIELDS)
@@ -222,3 +225,25 @@ def test_a_spec_is_a_spec(bad):
     for use in (lambda: nc.Controller(bad), lambda: decode(bad, [0.0]), lambda: nc.QuantController(bad, {}, [])):
         with pytest.raises(nc.SpecError, match=r"^spec: .*; allowed: a Spec"):
             use()
+
+
+def test_what_else_a_caller_may_pass(tmp_path):
+    q = nc.Controller(SPEC, seed=1).quantize(calibration=np.ones((4, 2)))
+    picture = np.zeros((2, 2, 3), np.uint8)
+    for use in (
+        lambda: nc.prune(q),
+        lambda: run_study({"spec": SPEC}, follow, tmp_path),
+        lambda: run_study(study(), follow, 5),
+        lambda: run_study(study(), follow, tmp_path, time_limit_s="1"),
+        lambda: run_study(study(), follow, tmp_path, time_limit_s=float("nan")),
+        lambda: PoolEvaluator(Genome(SPEC), follow, 1, task_timeout_s="1"),
+        lambda: study(measures=5),
+        lambda: firmware_export.export(q, 5),
+        lambda: firmware_export.verify(5),
+        lambda: plots.gif([], tmp_path / "x.gif", frame_s=0.1),
+        lambda: plots.gif([picture], tmp_path / "x.gif", frame_s="0.1"),
+    ):
+        with pytest.raises(nc.NeuroctlError, match="^[a-z_]+: .*; allowed: ") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -294,3 +294,14 @@ def test_control_rate_has_to_divide_the_physics_rate():
 def test_base_class_asks_for_four_methods():
     with pytest.raises(NotImplementedError):
         type("Bare", (BulletTask,), {"task": CartPole.task, "camera": CartPole.camera})()
+
+
+def test_options_may_be_numpys_numbers():
+    env = sims.make("cartpole", noise=np.float64(0.1), latency=np.int64(1), width=np.int32(32), height=np.uint8(24))
+    seen, _ = env.reset(seed=1)
+    env.close()
+    other = sims.make("cartpole", noise=0.1, latency=1)
+    assert (other.reset(seed=1)[0] == seen).all()
+    other.close()
+    with pytest.raises(TaskError, match="^latency: 1.5; allowed: integers from 0 to 1000$"):
+        sims.make("cartpole", noise=0.1, latency=1.5)
