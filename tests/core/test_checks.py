@@ -14,7 +14,7 @@ from neuroctl.dynamics import state_from_output
 from neuroctl.evolve import Encoding, FixedPoint, Genome, StudyConfig, run_study
 from neuroctl.evolve.evaluators import PoolEvaluator
 from neuroctl.input_limits import limits_from
-from neuroctl.link.arguments import check_seconds, check_whole
+from neuroctl.link.arguments import check_seconds
 from neuroctl.spikes import SynapticTraces
 from tests.evolve.objectives import follow
 
@@ -49,7 +49,6 @@ INTEGERS = {
     "patterns": (lambda n: hopfield.capacity(n, [0.1]), 8),
     "trials": (lambda n: hopfield.capacity(8, [0.1], trials=n), 1),
     "the patterns' seed": (lambda n: hopfield.capacity(8, [0.1], seed=n), 1),
-    "link": (lambda n: check_whole("retries", n, 5), 2),
     "limbs": (lambda n: Encoding(limbs=n), 2),
     "shared_inputs": (lambda n: Encoding(shared_inputs=n), 2),
     "integer_bits": (lambda n: Encoding(integer_bits=n), 8),
