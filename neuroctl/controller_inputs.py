@@ -58,7 +58,7 @@ def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") ->
 
 
 def recorded(values: ArrayLike, width: int) -> NDArray[np.float64]:
-    """Return recorded inputs for fixed point, float64 ``[T, width]``.
+    """Return recorded inputs for fixed point, float64 ``[T, width]``: a new array.
 
     Raises:
         LayoutError: wrong shape, or not finite numbers.
@@ -67,4 +67,4 @@ def recorded(values: ArrayLike, width: int) -> NDArray[np.float64]:
     found = sequence(values, np.float64, width, "calibration")
     if not np.isfinite(found).all():
         raise LayoutError(f"calibration: shape {found.shape}, holds NaN or Inf; allowed: finite numbers (T, {width})")
-    return found
+    return found.copy()  # it is kept, and may be a buffer of the caller's

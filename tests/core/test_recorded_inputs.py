@@ -15,6 +15,15 @@ def test_both_kinds_of_file_are_read(tmp_path):
     assert (read_inputs(tmp_path / "a.csv") == data).all()
 
 
+def test_recorded_inputs_are_copied():
+    """A recorder that goes on in the same buffer would rewrite the test vectors of the export."""
+    spec = nc.Spec(cell="elman", inputs=2, neurons=2, outputs=1, dt_s=0.01)
+    data = np.arange(6.0).reshape(3, 2)
+    q = nc.Controller(spec, seed=1).quantize(calibration=data)
+    data[:] = -1
+    assert (q.calibration == np.arange(6.0).reshape(3, 2)).all()
+
+
 @pytest.mark.parametrize("head", ["", "one,two\n"])
 def test_a_byte_order_mark_costs_no_row(head, tmp_path):
     """Spreadsheets write one: the first number was taken for a header."""
