@@ -19,7 +19,7 @@ from neuroctl.quant import QuantController
 from ..packages import Package
 from ..targets import Target
 from .cells import EMITTERS
-from .examples import example_values
+from .examples import example_values, selftest_bytes
 from .parts import CellC, Field, Form
 from .text import rows
 from .tunable import link_values, tunable_c
@@ -195,7 +195,8 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
         f"void {name}_save({name}_state_t *saved, const {state});",
         "/** Go on from a saved state; returns 1, and does nothing, if it is damaged or of another controller. */",
         f"int {name}_restore({state}, const {name}_state_t *saved);",
-        "/** Compare recorded and extreme inputs' outputs with what the simulator computed; 0: passed. */",
+        "/** Compare recorded and extreme inputs' outputs with what the simulator computed; 0: passed.",
+        f" *  Takes {selftest_bytes(q, cell_c(q, name))} bytes of stack, and what calls take. */",
         f"int {name}_selftest(void);",
     ]
     if q.spec.input_limits:

@@ -39,7 +39,8 @@ def example_values(q: QuantController, cell: CellC) -> dict[str, Any]:
         "output_pins": _numbered((*_UNO_PWM, *_OTHER_PINS), q.spec.outputs),
         "esp32_output_pins": _numbered(_ESP32_PINS, q.spec.outputs),
         "safe_outputs": ", ".join(str(value) for value in safe_outputs(q)),
-        "selftest_bytes": taken + _CALLS_BYTES,
+        "selftest_bytes": taken,
+        "selftest_room_bytes": taken + _CALLS_BYTES,
         "stack_bytes": -(-(taken + _SYSTEM_BYTES) // 512) * 512,
     }
 
