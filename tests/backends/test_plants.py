@@ -65,6 +65,41 @@ def test_the_perfect_stepper_walks_at_the_published_speed():
     assert abs(walker.fitness(x, 2200, 0.0, 0.0) - 0.6264) < 5e-5
 
 
+def test_no_schedule_of_full_pushes_and_swings_passes_the_bound():
+    """Dynamic programming over the lengths of all swings and pushes.
+
+    A foot lifted beyond the leg's limit swings from the limit, at rest, whatever came before: cycles add up.
+    """
+    push, swing, steps = (1.0, 1.0, 0.0), (0.0, 0.0, 1.0), 2200
+
+    def pushed(x):
+        """Distance after so many steps of a push that begins here, and whether the leg is beyond its limit."""
+        distance, beyond = [0.0], [False]
+        begin = x[0]
+        while x[1] > 0.0 or len(distance) == 1:
+            x = walker.step(x, push, 0.1)
+            distance.append(x[0] - begin)
+            beyond.append(x[3] < -walker.MOST_ANGLE)
+        return np.array(distance), np.array(beyond), x
+
+    first, lifts, x = pushed(walker.START)
+    cycles = []
+    while not cycles or x[3] < walker.MOST_ANGLE:
+        x = walker.step(x, swing, 0.1)
+        cycles.append(pushed(x)[:2])
+    best = np.zeros(steps + 1)  # distance within so many steps that begin with a swing
+    for left in range(1, steps + 1):
+        for swung, (distance, beyond) in enumerate(cycles[: left - 1], 1):
+            ends = np.arange(min(len(distance), left - swung + 1))
+            then = np.where(beyond[ends], best[left - swung - ends], 0.0)
+            best[left] = max(best[left], float((distance[ends] + then).max()))
+    ends = np.flatnonzero(lifts)
+    bound = float((first[ends] + best[steps - ends]).max()) / walker.DURATION
+    assert abs(bound - 0.6328) < 5e-5
+    pace = max((d[-1] / (0.1 * (k + len(d) - 1))) for k, (d, _) in enumerate(cycles, 1))
+    assert abs(pace - 0.6278) < 5e-5
+
+
 def test_the_template_runs():
     """A PD law on sine and cosine of the angle would need the velocity; standing at rest at the top needs nothing."""
     spec = nc.Spec(cell="elman", inputs=2, neurons=3, outputs=1, dt_s=0.02)

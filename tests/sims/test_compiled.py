@@ -53,7 +53,7 @@ def test_integers_run_too(name):
 def test_the_shipped_defaults_walk(tmp_path):
     posed = sims.problem("walker")
     config = StudyConfig(spec=posed.spec, task="walker", generations=60, validation_episodes=1, episodes=1)
-    assert run_study(config, posed.objective, tmp_path / "s").best_score > 0.55  # of 0.6264 that the plant allows
+    assert run_study(config, posed.objective, tmp_path / "s").best_score > 0.55  # the best schedule known gives 0.6334
 
 
 def test_measures_come_with_the_fitness():
