@@ -417,8 +417,12 @@ class QuantController(Rebuilt):
         self._rollout(self._theta, self._state, np.require(u, requirements=["C", "A", "W"]), y, self._ints)
         return y
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, meta: Mapping[str, Any] | None = None) -> None:
         """Write the integer controller (not its state) to an ``.npz`` file.
+
+        Args:
+            path: where to; an existing file is replaced atomically.
+            meta: notes of plain JSON types, such as the task.
 
         Raises:
             FileFormatError: it cannot be written.
@@ -427,7 +431,8 @@ class QuantController(Rebuilt):
         arrays: dict[str, Array] = {"theta_q": self._theta}
         if self.calibration is not None:
             arrays["calibration"] = self.calibration
-        write_archive(path, "quant", self.fields, arrays)
+        notes = {} if meta is None else {"meta": dict(meta)}
+        write_archive(path, "quant", self.fields | notes, arrays)
 
     @classmethod
     def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import require
+from neuroctl.evolve.goals import MINUS
 from neuroctl.evolve.history import Group
 from neuroctl.plots import BLUE, GREY, ORANGE, new_figure, save
 
@@ -22,6 +23,8 @@ _STYLES: Final = ("-", "--", ":", "-.")  # each with all colours in turn
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
     """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
 
+    Beyond the end of a shorter study the others go on without it.
+
     Raises:
         BackendUnavailable: matplotlib is missing.
 
@@ -29,14 +32,18 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
     figure, (axis,) = new_figure(1, 4.6)
     for k, group in enumerate(groups):
         colour, style = _COLOURS[k % len(_COLOURS)], _STYLES[k // len(_COLOURS) % len(_STYLES)]
-        shown = ~np.isnan(group.scores).any(axis=0)
+        shown = ~np.isnan(group.scores).all(axis=0)  # where any of the studies has a score
         x, scores = group.evaluations[shown], group.scores[:, shown]
         if not len(x):
             continue
         seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"
-        axis.fill_between(x, scores.min(axis=0), scores.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        low, middle, high = np.nanmin(scores, axis=0), np.nanmedian(scores, axis=0), np.nanmax(scores, axis=0)
+        axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         label = f"{group.label} ({seeds})"
-        axis.plot(x, np.median(scores, axis=0), style, color=colour, linewidth=2.0, label=label)
+        if len(x) == 1:  # a line of one point is invisible
+            axis.errorbar(x, middle, [middle - low, high - middle], fmt="o", color=colour, capsize=4.0, label=label)
+        else:
+            axis.plot(x, middle, style, color=colour, linewidth=2.0, label=label)
     axis.set_xlim(left=0)
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("best so far, on unseen starts")
@@ -106,10 +113,12 @@ def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os
     measures, values = fields["measures"], arrays["values"]
     figure, axes = new_figure(len(measures), 1.0 + 3.4 * len(measures))
     for k, (axis, measure) in enumerate(zip(axes, measures, strict=True), 1):
-        axis.plot(values[:, 0], values[:, k], "o", color=GREY, markersize=4.5, alpha=0.7)
+        cost = measure["name"].startswith(MINUS)  # what is maximized is minus a cost; people read the cost
+        sign = -1.0 if cost else 1.0
+        axis.plot(values[:, 0], sign * values[:, k], "o", color=GREY, markersize=4.5, alpha=0.7)
         x, y = _staircase(values[:, 0], values[:, k])
-        axis.step(x, y, "o-", where="pre", color=BLUE, markersize=5.0, linewidth=1.4)
-        axis.set_ylabel(measure["name"])
+        axis.step(x, sign * y, "o-", where="pre", color=BLUE, markersize=5.0, linewidth=1.4)
+        axis.set_ylabel(measure["name"].removeprefix(MINUS) + (" (less is better)" if cost else ""))
     axes[-1].set_xlabel("fitness")
     axes[0].set_title(f"{fields['task']}: {len(values)} genomes that none beats", loc="left", fontweight="bold")
     save(figure, path)

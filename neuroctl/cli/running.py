@@ -186,7 +186,7 @@ def open_controller(
     """Load a float or fixed-point controller and return it with its notes; bits of weights and state quantise it."""
     archive = io.read_archive(file)
     if archive.kind == "quant":
-        return nc.QuantController.from_archive(archive, file), {}
+        return nc.QuantController.from_archive(archive, file), io.notes_of(archive, file)
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
     ctl = nc.Controller(model.spec, model.theta)

@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.cells import layout
 from neuroctl.errors import StudyError
 from neuroctl.evolve.measure import Measure
+from neuroctl.evolve.provenance import provenance
 from neuroctl.prune import parameter_bytes
 from neuroctl.spec import Spec
 
 GOALS: Final = ("energy", "bytes")
+MINUS: Final = "minus "
+"""How the name of a measure begins that is minus a cost."""
 
 
 class Goals:
@@ -45,8 +48,8 @@ class Goals:
     def measures(self) -> tuple[Measure, ...]:
         """The goals, in order."""
         known = {
-            "energy": Measure("minus energy [mean square of output / limit]", -1.0, 0.0),
-            "bytes": Measure("minus parameters [bytes]", -self._most_bytes(), 0.0),
+            "energy": Measure(f"{MINUS}energy [mean square of output / limit]", -1.0, 0.0),
+            "bytes": Measure(f"{MINUS}parameters [bytes]", -self._most_bytes(), 0.0),
         }
         return tuple(known[name] for name in self._names)
 
@@ -75,6 +78,10 @@ class Goals:
         """Return limits of the inputs by what was observed, if the objective has to measure them."""
         measured = getattr(self._objective, "measured_limits", None)
         return None if measured is None else measured(observations)
+
+    def made_of(self) -> dict[str, str]:
+        """Return what the objective is made of, see ``neuroctl.evolve.provenance``."""
+        return provenance(self._objective)
 
     def close(self) -> None:
         """Free what the objective holds."""

@@ -19,7 +19,8 @@ from neuroctl.evolve.folder import MAY_CHANGE
 Array = NDArray[np.float64]
 
 _GRID: Final = 200
-_ALIKE: Final = ("seed", "versions", *MAY_CHANGE)  # what may differ within a group
+_MUCH_SHORTER: Final = 0.9  # studies under one time limit differ by less
+_ALIKE: Final = ("seed", "schema", "versions", *MAY_CHANGE)  # what may differ within a group
 _SHOWN: Final = ("task", "optimizer", "cell", "neurons", "population")
 
 
@@ -30,8 +31,10 @@ class Group:
     Args:
         label: what sets them apart from the other groups.
         seeds: of its studies.
-        evaluations: float64 ``[T]``, the same for all; up to where the shortest study came.
-        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before there is one.
+        evaluations: float64 ``[T]``, the same for all; up to where the longest study came.
+        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before there is one, and after the end
+            of a study.
+        common: evaluations that all of them reached, one of ``evaluations``.
 
     """
 
@@ -39,11 +42,12 @@ class Group:
     seeds: tuple[int, ...]
     evaluations: Array
     scores: Array
+    common: float
 
     @property
     def final(self) -> Array:
-        """Scores at the end, ``[seeds]``."""
-        return np.asarray(self.scores[:, -1])
+        """Scores after ``common`` evaluations, ``[seeds]``."""
+        return np.asarray(self.scores[:, int(np.searchsorted(self.evaluations, self.common))])
 
 
 def read_history(folder: Path) -> dict[str, Array]:
@@ -126,13 +130,21 @@ def _word(name: str, value: Any) -> str:
 
 def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -> Group:
     columns = [column for _, column in members]
-    last = min(float(column["evaluations"][-1]) for column in columns)
+    ends = [float(column["evaluations"][-1]) for column in columns]
     first = max(float(column["evaluations"][0]) for column in columns)
-    grid = np.unique(np.linspace(min(first, last), last, _GRID).round())
+    common, last = min(ends), max(ends)
+    if common < _MUCH_SHORTER * last:
+        warnings.warn(
+            f"{label}: the studies ended after {common:.0f} to {last:.0f} evaluations; figures are those after "
+            f"{common:.0f}, pictures show all",
+            stacklevel=2,
+        )
+    grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])
     scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]
-    return Group(label, tuple(int(config["seed"]) for config, _ in members), grid, np.array(scores))
+    return Group(label, tuple(int(config["seed"]) for config, _ in members), grid, np.array(scores), common)
 
 
 def _held(x: Array, y: Array, grid: Array) -> Array:
-    """Return y at the last x that is not after each place of the grid."""
-    return np.asarray(y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)])
+    """Return y at the last x that is not after each place of the grid; NaN beyond the last x."""
+    held = y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)]
+    return np.where(grid > x[-1], np.nan, held)

@@ -1,5 +1,6 @@
 """Studies read back, compared and drawn."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from neuroctl import io, studyplots
 from neuroctl.errors import StudyError
 from neuroctl.evolve import run_study
+from neuroctl.evolve.goals import Goals
 from neuroctl.evolve.history import groups, read_history
 from tests.cli.test_cli import neuroctl
 from tests.evolve import objectives
@@ -26,12 +28,14 @@ def studies(tmp_path_factory):
 
 
 def test_seeds_count_together(studies):
-    found = groups([studies])
+    with pytest.warns(UserWarning, match="ended after 30 to 42 evaluations; figures are those after 30"):
+        found = groups([studies])
     assert [(group.label, group.seeds) for group in found] == [("cmaes", (1, 2, 3)), ("snes", (1, 2, 3))]
     for group in found:
-        assert group.evaluations[-1] == 30  # the shortest had 5 generations of 6
+        assert (group.common, group.evaluations[-1]) == (30, 42)  # the shortest had 5 generations of 6
         assert group.scores.shape == (3, len(group.evaluations))
-        assert (np.diff(group.scores, axis=1) >= 0).all()
+        assert np.isnan(group.scores[:, -1]).tolist() == [True, True, False]
+        assert not (np.diff(group.scores, axis=1) < 0).any()
     longest = read_history(studies / "snes-3")
     assert found[1].final[2] == longest["best_validation"][4]
     assert longest["evaluations"].tolist() == [6, 12, 18, 24, 30, 36, 42]
@@ -47,7 +51,9 @@ def is_png(path):
 
 
 def test_pictures(studies, tmp_path):
-    studyplots.compare(groups([studies]), tmp_path / "compare.png", title="studies")
+    with pytest.warns(UserWarning, match="ended after"):
+        found = groups([studies])
+    studyplots.compare(found, tmp_path / "compare.png", title="studies")
     assert is_png(tmp_path / "compare.png")
     for optimizer, name in (("cma-me", "archive"), ("nsga2", "front")):
         fields = {"generations": 8, "population": 12, "optimizer": optimizer, "measures": AXES}
@@ -59,6 +65,36 @@ def test_pictures(studies, tmp_path):
     arrays = {"fitness": np.array([1.0, 2.0, 0.5]), "measures": np.array([[0.1], [0.15], [1.0]])}
     studyplots.archive(one, arrays, tmp_path / "one.png")
     assert is_png(tmp_path / "one.png")
+
+
+def drawn(monkeypatch, draw, *arguments, **keywords):
+    """The axes of a picture that would have been saved."""
+    figures = []
+    monkeypatch.setattr(studyplots, "save", lambda figure, path: figures.append(figure))
+    draw(*arguments, "unused.png", **keywords)
+    return figures[0].axes
+
+
+def test_a_study_of_one_generation_leaves_no_empty_frame(tmp_path, monkeypatch):
+    for seed, generations in ((1, 1), (2, 6)):
+        run_study(config(seed=seed, generations=generations), objectives.follow, tmp_path / str(seed))
+    with pytest.warns(UserWarning, match="ended after 6 to 36 evaluations"):
+        found = groups([tmp_path])
+    (axis,) = drawn(monkeypatch, studyplots.compare, found, title="t")
+    assert axis.lines[0].get_xdata()[-1] == 36
+    assert np.isfinite(axis.lines[0].get_ydata()).all()
+    (axis,) = drawn(monkeypatch, studyplots.compare, groups([tmp_path / "1"]), title="t")
+    assert axis.lines[0].get_marker() == "o"
+
+
+def test_a_front_shows_costs_as_what_they_are(monkeypatch):
+    measures = Goals(objectives.follow, ["bytes"], config().spec).measures
+    fields = {"task": "t", "measures": [dataclasses.asdict(measure) for measure in measures]}
+    arrays = {"values": np.array([[1.0, -40.0], [2.0, -80.0], [0.5, -60.0]])}
+    (axis,) = drawn(monkeypatch, studyplots.front, fields, arrays)
+    assert axis.get_ylabel() == "parameters [bytes] (less is better)"
+    assert sorted(axis.lines[0].get_ydata()) == [40.0, 60.0, 80.0]
+    assert sorted(axis.lines[1].get_ydata()) == [40.0, 80.0]
 
 
 def test_what_is_no_study_is_named(tmp_path, studies):
