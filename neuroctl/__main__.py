@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from neuroctl.errors import NeuroctlError, require
+from neuroctl.errors import NeuroctlError, ObjectiveError, require
 
 
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
     """Run the command line; exit code 0 for ok, 1 for failed, 2 for bad usage, 130 for Ctrl-C."""
-    debug = "--debug" in sys.argv
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
     try:
         require("typer", "cli")
         require("rich", "cli")
@@ -18,11 +19,12 @@ def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> Non
         from neuroctl.console import one_line_warnings
 
         one_line_warnings()
-        app(arguments, prog_name=prog_name)
+        app([argument for argument in given if argument != "--debug"], prog_name=prog_name)  # allowed anywhere
     except NeuroctlError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        hint = "; --debug shows where" if isinstance(error, ObjectiveError) else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output left (as `head` does); stdout is gone, so its final flush must not fail again.

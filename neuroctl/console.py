@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 import warnings
@@ -21,12 +22,17 @@ from neuroctl.machine import cores
 out: Final = Console(markup=False)
 log: Final = Console(stderr=True, markup=False)
 
+_LINE_S: Final = 10.0
+
 
 def one_line_warnings() -> None:
-    """Show warnings as users read them: without a place in the source."""
+    """Show warnings as users read them: without a place in the source, and each text once."""
+    shown = set[str]()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        if str(message) not in shown:
+            print(f"warning: {message}", file=sys.stderr)
+        shown.add(str(message))
 
     warnings.showwarning = show
 
@@ -123,7 +129,7 @@ def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
         {
             "studies": group.label,
             "seeds": list(group.seeds),
-            "evaluations": int(group.evaluations[-1]),
+            "evaluations": int(group.common),
             "scores": [float(score) for score in group.final],
         }
         for group in groups
@@ -141,30 +147,65 @@ def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
     out.print(table)
 
 
+class StudyProgress:
+    """Shows how a study goes: pass it to ``run_study`` as ``on_generation``, and its ``stage`` as ``on_stage``."""
+
+    def __init__(self, show: Callable[[str, float], None]):
+        self._show = show
+        self._begin = time.monotonic()
+
+    def stage(self, text: str) -> None:
+        """Show what comes before the first generation."""
+        self._show(text, 0.0)
+
+    def __call__(self, progress: Any) -> None:
+        """Show the figures of a generation."""
+        spent = time.monotonic() - self._begin
+        self._show(_line(progress), spent / max(spent + progress.left_s, 1e-9))
+
+
 @contextmanager
-def study_progress(console: Console, title: str) -> Iterator[Callable[[Any], None]]:
+def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:
     """Show a bar, the figures of the last generation and the time left while a study runs.
 
-    Yields:
-        The function to pass to ``run_study`` as ``on_generation``.
-
+    Where the output is no terminal, lines: what comes first, and then at most one in 10 s.
     """
+    if not console.is_terminal:
+        lines = _Lines(console, title)
+        try:
+            yield StudyProgress(lines.show)
+        finally:
+            lines.flush()
+        return
     # The bar, the longest figures and two spaces; a long name is cut, and not the figures.
     name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 72))
     columns = (
         TextColumn("{task.description}", style="bold", markup=False, table_column=name),
-        BarColumn(bar_width=8),
+        BarColumn(bar_width=5),
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console) as bar:
-        row = bar.add_task(title, total=1.0, figures="starting workers")
-        begin = time.monotonic()
+        row = bar.add_task(title, total=1.0, figures="")
+        yield StudyProgress(lambda text, done: bar.update(row, completed=done, figures=text))
 
-        def on_generation(progress: Any) -> None:
-            spent = time.monotonic() - begin
-            bar.update(row, completed=spent / max(spent + progress.left_s, 1e-9), figures=_line(progress))
 
-        yield on_generation
+class _Lines:
+    """Prints the first line of each kind at once, then one in 10 s, and the last."""
+
+    def __init__(self, console: Console, title: str):
+        self._console, self._title = console, title
+        self._printed_at, self._waiting = -math.inf, ""
+
+    def show(self, text: str, done: float) -> None:
+        self._waiting = text
+        if not done or time.monotonic() - self._printed_at >= _LINE_S:
+            self.flush()
+            self._printed_at = time.monotonic() if done else -math.inf
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._console.print(f"{self._title}: {self._waiting}", highlight=False, soft_wrap=True)
+        self._waiting = ""
 
 
 def _line(progress: Any) -> str:
@@ -174,4 +215,4 @@ def _line(progress: Any) -> str:
     rate = f"{progress.evals_per_s:.0f}" if progress.evals_per_s >= 10 else f"{progress.evals_per_s:.1f}"
     minutes, seconds = divmod(round(progress.left_s), 60)
     left = f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}"
-    return f"{figures} sigma {progress.sigma:.2g} {rate}/s -{left}"
+    return f"{figures} sigma {progress.sigma:.2g} {rate}/s {left} left"

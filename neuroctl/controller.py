@@ -209,7 +209,10 @@ class Controller(Rebuilt):
 def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
     if spec.dt_s > max_stable_dt(spec, theta):
         # Without the limit in it the text is always the same, so that Python shows it once for a line of code.
-        text = f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow"
+        text = (
+            f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow; "
+            "harmless in a controller evolved at this dt_s, which was scored with these very steps"
+        )
         warnings.warn(text, StabilityWarning, stacklevel=3)
 
 

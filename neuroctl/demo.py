@@ -108,8 +108,15 @@ def _evolve(sims: Any, folder: Path, seed: int, workers: int) -> tuple[nc.Contro
         seed=seed,
         target_score=float(STEPS),
     )
-    with console.study_progress(console.log, TASK) as on_generation:
-        study = run_study(config, sims.EpisodeReturn(TASK), folder, workers=workers, on_generation=on_generation)
+    with console.study_progress(console.log, TASK) as shown:
+        study = run_study(
+            config,
+            sims.EpisodeReturn(TASK),
+            folder,
+            workers=workers,
+            on_generation=shown,
+            on_stage=shown.stage,
+        )
     if study.interrupted:
         console.log.print(f"interrupted; best so far: {study.best_path}", highlight=False, soft_wrap=True)
         raise KeyboardInterrupt

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import sysconfig
+import traceback
+from pathlib import Path
 from types import ModuleType
+from typing import Final
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+_NOT_USERS: Final = (
+    *(str(_PACKAGE.with_name(name)) for name in ("neuroctl", "sims", "firmware_export")),
+    *(path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")),
+    "<frozen",
+    "<__array_function__",
+)
 
 
 class NeuroctlError(Exception):
@@ -49,6 +61,14 @@ class PlantError(NeuroctlError, ValueError):
 
 class StudyError(NeuroctlError, ValueError):
     """A study folder that cannot be created, resumed or continued as asked."""
+
+
+class ObjectiveError(StudyError):
+    """An objective, such as a fitness function of the user's, that raised or returned no number."""
+
+
+class UnrepeatableError(StudyError):
+    """An objective that gives one controller two values with one seed."""
 
 
 class ExportError(NeuroctlError, ValueError):
@@ -103,6 +123,15 @@ class RefusedError(LinkError):
     """The board refused a request; ``code`` is the name of why."""
 
     code = ""
+
+
+def line_of(error: BaseException) -> str | None:
+    """Return the file and line of a user's own code that an error came through last; None if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [
+        frame for frame in frames if not frame.filename.startswith(_NOT_USERS) and "site-packages" not in frame.filename
+    ]
+    return f"{users[-1].filename}:{users[-1].lineno}" if users else None
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -20,6 +20,7 @@ from neuroctl.backends.plant import Plant, load, next_state
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.evolve import Measure
+from neuroctl.evolve.provenance import source_of
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
 
@@ -166,6 +167,10 @@ class PlantReturn:
         from .episodes import record
 
         return record(self.task.name, controller, seed, self.max_steps).observations
+
+    def made_of(self) -> dict[str, str]:
+        """Return what gives the fitness, see ``neuroctl.evolve.provenance``."""
+        return source_of(self._plant.module.fitness) | {"objective": repr(self)}
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"max_steps": self.max_steps, "measured": self._measured, "backend": self._backend}

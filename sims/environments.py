@@ -166,6 +166,14 @@ class AnyEnvironment:
         space = getattr(self._env, "action_space", None)
         self._action = (np.dtype(np.float32), (self.about.outputs,)) if space is None else (space.dtype, space.shape)
 
+    def layers(self) -> list[type]:
+        """Return the classes of its wrappers, and of what they wrap, the innermost last."""
+        env, layers = self._env, []
+        while isinstance(env, gymnasium.Wrapper):
+            layers.append(type(env))
+            env = env.env
+        return [*layers, type(env)]
+
     def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
         """Begin an episode; see ``Environment``."""
         answer = self._reset(seed)

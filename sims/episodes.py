@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import integer
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
+from neuroctl.evolve.provenance import source_of, version_of
 from neuroctl.input_limits import limits_from
 from neuroctl.quant import QuantController
 
@@ -158,6 +159,11 @@ class EpisodeReturn(_Returns):
         """The task that is run."""
         return self._about  # type: ignore[no-any-return]
 
+    def made_of(self) -> dict[str, str]:
+        """Return what gives the returns, see ``neuroctl.evolve.provenance``."""
+        engine = {"pybullet": str(version_of("pybullet"))}
+        return source_of(registry.environment(self.task)) | engine | {"objective": repr(self)}
+
 
 class GymReturn(_Returns):
     """The return of one seeded episode of a Gymnasium environment, or of an object of a class of the user's own.
@@ -182,6 +188,12 @@ class GymReturn(_Returns):
     def about(self) -> Interface:
         """What a controller has to fit."""
         return self._about  # type: ignore[no-any-return]
+
+    def made_of(self) -> dict[str, str]:
+        """Return what gives the returns, see ``neuroctl.evolve.provenance``: the environment and its wrappers."""
+        env = self._env if isinstance(self._env, AnyEnvironment) else AnyEnvironment(self.about.name)
+        self._env = env
+        return source_of(*env.layers()) | {"objective": repr(self)}
 
     def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits | None:
         """Return limits of the inputs by what was observed, under random actions if nothing is given.

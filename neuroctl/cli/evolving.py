@@ -157,6 +157,14 @@ def evolve(
         float | None,
         typer.Option(help="Seconds after which a worker counts as hanging and is replaced.", rich_help_panel=_RUNNING),
     ] = None,
+    allow_unrepeatable: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unrepeatable",
+            help="Take a fitness that differs from call to call with one seed; results then depend on the workers.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write scalars into the study's folder.", rich_help_panel=_RUNNING)
     ] = False,
@@ -220,6 +228,7 @@ def evolve(
         "time_limit_s": limits.get("seconds"),
         "task_timeout_s": task_timeout,
         "cluster": cluster,
+        "allow_unrepeatable": allow_unrepeatable,
     }
     if seeds > 1:
         _several(config, posed.objective, folder, seeds, how, tensorboard=tensorboard, as_json=as_json)
@@ -260,15 +269,16 @@ def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, te
 
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # what an objective prints is no part of our output
-        shown = [stack.enter_context(study_progress(log, config.task))]
+        progress = stack.enter_context(study_progress(log, config.task))
+        shown: list[Any] = [progress]
         if tensorboard:
             shown.append(stack.enter_context(Scalars(folder / "tensorboard")).write)
 
-        def on_generation(progress: Any) -> None:
+        def on_generation(figures: Any) -> None:
             for show in shown:
-                show(progress)
+                show(figures)
 
-        return run_study(config, objective, folder, on_generation=on_generation, **how)
+        return run_study(config, objective, folder, on_generation=on_generation, on_stage=progress.stage, **how)
 
 
 def _several(

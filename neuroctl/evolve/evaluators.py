@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real
 from neuroctl.controller import Controller
-from neuroctl.errors import NeuroctlError, StudyError
+from neuroctl.errors import ObjectiveError, StudyError
+from neuroctl.evolve.blame import blamed, defined, number_of, shown_value
 from neuroctl.evolve.genome import Genome
 
 Objective = Callable[[Controller, int], Any]
@@ -87,19 +88,20 @@ class SerialEvaluator:
         ctl = self._controller
         ctl.theta[:] = theta
         ctl.reset()
+        where = f"with seed {seed}, candidate {candidate}"
         try:
             value: Any = self._objective(ctl, seed)
+        except (Exception, SystemExit) as error:
+            raise blamed("", error, where) from error
+        try:
             parts = value if self._width > 1 else (value,)
             if isinstance(value, (str, bytes)) or len(parts) != self._width:  # float("3") would pass
-                allowed = "a number" if self._width == 1 else f"{self._width} numbers: the fitness and its measures"
-                raise ValueError(f"returned {value!r}; allowed: {allowed}")
-            return tuple(float(part) for part in parts)  # anything else says itself that it is no number
-        except NeuroctlError:
-            raise
-        except (Exception, SystemExit) as error:
-            message = " ".join(str(error).split())
-            where = f"with seed {seed}, candidate {candidate}"
-            raise StudyError(f"objective: {type(error).__name__}: {message}; {where}") from error
+                raise ValueError
+            return tuple(number_of(part) for part in parts)
+        except (TypeError, ValueError):
+            allowed = "a number" if self._width == 1 else f"{self._width} numbers: the fitness and its measures"
+            text = f"objective: returned {shown_value(value)}; allowed: {allowed}; {where}{defined(self._objective)}"
+            raise ObjectiveError(text) from None
 
     def close(self) -> None:
         """Free what the objective holds."""
@@ -284,14 +286,13 @@ class BatchEvaluator:
         theta = np.ascontiguousarray(self._genome.theta(genomes))
         try:
             values = np.asarray(self._objective.batch(self._genome.spec, theta, list(seeds), self._threads), np.float64)
-        except NeuroctlError:
-            raise
         except Exception as error:
-            message = " ".join(str(error).split())
-            raise StudyError(f"objective.batch: {type(error).__name__}: {message}") from error
+            raise blamed(".batch", error, f"with seeds {list(seeds)}") from error
         shape = (len(genomes), len(seeds), self._width)
         if values.shape not in (shape, shape[:2] if self._width == 1 else shape):
-            raise StudyError(f"objective.batch: shape {values.shape}; allowed: {shape}")
+            raise ObjectiveError(
+                f"objective.batch: shape {values.shape}; allowed: {shape}{defined(self._objective.batch)}"
+            )
         return values.reshape(shape)
 
     def close(self) -> None:

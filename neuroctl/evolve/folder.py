@@ -45,6 +45,7 @@ class Checkpoint:
         best_values: its validation values float64 ``[validation_episodes]``.
         best_generation: when it was found.
         search: digest of the optimizer's state, which a replay has to reach again.
+        objective: what gave the best its values, see ``provenance``; None in studies of older versions.
 
     """
 
@@ -54,6 +55,7 @@ class Checkpoint:
     best_values: NDArray[np.float64] | None = None
     best_generation: int | None = None
     search: str = ""
+    objective: dict[str, str] | None = None
 
     @property
     def evaluations(self) -> int:
@@ -259,10 +261,11 @@ class StudyFolder:
             best_values=None if generation is None else a["best_values"],
             best_generation=generation,
             search=str(search),
+            objective=fields.get("objective"),
         )
         if "fitness" in a:
             self._log.replace(generations)
-            self._write_checkpoint(state)
+            self.save_checkpoint(state)
         return state, generations
 
     def _config_digest(self) -> str:
@@ -278,9 +281,15 @@ class StudyFolder:
 
         """
         self._log.append(generation)
-        self._write_checkpoint(state)
+        self.save_checkpoint(state)
 
-    def _write_checkpoint(self, state: Checkpoint) -> None:
+    def save_checkpoint(self, state: Checkpoint) -> None:
+        """Replace the checkpoint by one of the same generation, whole or not at all.
+
+        Raises:
+            FileFormatError: it cannot be written; the old one is intact.
+
+        """
         empty = np.zeros(0)
         arrays = {
             "best_genome": empty if state.best_genome is None else state.best_genome,
@@ -290,6 +299,7 @@ class StudyFolder:
             "best_generation": state.best_generation,
             "config": self._config_digest(),
             "search": state.search,
+            "objective": state.objective,
             "length": self._log.length,
             "digest": self._log.digest,
         }

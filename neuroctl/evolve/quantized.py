@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError, StudyError
+from neuroctl.evolve.provenance import provenance
 from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController
 
 
@@ -82,6 +83,10 @@ class InFixedPoint:
         """Return what the integer form sees in one episode, if the objective can tell."""
         observations, fixed = getattr(self._objective, "observations", None), self._of(controller)
         return None if observations is None or fixed is None else observations(fixed, seed)
+
+    def made_of(self) -> dict[str, str]:
+        """Return what the objective is made of, see ``neuroctl.evolve.provenance``."""
+        return provenance(self._objective)
 
     def close(self) -> None:
         """Free what the objective holds."""

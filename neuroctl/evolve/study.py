@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real, shown
 from neuroctl.controller import Controller
-from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError, require
+from neuroctl.errors import StabilityWarning, StudyError, UnrepeatableError, require
 from neuroctl.evolve.archive import CELLS, MapElites
+from neuroctl.evolve.blame import blamed
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.folder import Checkpoint, StudyFolder, versions
@@ -37,12 +38,13 @@ from neuroctl.evolve.genome import Genome
 from neuroctl.evolve.interrupts import Aside, Interrupts
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
+from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.evolve.quantized import InFixedPoint
 from neuroctl.evolve.racing import race
+from neuroctl.evolve.repeatable import check_repeatable
 from neuroctl.io import file_name, write_archive
-from neuroctl.spec import Spec
 
-_TRAINING, _VALIDATION = 1, 2  # streams of episode seeds; stream 0 is the optimiser's
+_TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimiser's
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def run_study(
     time_limit_s: float | None = None,
     task_timeout_s: float | None = None,
     cluster: str | None = None,
+    allow_unrepeatable: bool = False,
+    on_stage: Callable[[str], None] | None = None,
 ) -> StudyResult:
     """Evolve a controller and keep everything in a folder.
 
@@ -111,16 +115,21 @@ def run_study(
         workers: processes; the result does not depend on it.
         resume: go on from the folder's checkpoint.
         on_generation: called after each generation.
-        time_limit_s: no generation begins after so many seconds of this call; the study can be resumed.
+        time_limit_s: no generation begins after so many seconds, counted from when everything is compiled; the study
+            can be resumed.
         task_timeout_s: see ``PoolEvaluator``.
         cluster: evaluate on Ray: ``"local"``, or a running cluster's address; the result does not depend on it.
+        allow_unrepeatable: take an objective that gives one controller two values with one seed. By default three
+            genomes are evaluated several times before the first generation of each call, in no one's name.
+        on_stage: told in words what comes before the first generation.
 
     Returns:
         How it ended. Ctrl-C and SIGTERM end it cleanly, with ``interrupted`` set; the generation under way is lost,
         and if it was the first, there is no file at ``best_path`` yet.
 
     Raises:
-        StudyError: the folder cannot be used, holds another study, or the objective failed.
+        StudyError: the folder cannot be used, or holds another study.
+        ObjectiveError: the objective raised, or returned no number.
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
     """
@@ -137,7 +146,7 @@ def run_study(
         with StudyFolder(path, config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
                 objective = InFixedPoint(objective, config.fixed_point, len(config.measures))
-            how = _How(workers, time_limit_s, task_timeout_s, cluster)
+            how = _How(workers, time_limit_s, task_timeout_s, cluster, allow_unrepeatable, on_stage or (lambda _: None))
             return _Study(config, objective, folder, interrupts).run(how, on_generation)
 
 
@@ -149,6 +158,8 @@ class _How:
     time_limit_s: float | None
     task_timeout_s: float | None
     cluster: str | None
+    allow_unrepeatable: bool
+    on_stage: Callable[[str], None]
 
 
 class _Study:
@@ -175,16 +186,19 @@ class _Study:
 
     def _evolve(self, how: _How, on_generation: Callable[[Progress], None] | None) -> str:
         optimizer = self._replayed()
-        began = time.monotonic()
         with make_evaluator(
             self.genome, self.objective, how.workers, self.measures,
             task_timeout_s=how.task_timeout_s, cluster=how.cluster,
         ) as evaluator:  # fmt: skip
+            if self._over() is None:
+                self._rehearse(evaluator, how)
+            self._note_changes(evaluator)
             observations = self._observations()
             with self.interrupts.shield():
                 self._write_best(observations)
                 self.folder.save_history(self.past)
             self.past = []
+            began = time.monotonic()
             while (reason := self._over() or self._exhausted(optimizer)) is None:
                 if how.time_limit_s is not None and time.monotonic() - began >= how.time_limit_s:
                     reason = "time is up"
@@ -214,6 +228,39 @@ class _Study:
                 "allowed: the same versions and machine, or a new study"
             )
         return optimizer
+
+    def _rehearse(self, evaluator: Evaluator, how: _How) -> None:
+        """Start workers, compile, and see whether the objective gives the same values again."""
+        batch = hasattr(self.objective, "batch")
+        alone = batch or (how.workers == 1 and how.cluster is None)
+        how.on_stage("compiling, once" if alone else "starting workers; compiling, once")
+        rng = np.random.default_rng(np.random.SeedSequence(self.config.seed, spawn_key=(_CHECK, 1)))
+        drawn = self.config.sigma0 * self.genome.unit * rng.standard_normal((3, self.genome.size))
+        (seed,) = episode_seeds(self.config.seed, _CHECK, 0, 1)
+        try:
+            check_repeatable(evaluator, self.genome.snapped(drawn), seed, 1 if batch else how.workers)
+        except UnrepeatableError:
+            if not how.allow_unrepeatable:
+                raise
+        how.on_stage("first generation")
+
+    def _note_changes(self, evaluator: Evaluator) -> None:
+        """Say whether the objective is another than it was, and score the best anew if so."""
+        now, before, best = provenance(self.objective), self.state.objective, self.state.best_genome
+        self.state = replace(self.state, objective=now)
+        if before is None or before == now:
+            return
+        text = f"objective: changed since the last generation ({'; '.join(changes(before, now))})"
+        if best is not None:
+            seeds = episode_seeds(self.config.seed, _VALIDATION, 0, self.config.validation_episodes)
+            old, values = self.state.best_score, evaluator.evaluate(best[None], seeds)[0, :, 0]
+            if not np.isfinite(_mean(values)):
+                raise StudyError(f"{text}, and the best scores {_mean(values)} now; allowed: a new study")
+            self.state = replace(self.state, best_values=values)
+            with self.interrupts.shield():
+                self.folder.save_checkpoint(self.state)
+            text += f": the best scores {_mean(values):.6g} now, {old:.6g} before"
+        warnings.warn(text, stacklevel=2)
 
     def _over(self) -> str | None:
         """Return why the study is over, or None; follows from the checkpoint alone."""
@@ -316,7 +363,7 @@ class _Study:
             controller = self._controller(state.best_genome)
             if self.config.fixed_point is not None:
                 meta |= {"fixed_point": asdict(self.config.fixed_point)}
-                self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path)
+                self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path, meta=meta)
             else:
                 controller = self._within_limits(controller, observations)
             controller.save(self.folder.best_path, meta=meta, calibration=observations)
@@ -333,16 +380,16 @@ class _Study:
             return controller
         known = spec.input_limits or limits
         both = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(known, limits, strict=True)]
-        return self._quietly(replace(spec, input_limits=tuple(both)), controller.theta)
+        return self._quietly(Controller, replace(spec, input_limits=tuple(both)), controller.theta)
 
     def _controller(self, genome: NDArray[np.float64]) -> Controller:
-        return self._quietly(self.config.spec, self.genome.theta(genome))
+        return self._quietly(self.genome.controller, genome)
 
     @staticmethod
-    def _quietly(spec: Spec, theta: NDArray[Any]) -> Controller:
+    def _quietly(make: Callable[..., Controller], *arguments: Any) -> Controller:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # those who load the file are warned
-            return Controller(spec, theta)
+            return make(*arguments)
 
     def _write_last(self, optimizer: Optimizer) -> None:
         """Write the last generation, and what else a search keeps."""
@@ -374,11 +421,8 @@ class _Study:
         try:
             seen = observations(self._controller(genome), seed)
             return None if seen is None else np.asarray(seen, self.config.spec.dtype)
-        except NeuroctlError:
-            raise
         except Exception as error:
-            message = " ".join(str(error).split())
-            raise StudyError(f"objective.observations: {type(error).__name__}: {message}; with seed {seed}") from error
+            raise blamed(".observations", error, f"with seed {seed}") from error
 
     def _progress(self, last: Generation, running_s: float, time_limit_s: float | None) -> Progress:
         row = dict(zip(COLUMNS, last.row, strict=True))

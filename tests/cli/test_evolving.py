@@ -2,12 +2,14 @@
 
 import io
 import json
+import warnings
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 import neuroctl as nc
+import sims
 from neuroctl import console
 from neuroctl.cli.evolving import budget_of, fixed_of, plot
 from neuroctl.console import study_progress
@@ -26,8 +28,36 @@ def test_all_figures_of_a_generation_fit_into_80_columns(name):
     with study_progress(console, name) as on_generation:
         on_generation(Progress(126, 200, 6096, 1389.2, 796.1, 0.123, 1255.4, 6.62, 920.0, 599.0))
     shown = console.file.getvalue()
-    assert "gen 127 best 1389 med 796 unseen 1255 sigma 0.12 6.6/s -9:59" in shown
+    assert "gen 127 best 1389 med 796 unseen 1255 sigma 0.12 6.6/s 9:59 left" in shown
     assert name[:7] in shown
+
+
+def piped(monkeypatch, seconds):
+    """What is written to no terminal, a generation after each of these times."""
+    clock = iter([0.0, *seconds])
+    now = [next(clock)]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    file = Console(width=80, file=io.StringIO())
+    with study_progress(file, "cartpole") as shown:
+        shown.stage("starting workers; compiling, once")
+        assert "cartpole: starting workers; compiling, once\n" in file.file.getvalue()
+        for k, second in enumerate(seconds):
+            now[0] = second
+            shown(Progress(k, 200, 6096, 1389.2, 796.1, 0.123, 1255.4, 6.62, 920.0, 599.0))
+    return [line.split()[2] for line in file.file.getvalue().splitlines() if "gen " in line]
+
+
+def test_no_terminal_gets_lines(monkeypatch):
+    """The first generation, then one in 10 s, or each where they take longer; and the last."""
+    assert piped(monkeypatch, [1, 2, 5, 12, 13, 30, 90, 91]) == ["1", "4", "6", "7", "8"]
+    assert piped(monkeypatch, [100, 200]) == ["1", "2"]
+
+
+def test_piped_progress_is_on_stderr(tmp_path):
+    done = neuroctl("evolve", "walker", *SMALL, "--generations", 3, "--out", tmp_path / "s")
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["walker: compiling, once", "walker: first generation"]
+    assert lines[-1].startswith("walker: gen 3 best ") and lines[-1].endswith(" left")
 
 
 def test_several_seeds_in_one_command(tmp_path):
@@ -91,7 +121,11 @@ def test_integer_genes_are_evolved_in_fixed_point(tmp_path):
     neuroctl(*arguments, "--racing", "--out", tmp_path / "s")
     genomes = read_archive(tmp_path / "s" / "population.npz").arrays["genomes"]
     assert np.array_equal(genomes, np.rint(genomes))
-    assert nc.load(tmp_path / "s" / "best-fixed.npz").formats["W"].bits == 8
+    best = tmp_path / "s" / "best-fixed.npz"
+    assert nc.load(best).formats["W"].bits == 8
+    shown = json.loads(neuroctl("run", best, "--episodes", 1, "--json").stdout)
+    assert (shown["task"], shown["form"]) == ("walker", "fixed point")
+    assert json.loads(neuroctl("info", best, "--json").stdout)["meta"]["task"] == "walker"
 
 
 def test_goals_and_their_picture(tmp_path):
@@ -189,8 +223,25 @@ def test_a_seed_and_episodes_reach_the_evolution_of_a_task(tmp_path):
     assert (study["seed"], study["episodes"]) == (3, 2)
 
 
+def test_a_warning_is_shown_once(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    console.one_line_warnings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for text in ("a", "b", "a"):
+            warnings.warn(text, stacklevel=1)
+    assert capsys.readouterr().err == "warning: a\nwarning: b\n"
+
+
+def test_a_shipped_controller_above_the_stable_step_says_why_that_is_harmless():
+    with pytest.warns(nc.StabilityWarning, match="max_stable_dt: .*; harmless in a controller evolved at this dt_s"):
+        nc.load(sims.registry.CONTROLLERS / "quadruped.npz")
+
+
 def test_numbers_of_a_comparison_are_not_cut(capsys, monkeypatch):
-    group = Group("cartpole,noise=0.02,latency=1, cmaes, population 300", (0, 1), np.array([96.0]), np.array([[39.91]]))
+    group = Group(
+        "cartpole,noise=0.02,latency=1, cmaes, population 300", (0, 1), np.array([96.0]), np.array([[39.91]]), 96.0
+    )
     monkeypatch.setattr(console, "out", Console(width=80))
     console.show_groups([group])
     shown = capsys.readouterr().out

@@ -197,3 +197,42 @@ slow_legs.spec = three_legs.spec
 def first_weight(controller, seed):
     """How near the first parameter is to 0.3: no sums, so the same bits on every machine."""
     return -abs(float(controller.theta[0]) - 0.3)
+
+
+def nothing(controller, seed):
+    follow(controller, seed)
+
+
+def several(controller, seed):
+    return np.zeros(3)
+
+
+def one_in_an_array(controller, seed):
+    return np.array([follow(controller, seed)])
+
+
+def wrong_input(controller, seed):
+    return float(controller.step(np.zeros(9, np.float32))[0])
+
+
+def ignores_its_seed(controller, seed):
+    return float(np.random.default_rng().random())
+
+
+class Statistics:
+    """Scales its inputs by what it saw in all episodes so far, as NormalizeObservation does."""
+
+    def __init__(self):
+        self.largest = 0.0
+
+    def __call__(self, controller, seed):
+        inputs = np.random.default_rng(seed).uniform(-1, 1, (20, controller.spec.inputs))
+        self.largest = max(self.largest + 0.01, float(np.abs(inputs).max()))
+        return -float(((controller.rollout(inputs / self.largest) - inputs.mean()) ** 2).mean())
+
+
+class BatchedAnew(Batched):
+    """Draws the starts of each call anew."""
+
+    def batch(self, spec, theta, seeds, threads):
+        return np.random.default_rng().random((len(theta), len(seeds)))

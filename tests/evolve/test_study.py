@@ -150,7 +150,7 @@ def test_killed_at_random_moments_and_resumed(whole, tmp_path):
         if study.returncode == 0:
             break
     assert 3 < attempt
-    run_study(config(), objectives.follow, folder, resume=True)
+    run_study(config(), objectives.slow, folder, resume=True)
     assert outcome(folder) == outcome(whole[0])
     assert not [p for p in folder.iterdir() if p.name.startswith(".") and p.name != ".lock"]
 
