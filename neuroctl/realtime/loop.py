@@ -160,7 +160,8 @@ class Loop:
             ticks: for so many deadlines; None: without end.
 
         Raises:
-            LoopError: the loop is running already, or an argument is not allowed.
+            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), a callback is
+                a coroutine function, or an argument is not allowed.
             KeyboardInterrupt, SystemExit: raised in a callback; the plant is safe and ``report`` is there by then.
 
         """
@@ -176,7 +177,8 @@ class Loop:
         """Run in a thread of its own; arguments as for ``run``. The loop ends when the calling thread does.
 
         Raises:
-            LoopError: the loop is running already, or an argument is not allowed.
+            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), a callback is
+                a coroutine function, or an argument is not allowed.
 
         """
         count = arguments.end_of_run(seconds, ticks, self._period_s)
@@ -208,13 +210,14 @@ class Loop:
         return self._report
 
     async def run_async(self, seconds: float | None = None, ticks: int | None = None) -> LoopReport:
-        """Run as a coroutine, between the other tasks; arguments as for ``run``.
+        """Run as a coroutine, between the other tasks; arguments as for ``run``. Awaits what callbacks return.
 
         A tick waits for whatever task is at work, and asyncio wakes up to a millisecond late: the histogram ``wake``
         shows it. Where that is too much, ``start`` runs beside the event loop.
 
         Raises:
-            LoopError: the loop is running already, or an argument is not allowed.
+            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), or an
+                argument is not allowed.
             CancelledError: the task was cancelled; the plant is safe and ``report`` is there by then.
 
         """

@@ -1,6 +1,7 @@
 """What a loop refuses before anything moves: plants of another controller, callbacks that do nothing, arguments."""
 
 import asyncio
+import dataclasses
 import functools
 import math
 import time
@@ -71,6 +72,8 @@ def test_a_board_of_one_output_is_not_driven_by_a_controller_of_eight():
             Loop(many, plant)
         with pytest.raises(LoopError, match="plant: outputs: 1; allowed: 8, the controller's"):
             Loop(many, read=plant.read, write=plant.write)
+        with pytest.raises(LoopError, match="plant: neurons: 6; allowed: 5, the controller's"):
+            Loop(nc.Controller(dataclasses.replace(q.spec, neurons=5)), plant)
         other = nc.Controller(q.spec, seed=99).quantize()
         with pytest.raises(LoopError, match=f"plant: model {q.model_crc32:08x}; allowed: {other.model_crc32:08x}"):
             Loop(other, plant)
@@ -248,7 +251,7 @@ def test_the_watchdog_has_the_event_loop_await_safe():
 
     async def hang(u):
         if len(plant.written) == 3:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(2.0)
         u.fill(0.25)
 
     async def safe():
@@ -256,7 +259,7 @@ def test_the_watchdog_has_the_event_loop_await_safe():
         went_safe.append(len(plant.written))
 
     plant.read, plant.safe = hang, safe
-    report = asyncio.run(Loop(Echo(FAST), plant, watchdog_s=0.1).run_async())
+    report = asyncio.run(Loop(Echo(FAST), plant, watchdog_s=0.5).run_async())
     assert (report.reason, report.safe, report.ticks) == ("watchdog", True, 3)
     assert went_safe == [3, 3]  # by the watchdog, and at the end
     assert len(plant.written) == 3
@@ -267,12 +270,12 @@ def test_an_event_loop_that_hangs_awaits_nothing_and_that_is_said():
 
     async def hang(u):
         if len(plant.written) == 3:
-            time.sleep(1.5)
+            time.sleep(2.5)
         u.fill(0.25)
 
     plant.read, written = hang, []
     plant.write = lambda y: written.append(y.copy()) or plant.written.append(y)
-    report = asyncio.run(Loop(Echo(FAST), plant, watchdog_s=0.1).run_async())
+    report = asyncio.run(Loop(Echo(FAST), plant, watchdog_s=0.5).run_async())
     assert report.reason == "watchdog"
     assert "safe raised TimeoutError: the event loop did not get to it in 0.5 s; the safe output" in report.messages[0]
     assert written[3].tolist() == [0.0]

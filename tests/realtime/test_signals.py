@@ -28,6 +28,11 @@ def sending(*names, tick=3):
     return WithSafe(on_write=lambda k, y: os.kill(os.getpid(), numbers[k]) if k in numbers else None)
 
 
+def patient(plant, **options):
+    """Return a loop whose watchdog bears a busy machine."""
+    return Loop(Echo(FAST), plant, watchdog_s=10.0, **options)
+
+
 def handlers():
     return [signal.getsignal(number) for number in sorted(signal.valid_signals())]
 
@@ -35,7 +40,7 @@ def handlers():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_signal_that_ends_a_process_ends_the_loop(name):
     before, plant = handlers(), sending(name)
-    report = Loop(Echo(FAST), plant).run()
+    report = patient(plant).run()
     assert (report.reason, report.safe, report.ok) == (name, True, True)
     assert report.signal == signals.number_of(name)
     assert plant.events[-1] == "safe"
@@ -64,7 +69,7 @@ def test_a_handler_of_the_users_own_is_left_alone():
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
     try:
-        report = Loop(Echo(FAST), sending("SIGUSR1", "SIGUSR1")).run(ticks=30)
+        report = patient(sending("SIGUSR1", "SIGUSR1")).run(ticks=30)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert (report.reason, seen) == ("finished", [1, 1])
@@ -73,7 +78,7 @@ def test_a_handler_of_the_users_own_is_left_alone():
 def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert Loop(Echo(FAST), sending("SIGHUP")).run(ticks=30).reason == "finished"
+        assert patient(sending("SIGHUP")).run(ticks=30).reason == "finished"
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -83,7 +88,7 @@ def test_a_handler_in_c_is_left_alone(tmp_path):
     with open(tmp_path / "trace.txt", "w+") as file:
         faulthandler.register(signal.SIGUSR2, file)
         try:
-            report = Loop(Echo(FAST), sending("SIGUSR2")).run(ticks=30)
+            report = patient(sending("SIGUSR2")).run(ticks=30)
             os.kill(os.getpid(), signal.SIGUSR2)  # after the loop, too
         finally:
             faulthandler.unregister(signal.SIGUSR2)
@@ -94,7 +99,7 @@ def test_a_handler_in_c_is_left_alone(tmp_path):
 @pytest.mark.parametrize("names", [("SIGTERM", "SIGHUP"), ("SIGHUP", "SIGHUP"), ("SIGINT", "SIGUSR1")])
 def test_only_a_second_ctrl_c_or_sigterm_breaks_into_a_stop_ramp(names):
     plant = sending(*names)
-    report = Loop(Echo(FAST), plant, stop_ramp_s=0.05).run()
+    report = patient(plant, stop_ramp_s=0.05).run()
     assert (report.reason, report.safe) == (names[0], True)
     assert report.ticks + report.skipped >= 50
 
@@ -104,7 +109,7 @@ def test_only_a_second_ctrl_c_or_sigterm_breaks_into_a_stop_ramp(names):
 
 @pytest.mark.parametrize("host", ["run", "start", "async"])
 def test_after_a_signal_no_loop_runs_until_the_program_says_so(host):
-    first = Loop(Echo(FAST), sending("SIGINT"))
+    first = patient(sending("SIGINT"))
     if host == "async":
         assert asyncio.run(first.run_async()).reason == "SIGINT"
     elif host == "start":
@@ -115,7 +120,7 @@ def test_after_a_signal_no_loop_runs_until_the_program_says_so(host):
     else:
         assert first.run().reason == "SIGINT"
     plant = WithSafe()
-    second = Loop(Echo(FAST), plant)
+    second = patient(plant)
     text = r"run: SIGINT has ended the loops of this program; allowed: after neuroctl.realtime.clear_signal\(\)"
     for loop in (first, second):
         for run in (loop.run, loop.start, lambda **given: asyncio.run(second.run_async(**given))):
@@ -131,7 +136,7 @@ def test_a_signal_in_the_last_moment_counts_too():
     """The run has finished, but its end is still going on: the signal is not lost."""
     plant = WithSafe()
     plant.safe = lambda: os.kill(os.getpid(), signal.SIGTERM)
-    assert Loop(Echo(FAST), plant).run(ticks=3).reason == "finished"
+    assert patient(plant).run(ticks=3).reason == "finished"
     with pytest.raises(LoopError, match="run: SIGTERM has ended"):
         Loop(Echo(FAST), Recorder()).run(ticks=3)
 
