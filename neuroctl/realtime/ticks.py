@@ -332,7 +332,7 @@ class Ticks:
                 self._u[:] = fresh
             return True
         close_undone(fresh)
-        allowed = f"None, True, False, or numbers of shape {self._u.shape}"
+        allowed = f"None, True, False, or an array of shape {self._u.shape}"
         return self._failed("read", f"read returned {_kind(fresh)}; allowed: {allowed}")
 
     def _think(self) -> bool:

@@ -192,7 +192,7 @@ def test_what_returns_a_coroutine_is_no_plant_that_is_safe():
         warnings.simplefilter("error")  # of coroutines that nobody awaits
         report = Loop(Echo(), read=lambda u: nothing(u), write=plant.write, **fake()).run()
         assert (report.reason, plant.reads) == ("read", 0)
-        assert report.detail == "tick 0: read returned coroutine; allowed: None, True, False, or numbers of shape (2,)"
+        assert report.detail == "tick 0: read returned coroutine; allowed: None, True, False, or an array of shape (2,)"
         report = Loop(Echo(), read=plant.read, write=lambda y: nothing(y), **fake()).run()
         assert (report.reason, report.ticks, report.safe) == ("write", 0, False)
         report = Loop(Echo(), read=plant.read, write=plant.write, safe=lambda: nothing(), **fake()).run(ticks=3)
