@@ -1,6 +1,7 @@
 """Several exports in one firmware: the link's code once, and names that hide each other refused."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -80,19 +81,18 @@ def test_exports_of_different_link_versions_do_not_share_code(tmp_path):
     (places, sources), (other_places, other_sources) = (
         exported(tmp_path, "arduino", name, seed) for seed, name in enumerate(("left", "right"))
     )
+    version = int(re.search(r"NC_LINK_VERSION (\d+)", (places[0] / "nc_link.h").read_text())[1])
     for file in other_places[0].iterdir():
         if "link" in file.name:
-            text = file.read_text().replace("LINK_VERSION 2", "LINK_VERSION 3").replace("VERSION != 2", "VERSION != 3")
-            for function in ("init", "feed", "tick", "wait_us", "stop"):
-                text = text.replace(f"nc_link_{function}_2", f"nc_link_{function}_3")
-            file.write_text(text)
+            text = re.sub(r"(NC_LINK_VERSION (?:!= )?)\d+", rf"\g<1>{version + 1}", file.read_text())
+            file.write_text(re.sub(rf"(nc_link_\w+_){version}\b", rf"\g<1>{version + 1}", text))
     done = build(CC, places + other_places, sources, BOTH, tmp_path)
     assert "another neuroctl version than right_link.h" in done.stderr
     for k, source in enumerate([*sources, *other_sources]):
         place = source.parent
         subprocess.run([CC, f"-I{place}", "-c", str(source), "-o", str(tmp_path / f"p{k}.o")], check=True)
     names = subprocess.run(["nm", *tmp_path.glob("p*.o")], capture_output=True, text=True).stdout
-    assert {"nc_link_tick_2", "nc_link_tick_3"} <= set(names.split())
+    assert {f"nc_link_tick_{version}", f"nc_link_tick_{version + 1}"} <= set(names.split())
 
 
 @needs_cc
