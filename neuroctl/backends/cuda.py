@@ -11,6 +11,7 @@ The only module that imports CUDA. With ``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_J
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -26,6 +27,7 @@ from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
 from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, LayoutError
+from neuroctl.maths.codecache import tell
 from neuroctl.spec import Spec
 
 if find_spec("numba_cuda") is None:
@@ -131,6 +133,15 @@ def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
 # --- Kernels ---------------------------------------------------------------------------------------------------------
 
 
+def jit_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel on its first launch, and cache it on disk if there is a place."""
+    try:
+        return cuda.jit(cache=True)(function)
+    except RuntimeError as error:
+        tell(error)
+        return cuda.jit(function)
+
+
 @lru_cache(maxsize=256)
 def kernel_of(spec: Spec, plant: Plant, fitness: str, shared: bool) -> Any:
     """Return the module whose ``run`` steps an episode a thread: generated, or from the cache."""
@@ -152,6 +163,7 @@ def _sizes(spec: Spec) -> str:
     """Return the step's sizes and numbers as constants: what the compiler knows it can unroll."""
     return f"""
 from numba import cuda as _cuda
+from neuroctl.backends.cuda import jit_kernel as _kernel
 _INTS = {constants(step_ints(spec))}
 _FLOATS = {constants(step_floats(spec))}
 """
@@ -183,7 +195,7 @@ def _episode(spec: Spec, plant: Plant, fitness: str, shared: bool) -> str:
     final = "; ".join(f"final_out[{k}, p] = x[{k}]" for k in range(size))
     substeps = plant.substeps if plant.has("derivative") else 1
     return f"""
-@_cuda.jit(cache=True)
+@_kernel
 def run(theta, begin, start, last, fitness_out, steps_out, final_out, fault_out):
     lanes = fitness_out.shape[0]{_prologue(spec, shared)}
     u = _cuda.local.array({spec.inputs}, _F)
@@ -218,7 +230,7 @@ def run(theta, begin, start, last, fitness_out, steps_out, final_out, fault_out)
 
 def _sequence(spec: Spec, shared: bool) -> str:
     return f"""
-@_cuda.jit(cache=True)
+@_kernel
 def run(theta, u, start, y, state_out):
     lanes = state_out.shape[1]{_prologue(spec, shared)}
     for t in range(u.shape[0]):

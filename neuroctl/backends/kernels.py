@@ -6,10 +6,10 @@ disk is. Its name holds a hash of all the sources that it is made of, so that a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from neuroctl.backends.plant import Plant, typed_source
 from neuroctl.cells.base import Cell
+from neuroctl.maths.codecache import own_content, tell, write_private
 
 _HERE = Path(__file__).resolve().parent
 
@@ -34,30 +35,31 @@ def cache_folder() -> Path:
 
 
 def build(text: str, name: str) -> ModuleType:
-    """Write a module's text to the cache folder, unless it is there already, and import it."""
+    """Import a module from its text, which is also written to the cache folder: Numba keeps code only of files."""
     title = f"{name}_{_hash(text)}"
     if title in sys.modules:
         return sys.modules[title]
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = _written(folder, title, text)
-    except OSError:  # a read-only home: compile anew in each process
-        path = _written(Path(tempfile.mkdtemp(prefix="neuroctl-kernels-")), title, text)
     module = ModuleType(title)
-    module.__file__ = str(path)
+    module.__file__ = _file(title, text)
     sys.modules[title] = module
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
+    exec(compile(text, module.__file__, "exec"), module.__dict__)
     return module
 
 
-def _written(folder: Path, title: str, text: str) -> Path:
-    path = folder / f"{title}.py"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
-    return path
+def _file(title: str, text: str) -> str:
+    """Return the path of a file that holds the text; where there can be none, a name that no file has."""
+    path = cache_folder() / f"{title}.py"
+    content = text.encode()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            if own_content(path) == content:
+                return str(path)
+        write_private(path, content)
+    except OSError as error:
+        tell(error)
+        return f"<{title}>"
+    return str(path)
 
 
 def _hash(text: str) -> str:

@@ -11,12 +11,14 @@ from numba import njit, types
 from numba.core.compiler import Compiler
 from numba.extending import overload
 
+from neuroctl.maths.codecache import CodeCache, signals_held
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Without Numba's runtime an array argument costs no reference object: nothing is allocated, and a call is faster.
 # Every flag is given: a function that does not say "fastmath" takes it from the one that calls it first.
 INTEGER: Final[dict[str, Any]] = {
-    "cache": True, "nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False,
+    "nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False,
 }  # fmt: skip
 # "nnan" and "ninf" are left out on purpose: a step must still see NaN and Inf to hold the last safe output.
 # With the error model "numpy" a division does not branch, so loops with divisions vectorise.
@@ -33,14 +35,29 @@ class _Rows(Compiler):
         return super().define_pipelines()  # type: ignore[no-untyped-call]
 
 
+def _compiled(function: Function, **options: Any) -> Function:
+    dispatcher: Any = njit(**options)(function)
+    if dispatcher is function:  # without the JIT
+        return function
+    dispatcher._cache = CodeCache(function)
+    compile_signature = dispatcher.compile
+
+    def compile_whole(signature: Any) -> Any:
+        with signals_held():
+            return compile_signature(signature)
+
+    dispatcher.compile = compile_whole
+    return dispatcher  # type: ignore[no-any-return]
+
+
 def jit_step(function: Function) -> Function:
     """Compile float arithmetic on its first call, and cache it on disk."""
-    return njit(**STEP)(function)  # type: ignore[no-any-return]
+    return _compiled(function, **STEP)
 
 
 def jit_rows(function: Function) -> Function:
     """Compile a loop over lanes. Each array it writes has to be apart from all its other arguments."""
-    return njit(pipeline_class=_Rows, **STEP)(function)  # type: ignore[no-any-return]
+    return _compiled(function, pipeline_class=_Rows, **STEP)
 
 
 def jit_exact(function: Function) -> Function:
@@ -49,32 +66,32 @@ def jit_exact(function: Function) -> Function:
     Functions that call others are compiled with copies of them, and a process has other copies where it compiles than
     where it loads code from Numba's cache. Optimised freely, the copies of one function need not round alike.
     """
-    return njit(**INTEGER)(function)  # type: ignore[no-any-return]
+    return _compiled(function, **INTEGER)
 
 
 def jit_exact_inline(function: Function) -> Function:
     """Compile float arithmetic as written, always inlined."""
-    return njit(forceinline=True, **INTEGER)(function)  # type: ignore[no-any-return]
+    return _compiled(function, forceinline=True, **INTEGER)
 
 
 def jit_exact_rows(function: Function) -> Function:
     """Compile a loop over lanes as written, see ``jit_rows``."""
-    return njit(pipeline_class=_Rows, **INTEGER)(function)  # type: ignore[no-any-return]
+    return _compiled(function, pipeline_class=_Rows, **INTEGER)
 
 
 def jit_inline(function: Function) -> Function:
     """Compile a scalar function that is always inlined: a loop that still calls one does not vectorise."""
-    return njit(forceinline=True, **STEP)(function)  # type: ignore[no-any-return]
+    return _compiled(function, forceinline=True, **STEP)
 
 
 def jit_ordered(function: Function) -> Function:
     """Compile float arithmetic whose order of operations matters."""
-    return njit(**ORDERED)(function)  # type: ignore[no-any-return]
+    return _compiled(function, **ORDERED)
 
 
 def jit_integer(function: Function) -> Function:
     """Compile integer arithmetic."""
-    return njit(**INTEGER)(function)  # type: ignore[no-any-return]
+    return _compiled(function, **INTEGER)
 
 
 def jit_held(function: Function) -> Function:
@@ -82,7 +99,7 @@ def jit_held(function: Function) -> Function:
 
     A call that gives the lock away has to get it back, and waits for whichever thread took it.
     """
-    return njit(**INTEGER | {"nogil": False})(function)  # type: ignore[no-any-return]
+    return _compiled(function, **INTEGER | {"nogil": False})
 
 
 _compiling: Final = threading.RLock()
@@ -124,7 +141,7 @@ Scalar = Callable[[Any], Any]
 
 def overload_by_dtype(function: Scalar, single: Scalar, double: Scalar) -> None:
     """Let compiled code call ``function``: as ``single`` on a float32, as ``double`` on a float64."""
-    options: Any = {key: value for key, value in STEP.items() if key != "cache"}
+    options: Any = STEP
 
     @overload(function, jit_options=options)
     def typed(x):  # type: ignore[no-untyped-def]  # numba compares this signature with that of the form it returns

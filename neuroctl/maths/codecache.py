@@ -1,0 +1,189 @@
+"""Numba's cache of compiled code as a mere convenience: whatever is wrong with it, code is compiled anew and runs.
+
+Files are private to the user, end with a hash of their content, and are read if they belong to this user or to root.
+One warning a process says why code is compiled anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from io import BytesIO
+from types import FrameType
+from typing import Any, Final
+
+caching: Any = import_module("numba.core.caching")  # names in it differ between Numba's versions
+
+_HASH_BYTES: Final = hashlib.sha256().digest_size
+_told = False
+_holding = False
+
+
+def tell(reason: object) -> None:
+    """Warn, once a process, that code is compiled anew."""
+    global _told
+    if not _told:
+        _told = True
+        text = " ".join(str(reason).split())
+        message = f"the cache of compiled code: {text}; it is compiled anew, see NUMBA_CACHE_DIR"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def own_content(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file that belongs to this user or to root.
+
+    Raises:
+        OSError: it cannot be read, or belongs to another user.
+
+    """
+    with open(path, "rb") as file:
+        owner = os.fstat(file.fileno()).st_uid
+        if hasattr(os, "geteuid") and owner not in (0, os.geteuid()):
+            raise PermissionError(f"{path} belongs to another user")
+        return file.read()
+
+
+def write_private(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that only this user may read, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
+    """A function's index and data."""
+
+    def _load_index(self) -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                _check(self._index_path)
+                return super()._load_index()
+            except FileNotFoundError:
+                raise
+            except Exception as error:
+                tell(error)
+        return {}
+
+    def _load_data(self, name: str) -> Any:
+        _check(self._data_path(name))
+        return super()._load_data(name)
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[BytesIO]:
+        buffer = BytesIO()
+        yield buffer
+        content = buffer.getvalue()
+        write_private(filepath, content + hashlib.sha256(content).digest())
+
+
+def _check(path: str) -> None:
+    content = own_content(path)
+    if hashlib.sha256(content[:-_HASH_BYTES]).digest() != content[-_HASH_BYTES:]:
+        raise ValueError(f"{path} is damaged")
+
+
+class _Readable:
+    """Takes a cache folder that is there but cannot be written, as in a container whose image was filled."""
+
+    def ensure_cache_path(self) -> None:
+        if not os.path.isdir(self.get_cache_path()):  # type: ignore[attr-defined]
+            raise OSError("no such folder")
+
+
+def _located() -> list[type]:
+    """Return Numba's ways to find a folder; those that can only be read come last, or second for NUMBA_CACHE_DIR."""
+    provided, *others = caching.CompileResultCacheImpl._locator_classes
+    readable = [type(f"Readable{kind.__name__}", (_Readable, kind), {}) for kind in (provided, *others[:2])]
+    return [provided, readable[0], *others, *readable[1:]]
+
+
+class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = _located()
+
+
+class CodeCache(caching.FunctionCache):  # type: ignore[misc]
+    """One function's cache; where there is no place for files, everything is compiled in each process."""
+
+    _impl_class = _Impl
+
+    def __init__(self, function: Callable[..., Any]):
+        self._problem = ""
+        try:
+            super().__init__(function)
+        except (RuntimeError, OSError) as error:
+            self._problem, self._cache_path = str(error), None
+            self.disable()
+            return
+        base = f"{self._impl.filename_base}.hashed"  # apart from files that Numba alone wrote
+        self._cache_file = _Files(self._cache_path, base, self._impl.locator.get_source_stamp())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled code of a signature, or None: compile it."""
+        if self._problem:
+            tell(self._problem)
+            return None
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            tell(error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code if that is possible."""
+        if self._problem:
+            return
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            tell(error)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the outermost block is done; a second one comes through at once.
+
+    An exception in the middle of a compilation, which a handler would raise, leaves Numba in a state in which it stays
+    broken, or is lost in a callback.
+    """
+    global _holding
+    before: dict[int, Any] = {}
+    pending: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if number in pending:
+            before[number](number, frame)
+        pending.append(number)
+
+    outermost = not _holding and threading.current_thread() is threading.main_thread()
+    if outermost:  # Python handles signals in the main thread only
+        _holding = True
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = [number for number, handler in before.items() if callable(handler)]
+    for number in held:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        _holding = _holding and not outermost
+        for number in held:
+            signal.signal(number, before[number])
+        for number in pending[:1]:
+            signal.raise_signal(number)

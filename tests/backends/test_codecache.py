@@ -1,0 +1,175 @@
+"""The cache of compiled code is a convenience: damaged, foreign or unwritable, it costs time and nothing else."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="the JIT is disabled: nothing is cached"
+)
+# Small enough to compile in a second or so: a cell's helper, and a generated module.
+PROGRAM = """
+import numpy as np
+from neuroctl.backends.kernels import build
+from neuroctl.maths.jit import jit_integer
+from neuroctl.maths.fixed import round_shift
+text = "from neuroctl.maths.jit import jit_integer\\n@jit_integer\\ndef twice(x):\\n    return 2 * x\\n"
+module = build(text, "twice")
+print(int(round_shift(np.int64(7), np.int64(1))), module.twice(21), module.__file__)
+hits = [sum(f.stats.cache_hits.values()) for f in (round_shift, module.twice)]
+print(hits)
+"""
+OTHER_USER = 65534
+WARNING = re.compile(r"RuntimeWarning: the cache of compiled code: .*; it is compiled anew, see NUMBA_CACHE_DIR\n")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Return a filled cache folder."""
+    folder = tmp_path / "cache"
+    assert run(folder).hits == [0, 0]
+    assert run(folder).hits == [1, 1]
+    return folder
+
+
+class run:
+    """One process, what it printed, and the warnings."""
+
+    def __init__(self, folder, prefix=(), program=PROGRAM):
+        done = subprocess.run(
+            [*prefix, sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), "HOME": "/nowhere"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        values, hits = done.stdout.splitlines()
+        assert values.startswith("4 42 ")
+        self.file = values.split()[2]
+        self.hits = eval(hits)
+        self.warnings = WARNING.findall(done.stderr)
+        assert "Traceback" not in done.stderr and len(self.warnings) <= 1
+
+
+def files(folder, kind):
+    return sorted(folder.rglob(f"*.{kind}"))
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", ["empty", "cut off", "one bit"])
+def test_damaged_files_are_compiled_anew(cache, kind, damage):
+    """A power failure leaves files empty or cut off; machine code of which one bit is wrong may do anything."""
+    for path in files(cache, kind):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "one bit": content}[damage])
+    first = run(cache)
+    assert first.hits == [0, 0] and len(first.warnings) == 1
+    second = run(cache)
+    assert second.hits == [1, 1] and not second.warnings
+
+
+def test_a_generated_module_is_never_trusted_by_its_name(cache):
+    (path,) = cache.glob("neuroctl-kernels/*.py")
+    text = path.read_text()
+    for wrong in ("", text[:-9], "raise SystemExit('foreign')\n" + text):
+        path.write_text(wrong)
+        assert run(cache).file == str(path)
+        assert path.read_text() == text
+
+
+def test_files_are_private(cache):
+    written = [*files(cache, "nbi"), *files(cache, "nbc"), *files(cache, "py")]
+    assert len(written) >= 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
+    assert not files(cache, "tmp")
+
+
+NO_OVERRIDE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+needs_setpriv = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can make files of other users"
+)
+
+
+@needs_setpriv
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_files_of_another_user_are_not_read(cache, mode):
+    """Unreadable ones, such as a module that root generated, nor readable ones: loading them runs code."""
+    for path in cache.rglob("*.*"):
+        os.chown(path, OTHER_USER, OTHER_USER)
+        path.chmod(mode)
+    first = run(cache, NO_OVERRIDE)
+    assert first.hits == [0, 0] and len(first.warnings) == 1
+    assert run(cache, NO_OVERRIDE).hits == [1, 1]
+
+
+@needs_setpriv
+def test_a_folder_that_cannot_be_written_is_read(cache):
+    """As in a read-only container whose image was filled."""
+    for path in [cache, *cache.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o555)
+    done = run(cache, NO_OVERRIDE)
+    assert done.hits == [1, 1] and not done.warnings
+
+
+@needs_setpriv
+def test_without_any_folder_code_is_compiled_in_memory(tmp_path):
+    """Numba itself raises "no locator available" when a module with a jitted function is imported."""
+    nowhere = """
+import numba.core.caching as caching
+for kind in caching.CompileResultCacheImpl._locator_classes:
+    kind.from_function = classmethod(lambda *_: None)
+"""
+    tmp_path.chmod(0o555)
+    done = run(tmp_path / "none", NO_OVERRIDE, program=nowhere + PROGRAM)
+    assert done.hits == [0, 0] and len(done.warnings) == 1
+    assert done.file.startswith("<twice_")
+
+
+def test_ctrl_c_in_the_first_compilation(tmp_path):
+    """It comes through when the function is compiled: raised in the middle, it left Numba broken or was lost."""
+    program = """
+import signal
+import numpy as np
+from numba.core import event
+from neuroctl.maths.fixed import round_shift
+
+class CtrlC(event.Listener):
+    def on_start(self, _):
+        signal.raise_signal(signal.SIGINT)
+
+    def on_end(self, _):
+        pass
+
+with event.install_listener("numba:compile", CtrlC()):
+    try:
+        round_shift(np.int64(7), np.int64(1))
+        print("lost")
+    except KeyboardInterrupt:
+        print(int(round_shift(np.int64(7), np.int64(1))), "42 -")
+print(len(round_shift.signatures))
+"""
+    assert run(tmp_path / "cache", program=program).hits == 1
+
+
+def test_signals_are_held_until_the_end_of_a_block():
+    from neuroctl.maths.codecache import signals_held
+
+    reached = []
+    with pytest.raises(KeyboardInterrupt), signals_held():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("first is held")
+    with pytest.raises(KeyboardInterrupt), signals_held(), signals_held():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("inner block holds")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("never")
+    assert reached == ["first is held", "inner block holds"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
