@@ -14,6 +14,7 @@ from neuroctl.checks import integer
 from neuroctl.errors import ExportError
 from neuroctl.quant import QuantController
 
+from .emit import clips_inputs
 from .folder import edited, read_manifest
 from .names import check_name
 from .packages import PACKAGES
@@ -94,6 +95,8 @@ def load(folder: Path) -> Subject:
     archive = io.read_archive(found[0])
     io.expect_kind(archive, "quant", found[0])
     q = QuantController.from_archive(archive, found[0])
+    if clips_inputs(q) and f"{name}_in_clip(" not in header.read_text(encoding="utf-8", errors="replace"):
+        raise ExportError(f"export_dir: {header.name} is of a version whose C did not clip inputs: export it again")
     return subject(name, header, q, folder / source.format(name=name) if source else None)
 
 

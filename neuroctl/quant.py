@@ -24,7 +24,7 @@ from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
-from neuroctl.maths.fixed import QFormat, dequantize_into, quantize_into, widest_frac_bits
+from neuroctl.maths.fixed import QFormat, clip_in_place, dequantize_into, quantize_into, widest_frac_bits
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -193,9 +193,10 @@ class QuantController(Rebuilt):
         self._u_low, self._u_high = self._input_range()
         self._u_lsb, self._y_lsb = formats["u"].lsb, formats["out"].lsb
         self.step(np.zeros(spec.inputs, spec.dtype))  # compile, or load from the cache, now
+        clip_in_place(self._ui, self._u_low, self._u_high)
         self.reset()
 
-    def _input_range(self) -> tuple[Array, Array]:
+    def _input_range(self) -> tuple[IntArray, IntArray]:
         u = self._formats["u"]
         limits = self._spec.input_limits or ((u.low * u.lsb, u.high * u.lsb),) * self._spec.inputs
         lows, highs = zip(*limits, strict=True)
@@ -264,6 +265,11 @@ class QuantController(Rebuilt):
     def conversion(self) -> tuple[Any, ...]:
         """Arguments of ``quantize_into`` (offset, gain, lsb, low, high) and of ``dequantize_into`` (lsb)."""
         return (self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._y_lsb)
+
+    @property
+    def input_range(self) -> tuple[IntArray, IntArray]:
+        """Lowest and highest raw inputs int32 ``[inputs]``: the declared limits, else what int16 holds."""
+        return self._u_low, self._u_high
 
     @property
     def start(self) -> IntArray:
@@ -370,7 +376,7 @@ class QuantController(Rebuilt):
         """Advance one time step on raw integers.
 
         Args:
-            u: int32 ``[inputs]`` in the format ``"u"``; beyond int16 they saturate.
+            u: int32 ``[inputs]`` in the format ``"u"``; clipped into ``input_range``, as in C.
 
         Returns:
             Outputs int32 ``[outputs]`` in the format ``"out"``: the controller's own buffer.
@@ -385,6 +391,7 @@ class QuantController(Rebuilt):
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._ui.shape}")
         self._ui[:] = u
+        clip_in_place(self._ui, self._u_low, self._u_high)
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
         return self._yi
 
@@ -401,7 +408,7 @@ class QuantController(Rebuilt):
         return self.dequantize_output(self.rollout_int(self.quantize_input(u)))
 
     def rollout_int(self, u: IntArray) -> IntArray:
-        """Step through raw inputs int32 ``[T, inputs]``; returns int32 ``[T, outputs]``.
+        """Step through raw inputs int32 ``[T, inputs]``, clipped as in ``step_int``; returns int32 ``[T, outputs]``.
 
         Raises:
             LayoutError: u has the wrong dtype or shape.
@@ -414,7 +421,8 @@ class QuantController(Rebuilt):
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: int32 of shape (T, {shape[0]}) with T at least 1")
         y = np.empty((len(u), self._spec.outputs), np.int32)
-        self._rollout(self._theta, self._state, np.require(u, requirements=["C", "A", "W"]), y, self._ints)
+        clipped = np.require(np.clip(u, self._u_low, self._u_high), requirements=["C", "A", "W"])
+        self._rollout(self._theta, self._state, clipped, y, self._ints)
         return y
 
     def save(self, path: str | os.PathLike[str], *, meta: Mapping[str, Any] | None = None) -> None:

@@ -76,6 +76,17 @@ def squash(kind: str, total: int, frac: int, table) -> tuple[int, int]:
     return (logistic_q if kind == "logistic" else tanh_q)(x, table), 15
 
 
+def clipped(q, row):
+    """Raw inputs as the network sees them: clipped into the declared limits, else into 16 bits."""
+    form, limits = q.formats["u"], q.spec.input_limits
+    if limits is not None and q.spec.scale_inputs:
+        limits = ((-1.0, 1.0),) * len(limits)
+    ends = [(-32768, 32767)] * len(row)
+    if limits is not None:
+        ends = [[half_up(Fraction(end) * Fraction(2) ** form.frac_bits) for end in pair] for pair in limits]
+    return [max(max(low, -32768), min(min(high, 32767), int(v))) for v, (low, high) in zip(row, ends, strict=True)]
+
+
 def ctrnn_rollout_q(q, inputs, table):
     """The integer CTRNN on raw inputs [T, m], from reset: outputs [T, q] and states [T, 3 n] (y, s, residual)."""
     spec, f = q.spec, q.formats
@@ -104,7 +115,7 @@ def ctrnn_rollout_q(q, inputs, table):
 
     y, kept, outputs, states = [0] * n, [0] * n, [], []
     for row in inputs:
-        u = [max(-32768, min(32767, int(v))) for v in row]
+        u = clipped(q, row)
         s = activations(y)
         new = []
         for i in range(n):

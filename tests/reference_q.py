@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tests.reference import half_up, logistic_q, scale, squash, tanh_q
+from tests.reference import clipped, half_up, logistic_q, scale, squash, tanh_q
 
 
 def clip(x, low, high):
@@ -67,14 +67,10 @@ def decayed(x, packed):
     return x - sign * part
 
 
-def raw(row):
-    return [clip(int(v), -32768, 32767) for v in row]
-
-
 def elman(q, inputs, table):
     d, s, outputs = Dense(q, table), [0] * q.spec.neurons, []
     for row in inputs:
-        u = raw(row)
+        u = clipped(q, row)
         s = [
             d.function(d.summed("W_in", i, u, "u") + d.summed("U", i, s, "s") + d.p["bias"][i][0])
             for i in range(q.spec.neurons)
@@ -88,7 +84,7 @@ def jordan(q, inputs, table):
     f = {name: form.frac_bits for name, form in q.formats.items()}
     alpha = Fraction(q.spec.context_decay)
     for row in inputs:
-        u = raw(row)
+        u = clipped(q, row)
         c = [clip(scale(v, f["context"] - f["c"]), -32767, 32767) for v in context]
         s = [
             d.function(d.summed("W_in", i, u, "u") + d.summed("U", i, c, "c") + d.p["bias"][i][0])
@@ -108,7 +104,7 @@ def indrnn(q, inputs, table):
     n, layers, outputs = spec.neurons, range(spec.layers), []
     h = [[0] * n for _ in layers]
     for row in inputs:
-        narrow, x, fmt = raw(row), None, "u"
+        narrow, x, fmt = clipped(q, row), None, "u"
         for k in layers:
             high = q.formats[f"h.{k}"].high if spec.activation == "relu" else 1 << d.net
             new = []
@@ -134,7 +130,7 @@ def hopfield(q, inputs, table):
     low, high = zip(*Dense.limits(type("Q", (), {"f": q.formats, "spec": spec})()), strict=True)
     s = [0] * n
     for row in inputs:
-        s[:m] = [1 if v >= 0 else -1 for v in row]
+        s[:m] = [1 if v >= 0 else -1 for v in clipped(q, row)]
         for _ in range(spec.settle_steps):
             old = list(s)
             for i in order if spec.update == "asynchronous" else range(n):

@@ -18,6 +18,7 @@ from neuroctl.quant import QuantController
 
 from ..packages import Package
 from ..targets import Target
+from . import parts
 from .cells import EMITTERS
 from .examples import example_values, selftest_bytes
 from .parts import CellC, Field, Form
@@ -56,7 +57,7 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
     """
     cell, tunable = cell_c(q, name), tunable_c(q, name)
     _check_clock(q.spec.dt_s)
-    context = _common(q, name, target) | _shared(q, cell) | _counts(q) | cell.values
+    context = _common(q, name, target) | _shared(q, cell) | _clips(q, name) | _counts(q) | cell.values
     context |= link_values(q, cell.fields, tunable.params) | example_values(q, cell)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
     context |= {"package_text": package.text.format(name=name), "at": Form(name).at, "tables": cell.tables}
@@ -121,6 +122,29 @@ def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
     }
 
 
+def clips_inputs(q: QuantController) -> bool:
+    """Whether a step has inputs to clip: not where their limits are int16's."""
+    lows, highs = q.input_range
+    return bool((lows > q.formats["u"].low).any() or (highs < q.formats["u"].high).any())
+
+
+def _clips(q: QuantController, name: str) -> dict[str, Any]:
+    """Return the limits that a step clips its inputs to."""
+    size, clips = f"{name.upper()}_INPUTS", clips_inputs(q)
+    low, high = (
+        parts.column(name, suffix, size, parts.ints(limits))
+        for suffix, limits in zip(("in_low", "in_high"), q.input_range, strict=True)
+    )
+    return {
+        "clips": clips,
+        "step_in": "clipped" if clips else "in",
+        "clip_low": low.at("i"),
+        "clip_high": high.at("i"),
+        "clip_tables": [entry.definition for entry in (low, high) if not entry.uniform],
+        "clip_is_uniform": low.uniform and high.uniform,
+    }
+
+
 def _counts(q: QuantController) -> dict[str, Any]:
     """Return lows and ranges of inputs and outputs as integers, for raw counts; none where no limits are declared."""
     inputs, outputs = q.spec.input_limits, q.spec.output_limits
@@ -173,10 +197,11 @@ def _step_comment(q: QuantController, name: str) -> str:
     out = reads[str(q.spec.readout)]
     if q.spec.output_activation != "identity":
         out = out.replace("= ", f"= {q.spec.output_activation}(") + ")"
+    saturate = "Inputs and outputs saturate" if clips_inputs(q) else "Outputs saturate"
     return "\n".join(
         [
             f"/** Advance one time step of {q.spec.dt_s:.9g} s: {_EQUATIONS[q.spec.cell]},",
-            f" *  {out}. Any input is safe: no overflow, no fault. Outputs saturate at their limits.",
+            f" *  {out}. Any input is safe: no overflow, no fault. {saturate} at their limits.",
             " * @param s   state; read and written",
             f" * @param in  inputs, {big}_IN_FRAC_BITS fractional bits; read",
             f" * @param out outputs, {big}_OUT_FRAC_BITS fractional bits; written; may be the same array as in */",
@@ -199,6 +224,11 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
         f" *  Takes {selftest_bytes(q, cell_c(q, name))} bytes of stack, and what calls take. */",
         f"int {name}_selftest(void);",
     ]
+    if clips_inputs(q):
+        lines += [
+            f"/** A number in the inputs' format as input i: clipped to its limits, as {name}_step does by itself. */",
+            f"{name}_in_t {name}_in_clip(int i, int32_t value);",
+        ]
     if q.spec.input_limits:
         lines += [
             "/** A converter's count as input i: 0 is its lower limit, 2^bits and above its upper one. */",

@@ -157,6 +157,13 @@ def quantize_into(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any,
 
 
 @jit_integer
+def clip_in_place(u: Any, low: Any, high: Any) -> None:
+    """Clip raw inputs into their declared limits. u: int32[m], read and written; low, high: int32[m]."""
+    for i in range(u.shape[0]):
+        u[i] = saturate(u[i], low[i], high[i])
+
+
+@jit_integer
 def dequantize_into(q: Any, lsb: Any, out: Any) -> None:
     """Write q lsb to out. q: int32[n]; lsb: float64, a power of two; out: float[n]."""
     for i in range(q.shape[0]):

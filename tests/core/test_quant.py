@@ -66,7 +66,7 @@ def test_lanes_equal_single_controllers():
     from neuroctl.cells import ctrnn
 
     count, steps = 3, 30
-    u = rng.integers(-32768, 32768, (steps, 2, count)).astype(np.int32)
+    u = rng.integers(-16384, 16385, (steps, 2, count)).astype(np.int32)
     y = np.empty((steps, 1, count), np.int32)
     start = np.repeat(q.state[:, None], count, axis=1)
     for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):

@@ -77,7 +77,7 @@ def test_lanes_equal_single_controllers(cell):
     spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
     q = nc.Controller(spec, seed=1).quantize()
     count, steps = 3, 30
-    u = np.random.default_rng(0).integers(-32768, 32768, (steps, 2, count)).astype(np.int32)
+    u = np.random.default_rng(0).integers(-16384, 16385, (steps, 2, count)).astype(np.int32)
     y = np.empty((steps, 1, count), np.int32)
     start = np.repeat(q.state[:, None], count, axis=1)
     for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):
@@ -191,3 +191,34 @@ def test_a_context_too_slow_for_16_bits_is_refused():
     )
     with pytest.raises(ExportError, match="context_decay: 0.99999; allowed in fixed point with these outputs: smaller"):
         nc.Controller(spec).quantize(state_bits=16)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_an_input_beyond_its_limit_is_the_limit_in_every_form(cell, scale):
+    """Raw integers, physical numbers, one step and many: the same bits, and as if the limit had been given."""
+    readout = "last" if cell == "hopfield" else None
+    limits = ((-2.0, 3.0), (0.0, 1.0), (0.25, 0.5))  # a Hopfield network sees signs alone: never one of the last two's
+    spec = nc.Spec(
+        cell=cell, inputs=3, neurons=5, outputs=2, dt_s=0.02, readout=readout, input_limits=limits, scale_inputs=scale
+    )
+    q = nc.Controller(spec, seed=1).quantize()
+    physical = np.random.default_rng(0).uniform(-5, 5, (200, 3)).astype(np.float32)
+    within = np.clip(physical, *np.array(limits, np.float32).T)
+    assert not np.array_equal(physical, within)
+    expected = q.rollout(within)
+    raw = np.random.default_rng(0).integers(-40000, 40000, (200, 3)).astype(np.int32)
+    q.reset()
+    assert np.array_equal(q.rollout(physical), expected)
+    q.reset()
+    assert np.array_equal([q.step(u).copy() for u in physical], expected)
+    low, high = q.input_range
+    assert np.array_equal(np.stack([low, high]), q.quantize_input(np.array(limits).T))
+    q.reset()
+    outputs = q.rollout_int(np.clip(raw, low, high))
+    q.reset()
+    assert np.array_equal(q.rollout_int(raw), outputs)
+    q.reset()
+    assert np.array_equal(q.rollout_int(np.asfortranarray(raw)), outputs)
+    q.reset()
+    assert np.array_equal([q.step_int(u).copy() for u in raw], outputs)

@@ -129,10 +129,10 @@ def test_what_a_controller_costs(name, tmp_path):
     assert cost.cost_max <= 1.03 * cost.cost_min
     assert cost.code_small <= cost.code
     most = {
-        "cortex-m0plus: zig, Unicorn": 3600,
-        "cortex-m0plus: gcc, Unicorn": 3600,
-        "cortex-m4: zig, Unicorn": 1480,
-        "cortex-m4: gcc, Unicorn": 1400,
+        "cortex-m0plus: zig, Unicorn": 3650,
+        "cortex-m0plus: gcc, Unicorn": 3700,
+        "cortex-m4: zig, Unicorn": 1610,
+        "cortex-m4: gcc, Unicorn": 1475,
         "avr: gcc, simavr": 42_000,
     }.get(name)
     if most is not None:
@@ -145,7 +145,7 @@ def test_how_small_a_controller_gets(tmp_path):
     way = way_of("cortex-m0plus: gcc, Unicorn")
     q = controller(16, 8, 4, weight_bits=8)
     cost = proof(firmware_export.export(q, tmp_path / "ctrnn"), q, way, steps=256).footprint
-    assert cost.code_small + cost.const <= 1300
+    assert cost.code_small + cost.const <= 1340
     assert (cost.ram <= 100, cost.stack <= 128) == (True, True)
     tiny = controller(1, 1, 1, cell="elman", weight_bits=8)
     assert tiny.layout.size == 5
