@@ -112,6 +112,7 @@ def export_file(
     weight_bits: int = 16,
     state_bits: int = 32,
     force: bool = False,
+    allow_coarse: bool = False,
 ) -> Path:
     """Export a saved controller, float or integer; see ``export``.
 
@@ -125,6 +126,7 @@ def export_file(
         weight_bits: storage of a float controller's weights, 8 or 16; an integer one keeps its own.
         state_bits: storage of a float controller's state, 16 or 32; an integer one keeps its own.
         force: see ``export``.
+        allow_coarse: see ``neuroctl.quant.quantize``.
 
     Returns:
         The header's path.
@@ -134,12 +136,17 @@ def export_file(
         ExportError: it cannot be quantised or exported as asked; nothing has changed.
 
     """
-    q, _ = quantized_file(file, weight_bits=weight_bits, state_bits=state_bits)
+    q, _ = quantized_file(file, weight_bits=weight_bits, state_bits=state_bits, allow_coarse=allow_coarse)
     return export(q, out_dir, name, target, package, force=force)
 
 
 def quantized_file(
-    file: str | os.PathLike[str], *, weight_bits: int = 16, state_bits: int = 32, calibration: ArrayLike | None = None
+    file: str | os.PathLike[str],
+    *,
+    weight_bits: int = 16,
+    state_bits: int = 32,
+    calibration: ArrayLike | None = None,
+    allow_coarse: bool = False,
 ) -> tuple[QuantController, Controller | None]:
     """Return the integer controller of a file, and the float one that it was made of, if the file holds that.
 
@@ -148,6 +155,7 @@ def quantized_file(
         weight_bits: see ``export_file``.
         state_bits: see ``export_file``.
         calibration: recorded inputs ``[T, inputs]`` instead of those in the file.
+        allow_coarse: see ``export_file``.
 
     Raises:
         FileFormatError: the file is not a whole, sound file of ours.
@@ -164,4 +172,4 @@ def quantized_file(
     model = io.model_of(archive, file)
     ctl = Controller(model.spec, model.theta)
     recorded = model.calibration if calibration is None else calibration
-    return ctl.quantize(weight_bits=weight_bits, state_bits=state_bits, calibration=recorded), ctl
+    return ctl.quantize(weight_bits, recorded, state_bits, allow_coarse=allow_coarse), ctl

@@ -113,6 +113,11 @@ def show_quantisation(found: Any) -> None:
     for index, row in enumerate(found.outputs):
         text = f"out[{index}]: {row.low:.4g} to {row.high:.4g}, fixed point within {row.max_error:.2g}"
         out.print(f"{text}, rms {row.rms_error:.2g}, on {inputs}", highlight=False)
+    if found.beyond is not None:
+        clips = ", which clip them" if found.beyond.numbers else ""
+        out.print(f"recorded inputs: {found.beyond}{clips}", highlight=False, soft_wrap=True)
+    if found.state_note:
+        out.print(found.state_note, highlight=False, soft_wrap=True)
     if found.dead_zone is not None:
         out.print(f"dead zone of the slowest neuron: {found.dead_zone:.2g} of an input's last bit", highlight=False)
     table = plain_table(

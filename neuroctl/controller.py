@@ -118,6 +118,8 @@ class Controller(Rebuilt):
     def step(self, u: ArrayLike) -> Array:
         """Advance one time step of ``spec.dt_s``.
 
+        Finite inputs beyond ``spec.input_limits`` are taken as they are; the fixed-point controller clips them.
+
         Args:
             u: inputs ``[inputs]``. A C-contiguous array in the spec's dtype is read as it lies; other numbers (lists,
                 tuples, integers, another float dtype) are converted to that first, at several times the cost of a step.
@@ -184,6 +186,8 @@ class Controller(Rebuilt):
         weight_bits: int | Mapping[str, int] = 16,
         calibration: ArrayLike | None = None,
         state_bits: int = 32,
+        *,
+        allow_coarse: bool = False,
     ) -> QuantController:
         """Return the fixed-point controller; see ``neuroctl.quant.quantize``."""
         return quantize(
@@ -193,6 +197,7 @@ class Controller(Rebuilt):
             state_bits=state_bits,
             calibration=calibration,
             reference=lambda inputs: Controller(self._spec, self._theta).rollout(inputs),
+            allow_coarse=allow_coarse,
         )
 
     def save(

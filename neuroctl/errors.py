@@ -83,6 +83,10 @@ class SlowInputWarning(UserWarning):
     """Inputs that ``step`` converts at every call; an array of the controller's own dtype is read as it lies."""
 
 
+class QuantizationWarning(RuntimeWarning):
+    """Fixed point does what may surprise: coarse formats, or inputs beyond the declared limits, which it clips."""
+
+
 class LoopError(NeuroctlError, ValueError):
     """A real-time loop, or its log, that cannot be set up as asked."""
 

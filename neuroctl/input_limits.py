@@ -1,9 +1,10 @@
-"""Limits of a controller's inputs: measured over recorded inputs, where nobody declares them."""
+"""Limits of a controller's inputs: measured over recorded inputs where nobody declares them, and what lies beyond."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,3 +75,51 @@ def _pairs(declared: Sequence[Sequence[float]], width: int) -> NDArray[np.float6
     if pairs.shape != (width, 2) or np.isnan(pairs).any():
         raise LayoutError(f"declared: shape {pairs.shape}; allowed: ({width}, 2), no NaN")
     return pairs
+
+
+def beyond_limits(limits: Sequence[Sequence[float]] | None, recorded: ArrayLike | None) -> BeyondLimits | None:
+    """Return how many of the recorded inputs ``[T, inputs]`` lie beyond; None without limits or a recording."""
+    return None if limits is None or recorded is None else BeyondLimits(limits).count(recorded)
+
+
+class BeyondLimits:
+    """Counts how many numbers of inputs lie beyond their declared limits; fixed point clips those, float does not.
+
+    Args:
+        limits: (low, high) of each input, ``[inputs, 2]``.
+
+    """
+
+    def __init__(self, limits: Sequence[Sequence[float]]):
+        lows, highs = np.array(limits, np.float64).T
+        with np.errstate(over="ignore"):  # A float32 reading of exactly the limit is not beyond it.
+            self._lows = np.minimum(lows, lows.astype(np.float32))
+            self._highs = np.maximum(highs, highs.astype(np.float32))
+        self.by_input: NDArray[np.int64] = np.zeros(len(self._lows), np.int64)
+        """Numbers beyond, of each input, int64 ``[inputs]``."""
+        self.rows = 0
+        """Steps counted."""
+
+    @property
+    def numbers(self) -> int:
+        """Numbers beyond, of all inputs."""
+        return int(self.by_input.sum())
+
+    def count(self, inputs: ArrayLike) -> BeyondLimits:
+        """Count inputs ``[T, inputs]``, or one step's ``[inputs]``; NaN is not beyond."""
+        rows = np.atleast_2d(np.asarray(inputs))
+        self.by_input += ((rows < self._lows) | (rows > self._highs)).sum(axis=0)
+        self.rows += len(rows)
+        return self
+
+    def __str__(self) -> str:
+        total = max(1, self.rows * len(self.by_input))
+        worst = int(self.by_input.argmax())
+        share, most = 100 * self.numbers / total, 100 * self.by_input[worst] / max(1, self.rows)
+        text = f"{self.numbers} of {total} numbers ({share:.2g} %) lie beyond input_limits"
+        pair = f"{self._lows[worst]:g} to {self._highs[worst]:g}"
+        return f"{text}, most of input {worst} ({pair}): {most:.2g} % of the steps" if self.numbers else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"numbers": self.numbers, "steps": self.rows, "by_input": self.by_input.tolist()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -21,10 +21,12 @@ from neuroctl.checks import array, choice_of, shown
 from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
-from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
+from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning
+from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
+from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
-from neuroctl.maths.fixed import QFormat, clip_in_place, dequantize_into, quantize_into, widest_frac_bits
+from neuroctl.maths.fixed import QFormat, clip_in_place, dequantize_into, quantize_into
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -38,10 +40,6 @@ _CODES: Final = {"int16": "i2", "uint16": "u2", "int32": "i4"}
 _MOST_SEARCH_STEPS: Final = 1000
 _STORAGE: Final = (2, 32)
 _MOST_FRAC_BITS: Final = 255
-_LARGEST: Final = float(np.finfo(np.float32).max)  # float64 may hold what overflows in the sums of an analysis
-_LARGEST_INPUT: Final = 2.0**45  # of 30 bits to shift an input by, and 15 that it has
-_LEAST_GAIN: Final = 0.99
-"""A search takes other formats only if they leave less than this of the error."""
 
 
 def quantize(
@@ -52,39 +50,74 @@ def quantize(
     state_bits: int = 32,
     calibration: ArrayLike | None = None,
     reference: Callable[[Array], Array] | None = None,
+    allow_coarse: bool = False,
 ) -> QuantController:
     """Choose power-of-two formats for a float controller and return its integer form.
 
     The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. All
-    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits. Recorded
-    inputs let a search refine them: for each matrix, and for ReLU's activations, the fractional bits with the smallest
-    root mean square error of the outputs against the float controller over the first 1,000 recorded steps.
+    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits, and no
+    weight saturates. Recorded inputs let a search refine the format of ReLU's activations, whose worst case is far
+    from what they meet: it takes the fractional bits with the smallest root mean square error of the outputs against
+    the float controller over the first 1,000 recorded steps. No weight depends on what was recorded.
 
     Args:
         spec: the controller.
         theta: its parameters ``[n_params]``.
         weight_bits: storage of the weight matrices, 8 or 16, or of each by its block's name; 16 where it is not named.
-        state_bits: storage of what is integrated over time (y, h, Jordan's context): 16 or 32.
+        state_bits: storage of what is integrated over time (y, h, Jordan's context): 16 or 32. A CTRNN's neurons would
+            stall in 16 bits unless tau is about dt, so they keep a residual of 16 more: the RAM of 32, and more flash.
         calibration: recorded inputs ``[T, inputs]`` in physical units; needed without declared limits. They are
             kept with the controller, as test vectors.
         reference: what the float controller makes of inputs ``[T, inputs]`` from reset; ``Controller.quantize`` gives
             its own. Without it formats are not searched.
+        allow_coarse: take limits of which one is so narrow beside another that it has fewer than 16 steps.
+
+    Warns:
+        QuantizationWarning: a declared input or output has fewer than 256 steps (8 bits) between its limits; or
+            recorded inputs lie beyond the declared limits, where fixed point clips them.
 
     Raises:
-        ExportError: neither limits nor calibration, an option is bad, or a range is too wide for its word.
+        ExportError: neither limits nor calibration, an option is bad, a range is too wide for its word, or a declared
+            input or output has fewer than 16 steps between its limits.
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
+
+    """
+    q = integer_form(spec, theta, weight_bits, state_bits, calibration, reference)
+    check_coarse(spec, allow=allow_coarse)
+    beyond = beyond_limits(spec.input_limits, q.calibration)
+    if beyond is not None and beyond.numbers:
+        warnings.warn(f"calibration: {beyond}, which clip them", QuantizationWarning, stacklevel=3)
+    return q
+
+
+def integer_form(
+    spec: Spec,
+    theta: ArrayLike,
+    weight_bits: int | Mapping[str, int] = 16,
+    state_bits: int = 32,
+    calibration: ArrayLike | None = None,
+    reference: Callable[[Array], Array] | None = None,
+) -> QuantController:
+    """Do what ``quantize`` does, and say nothing of limits: for those who have seen to them, once for many.
+
+    Raises:
+        ExportError: as ``quantize``, but for coarse formats.
+        LayoutError: as ``quantize``.
 
     """
     choice = Choice(_weight_bits(spec, weight_bits), choice_of("state_bits", state_bits, STATE_BITS, error=ExportError))
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
-    u_format = _input_format(spec, recorded)
+    u_format = input_format(spec, recorded)
     outputs = [value for pair in spec.output_limits or () for value in pair]
-    _check_magnitude("theta", flat, _LARGEST)
-    _check_magnitude("output_limits", outputs, _LARGEST)
+    check_magnitude("theta", flat, LARGEST)
+    check_magnitude("output_limits", outputs, LARGEST)
     if recorded is not None and reference is not None:
-        inputs = recorded[:_MOST_SEARCH_STEPS]
-        choice = _search(spec, flat, u_format, choice, inputs, reference(inputs))
+
+        def rollout(formats: Formats, theta_q: IntArray, inputs: Array) -> Array:
+            return QuantController(spec, formats, theta_q).rollout(inputs)
+
+        choice = search(spec, flat, u_format, choice, recorded[:_MOST_SEARCH_STEPS], reference, rollout)
     formats, theta_q = cell_of(spec).integer.quantize(spec, flat, u_format, choice)
     return QuantController(spec, formats, theta_q, recorded)
 
@@ -97,50 +130,6 @@ def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
             raise ExportError(f"weight_bits: {name!r}; allowed: {', '.join(matrices)}")
         choice_of("weight_bits", bits, WEIGHT_BITS, error=ExportError)
     return {name: int(given.get(name, 16)) for name in matrices}
-
-
-def _search(spec: Spec, theta: Array, u_format: QFormat, choice: Choice, inputs: Array, truth: Array) -> Choice:
-    """Return a choice of fractional bits with a smaller error on recorded inputs: one block after the other."""
-
-    def built(candidate: Choice) -> tuple[Formats, float]:
-        try:
-            formats, theta_q = cell_of(spec).integer.quantize(spec, theta, u_format, candidate)
-            outputs = QuantController(spec, formats, theta_q).rollout(inputs)
-        except ExportError:
-            return {}, np.inf
-        return formats, float(np.sqrt(np.mean((outputs.astype(np.float64) - truth) ** 2)))
-
-    formats, least = built(choice)
-    for block in [*choice.weight_bits, *(["s"] if spec.activation == "relu" else [])]:
-        for step in (1, -1):
-            while block in formats:
-                bits = dict(choice.frac_bits) | {block: formats[block].frac_bits + step}
-                candidate = dataclasses.replace(choice, frac_bits=bits)
-                found, error = built(candidate)
-                if not error < _LEAST_GAIN * least:
-                    break
-                choice, formats, least = candidate, found, error
-    return choice
-
-
-def _input_format(spec: Spec, recorded: Array | None) -> QFormat:
-    if spec.scale_inputs:
-        largest = 1.0
-    elif spec.input_limits is not None:
-        largest = _check_magnitude("input_limits", spec.input_limits, _LARGEST_INPUT)
-    elif recorded is not None:
-        largest = _check_magnitude("calibration", recorded, _LARGEST_INPUT)
-    else:
-        raise ExportError("calibration: missing; allowed: recorded inputs (T, inputs), or a spec with input_limits")
-    return QFormat(16, widest_frac_bits(largest, 16))
-
-
-def _check_magnitude(name: str, values: ArrayLike, most: float) -> float:
-    """Return the largest magnitude."""
-    largest = float(np.max(np.abs(values), initial=0.0))
-    if largest > most:
-        raise ExportError(f"{name}: up to {largest:g}; allowed in fixed point: up to {most:g}")
-    return largest
 
 
 class QuantController(Rebuilt):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from neuroctl.controller import Controller
 from neuroctl.errors import FileFormatError
+from neuroctl.input_limits import BeyondLimits, beyond_limits
 from neuroctl.io import LOAD_ERRORS
-from neuroctl.quant import LIMIT, QuantController
+from neuroctl.quant import LIMIT, QuantController, integer_form
 
 Array = NDArray[Any]
 
@@ -59,6 +60,9 @@ class Quantisation:
         limit: 2^30.
         dead_zone: widest band, in last bits of an input, in which a slow neuron stops short of its goal; CTRNN only.
         recorded: whether the trajectory's inputs are recorded ones, or made up from the declared limits.
+        state_bytes: RAM of one state, less the CRC that it carries.
+        state_note: why a 16-bit state saves no RAM, where it does not; else empty.
+        beyond: recorded inputs beyond the declared limits; None without either.
         outputs: one entry an output; empty where the float controller is not known.
         time_s: ``[T]``.
         exact: float outputs ``[T, outputs]``; None where the float controller is not known.
@@ -71,6 +75,9 @@ class Quantisation:
     limit: int
     dead_zone: float | None
     recorded: bool
+    state_bytes: int
+    state_note: str
+    beyond: BeyondLimits | None
     outputs: list[OutputReport]
     time_s: Array
     exact: Array | None
@@ -84,6 +91,9 @@ class Quantisation:
             "certificate_limit": self.limit,
             "dead_zone": self.dead_zone,
             "recorded": self.recorded,
+            "state_bytes": self.state_bytes,
+            "state_note": self.state_note,
+            "inputs_beyond_limits": None if self.beyond is None else self.beyond.to_dict(),
             "outputs": [asdict(output) for output in self.outputs],
         }
 
@@ -103,10 +113,28 @@ def quantisation(q: QuantController, ctl: Controller | None) -> Quantisation:
         limit=LIMIT,
         dead_zone=_dead_zone(q) if q.spec.cell == "ctrnn" else None,
         recorded=q.calibration is not None,
+        state_bytes=len(q.state_bytes()),
+        state_note="" if ctl is None else _state_note(q, ctl),
+        beyond=beyond_limits(q.spec.input_limits, q.calibration),
         outputs=[] if exact is None else _outputs(exact.astype(np.float64), fixed.astype(np.float64)),
         time_s=np.arange(len(inputs)) * q.spec.dt_s,
         exact=exact,
         fixed=fixed,
+    )
+
+
+def _state_note(q: QuantController, ctl: Controller) -> str:
+    """Say so where a 16-bit state saves no RAM: slow neurons then keep a residual of 16 bits."""
+    if "residual" not in q.formats:
+        return ""
+    bits = {name: q.formats[name].bits for name, block in q.layout.blocks.items() if len(block.shape) == 2}
+    wide = integer_form(ctl.spec, ctl.theta, bits, 32, q.calibration)
+    narrow_bytes, wide_bytes = len(q.state_bytes()), len(wide.state_bytes())
+    if wide.formats["y"] == q.formats["y"] or narrow_bytes < wide_bytes:
+        return ""
+    return (
+        f"state_bits 16 saves no RAM: {narrow_bytes} bytes, and {wide_bytes} with 32, which takes less flash: neurons "
+        "whose tau is longer than about dt would stall in 16 bits, and so keep 16 more as a residual"
     )
 
 

@@ -87,7 +87,7 @@ class Spec:
         clamp: Hopfield: hold the observed bits while settling; False presents them as a start only.
         order_seed: Hopfield: seed of the order in which asynchronous updates take the neurons, 0 or more.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
-        input_limits: (low, high) of each input in physical units; what fixed point scales by. Optional.
+        input_limits: (low, high) of each input in physical units; what fixed point scales by, and clips at. Optional.
         scale_inputs: show the network its inputs mapped from their limits to [-1, 1] instead of in physical units.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
 

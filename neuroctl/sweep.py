@@ -61,7 +61,7 @@ def sweep(file: Path, task: str, episodes: int) -> tuple[str, list[Point]]:
     for weight_bits, state_bits in BITS:
         form = f"w{weight_bits} s{state_bits}"
         try:
-            q = ctl.quantize(weight_bits=weight_bits, state_bits=state_bits, calibration=model.calibration)
+            q = ctl.quantize(weight_bits, model.calibration, state_bits, allow_coarse=True)
         except ExportError as error:
             points.append(Point(form, float("nan"), float("nan"), problem=str(error)))
             continue

@@ -139,7 +139,8 @@ def s_format(spec: Spec, s_reach: float, choice: Choice) -> tuple[QFormat, float
     if spec.activation != "relu":
         form = Q15 if s_reach <= 1.0 else QFormat(16, widest_frac_bits(s_reach, 16))
         return form, s_reach
-    frac_bits = min(choice.frac_bits.get("s", widest_frac_bits(s_reach, 16)), ACTIVATION_FRAC_BITS)
+    asked = choice.s_frac_bits
+    frac_bits = min(widest_frac_bits(s_reach, 16) if asked is None else asked, ACTIVATION_FRAC_BITS)
     return QFormat(16, frac_bits), math.ldexp(1.0, 15 - frac_bits)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -44,14 +44,14 @@ class Choice:
     Args:
         weight_bits: storage of each matrix: 8 or 16.
         state_bits: storage of what is integrated over time (y, h, context): 16 or 32.
-        frac_bits: fractional bits of a block, instead of the cell's own choice. With more than that the largest
-            weights, or ReLU's activations, saturate.
+        s_frac_bits: fractional bits of ReLU's activations instead of the cell's own choice, with which they cannot
+            saturate before h does.
 
     """
 
     weight_bits: Mapping[str, int]
     state_bits: int = 32
-    frac_bits: Mapping[str, int] = field(default_factory=dict)
+    s_frac_bits: int | None = None
 
     def weights(
         self, name: str, w: Array, x_high: int, most: int, offset: float = 0.0, x_frac_bits: int = 0
@@ -69,7 +69,6 @@ class Choice:
         """
         bits = self.weight_bits[name]
         frac_bits = widest_frac_bits(float(np.abs(w).max()), bits, min(24, most))
-        frac_bits = min(self.frac_bits.get(name, frac_bits), 24, most)
         while True:
             q = QFormat(bits, frac_bits).quantize(w).astype(np.int64)
             largest = np.abs(q).sum(axis=1).max() * x_high + math.ldexp(offset, frac_bits + x_frac_bits)

@@ -15,7 +15,7 @@ import typer
 
 from neuroctl import io
 from neuroctl.checks import shown
-from neuroctl.cli.options import Json, Seed, StateBits, WeightBits, Workers
+from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers
 from neuroctl.console import (
     emit,
     log,
@@ -138,6 +138,7 @@ def evolve(
     ] = False,
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
+    allow_coarse: AllowCoarse = False,
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.", rich_help_panel=_RUNNING),
@@ -219,7 +220,7 @@ def evolve(
             optional_neurons=optional_neurons,
             integer_bits=weight_bits if integer_genes else None,
         ),
-        fixed_point=FixedPoint(weight_bits, state_bits) if quantized or integer_genes else None,
+        fixed_point=FixedPoint(weight_bits, state_bits, allow_coarse) if quantized or integer_genes else None,
         notes=notes,
     )
     how = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.cli.options import AllowCoarse, File, Json, Seed, StateBits, TaskName, WeightBits
 from neuroctl.console import (
     emit,
     out,
@@ -16,7 +17,7 @@ from neuroctl.console import (
     show_quantisation,
     show_report,
 )
-from neuroctl.errors import require
+from neuroctl.errors import QuantizationWarning, require
 
 
 def export(
@@ -27,6 +28,7 @@ def export(
     package: Annotated[str, typer.Option(help="header, cmake, arduino, platformio, zephyr or espidf.")] = "header",
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
+    allow_coarse: AllowCoarse = False,
     calibration: Annotated[
         Path | None, typer.Option(help="Recorded inputs, .npy or .csv, instead of those in the file.")
     ] = None,
@@ -47,7 +49,11 @@ def export(
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
     recorded = None if calibration is None else reports.read_inputs(calibration)
-    q, ctl = firmware.quantized_file(file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report tells it
+        q, ctl = firmware.quantized_file(
+            file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded, allow_coarse=allow_coarse
+        )
     header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
     found = reports.quantisation(q, ctl)
     if report is not None:

@@ -20,7 +20,20 @@ WeightBits = Annotated[
     int, typer.Option(help="Storage of the weights in fixed point: 8 or 16.", rich_help_panel="Fixed point")
 ]
 StateBits = Annotated[
-    int, typer.Option(help="Storage of slow states in fixed point: 16 or 32.", rich_help_panel="Fixed point")
+    int,
+    typer.Option(
+        help="Storage of slow states in fixed point: 16 or 32. 16 saves RAM for an IndRNN or a Jordan network; a CTRNN "
+        "then keeps a residual, which takes as much.",
+        rich_help_panel="Fixed point",
+    ),
+]
+AllowCoarse = Annotated[
+    bool,
+    typer.Option(
+        "--allow-coarse",
+        help="Take limits so narrow beside others that fixed point has fewer than 16 steps for them.",
+        rich_help_panel="Fixed point",
+    ),
 ]
 TaskName = Annotated[
     str,

@@ -18,6 +18,9 @@ from neuroctl.console import (
     plain_table,
 )
 from neuroctl.errors import TaskError, require
+from neuroctl.input_limits import BeyondLimits, beyond_limits
+
+_COUNTED_STEPS = 1000
 
 
 def run(
@@ -57,7 +60,9 @@ def run(
     if hil:
         ctl = _in_loop(hil, ctl, loss, seed, baud)
         ctx.call_on_close(ctl.close)
-    returns = sims.score(name, ctl, range(seed, seed + episodes))
+    counted = Counted(ctl) if ctl.spec.input_limits is not None and not _compiled(sims, name) else None
+    returns = sims.score(name, ctl if counted is None else counted, range(seed, seed + episodes))
+    beyond = _beyond(sims, name, ctl, seed) if counted is None else counted.beyond
     if gif is not None:
         from neuroctl import plots
 
@@ -77,6 +82,7 @@ def run(
     }
     loop = _loop_counts(ctl) if hil else {}
     summary |= {"hil": loop} if hil else {}
+    summary |= {"inputs_beyond_limits": None if beyond is None else beyond.to_dict()}
     if as_json:
         emit(summary | {"returns": [float(value) for value in returns]})
         return
@@ -90,11 +96,44 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
+    if beyond is not None and beyond.numbers:
+        does = "float32 and float64 take them as they are" if isinstance(ctl, nc.Controller) else "which clip them"
+        out.print(f"inputs: {beyond}; {does}", highlight=False, soft_wrap=True)
     if hil:
         counts = (
             f"board: {loop['steps']} steps, {loop['held']} of them held, outputs went safe {loop['went_safe']} times"
         )
         out.print(counts + (f": {loop['last_fault']}" if loop["last_fault"] else ""), highlight=False, soft_wrap=True)
+
+
+class Counted:
+    """A controller whose inputs are counted on their way in: how many lie beyond the declared limits."""
+
+    def __init__(self, controller: Any):
+        self._controller = controller
+        self.beyond = BeyondLimits(controller.spec.input_limits)
+
+    def step(self, u: Any) -> Any:
+        """Count the inputs, and step."""
+        self.beyond.count(u)
+        return self._controller.step(u)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of copies and pickles, which look before there is a controller
+            raise AttributeError(name)
+        return getattr(self._controller, name)
+
+
+def _compiled(sims: Any, name: str) -> bool:
+    """Whether episodes run without a step in Python, or in a user's own function, which may want the controller."""
+    return ":" in name or (sims.known(name) and bool(sims.get(name).plant))
+
+
+def _beyond(sims: Any, name: str, ctl: Any, seed: int) -> BeyondLimits | None:
+    """Return how many inputs lie beyond the declared limits in the first episode of a compiled task."""
+    if not sims.known(name) or ctl.spec.input_limits is None:
+        return None
+    return beyond_limits(ctl.spec.input_limits, sims.record(name, ctl, seed, _COUNTED_STEPS).observations)
 
 
 def _form(ctl: Any) -> str:
@@ -192,7 +231,8 @@ def open_controller(
     ctl = nc.Controller(model.spec, model.theta)
     if bits is None:
         return ctl, model.meta
-    return ctl.quantize(weight_bits=bits[0], state_bits=bits[1], calibration=model.calibration), model.meta
+    # What is only run may be coarse: quantize warns, and export refuses.
+    return ctl.quantize(bits[0], model.calibration, bits[1], allow_coarse=True), model.meta
 
 
 def info(file: File, as_json: Json = False) -> None:

@@ -95,6 +95,7 @@ class StudyConfig:
         """Return the fields as plain JSON types."""
         own: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
         own |= {"measures": [asdict(measure) for measure in self.measures]}
+        own |= {"fixed_point": self.fixed_point.to_dict()} if self.fixed_point else {}
         return asdict(self) | own
 
 

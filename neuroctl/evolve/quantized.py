@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,19 @@ from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError, StudyError
 from neuroctl.evolve.provenance import provenance
-from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController
+from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_form
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Storage of the integer controllers that a study evaluates: bits of weights (8 or 16) and state (16 or 32)."""
+    """Storage of the integer controllers that a study evaluates: bits of weights (8 or 16) and state (16 or 32).
+
+    ``allow_coarse`` lets a study begin whose limits ``neuroctl.quant.quantize`` refuses; it changes no number.
+    """
 
     weight_bits: int = 16
     state_bits: int = 32
+    allow_coarse: bool = False
 
     def __post_init__(self) -> None:
         """Check both."""
@@ -29,6 +33,10 @@ class FixedPoint:
             ("state_bits", self.state_bits, STATE_BITS),
         ):
             object.__setattr__(self, name, choice_of(name, value, allowed, error=StudyError))
+
+    def to_dict(self) -> dict[str, int]:
+        """Return what the integer controllers depend on."""
+        return {"weight_bits": self.weight_bits, "state_bits": self.state_bits}
 
     def of(self, controller: Controller, recorded: ArrayLike | None = None) -> QuantController:
         """Return a controller's integer form, by its declared limits and interval analysis alone.
@@ -39,7 +47,7 @@ class FixedPoint:
             ExportError: its ranges are too wide.
 
         """
-        fixed = controller.quantize(weight_bits=self.weight_bits, state_bits=self.state_bits)
+        fixed = integer_form(controller.spec, controller.theta, self.weight_bits, self.state_bits)
         if recorded is None:
             return fixed
         return QuantController(fixed.spec, fixed.formats, fixed.theta_q, np.asarray(recorded, np.float64))
@@ -99,4 +107,4 @@ class InFixedPoint:
         return self.__dict__ | {"_theta": b"", "_quantized": None}
 
     def __repr__(self) -> str:
-        return f"{self._objective!r} in fixed point {asdict(self._storage)}"
+        return f"{self._objective!r} in fixed point {self._storage.to_dict()}"

@@ -42,6 +42,7 @@ from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.evolve.quantized import InFixedPoint
 from neuroctl.evolve.racing import race
 from neuroctl.evolve.repeatable import check_repeatable
+from neuroctl.format_choice import check_coarse
 from neuroctl.io import file_name, write_archive
 
 _TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimiser's
@@ -130,6 +131,7 @@ def run_study(
     Raises:
         StudyError: the folder cannot be used, or holds another study.
         ObjectiveError: the objective raised, or returned no number.
+        ExportError: fixed point is too coarse for the declared limits; see ``neuroctl.quant.quantize``.
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
     """
@@ -139,6 +141,8 @@ def run_study(
     if time_limit_s is not None and not real(time_limit_s) >= 0:
         raise StudyError(f"time_limit_s: {shown(time_limit_s)}; allowed: seconds, at least 0, or None")
     path = Path(file_name(out_dir))
+    if config.fixed_point is not None and not resume:
+        check_coarse(config.spec, allow=config.fixed_point.allow_coarse)
     # As many threads as the machine happens to have would add up in another order, and end elsewhere.
     blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:

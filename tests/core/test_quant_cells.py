@@ -10,6 +10,7 @@ from neuroctl.cells import cell_of, decode, genome_size
 from neuroctl.cells.dense_q import pack_decay, unpack_decay
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE
+from neuroctl.quant import integer_form
 from neuroctl.spec import CELL_NAMES
 from tests import reference_q
 from tests.core.test_quant import inputs_int
@@ -26,9 +27,7 @@ def quant(spec, seed, spread=0.5, weight_bits=16):
         options["update"] = "synchronous"
     spec = nc.Spec.from_dict(options)
     try:
-        return nc.Controller(spec, decode(spec, spread * rng.standard_normal(genome_size(spec)))).quantize(
-            weight_bits=weight_bits
-        )
+        return integer_form(spec, decode(spec, spread * rng.standard_normal(genome_size(spec))), weight_bits)
     except ExportError:
         reject()
 

@@ -236,3 +236,11 @@ class BatchedAnew(Batched):
 
     def batch(self, spec, theta, seeds, threads):
         return np.random.default_rng().random((len(theta), len(seeds)))
+
+
+def coarse(controller, seed):
+    """One input so narrow beside the other that fixed point has no steps for it."""
+    return float(controller.step(np.zeros(2, np.float32))[0])
+
+
+coarse.spec = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "input_limits": [[-0.01, 0.01], [-1000, 1000]]}

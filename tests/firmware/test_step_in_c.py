@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import firmware_export
 import neuroctl as nc
 from neuroctl.maths.fixed import LOGISTIC_TABLE, logistic_q, saturate, tanh_q
+from neuroctl.quant import integer_form
 from neuroctl.spec import CELL_NAMES
 from tests import reference_q
 from tests.firmware.helpers import (
@@ -52,7 +53,7 @@ def controllers(draw, cells=CELL_NAMES):
         if block in p:
             p[block][:] *= draw(st.sampled_from([0.0, 0.01, 1.0, 20.0]))
     try:
-        return ctl.quantize(weight_bits=draw(st.sampled_from([8, 16])), state_bits=draw(st.sampled_from([16, 32])))
+        return integer_form(spec, ctl.theta, draw(st.sampled_from([8, 16])), draw(st.sampled_from([16, 32])))
     except nc.ExportError:
         assume(False)
 

@@ -1,0 +1,177 @@
+"""Formats in fixed point: of the inputs, and of ReLU's activations by a search; and which of them are too coarse.
+
+A weight's format follows from the weights and the declared ranges alone: a recording in which a sensor was quiet says
+nothing about the weights behind it. So no weight saturates, and no weight depends on what was recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroctl.cells import cell_of
+from neuroctl.cells.base import Formats
+from neuroctl.cells.integer import Choice
+from neuroctl.errors import ExportError, QuantizationWarning
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+LARGEST: Final = float(np.finfo(np.float32).max)  # float64 may hold what overflows in the sums of an analysis
+_LARGEST_INPUT: Final = 2.0**45  # of 30 bits to shift an input by, and 15 that it has
+_MIN_STEPS: Final = 16
+_FEW_STEPS: Final = 256
+_GAIN: Final = 0.99
+"""Fewer fractional bits are taken as long as more leave no less than this of the error."""
+_QUIET: Final = 1 / 128
+_SWEEP_STEPS: Final = 200
+
+
+def input_format(spec: Spec, recorded: Array | None) -> QFormat:
+    """Return the one format of all inputs: by the declared limits, else by the largest recorded input.
+
+    Raises:
+        ExportError: neither is there, or they are too large.
+
+    """
+    if spec.scale_inputs:
+        largest = 1.0
+    elif spec.input_limits is not None:
+        largest = check_magnitude("input_limits", spec.input_limits, _LARGEST_INPUT)
+    elif recorded is not None:
+        largest = check_magnitude("calibration", recorded, _LARGEST_INPUT)
+    else:
+        raise ExportError("calibration: missing; allowed: recorded inputs (T, inputs), or a spec with input_limits")
+    return QFormat(16, widest_frac_bits(largest, 16))
+
+
+def check_magnitude(name: str, values: ArrayLike, most: float) -> float:
+    """Return the largest magnitude.
+
+    Raises:
+        ExportError: it is above ``most``.
+
+    """
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > most:
+        raise ExportError(f"{name}: up to {largest:g}; allowed in fixed point: up to {most:g}")
+    return largest
+
+
+def check_coarse(spec: Spec, *, allow: bool = False) -> None:
+    """Refuse limits so narrow beside others that the format that all inputs, or all outputs, share tells little apart.
+
+    Args:
+        spec: the controller; what it declares is looked at.
+        allow: warn only.
+
+    Warns:
+        QuantizationWarning: an input or output has fewer than 256 steps of the shared format, or, with ``allow``, 16.
+
+    Raises:
+        ExportError: one has fewer than 16; names it, the one that sets the format, and the last bit of each.
+
+    """
+    advice = "16 steps, or scale_inputs=True, or allow_coarse=True"
+    if not spec.scale_inputs:
+        _check_steps("input", spec.input_limits, advice, allow=allow)
+    _check_steps("output", _output_ranges(spec), advice.replace("scale_inputs=True, or ", ""), allow=allow)
+
+
+def _output_ranges(spec: Spec) -> tuple[tuple[float, float], ...] | None:
+    """Return what each output can be within its declared limits."""
+    if spec.output_limits is None or spec.output_activation == "identity":
+        return spec.output_limits
+    least = 0.0 if spec.output_activation == "logistic" else -1.0
+    return tuple((min(max(least, low), high), min(max(1.0, low), high)) for low, high in spec.output_limits)
+
+
+def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advice: str, *, allow: bool) -> None:
+    if ranges is None:
+        return
+    own = [math.ldexp(1.0, -widest_frac_bits(max(abs(low), abs(high)), 16)) for low, high in ranges]
+    widest = max(range(len(own)), key=lambda index: own[index])
+    steps = [(high - low) / own[widest] for low, high in ranges]
+    few = [index for index, count in enumerate(steps) if 0 < count < _FEW_STEPS]  # 0: it is constant
+    if not few:
+        return
+    worst = min(few, key=lambda index: steps[index])
+
+    def name(index: int) -> str:
+        low, high = ranges[index]
+        return f"{kind} {index} ({low:g} to {high:g}, last bit {own[index]:.2g})"
+
+    if worst == widest:
+        shared = f"{name(worst)} has {steps[worst]:.3g} steps between its limits in fixed point"
+    else:
+        shared = f"{name(worst)} has {steps[worst]:.3g} steps of the format that it shares with {name(widest)}"
+    if steps[worst] < _MIN_STEPS and not allow:
+        raise ExportError(f"{kind}_limits: {shared}; allowed: at least {advice}")
+    others = f", and {len(few) - 1} more have fewer than {_FEW_STEPS}" if len(few) > 1 else ""
+    warnings.warn(f"{kind}_limits: {shared}{others}", QuantizationWarning, stacklevel=5)
+
+
+def search(
+    spec: Spec,
+    theta: Array,
+    u_format: QFormat,
+    choice: Choice,
+    recorded: Array,
+    reference: Callable[[Array], Array],
+    rollout: Callable[[Formats, NDArray[np.int32], Array], Array],
+) -> Choice:
+    """Return the choice with the fractional bits of ReLU's activations that leave the outputs the smallest error.
+
+    All from the worst case's to Q15's are tried, as errors may stay the same for several: as long as the format is so
+    coarse that a layer is 0. Of those within 1 % of the smallest error it takes the fewest, which saturate last.
+
+    Args:
+        spec: the controller.
+        theta: its parameters ``[n_params]``.
+        u_format: of the inputs.
+        choice: all other choices.
+        recorded: inputs ``[T, inputs]``; those that hardly moved are swept through their limits in a second run.
+        reference: what the float controller makes of inputs from reset.
+        rollout: what an integer controller of formats and theta_q makes of them.
+
+    """
+    if spec.activation != "relu":
+        return choice
+    runs = [(inputs, reference(inputs)) for inputs in _excited(spec, recorded)]
+
+    def error_of(candidate: Choice) -> float:
+        try:
+            formats, theta_q = cell_of(spec).integer.quantize(spec, theta, u_format, candidate)
+            errors = [np.mean((rollout(formats, theta_q, u).astype(np.float64) - truth) ** 2) for u, truth in runs]
+        except ExportError:
+            return math.inf
+        return math.sqrt(float(np.mean(errors)))
+
+    formats, _ = cell_of(spec).integer.quantize(spec, theta, u_format, choice)
+    candidates = [
+        dataclasses.replace(choice, s_frac_bits=frac_bits)
+        for frac_bits in range(formats["s"].frac_bits, ACTIVATION_FRAC_BITS + 1)
+    ]
+    errors = [error_of(candidate) for candidate in candidates]
+    enough = min(errors, default=math.inf) / _GAIN
+    return next((one for one, error in zip(candidates, errors, strict=True) if error <= enough), choice)
+
+
+def _excited(spec: Spec, recorded: Array) -> list[Array]:
+    """Return the recording, and a second one in which inputs that were quiet move, if there are such."""
+    if spec.input_limits is None:
+        return [recorded]
+    lows, highs = np.array(spec.input_limits).T
+    quiet = np.ptp(recorded, axis=0) < _QUIET * (highs - lows)
+    if not quiet.any():
+        return [recorded]
+    wave = np.abs(2 * (np.arange(len(recorded)) / _SWEEP_STEPS % 1.0) - 1)[:, None]  # a triangle, from high to high
+    moved = np.where(quiet, lows + (highs - lows) * wave, recorded)
+    return [recorded, np.asarray(moved, recorded.dtype)]
