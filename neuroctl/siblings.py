@@ -60,4 +60,9 @@ def install() -> None:
 
 def share(name: str) -> None:
     """Make a sibling that is being imported by its short name the same module as by its full one."""
-    sys.modules[name] = import_module(f"neuroctl.{name}")
+    full = f"neuroctl.{name}"
+    sys.modules[name] = import_module(full)
+    # What is loaded already is not imported anew, which would put the module verify in the place of its function.
+    sys.modules.update(
+        {key.removeprefix("neuroctl."): sys.modules[key] for key in [*sys.modules] if key.startswith(f"{full}.")}
+    )

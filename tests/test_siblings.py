@@ -122,3 +122,12 @@ def test_our_code_never_imports_the_short_names(path):
     asks = path.is_relative_to(ROOT / "neuroctl" / "cli") or path.name in {"demo.py", "sweep.py", "siblings.py"}
     if path.is_relative_to(ROOT / "neuroctl") and not asks:
         assert not re.search(r"neuroctl\.(sims|firmware_export)", text)
+
+
+def test_a_module_does_not_take_its_functions_place():
+    """``firmware_export.verify`` is a function, also after something was imported from the module of that name."""
+    code = "import firmware_export as f, firmware_export.export; from firmware_export.verify import prove"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(callable(f.verify), callable(f.export))"], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
