@@ -96,7 +96,7 @@ def test_a_slower_door_takes_other_numbers_and_says_so_once(u, quantized, monkey
     exact = ctl.step(np.array([0.1, -0.3], np.float32)).copy()
     state = ctl.state.copy()
     ctl.reset()
-    with pytest.warns(nc.errors.SlowInputWarning, match="^u: a C-contiguous float32 array is faster") as told:
+    with pytest.warns(nc.SlowInputWarning, match="^u: a C-contiguous float32 array is faster") as told:
         assert (ctl.step(u) == exact).all() and (ctl.state == state).all()
     assert told[0].filename == __file__
     with warnings.catch_warnings():
