@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from neuroctl.checks import printable
 from neuroctl.errors import NeuroctlError, ObjectiveError, require
 
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> Non
         if debug:
             raise
         hint = "; --debug shows where" if isinstance(error, ObjectiveError) else ""
-        print(f"error: {error}{hint}", file=sys.stderr)
+        print(f"error: {printable(str(error))}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output left (as `head` does); stdout is gone, so its final flush must not fail again.

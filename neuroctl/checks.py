@@ -23,6 +23,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal may show it: control characters, such as the escapes of a file's notes, as codes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def integer(name: str, value: object, low: int, high: int | None = None, *, error: type[NeuroctlError]) -> int:
     """Return an integer as Python's own; NumPy's are taken too, and bool is not.
 

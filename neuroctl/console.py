@@ -15,12 +15,22 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
+from rich.text import Text
 
+from neuroctl.checks import printable
 from neuroctl.machine import cores
 
+
+class _Plain(Console):
+    """A console that shows control characters as codes: a file's notes and a board's name may come from anybody."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 # No markup: what is printed holds paths, names and notes, in which [brackets] are text.
-out: Final = Console(markup=False)
-log: Final = Console(stderr=True, markup=False)
+out: Final = _Plain(markup=False)
+log: Final = _Plain(stderr=True, markup=False)
 
 _LINE_S: Final = 10.0
 
@@ -31,7 +41,7 @@ def one_line_warnings() -> None:
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in shown:
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {printable(str(message))}", file=sys.stderr)
         shown.add(str(message))
 
     warnings.showwarning = show

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from neuroctl.checks import printable
 from neuroctl.errors import NeuroctlError, TaskError, require
 
 require("typer", "cli")
@@ -96,7 +97,7 @@ if __name__ == "__main__":
         one_line_warnings()
         app(prog_name="python -m sims")
     except NeuroctlError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
+from neuroctl.io import write_archive
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=1 / 60,
@@ -304,3 +305,14 @@ def test_brackets_and_blanks_in_names_and_notes_are_text(tmp_path):
     told = neuroctl("export", file, "--out", folder).stdout
     assert f"header: {folder / 'ctl.h'}" in told
     assert f"prove it: neuroctl verify '{folder}'" in told
+
+
+def test_what_a_file_says_reaches_no_terminal_as_an_escape(tmp_path):
+    trap = "\x1b[2J\x1b]0;owned\x07\x9b31m"
+    nc.Controller(SPEC, seed=1).save(tmp_path / "c.npz", meta={"task": trap, f"key{trap}": f"gr\u00fcn {trap}"})
+    shown = neuroctl("info", tmp_path / "c.npz").stdout
+    assert "\\x1b[2J\\x1b]0;owned\\x07\\x9b31m" in shown and "gr\u00fcn" in shown
+    write_archive(tmp_path / "d.npz", "controller", {"spec": {trap: 1}}, {})
+    told = neuroctl("info", tmp_path / "d.npz", code=1).stderr
+    for text in (shown, told, neuroctl("run", tmp_path / "c.npz", code=2).stderr):
+        assert not [c for c in text if not c.isprintable() and c != "\n"]
