@@ -195,5 +195,5 @@ def _opened(path: Path, about: Mapping[str, Any], note: Callable[[str], None]) -
         else:
             break
     if number:
-        note(f"log: {path} is being written or was not ended; this run is in {name}")
+        note(f"log: {path} is another's, or of a run that has not ended; this one is in {name}")
     return sink

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -101,6 +103,15 @@ def _lock(handle: int, path: Path) -> None:
         pass
 
 
+def _is_log(path: Path) -> bool:
+    """Whether an ``.npz`` is a log; its arrays are not read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f'"kind":"{KIND}"'.encode() in archive.read("header.npy")
+    except (OSError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
 def _never(_handle: int) -> bool:
     return False
 
@@ -113,7 +124,7 @@ class NpzSink:
     Args:
         path: ``FILE.npz``.
         about: the loop's name, period and sizes.
-        replace: whether a ``FILE.npz`` may be replaced; a ``.part`` never is.
+        replace: whether a ``FILE.npz`` that is a log may be replaced; a ``.part``, or a controller, never is.
 
     Raises:
         FileExistsError: another run writes here, or has left what may not be replaced.
@@ -123,7 +134,7 @@ class NpzSink:
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any], replace: bool):
-        if output_file(path).exists() and not replace:  # now, and not at the end, when it is written
+        if output_file(path).exists() and not (replace and _is_log(path)):  # now, and not when it is written
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         self.path, self._about = path, dict(about)
         self._bytes, self._row_bytes = 0, row_type(about["inputs"], about["outputs"]).itemsize

@@ -264,7 +264,9 @@ def test_two_loops_on_one_file_get_a_file_each(suffix, tmp_path):
     assert (outer.log.paths, inner["report"].log.paths) == ((str(path),), (str(other),))
     assert (len(read_log(path)), len(read_log(other))) == (60, 40)
     assert read_log(path).complete and read_log(other).complete
-    assert inner["report"].messages == (f"log: {path} is being written or was not ended; this run is in {other}",)
+    assert inner["report"].messages == (
+        f"log: {path} is another's, or of a run that has not ended; this one is in {other}",
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, path.name]
 
 
@@ -307,6 +309,14 @@ def test_a_file_that_is_no_log_to_its_end_stays(content, tmp_path):
     (tmp_path / "run.mcap").write_bytes(content)
     assert logged(tmp_path / "run.mcap", ticks=5)[2].log.paths == (str(tmp_path / "run-1.mcap"),)
     assert (tmp_path / "run.mcap").read_bytes() == content
+
+
+def test_a_controller_is_never_replaced_by_a_log(tmp_path):
+    ctl = nc.Controller(SPEC, seed=3)
+    ctl.save(tmp_path / "best.npz")
+    before = (tmp_path / "best.npz").read_bytes()
+    assert logged(tmp_path / "best.npz", ticks=5)[2].log.paths == (str(tmp_path / "best-1.npz"),)
+    assert (tmp_path / "best.npz").read_bytes() == before
 
 
 def test_one_log_object_serves_one_loop_at_a_time(tmp_path):
