@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, ExportError, LinkError
 from neuroctl.quant import QuantController
 
@@ -132,13 +133,18 @@ def start(
         The running board. It ends when it is closed, or when this process ends, however that ends.
 
     Raises:
-        ExportError: the target is unknown, the folder holds no export, or it does not compile.
+        ExportError: the target or the source is unknown, a fault is no count, the folder holds no export, or it does
+            not compile.
         BackendUnavailable: a compiler or an emulator is missing.
         LinkError: the board did not start.
 
     """
     if target not in TARGETS:
         raise ExportError(f"target: {target!r}; allowed: {', '.join(TARGETS)}")
+    if not isinstance(source, str | os.PathLike | QuantController):
+        raise ExportError(f"source: {type(source).__name__}; allowed: a folder, or a QuantController")
+    for name, count in faults._asdict().items():
+        integer(name, count, 0, (1 << 31) - 1, error=ExportError)
     folder = Path(tempfile.mkdtemp(prefix="neuroctl-board-"))
     try:
         if isinstance(source, QuantController):

@@ -29,6 +29,21 @@ def start(request):
     return begin
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: boards.start(nc.Controller(controller().spec)), "source: Controller; allowed: a folder, or a Quant"),
+        (lambda: boards.start(None), "source: NoneType; allowed"),
+        (lambda: boards.start(controller(), "toaster"), "target: 'toaster'; allowed: host"),
+        (lambda: boards.start(controller(), faults=boards.Faults(resets_after=-1)), "resets_after: -1; allowed"),
+        (lambda: boards.start(controller(), faults=boards.Faults(silent_after="2")), "silent_after: '2'; allowed"),
+    ],
+)
+def test_what_no_board_can_be_made_of(call, text):
+    with pytest.raises(nc.ExportError, match=f"^{text}"):
+        call()
+
+
 def same_bits(link, inputs):
     with Shadow(link, timeout_s=PATIENT_S) as shadow:
         for u in inputs:
