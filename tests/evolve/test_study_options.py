@@ -118,7 +118,7 @@ def test_bad_options_are_named(change):
         ("ray", "cluster", {"cluster": "local"}),
         ("ribs", "qd", {"optimizer": "cma-me", "measures": AXES}),
         ("pymoo", "pareto", {"optimizer": "nsga2", "measures": AXES}),
-        ("cma", "sim", {}),
+        ("cma", "evolve", {}),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, module, extra, fields):
