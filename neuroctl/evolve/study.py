@@ -197,7 +197,7 @@ class _Study:
             if self._over() is None:
                 self._rehearse(evaluator, how)
             self._note_changes(evaluator)
-            observations = self._observations()
+            observations = self._observations(self.state.best_genome)
             with self.interrupts.shield():
                 self._write_best(observations)
                 self.folder.save_history(self.past)
@@ -241,8 +241,10 @@ class _Study:
         rng = np.random.default_rng(np.random.SeedSequence(self.config.seed, spawn_key=(_CHECK, 1)))
         drawn = self.config.sigma0 * self.genome.unit * rng.standard_normal((3, self.genome.size))
         (seed,) = episode_seeds(self.config.seed, _CHECK, 0, 1)
+        genomes = self.genome.snapped(drawn)
+        self._observations(genomes[0])  # compiles what the first best will need
         try:
-            check_repeatable(evaluator, self.genome.snapped(drawn), seed, 1 if batch else how.workers)
+            check_repeatable(evaluator, genomes, seed, 1 if batch else how.workers)
         except UnrepeatableError:
             if not how.allow_unrepeatable:
                 raise
@@ -300,7 +302,7 @@ class _Study:
         observations = None
         if improved is not None:
             state = state.with_best(candidate, improved, generation)
-            observations = self._observations(state)
+            observations = self._observations(candidate)
         self.aside(optimizer.tell, self._told(told))
         last = Generation(self._row(state, fitness, episodes, validation, optimizer), told)
         state = state.with_generation(last, _digest(optimizer))
@@ -415,9 +417,8 @@ class _Study:
         config = self.config.to_dict()
         return {name: config[name] for name in ("spec", "encoding", "measures", "task")}
 
-    def _observations(self, state: Checkpoint | None = None) -> NDArray[Any] | None:
-        """Return what the best sees in one validation episode, if the objective can tell."""
-        genome = (state or self.state).best_genome
+    def _observations(self, genome: NDArray[np.float64] | None) -> NDArray[Any] | None:
+        """Return what a genome sees in one validation episode, if the objective can tell."""
         observations = getattr(self.objective, "observations", None)
         if observations is None or genome is None:
             return None

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -68,6 +69,18 @@ def test_budgets_end_a_study_and_more_can_be_asked_for(tmp_path):
     assert more.evaluations == 30
     none = run_study(config(generations=50), objectives.follow, tmp_path / "s", resume=True, time_limit_s=1e-9)
     assert (none.stop_reason, none.evaluations) == ("time is up", 30)
+
+
+def test_a_time_limit_counts_from_when_all_is_compiled(tmp_path):
+    compiling = [4.0]
+
+    def compiled_first(controller, seed):
+        time.sleep(compiling.pop() if compiling else 0.0)
+        return objectives.follow(controller, seed)
+
+    result = run_study(config(generations=10_000), compiled_first, tmp_path / "s", time_limit_s=3.0)
+    assert result.stop_reason == "time is up"
+    assert result.generations > 1
 
 
 def test_an_encoding_is_searched_and_saved(tmp_path):
