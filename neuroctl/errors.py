@@ -138,6 +138,12 @@ def line_of(error: BaseException) -> str | None:
     return f"{users[-1].filename}:{users[-1].lineno}" if users else None
 
 
+def told(error: BaseException) -> str:
+    """Return an error's kind and text in one line, with the file and line of the user's code that it came through."""
+    line = line_of(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" + (f" ({line})" if line else "")
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra to install.
 

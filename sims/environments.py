@@ -18,7 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from neuroctl.checks import shown
-from neuroctl.errors import NeuroctlError, TaskError, require
+from neuroctl.errors import NeuroctlError, TaskError, require, told
 from neuroctl.spec import Spec
 
 from . import published, registry
@@ -315,7 +315,7 @@ def _made(name: str, render_mode: str | None) -> Any:
     except NeuroctlError:
         raise
     except Exception as error:
-        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise TaskError(f"task: {name!r}: {told(error)}") from error
     raise TaskError(
         f"task: {name!r} makes a {type(env).__name__}; allowed: a gymnasium.Env, or what has reset and step"
     )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from neuroctl.errors import NeuroctlError, TaskError
+from neuroctl.errors import NeuroctlError, TaskError, told
 
 
 def imported(name: str) -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def imported(name: str) -> Callable[..., Any]:
     except NeuroctlError:
         raise
     except Exception as error:
-        raise TaskError(f"task: {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise TaskError(f"task: {name!r}: {told(error)}") from error
     if not callable(found):
         raise TaskError(f"task: {name!r} is a {type(found).__name__}; allowed: a class, or a function")
     return found  # type: ignore[no-any-return]

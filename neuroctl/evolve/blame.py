@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl.errors import NeuroctlError, ObjectiveError, line_of
+from neuroctl.errors import NeuroctlError, ObjectiveError, line_of, told
 
 _MOST_SHOWN: Final = 60  # characters
 
@@ -17,12 +17,9 @@ def blamed(method: str, error: BaseException, where: str) -> NeuroctlError:
 
     Our own errors that no code of the user's led to are told as they are.
     """
-    line = line_of(error)
-    if isinstance(error, NeuroctlError) and line is None:
+    if isinstance(error, NeuroctlError) and line_of(error) is None:
         return error
-    message = " ".join(str(error).split())
-    place = f" ({line})" if line else ""
-    return ObjectiveError(f"objective{method}: {type(error).__name__}: {message}{place}; {where}")
+    return ObjectiveError(f"objective{method}: {told(error)}; {where}")
 
 
 def number_of(value: Any) -> float:

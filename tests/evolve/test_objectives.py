@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
+import sims
 from neuroctl.errors import ObjectiveError, UnrepeatableError
 from neuroctl.evolve import FixedPoint, run_study
 from neuroctl.evolve.folder import StudyFolder
@@ -92,6 +93,14 @@ def test_debug_is_hinted_at_and_works_behind_the_command(tmp_path, monkeypatch, 
     one_line_error(neuroctl(*arguments, code=1), "ZeroDivisionError", "mine_failing.py:2", "; --debug shows where")
     shown = neuroctl(*arguments, "--debug", code=1).stderr
     assert "Traceback" in shown and "return 1 / 0" in shown
+
+
+def test_a_module_that_fails_is_told_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "mine_broken.py").write_text("x = 1\ny = x / 0\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("evolve", "mine_broken:fitness", *SMALL, "--out", tmp_path / "s")
+    one_line_error(neuroctl(*arguments, code=2), "ZeroDivisionError", "mine_broken.py:2")
+    assert "y = x / 0" in neuroctl(*arguments, "--debug", code=1).stderr
 
 
 # --- Objectives that cannot be repeated ---------------------------------------------------------------------------
@@ -223,6 +232,20 @@ def test_what_wraps_an_objective_is_made_of_it():
     assert made_of["tests.evolve.objectives"].startswith("sha256:")
     assert made_of["numpy"] == np.__version__
     assert json.dumps(provenance(objectives.Recorded()))
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("cartpole", {"pybullet", "neuroctl.sims.bullet.cartpole", "neuroctl.sims.bullet.base"}),
+        ("walker", {"neuroctl", "neuroctl.sims.plants.walker"}),
+        ("Pendulum-v1", {"gymnasium"}),
+    ],
+)
+def test_what_a_task_is_made_of(task, parts):
+    made_of = provenance(sims.problem(task).objective)
+    assert parts <= set(made_of)
+    assert task in made_of["objective"]
 
 
 def test_a_study_in_fixed_point_notes_the_objective(tmp_path):
