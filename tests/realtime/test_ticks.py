@@ -391,8 +391,8 @@ def test_a_rehearsal_changes_no_bit(kind, cell):
 @pytest.mark.parametrize("kind", ["float", "fixed"])
 @pytest.mark.parametrize(
     "u",
-    [np.zeros(1, "f4"), np.zeros(99, "f4"), np.zeros(2), np.zeros((2, 1), "f4"), np.zeros(4, "f4")[::2]],
-    ids=["too few", "too many", "float64", "two-dimensional", "strided"],
+    [np.zeros(1, "f4"), np.zeros(99, "f4"), np.zeros((2, 1), "f4"), np.zeros((1, 2), "f4")],
+    ids=["too few", "too many", "column", "row"],
 )
 def test_a_rehearsal_refuses_inputs_that_a_step_refuses(u, kind):
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
