@@ -34,7 +34,9 @@ class SimPlant:
     def __init__(self, task: str, seed: int = 0, on_reset: Callable[[], Any] | None = None):
         self._env = create(task)
         self.task = self._env.about
-        self.inputs, self.outputs, self.dt_s = self.task.inputs, self.task.outputs, self.task.control_dt_s
+        self.inputs, self.outputs = self.task.inputs, self.task.outputs
+        # A loop refuses a controller of another time step, unless nothing says the environment's own.
+        self.dt_s = self.task.control_dt_s if getattr(self.task, "dt_from", "task") else None
         self._seed, self._on_reset = integer("seed", seed, 0, error=TaskError), on_reset
         self.episodes = 1
         self.total_reward = 0.0

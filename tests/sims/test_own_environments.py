@@ -323,6 +323,7 @@ def test_where_nothing_says_the_time_step_any_is_taken(monkeypatch):
     monkeypatch.setattr(Kept, "metadata", {})
     ctl = nc.Controller(nc.Spec(cell="ctrnn", inputs=2, neurons=2, outputs=1, dt_s=0.001), seed=1)
     assert sims.score(f"{HERE}:Kept", ctl, [1]).shape == (1,)
+    assert sims.SimPlant(f"{HERE}:Kept").dt_s is None
 
 
 # Limits.
