@@ -91,7 +91,7 @@ def robustness(
         for i, noise in enumerate(noises):
             for k, latency in enumerate(latencies):
                 disturbed = Disturbed(controller, limits, noise=noise, latency=latency)
-                found[i, k] = [episode(disturbed, seed) for seed in seeds]
+                found[i, k] = [foreign.value_of(episode, disturbed, seed) for seed in seeds]
     finally:
         getattr(episode, "close", lambda: None)()
     return found

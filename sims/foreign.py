@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import shown
 from neuroctl.errors import TaskError
 from neuroctl.evolve import Goals
+from neuroctl.evolve.blame import blamed, number_of
 from neuroctl.spec import Spec
 
 from . import environments, episodes, published, registry
@@ -144,15 +145,29 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
+        ObjectiveError: code of the user's own raised, or returned no number.
 
     """
     if registry.known(task):
         return episodes.score(task, controller, seeds, max_steps)
     returns, _ = returns_of(task, controller, max_steps)
     try:
-        return np.array([returns(controller, seed) for seed in seeds], np.float64)
+        return np.array([value_of(returns, controller, seed) for seed in seeds], np.float64)
     finally:
         getattr(returns, "close", lambda: None)()
+
+
+def value_of(returns: Callable[[Any, int], Any], controller: Any, seed: int) -> float:
+    """Return one episode's return, or say in one line where the user's own code failed.
+
+    Raises:
+        ObjectiveError: it raised, or returned no number.
+
+    """
+    try:
+        return number_of(returns(controller, seed))
+    except Exception as error:
+        raise blamed("", error, f"with seed {seed}") from error
 
 
 def returns_of(

@@ -14,7 +14,7 @@ from gymnasium import spaces
 import neuroctl as nc
 import sims
 from neuroctl import io
-from neuroctl.errors import TaskError
+from neuroctl.errors import ObjectiveError, TaskError
 from neuroctl.evolve import Encoding, FixedPoint, StudyConfig, run_study
 from neuroctl.evolve.evaluators import SerialEvaluator
 from neuroctl.evolve.genome import Genome
@@ -273,6 +273,25 @@ def test_objects_that_are_called_are_a_fitness():
     assert posed.objective.observations(ctl, 1).shape == (4, 2)
     assert not hasattr(posed.objective, "batch")
     assert pickle.loads(pickle.dumps(posed.objective)).calls == 0
+
+
+def failing(controller, seed):
+    return 1 / seed if seed else None
+
+
+failing.spec = SPEC
+
+
+@pytest.mark.parametrize("run", [sims.score, lambda name, ctl, seeds: sims.robustness(name, ctl, [0], [0], seeds)])
+def test_a_failure_of_the_user_s_code_is_one_line_with_its_place(run, monkeypatch):
+    ctl = nc.Controller(with_limits(network("forgetful").spec), seed=1)
+    with pytest.raises(ObjectiveError, match="^objective: TypeError: .*; with seed 0$"):
+        run(f"{HERE}:failing", ctl, [0])
+    monkeypatch.setattr(Robot, "step", lambda self, action: 1 / 0)
+    with pytest.raises(
+        ObjectiveError, match=r"^objective: ZeroDivisionError: .*test_own_environments.py:\d+\); with seed 3"
+    ):
+        run(f"{HERE}:Robot", ctl, [3])
 
 
 # Time steps.
