@@ -151,7 +151,7 @@ class Controller(Rebuilt):
         A real-time loop calls it while it waits, so that the step itself finds its code and parameters near.
 
         Raises:
-            LayoutError: u has the wrong type, dtype, shape or memory order.
+            LayoutError: as ``step``.
 
         """
         self._spare_state[:] = self._state

@@ -351,7 +351,7 @@ class QuantController(Rebuilt):
         """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.rehearse``.
 
         Raises:
-            LayoutError: u has the wrong type, dtype, shape or memory order.
+            LayoutError: as ``step``.
 
         """
         self._spare_state[:] = self._state

@@ -100,10 +100,10 @@ def test_a_plant_is_armed_after_all_else_is_set_up():
 
 def test_a_board_does_not_latch_while_the_loop_is_set_up(monkeypatch):
     q = controller()
-    with served(PlainBoard(q)) as host, linked(host, q) as link, HostDriven(link, timeout_s=0.3) as plant:
-        loop = Loop(q, plant)
+    with served(PlainBoard(q)) as host, linked(host, q) as link, HostDriven(link, timeout_s=0.6) as plant:
+        loop = Loop(q, plant, stale_limit=4, watchdog_s=10.0)  # a busy machine answers late
         q_reset = q.reset
-        monkeypatch.setattr(q, "reset", lambda: (q_reset(), time.sleep(0.6)))
+        monkeypatch.setattr(q, "reset", lambda: (q_reset(), time.sleep(1.2)))
         report = loop.run(ticks=5)
     assert (report.reason, report.ticks + report.skipped) == ("finished", 5), report.detail
 
