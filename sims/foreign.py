@@ -36,7 +36,7 @@ class Problem:
     spec: Spec
     objective: Any
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Where numbers of the spec come from, by their fields, if not from a task of ours."""
+    """Where numbers of the spec come from, by their fields."""
 
 
 class FunctionReturn:
@@ -240,7 +240,8 @@ def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
 def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str, input_limits: Limits | None) -> Problem:
     if registry.known(name):
         returns = objective(name, measured=measured, backend=backend)
-        return Problem(name, registry.controller_spec(name, neurons, cell), returns)
+        spec = registry.controller_spec(name, neurons, cell)
+        return Problem(name, spec, returns, {"dt_s": f"{spec.dt_s:.6g}, by the task's control rate"})
     if backend != "cpu":
         raise TaskError(f"backend: {backend!r} for {name!r}; allowed: cpu, as it is not compiled")
     if measured:

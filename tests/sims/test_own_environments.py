@@ -300,6 +300,7 @@ def test_a_failure_of_the_user_s_code_is_one_line_with_its_place(run, monkeypatc
 def test_the_time_step_of_a_task_of_ours_is_its_control_rate_by_any_name():
     for name in ("neuroctl/RoverWall-v0", "rover-wall"):
         assert sims.problem(name).spec == sims.controller_spec("rover-wall")
+        assert sims.problem(name).notes == {"dt_s": "0.0666667, by the task's control rate"}
         assert sims.search_of(name) == sims.get("rover-wall").search
     assert sims.get("neuroctl/CartPole-v0,noise=0.5").options == {"noise": 0.5}
     posed = sims.problem("sims.bullet.rover_wall:RoverWall", neurons=2)
