@@ -1,5 +1,7 @@
 """Sessions for development; `.ci/run` calls the same commands."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -15,10 +17,22 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def modes(session: nox.Session) -> None:
-    """Run the core's tests with bounds checking, and once in plain Python."""
+    """Run tests with bounds checking, and the core's once in plain Python."""
     session.install("-e", ".[all,dev]")
-    for flag in ("NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"):
-        session.run("python", "-m", "pytest", "tests/core", env={flag: "1"})
+    bounds = ("tests/core", "tests/link", "tests/realtime", "tests/backends")
+    session.run("python", "-m", "pytest", *bounds, env={"NUMBA_BOUNDSCHECK": "1"})
+    session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_DISABLE_JIT": "1"})
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """Run the core's tests with the lowest versions that pyproject.toml declares."""
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text(session.run("python", ".ci/minimums.py", silent=True) or "")
+    session.install("-c", str(constraints), "-e", ".[all,dev]")
+    session.install("-c", str(constraints), "--dry-run", "-e", ".[all,dev,cuda,cluster]")
+    session.run("neuroctl", "--help", silent=True)
+    session.run("python", "-m", "pytest", "tests/core")
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Hides what only Linux, or only POSIX systems, have. A plugin for pytest, and a module that scripts import first."""
+"""Hides what only Linux, or only POSIX systems, have. Scripts import it first."""
 
 import multiprocessing.resource_tracker as resource_tracker
 import os
@@ -9,7 +9,7 @@ import sys
 
 MODULES = ("fcntl", "termios", "tty", "pty", "resource", "grp", "pwd")
 FUNCTIONS = {
-    os: ("sched_getaffinity", "register_at_fork", "fork", "openpty", "killpg", "O_DIRECTORY", "getuid", "geteuid"),
+    os: ("sched_getaffinity", "register_at_fork", "fork", "openpty", "killpg", "O_DIRECTORY"),
     signal: ("pthread_sigmask", "SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGQUIT", "setitimer"),
     select: ("poll", "epoll"),
 }

@@ -65,14 +65,14 @@ def test_of_nothing_is_zero():
 def test_recording_allocates_nothing():
     histogram = filled([1])
     tracemalloc.start()
-    for _ in range(10):
-        histogram.record(12345)
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(1000):
-        histogram.record(12345)
-    grown = tracemalloc.get_traced_memory()[0] - before
+    grown = []
+    for _ in range(4):  # other threads of the process may allocate meanwhile, once
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1000):
+            histogram.record(12345)
+        grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
-    assert grown <= 64
+    assert min(grown) <= 64
 
 
 def test_bad_arguments_are_named():
