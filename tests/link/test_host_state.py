@@ -46,5 +46,5 @@ def test_words_are_little_endian_and_without_gaps():
 def test_a_state_of_another_length_is_refused(extra):
     q = small()
     data = bytes(len(q.state_bytes()) + extra)
-    with pytest.raises(LayoutError, match=r"^state: \d+ bytes; allowed: 36$"):
+    with pytest.raises(LayoutError, match=r"^state: \d+ bytes; allowed: 36 bytes$"):
         q.set_state_bytes(data)
