@@ -124,7 +124,7 @@ def show_quantisation(found: Any) -> None:
         text = f"out[{index}]: {row.low:.4g} to {row.high:.4g}, fixed point within {row.max_error:.2g}"
         out.print(f"{text}, rms {row.rms_error:.2g}, on {inputs}", highlight=False)
     if found.beyond is not None:
-        clips = ", which clip them" if found.beyond.numbers else ""
+        clips = "; fixed point clips them" if found.beyond.numbers else ""
         out.print(f"recorded inputs: {found.beyond}{clips}", highlight=False, soft_wrap=True)
     if found.state_note:
         out.print(found.state_note, highlight=False, soft_wrap=True)

@@ -116,9 +116,9 @@ class BeyondLimits:
         total = max(1, self.rows * len(self.by_input))
         worst = int(self.by_input.argmax())
         share, most = 100 * self.numbers / total, 100 * self.by_input[worst] / max(1, self.rows)
-        text = f"{self.numbers} of {total} numbers ({share:.2g} %) lie beyond input_limits"
+        text = f"{self.numbers} of {total} numbers ({share:.3g} %) lie beyond input_limits"
         pair = f"{self._lows[worst]:g} to {self._highs[worst]:g}"
-        return f"{text}, most of input {worst} ({pair}): {most:.2g} % of the steps" if self.numbers else text
+        return f"{text}, most of input {worst} ({pair}): {most:.3g} % of the steps" if self.numbers else text
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

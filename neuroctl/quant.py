@@ -86,7 +86,7 @@ def quantize(
     check_coarse(spec, allow=allow_coarse)
     beyond = beyond_limits(spec.input_limits, q.calibration)
     if beyond is not None and beyond.numbers:
-        warnings.warn(f"calibration: {beyond}, which clip them", QuantizationWarning, stacklevel=3)
+        warnings.warn(f"calibration: {beyond}; fixed point clips them", QuantizationWarning, stacklevel=3)
     return q
 
 

@@ -97,7 +97,7 @@ def run(
         soft_wrap=True,
     )
     if beyond is not None and beyond.numbers:
-        does = "float32 and float64 take them as they are" if isinstance(ctl, nc.Controller) else "which clip them"
+        does = "float takes them as they are" if isinstance(ctl, nc.Controller) else "fixed point clips them"
         out.print(f"inputs: {beyond}; {does}", highlight=False, soft_wrap=True)
     if hil:
         counts = (

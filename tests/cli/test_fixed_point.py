@@ -34,7 +34,10 @@ def test_coarse_limits_are_refused_unless_allowed(tmp_path):
 
 def test_inputs_beyond_their_limits_are_told_by_run(tmp_path):
     path = saved(tmp_path / "c.npz", ((-1e-4, 1e-4),) * 2)
-    for form, words in (((), "float32 and float64 take them as they are"), (("--quantized",), "which clip them")):
+    for form, words in (
+        ((), "float takes them as they are"),
+        (("--quantized",), "fixed point clips them"),
+    ):
         shown = " ".join(neuroctl("run", path, "--episodes", 1, *form).stdout.split())
         assert "lie beyond input_limits, most of input" in shown
         assert words in shown
@@ -62,10 +65,8 @@ def test_inputs_beyond_their_limits_are_told_by_export(tmp_path):
     recorded[:7, 1] = 3.0
     path = saved(tmp_path / "c.npz", ((-1.0, 1.0),) * 2, recorded)
     done = neuroctl("export", path, "--out", tmp_path / "fw")
-    text = (
-        "7 of 200 numbers (3.5 %) lie beyond input_limits, most of input 1 (-1 to 1): 7 % of the steps, which clip them"
-    )
-    assert text in " ".join(done.stdout.split())
+    text = "7 of 200 numbers (3.5 %) lie beyond input_limits, most of input 1 (-1 to 1): 7 % of the steps"
+    assert f"{text}; fixed point clips them" in " ".join(done.stdout.split())
     assert "lie beyond" not in done.stderr, "once is enough"
     again = json.loads(neuroctl("export", tmp_path / "fw" / "ctl.npz", "--out", tmp_path / "b", "--json").stdout)
     assert again["report"]["inputs_beyond_limits"] == {"numbers": 7, "steps": 100, "by_input": [0, 7]}
