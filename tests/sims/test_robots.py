@@ -12,6 +12,7 @@ import neuroctl as nc
 import sims
 from neuroctl import TaskError
 from sims import published
+from sims.environments import create
 from tests.sims.helpers import Noisy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,7 +209,7 @@ def test_an_episode_begins_without_the_last_ones_contacts(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_episode_begins_without_the_last_ones_contacts(name):
     pytest.importorskip("pybullet_envs_gymnasium")
-    env = sims.GymReturn(f"{name}BulletEnv-v0")._made().unwrapped
+    env = create(f"{name}BulletEnv-v0").unwrapped
     before, after = contacts_of(env, env.physicsClientId, lambda: env.step(np.zeros(env.action_space.shape)))
     assert before > 0
     assert after == 0
