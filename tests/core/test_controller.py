@@ -57,7 +57,7 @@ def test_rollout_goes_on_from_the_current_state():
         b"ab",
         {0: 0.0, 1: 0.0},
         {0.0, 1.0},
-        object(),
+        object,
         None,
         np.ma.array([1.0, 2.0], mask=[False, True], dtype=np.float32),
         [np.ma.masked, 1.0],

@@ -108,7 +108,9 @@ def test_a_module_that_fails_is_told_with_its_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    "objective", [objectives.ignores_its_seed, objectives.Statistics(), objectives.BatchedAnew()], ids=str
+    "objective",
+    [objectives.ignores_its_seed, objectives.Statistics(), objectives.BatchedAnew()],
+    ids=["seed", "statistics", "batch"],
 )
 def test_what_cannot_be_repeated_is_refused(tmp_path, objective, workers):
     text = refused(UnrepeatableError, config(), objective, tmp_path / "s", workers=workers)
