@@ -46,9 +46,15 @@ def tasks(as_json: Json = False) -> None:
 
 def bench(
     neurons: Annotated[list[int], typer.Option(help="Sizes; may be given several times.")] = [8, 32],  # noqa: B006
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Measure nothing: compile once what controllers run, for images and robots.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure on this machine: a step of each cell from Python, a population's steps a second, and the cold start."""
+    if warm:
+        _warm(as_json)
+        return
     from neuroctl.bench import short
 
     figures = short(tuple(neurons))
@@ -68,3 +74,13 @@ def bench(
         f"cold start: import {cold['import_s']:.2f} s, first step {cold['first_step_s']:.2f} s after that",
         highlight=False,
     )
+
+
+def _warm(as_json: bool) -> None:
+    from neuroctl.cli import warming
+
+    done = warming.warm()
+    if as_json:
+        emit(done)
+        return
+    out.print(f"compiled for {', '.join(done['cells'])} in {done['seconds']:.0f} s", highlight=False)
