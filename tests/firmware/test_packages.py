@@ -283,3 +283,14 @@ def test_a_failure_removes_the_folders_that_it_made(tmp_path, monkeypatch):
         firmware_export.export(controller(), tmp_path / "fw", package="zephyr")
     assert not (tmp_path / "fw").exists()
     assert Path(tmp_path).exists()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_scaled_inputs_are_said_where_integers_are(scaled, tmp_path):
+    """A sensor of 0 to 5 V: its integer is not value * 2^14, and neither text says so."""
+    q = controller(inputs=1, input_limits=((0, 5),), scale_inputs=scaled)
+    header = firmware_export.export(q, tmp_path / "fw", package="cmake")
+    readme = (tmp_path / "fw/README.md").read_text()
+    assert ("for `in` an input's limits are -1 and 1, times 2^14" in " ".join(readme.split())) is scaled
+    assert ("integers: value * 2^12 and" in readme) is not scaled
+    assert ("value is scaled: -1 at its lower limit, 1 at its upper one" in header.read_text()) is scaled
