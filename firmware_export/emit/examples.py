@@ -12,6 +12,8 @@ from .parts import CellC, state_struct_bytes
 
 _CALLS_BYTES: Final = 256
 """Stack of calls and interrupts, and the variables of an Arduino's core, whose serial port alone takes 157 bytes."""
+_LINK_BYTES: Final = 128
+"""Further variables of a sketch with a link in an AVR's RAM, 103 bytes for any controller, and what the calls take more."""
 _SYSTEM_BYTES: Final = 2048
 """Stack that printing takes in an operating system for microcontrollers."""
 _UNO_PWM: Final = (3, 5, 6, 9, 10, 11)
@@ -41,6 +43,7 @@ def example_values(q: QuantController, cell: CellC) -> dict[str, Any]:
         "safe_outputs": ", ".join(str(value) for value in safe_outputs(q)),
         "selftest_bytes": taken,
         "selftest_room_bytes": taken + _CALLS_BYTES,
+        "link_room_bytes": taken + _CALLS_BYTES + _LINK_BYTES + q.spec.inputs + 5 * q.spec.outputs,  # pins, limits
         "stack_bytes": -(-(taken + _SYSTEM_BYTES) // 512) * 512,
     }
 

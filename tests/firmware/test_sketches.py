@@ -168,3 +168,18 @@ def test_a_state_too_large_for_the_chip_is_said_when_the_sketch_is_compiled(sket
     flags = ["-mmcu=atmega328p", "-Os", "-std=gnu++11", f"-I{library / 'src'}", "-fsyntax-only", "sketch.cpp"]
     done = subprocess.run(["avr-g++", *flags], cwd=tmp_path, capture_output=True, text=True)
     assert "the self-test does not fit this chip's RAM" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("avr-g++") is None, reason="avr-g++ is not installed: it was NOT built")
+def test_the_link_of_the_quadruped_is_refused_by_an_atmega168(tmp_path):
+    """With the serial port its variables take 945 of 1024 bytes, and the self-test 134 of stack."""
+    q = controller(12, 17, 12)
+    library = firmware_export.export(q, tmp_path / "fw", package="arduino").parents[1]
+    text = (library / "examples/link/link.ino").read_text()
+    (tmp_path / "sketch.cpp").write_text(f"#include <avr/io.h>\n{ARDUINO_H.replace('pilot', 'ctl')}{text}")
+    found = {}
+    for chip in ("atmega168", "atmega328p"):
+        flags = [f"-mmcu={chip}", "-Os", "-std=gnu++11", f"-I{library / 'src'}", "-fsyntax-only", "sketch.cpp"]
+        done = subprocess.run(["avr-g++", *flags], cwd=tmp_path, capture_output=True, text=True)
+        found[chip] = "the self-test does not fit this chip's RAM" in done.stderr
+    assert found == {"atmega168": True, "atmega328p": False}
