@@ -183,3 +183,11 @@ def test_the_link_of_the_quadruped_is_refused_by_an_atmega168(tmp_path):
         done = subprocess.run(["avr-g++", *flags], cwd=tmp_path, capture_output=True, text=True)
         found[chip] = "the self-test does not fit this chip's RAM" in done.stderr
     assert found == {"atmega168": True, "atmega328p": False}
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "said"), [(6, 6, False), (7, 1, True), (1, 7, True)])
+@pytest.mark.parametrize("sketch", SKETCHES)
+def test_more_pins_than_an_uno_has_are_said_where_they_stand(sketch, inputs, outputs, said, tmp_path):
+    header = firmware_export.export(controller(2, inputs, outputs), tmp_path / "fw", package="arduino")
+    text = (header.parents[1] / f"examples/{sketch}/{sketch}.ino").read_text()
+    assert ("// An Uno has six of each:" in text) is said
