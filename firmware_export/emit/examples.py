@@ -13,7 +13,7 @@ from .parts import CellC, state_struct_bytes
 _CALLS_BYTES: Final = 256
 """Stack of calls and interrupts, and the variables of an Arduino's core, whose serial port alone takes 157 bytes."""
 _LINK_BYTES: Final = 128
-"""Further variables of a sketch with a link in an AVR's RAM, 103 bytes for any controller, and what the calls take more."""
+"""Further variables of a sketch with a link in an AVR's RAM, 103 bytes for any controller; the rest is for calls."""
 _SYSTEM_BYTES: Final = 2048
 """Stack that printing takes in an operating system for microcontrollers."""
 _UNO_PWM: Final = (3, 5, 6, 9, 10, 11)

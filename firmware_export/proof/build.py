@@ -172,6 +172,8 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
         raise ExportError(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode != 0 and (over := re.search(r"overflowed by (\d+) bytes", done.stderr)):
         raise DoesNotFit(f"the program is {over[1]} bytes larger than the flash of {target}")
+    if done.returncode != 0 and "is not within region `data'" in done.stderr:  # so says GNU ld of an AVR's RAM
+        raise DoesNotFit(f"the program's variables are more than the RAM of {target} holds")
     if done.returncode != 0:
         raise ExportError(f"does not compile for {target}: {_first_error(done.stderr)}")
 

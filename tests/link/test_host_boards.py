@@ -81,6 +81,8 @@ def test_a_controller_that_an_uno_has_no_room_for_is_refused(start):
     """Its buffers and its stack would meet, and it would answer nonsense or nothing."""
     with pytest.raises(nc.ExportError, match="the program takes .* bytes of RAM, of which there are 2048"):
         start(controller(100, cell="indrnn", layers=1, residual=False))
+    with pytest.raises(nc.ExportError, match="^the program's variables are more than the RAM of avr holds$"):
+        start(controller(100, weight_bits=8))  # the linker itself refuses
 
 
 @pytest.mark.parametrize("start", ["host", "qemu-m4"], indirect=True)
