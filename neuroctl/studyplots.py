@@ -23,7 +23,7 @@ _STYLES: Final = ("-", "--", ":", "-.")  # each with all colours in turn
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
     """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
 
-    Beyond the end of a shorter study the others go on without it.
+    Beyond the end of a shorter study its best stands: without it, the median of the best so far would fall.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -33,7 +33,7 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
     for k, group in enumerate(groups):
         colour, style = _COLOURS[k % len(_COLOURS)], _STYLES[k // len(_COLOURS) % len(_STYLES)]
         shown = ~np.isnan(group.scores).all(axis=0)  # where any of the studies has a score
-        x, scores = group.evaluations[shown], group.scores[:, shown]
+        x, scores = group.evaluations[shown], np.fmax.accumulate(group.scores[:, shown], axis=1)
         if not len(x):
             continue
         seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"

@@ -83,6 +83,7 @@ def test_a_study_of_one_generation_leaves_no_empty_frame(tmp_path, monkeypatch):
     (axis,) = drawn(monkeypatch, studyplots.compare, found, title="t")
     assert axis.lines[0].get_xdata()[-1] == 36
     assert np.isfinite(axis.lines[0].get_ydata()).all()
+    assert (np.diff(axis.lines[0].get_ydata()) >= 0).all()  # a best so far never falls
     (axis,) = drawn(monkeypatch, studyplots.compare, groups([tmp_path / "1"]), title="t")
     assert axis.lines[0].get_marker() == "o"
 
