@@ -144,7 +144,12 @@ def evolve(
         typer.Option("--out", help="Study folder. Default: studies/TASK-SEED.", rich_help_panel=_RUNNING),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study in --out.", rich_help_panel=_RUNNING)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the study in --out; say all else as when it was begun.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = False,
     workers: Workers = 0,
     cluster: Annotated[
@@ -359,6 +364,8 @@ def plot(
     from neuroctl import logplots, studyplots
     from neuroctl.realtime import read_log
 
+    if file.is_dir():
+        raise StudyError(f"{file}: is a folder; allowed: a file; `neuroctl compare` draws studies")
     kept = None if file.suffix in (".mcap", ".part") else io.read_archive(file)
     drawers = {"archive": studyplots.archive, "front": studyplots.front}
     try:
@@ -367,7 +374,9 @@ def plot(
         elif kept.kind in drawers:
             drawers[kept.kind](kept.fields, kept.arrays, picture)
         else:
-            raise StudyError(f"{file}: holds a {kept.kind}; allowed: {', '.join(drawers)} or log")
+            raise StudyError(
+                f"{file}: holds a {kept.kind}; allowed: {', '.join(drawers)} or log; `neuroctl compare` draws studies"
+            )
     except NeuroctlError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:

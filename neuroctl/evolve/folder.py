@@ -200,7 +200,10 @@ class StudyFolder:
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
             if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
                 field, here, there = _differing(name, asked.get(name), stored.get(name))
-                raise StudyError(f"{field}: asked {here!r}, but the study in {self._path} has {there!r}")
+                raise StudyError(
+                    f"{field}: {here!r}, but the study in {self._path} has {there!r}; "
+                    "allowed: the options it was begun with"
+                )
 
     def load(self, width: int, genes: int, validation: int) -> tuple[Checkpoint, list[Generation]]:
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.

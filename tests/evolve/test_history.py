@@ -126,5 +126,7 @@ def test_the_command_line_compares_and_draws(studies, tmp_path):
     run_study(config(**fields), objectives.measured, tmp_path / "qd")
     neuroctl("plot", str(tmp_path / "qd" / "archive.npz"), "--out", str(tmp_path / "a.png"))
     assert is_png(tmp_path / "a.png")
+    failed = neuroctl("plot", str(tmp_path / "qd"), "--out", str(tmp_path / "b.png"), code=1)
+    assert "qd: is a folder; allowed: a file; `neuroctl compare` draws studies" in failed.stderr
     failed = neuroctl("plot", str(tmp_path / "qd" / "best.npz"), "--out", str(tmp_path / "b.png"), code=1)
     assert "holds a controller; allowed: archive, front or log" in failed.stderr

@@ -58,10 +58,12 @@ def test_a_study_without_a_number_names_no_best(tmp_path):
 
 def test_a_resume_names_what_differs_and_no_more(tmp_path):
     run_study(config(generations=1), objectives.follow, tmp_path / "study")
-    with pytest.raises(StudyError, match=r"^episodes: asked 3, but the study in .* has 2$"):
+    with pytest.raises(
+        StudyError, match=r"^episodes: 3, but the study in .* has 2; allowed: the options it was begun with$"
+    ):
         run_study(config(generations=1, episodes=3), objectives.follow, tmp_path / "study", resume=True)
     other = type(config().spec)(**(config().spec.to_dict() | {"neurons": 3}))
-    with pytest.raises(StudyError, match=r"^spec\.neurons: asked 3, but the study in .* has 2$"):
+    with pytest.raises(StudyError, match=r"^spec\.neurons: 3, but the study in .* has 2; allowed"):
         run_study(config(generations=1, spec=other), objectives.follow, tmp_path / "study", resume=True)
 
 
