@@ -28,9 +28,9 @@ class _Plain(Console):
         return super().render_str(printable(text), **options)
 
 
-# No markup: what is printed holds paths, names and notes, in which [brackets] are text.
-out: Final = _Plain(markup=False)
-log: Final = _Plain(stderr=True, markup=False)
+# No markup and no emoji: what is printed holds paths, names and notes, in which [brackets] and `env:Robot:` are text.
+out: Final = _Plain(markup=False, emoji=False)
+log: Final = _Plain(stderr=True, markup=False, emoji=False)
 
 _LINE_S: Final = 10.0
 

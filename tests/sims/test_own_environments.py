@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 from types import SimpleNamespace
 
 import gymnasium
@@ -444,6 +445,7 @@ def test_an_own_robot_on_the_command_line(tmp_path):
     small = ("--population", 4, "--episodes", 1, "--validation", 2, "--workers", 1, "--neurons", 2, "--out", "s")
     done = neuroctl("evolve", "myrobot:Robot", *small, "--generations", 1, cwd=tmp_path)
     assert "dt_s: 0.05, by its spec" in done.stderr
+    assert "myrobot:Robot: first generation" in done.stderr  # :Robot: is no emoji
     assert "input_limits: observation 0, measured under random actions" in done.stderr
     study = json.loads((tmp_path / "s" / "study.json").read_text())
     assert study["notes"]["dt_s"] == "0.05, by its spec"
