@@ -74,7 +74,8 @@ def loop(
         emit({"file": str(file), "task": name, "episodes": plant.episodes, **report.to_dict()})
     else:
         out.print(report.text(), highlight=False, soft_wrap=True, markup=False)
-        out.print(f"{name}: {plant.episodes} episodes begun, sum of rewards {plant.total_reward:.1f}", highlight=False)
+        begun = f"{plant.episodes} episode{'s' if plant.episodes != 1 else ''} begun"
+        out.print(f"{name}: {begun}, sum of rewards {plant.total_reward:.1f}", highlight=False)
     if not report.ok:
         raise typer.Exit(1)
     if report.signal is not None:
