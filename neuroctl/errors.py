@@ -152,7 +152,7 @@ def require(module: str, extra: str) -> ModuleType:
         extra: the extra of this package that brings it, such as ``"sim"``.
 
     Raises:
-        BackendUnavailable: the module is not installed.
+        BackendUnavailable: the module is not installed, or cannot be loaded.
 
     """
     try:
@@ -161,4 +161,8 @@ def require(module: str, extra: str) -> ModuleType:
         missing = error.name or module
         raise BackendUnavailable(
             f"{missing}: not installed; install the extra with: pip install 'neuroctl[{extra}]'"
+        ) from error
+    except (ImportError, OSError) as error:  # a shared library is missing, or matplotlib finds no folder to write
+        raise BackendUnavailable(
+            f"{module}: installed, but cannot be loaded: {' '.join(str(error).split())}"
         ) from error

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
+from neuroctl.errors import require
 from neuroctl.io import write_archive
 
 SPEC = nc.Spec(
@@ -168,6 +169,15 @@ def test_a_missing_extra_is_named(missing, extra, saved):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     one_line_error(done, missing, f"neuroctl[{extra}]")
+
+
+@pytest.mark.parametrize("kind", ["OSError", "ImportError"])
+def test_an_extra_that_cannot_be_loaded_says_why(kind, tmp_path, monkeypatch):
+    """Matplotlib raises an OSError where no folder can be written; a missing shared library is an ImportError."""
+    (tmp_path / f"broken_{kind}.py").write_text(f"raise {kind}('no folder;\\nset MPLCONFIGDIR')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(nc.BackendUnavailable, match="^broken_.*: installed, but cannot be loaded: no folder; set MPL"):
+        require(f"broken_{kind}", "viz")
 
 
 def test_evolution_needs_no_pybullet(tmp_path):
