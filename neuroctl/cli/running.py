@@ -55,6 +55,8 @@ def run(
     sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = sims.task_of(meta, task)
+    if gif and sims.known(name) and sims.get(name).plant:
+        raise TaskError(f"gif: {name!r} is compiled and has no picture; allowed: tasks in PyBullet, or with a render()")
     if gait and not sims.known(name):
         raise TaskError(f"task: {name!r}; allowed with --gait: one of `neuroctl tasks`")
     if hil:

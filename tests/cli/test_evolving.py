@@ -58,6 +58,8 @@ def test_piped_progress_is_on_stderr(tmp_path):
     lines = done.stderr.splitlines()
     assert lines[:2] == ["walker: compiling, once", "walker: first generation"]
     assert lines[-1].startswith("walker: gen 3 best ") and lines[-1].endswith(" left")
+    done = neuroctl("run", tmp_path / "s" / "best.npz", "--gif", tmp_path / "a.gif", code=2)
+    assert done.stderr.startswith("error: gif: 'walker' is compiled and has no picture; allowed: ")
 
 
 def test_several_seeds_in_one_command(tmp_path):
