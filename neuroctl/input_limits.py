@@ -65,8 +65,11 @@ def limits_from(
 
 def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
     found = array(name, values, "numbers (T, inputs)")
-    if found.ndim != 2 or found.size == 0 or not np.isfinite(found).all():
-        raise LayoutError(f"{name}: shape {found.shape}; allowed: (T, inputs), T at least 1, finite")
+    if found.ndim != 2 or found.size == 0:
+        raise LayoutError(f"{name}: shape {found.shape}; allowed: (T, inputs), T at least 1")
+    if not (finite := np.isfinite(found)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise LayoutError(f"{name}[{row}, {column}]: {found[row, column]}, of input {column}; allowed: finite numbers")
     return found.astype(np.float64, copy=False)
 
 

@@ -69,3 +69,10 @@ def test_bad_arguments_are_refused_in_one_line(arguments, options):
     with pytest.raises(nc.LayoutError, match="; allowed: ") as caught:
         limits_from(*arguments, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_is_not_finite_is_named():
+    numbers = np.zeros((4, 2))
+    numbers[2, 1] = np.nan
+    with pytest.raises(nc.LayoutError, match=r"^recorded\[2, 1\]: nan, of input 1; allowed: finite numbers$"):
+        limits_from(numbers)
