@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import shown
 from neuroctl.errors import NeuroctlError, TaskError, require, told
+from neuroctl.evolve.blame import blamed
 from neuroctl.spec import Spec
 
 from . import published, registry
@@ -217,16 +218,20 @@ class AnyEnvironment:
 
         Raises:
             TaskError: the environment draws none.
+            ObjectiveError: its code raised.
 
         """
+        name, allowed = repr(self.about.name), "allowed: render() that returns uint8[height, width, 3]"
+        if not hasattr(self._env, "render"):
+            raise TaskError(f"render: no picture of {name}; {allowed}")
         try:
             frame = np.array(self._env.render())
-        except (AttributeError, NotImplementedError):
-            frame = np.empty(0)
+        except NotImplementedError:
+            raise TaskError(f"render: no picture of {name}; {allowed}") from None
+        except Exception as error:
+            raise blamed(".render", error, f"of {name}") from error
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
-            raise TaskError(
-                f"render: no picture of {self.about.name!r}; allowed: render() that returns uint8[height, width, 3]"
-            )
+            raise TaskError(f"render: no picture of {name}, but {frame.dtype}{list(frame.shape)}; {allowed}")
         return frame
 
     def feet_down(self) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import gymnasium
 
 from neuroctl import io
+from neuroctl.checks import shown
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
@@ -67,7 +68,14 @@ def names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether a name or Gymnasium id, with options or without, is that of a task."""
+    """Whether a name or Gymnasium id, with options or without, is that of a task.
+
+    Raises:
+        TaskError: it is no name, but a class or an object.
+
+    """
+    if not isinstance(name, str):
+        raise TaskError(f"task: {shown(name)}; allowed: a task's name, a Gymnasium id, or 'module:name' of yours")
     return _plain(name.partition(",")[0]) in TASKS
 
 

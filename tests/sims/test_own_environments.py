@@ -234,6 +234,11 @@ def test_what_cannot_be_filmed_says_so():
     ctl = network("Kept")
     with pytest.raises(TaskError, match="^render: no picture of .*Kept'"):
         sims.record(f"{HERE}:Kept", ctl, 0, frames=True)
+    for picture, text in ((lambda: np.zeros((6, 8, 4)), r"but float64\[6, 8, 4\]"), (lambda mode: None, "missing 1")):
+        env = AnyEnvironment.__new__(AnyEnvironment)
+        env._env, env.about = SimpleNamespace(render=picture), SimpleNamespace(name="mine:Robot")
+        with pytest.raises(nc.NeuroctlError, match=f"render: .*{text}"):
+            env.render()
     for use in (sims.record, lambda name, ctl, seed: sims.SimPlant(name, seed)):
         with pytest.raises(TaskError, match="is a function, in which nothing is stepped"):
             use(f"{HERE}:forgetful", ctl, 0)
@@ -462,3 +467,9 @@ def test_an_own_robot_on_the_command_line(tmp_path):
     neuroctl("robustness", *file, "--episodes", 1, "--noise", "0,0.1", "--latency", 0, cwd=tmp_path)
     shown = neuroctl("loop", *file, "--seconds", 0.3, "--watchdog", 5, cwd=tmp_path).stdout
     assert re.search(r"\b(1 episode|\d+ episodes) begun, sum of rewards", shown)
+
+
+@pytest.mark.parametrize("use", [sims.problem, lambda task: sims.score(task, None, [0])])
+def test_a_class_in_place_of_its_name_is_refused(use):
+    with pytest.raises(TaskError, match="^task: <class .*; allowed: .*'module:name' of yours$"):
+        use(Robot)
