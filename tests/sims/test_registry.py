@@ -77,10 +77,10 @@ def test_controller_spec_of_cartpole():
 
 
 def test_missing_gymnasium_names_the_extra(monkeypatch):
-    for module in [name for name in sys.modules if name.split(".")[0] == "sims"]:
+    for module in [name for name in sys.modules if f"{name}.".startswith(("sims.", "neuroctl.sims."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(BackendUnavailable, match=r"^gymnasium: .*neuroctl\[sim\]"):
+    with pytest.raises(BackendUnavailable, match=r"^gymnasium: .*neuroctl\[evolve\]"):
         import sims as _  # noqa: F401
 
 
