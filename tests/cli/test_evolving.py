@@ -56,7 +56,8 @@ def test_no_terminal_gets_lines(monkeypatch):
 def test_piped_progress_is_on_stderr(tmp_path):
     done = neuroctl("evolve", "walker", *SMALL, "--generations", 3, "--out", tmp_path / "s")
     lines = done.stderr.splitlines()
-    assert lines[:2] == ["walker: compiling, once", "walker: first generation"]
+    begin = ["dt_s: 0.1, by the task's control rate", "walker: compiling, once", "walker: first generation"]
+    assert lines[:3] == begin
     assert lines[-1].startswith("walker: gen 3 best ") and lines[-1].endswith(" left")
     done = neuroctl("run", tmp_path / "s" / "best.npz", "--gif", tmp_path / "a.gif", code=2)
     assert done.stderr.startswith("error: gif: 'walker' is compiled and has no picture; allowed: ")

@@ -16,12 +16,14 @@ HUGE = [sign * 10.0**power for power in range(-3, 39) for sign in (1, -1)]
 
 def fixed(cell="elman", **fields):
     fields = {"input_limits": ((-1.0, 1.0),) * 2, "dtype": "float32"} | fields
-    return nc.Controller(nc.Spec(cell=cell, inputs=2, neurons=3, outputs=1, dt_s=0.02, **fields), seed=1).quantize()
+    ctl = nc.Controller(nc.Spec(cell=cell, inputs=2, neurons=3, outputs=1, dt_s=0.02, **fields), seed=1)
+    return ctl.quantize(allow_coarse=True)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("low", [-1.0, -1e-9, -1e9])
+@pytest.mark.filterwarnings("ignore::neuroctl.QuantizationWarning")  # 1e-9 is two steps of the finest format
 def test_a_huge_input_saturates_on_its_own_side(cell, dtype, low):
     q = fixed(cell, dtype=dtype, input_limits=((low, -low),) * 2)
     for value in [*HUGE, np.inf, -np.inf, np.nan]:

@@ -255,9 +255,9 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"seed": 3}, "seed: asked 3.*has 4"),
+        ({"seed": 3}, "seed: 3, but the study in .* has 4"),
         ({"population": 8}, "population"),
-        ({"task": "walk"}, "task: asked 'walk'"),
+        ({"task": "walk"}, "task: 'walk', but the study in "),
     ],
 )
 def test_another_study_is_not_resumed(whole, change, text):

@@ -61,7 +61,7 @@ def random_spec(rng):
     if rng.integers(2):
         options["output_limits"] = limits(rng, outputs)
     return dataclasses.replace(
-        spec, inputs=inputs, outputs=outputs, dt_s=float(10 ** rng.uniform(-4, -1)),
+        spec, inputs=inputs, outputs=outputs, dt_s=round(float(10 ** rng.uniform(-4, -1)), 6),
         input_limits=limits(rng, inputs), **options
     )  # fmt: skip
 
