@@ -162,6 +162,8 @@ def require(module: str, extra: str) -> ModuleType:
         raise BackendUnavailable(
             f"{missing}: not installed; install the extra with: pip install 'neuroctl[{extra}]'"
         ) from error
+    except NeuroctlError:  # it says itself what it lacks
+        raise
     except (ImportError, OSError) as error:  # a shared library is missing, or matplotlib finds no folder to write
         raise BackendUnavailable(
             f"{module}: installed, but cannot be loaded: {' '.join(str(error).split())}"

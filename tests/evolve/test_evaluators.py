@@ -43,12 +43,16 @@ def test_a_killed_worker_costs_nothing(tmp_path):
 
 
 def test_killing_workers_of_a_pool_every_now_and_then_changes_nothing():
-    stop = threading.Event()
+    stop, evaluated, killed = threading.Event(), threading.Event(), []
 
     def kill(evaluator):
         while not stop.wait(1.5):
+            if not evaluated.is_set():  # workers that are still starting on a busy machine would die in a row
+                continue
+            evaluated.clear()
             for worker in list((getattr(evaluator._pool, "_processes", None) or {}).values())[:1]:
                 os.kill(worker.pid, signal.SIGKILL)
+                killed.append(worker.pid)
 
     with PoolEvaluator(Genome(SPEC), objectives.slow, 2) as evaluator:
         evaluator.evaluate(GENOMES[:1], [1, 2, 3])
@@ -58,9 +62,11 @@ def test_killing_workers_of_a_pool_every_now_and_then_changes_nothing():
             end = time.monotonic() + 7
             while time.monotonic() < end:
                 assert evaluator.evaluate(GENOMES, [1, 2, 3]).tobytes() == serial().tobytes()
+                evaluated.set()
         finally:
             stop.set()
             killer.join()
+    assert killed
 
 
 def test_workers_that_always_die_are_reported():
