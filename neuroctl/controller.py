@@ -140,7 +140,7 @@ class Controller(Rebuilt):
             try:
                 if self._enter(self._theta, self._state, u, self._y, self._ints, self._floats) == 0:
                     return self._y
-            except (TypeError, NotImplementedError):  # Numba 0.61 raises the latter for big-endian numbers
+            except Exception:  # TypeError; of Numba 0.61 also its own, for big-endian numbers
                 pass
         self._enter(self._theta, self._state, accepted(u, self._u), self._y, self._ints, self._floats)
         return self._y
@@ -158,7 +158,7 @@ class Controller(Rebuilt):
         try:
             if self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats) == 0:
                 return
-        except (TypeError, NotImplementedError):
+        except Exception:
             pass
         u = accepted(u, self._u)
         self._enter(self._theta, self._spare_state, u, self._spare_y, self._ints, self._floats)

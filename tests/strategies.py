@@ -55,7 +55,7 @@ def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrn
         inputs=inputs,
         neurons=neurons,
         outputs=outputs,
-        dt_s=draw(st.floats(1e-4, 0.1)),
+        dt_s=draw(st.integers(100, 100_000)) * 1e-6,
         readout=readout,
         dtype=draw(dtype),
         input_limits=draw(limits(inputs) if always_input_limits else st.none() | limits(inputs)),

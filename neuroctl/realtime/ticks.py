@@ -352,7 +352,7 @@ class Ticks:
             self._advance_ramp()
         try:
             flags = self._guard(y, self._out, self._setpoint, self._settings.bounds, self._ramp)
-        except (TypeError, NotImplementedError):
+        except TypeError:
             flags = -1 - len(self._out)
         if flags >= 0:
             self._flags |= flags
