@@ -25,7 +25,7 @@ from neuroctl.spec import Spec
 from . import published, registry
 from .modules import imported
 from .quiet import STDERR, STDOUT, silent
-from .task import Limits, Task
+from .task import Limits, Sized, Task
 
 Array = NDArray[Any]
 Stepped = tuple[Array, float, bool, bool, Any]
@@ -41,37 +41,19 @@ _EXPLORED_EPISODES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interface:
-    """What a controller has to fit; a ``Task`` has the same fields.
+class Interface(Sized):
+    """What a controller has to fit in what is no task of ours. Its limits are infinite where nobody says any.
 
     Args:
-        name: what the user calls the environment.
-        input_limits: (low, high) of each observation; infinite where nobody says.
-        output_limits: (low, high) of each action; infinite where nobody says.
         control_dt_s: time between two steps, in seconds.
         dt_from: what says so; empty if nothing does.
-        max_episode_steps: control steps after which an episode is cut off.
         declared: fields of a controller's Spec that the environment's own class declares.
 
     """
 
-    name: str
-    input_limits: Limits
-    output_limits: Limits
     control_dt_s: float
     dt_from: str
-    max_episode_steps: int
     declared: Mapping[str, Any] | None = None
-
-    @property
-    def inputs(self) -> int:
-        """Number of the controller's inputs: the size of an observation."""
-        return len(self.input_limits)
-
-    @property
-    def outputs(self) -> int:
-        """Number of the controller's outputs: the size of an action."""
-        return len(self.output_limits)
 
 
 class Environment(Protocol):
