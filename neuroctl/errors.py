@@ -53,6 +53,10 @@ class TaskError(NeuroctlError, ValueError):
     exit_code = 2
 
 
+class NotFiniteError(TaskError):
+    """An environment's number that is NaN or infinite; in a study its episode counts as the worst."""
+
+
 class PlantError(NeuroctlError, ValueError):
     """A plant that lacks a function or a constant, or does not fit the controller."""
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Final, Protocol
 
 import gymnasium
@@ -17,9 +18,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from neuroctl.checks import shown
-from neuroctl.errors import NeuroctlError, TaskError, require, told
-from neuroctl.evolve.blame import blamed
+from neuroctl.checks import array, cast, shown
+from neuroctl.errors import NeuroctlError, NotFiniteError, TaskError, require, told
+from neuroctl.evolve.blame import blamed, number_of
 from neuroctl.spec import Spec
 
 from . import published, registry
@@ -145,6 +146,7 @@ class AnyEnvironment:
     def __init__(self, name: str, render_mode: str | None = None):
         self._env = _made(name, render_mode)
         self.about = _interface(name, self._env)
+        self._steps = 0  # of the episode, for messages
         self._reset = _seeded(self._env.reset)
         space = getattr(self._env, "action_space", None)
         self._action = (np.dtype(np.float32), (self.about.outputs,)) if space is None else (space.dtype, space.shape)
@@ -158,42 +160,74 @@ class AnyEnvironment:
         return [*layers, type(env)]
 
     def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
-        """Begin an episode; see ``Environment``."""
+        """Begin an episode; see ``Environment``.
+
+        Raises:
+            TaskError: an answer is not what was agreed on.
+            NotFiniteError: an observation holds NaN or Inf, or a reward is NaN.
+
+        """
+        self._steps = 0
         answer = self._reset(seed)
         bare = not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping))
         return self._seen(answer if bare else answer[0], dtype), lambda action: self._step(action, dtype)
 
     def _step(self, action: Any, dtype: str) -> Stepped:
         action_dtype, shape = self._action
+        self._steps += 1
         # Copies both ways: an environment may keep its last action, or write all observations into one array.
         answer = self._env.step(np.array(action, action_dtype).reshape(shape))
         try:
             observation, reward, terminated, truncated, info = answer
         except (TypeError, ValueError):
             observation, reward, terminated, truncated, info = self._older(answer)
-        seen = self._seen(observation, dtype)
-        try:
-            return seen, float(reward), bool(terminated), bool(truncated), info
-        except (TypeError, ValueError):
-            raise TaskError(f"reward: {shown(reward)} of {self.about.name!r}; allowed: a number") from None
+        seen, earned = self._seen(observation, dtype), self._earned(reward)
+        return seen, earned, self._flag("terminated", terminated), self._flag("truncated", truncated), info
 
     def _older(self, answer: Any) -> Any:
         parts = list(answer) if isinstance(answer, tuple) else []
         if len(parts) == 3 or (len(parts) == 4 and isinstance(parts[3], Mapping)):
-            return (*parts[:3], False, {})
+            return (*parts[:2], self._flag("done", parts[2]), False, {})
         text = "(observation, reward, terminated, truncated, info), or (observation, reward, done)"
-        raise TaskError(f"step: {shown(answer)} of {self.about.name!r}; allowed: {text}")
+        raise self._wrong("step", answer, text)
 
     def _seen(self, observation: Any, dtype: str) -> Array:
+        allowed = f"{self.about.inputs} numbers, none of them masked"
         try:
-            flat = np.array(observation, dtype).ravel()
+            found = array("observation", observation, allowed, error=TaskError)
+        except TaskError:
+            raise self._wrong("observation", observation, allowed) from None
+        if found.size != self.about.inputs:
+            raise self._wrong("observation", observation, allowed)
+        seen = cast(found, dtype).flatten()
+        if not np.isfinite(seen).all():
+            index = int(np.isfinite(seen).argmin())
+            value = found.ravel()[index].item()
+            raise self._wrong(f"observation[{index}]", value, f"finite {dtype} numbers", NotFiniteError)
+        return seen
+
+    def _earned(self, reward: Any) -> float:
+        try:
+            if isinstance(reward, (str, bytes)):  # float("3") would pass
+                raise TypeError
+            earned = number_of(reward)
         except (TypeError, ValueError):
-            flat = np.empty(0)
-        if flat.size != self.about.inputs:
-            raise TaskError(
-                f"observation: {shown(observation)} of {self.about.name!r}; allowed: {self.about.inputs} numbers"
-            )
-        return flat
+            raise self._wrong("reward", reward, "a number") from None
+        if math.isnan(earned):
+            raise self._wrong("reward", reward, "a number", NotFiniteError)
+        return earned
+
+    def _flag(self, name: str, value: Any) -> bool:
+        """Return a bool; numbers that equal one are taken: ``"no"`` and other texts would all count as true."""
+        plain = value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
+        if isinstance(plain, Real) and plain in (0, 1):
+            return bool(plain)
+        raise self._wrong(name, value, "True or False")
+
+    def _wrong(self, field: str, value: Any, allowed: str, kind: type[TaskError] = TaskError) -> TaskError:
+        """Return what to raise for a wrong answer of the user's ``reset`` or ``step``."""
+        when = f"step {self._steps}" if self._steps else "its reset"
+        return kind(f"{field}: {shown(value)} of {self.about.name!r} at {when}; allowed: {allowed}")
 
     def render(self) -> Any:
         """Return a frame.
@@ -233,26 +267,38 @@ class AnyEnvironment:
         """Return observations ``[T, inputs]`` of episodes under random actions: what there is to measure limits on.
 
         Actions are drawn anew every 1, 2, 4, 8 or 16 steps by turns: quick ones shake, slow ones get far. The same
-        environment gives the same numbers.
+        environment gives the same numbers. An episode is over where an observation is not finite.
+
+        Raises:
+            NotFiniteError: no observation is finite.
+
         """
         rng = np.random.default_rng(0)
-        low, high = np.array(action_limits(self.about.output_limits)).T
         found: list[Array] = []
+        problem = None
         for episode in range(_EXPLORED_EPISODES):
-            observation, step = self.begin(episode, "float64")
-            found.append(observation)
-            action = low
-            for number in range(min(self.about.max_episode_steps, _EXPLORED_STEPS - len(found))):
-                if number % 2 ** (episode % 5) == 0:
-                    action = rng.uniform(low, high)
-                observation, _, terminated, truncated, _ = step(action)
-                found.append(observation)
-                if terminated or truncated:
-                    break
+            try:
+                self._explore(episode, rng, found)
+            except NotFiniteError as error:
+                problem = error
             if len(found) >= _EXPLORED_STEPS:
                 break
-        rows: NDArray[np.float64] = np.stack(found)
-        return rows[np.isfinite(rows).all(axis=1)]
+        if problem is not None and not found:
+            raise problem
+        return np.stack(found)
+
+    def _explore(self, episode: int, rng: np.random.Generator, found: list[Array]) -> None:
+        low, high = np.array(action_limits(self.about.output_limits)).T
+        observation, step = self.begin(episode, "float64")
+        found.append(observation)
+        action = low
+        for number in range(min(self.about.max_episode_steps, _EXPLORED_STEPS - len(found))):
+            if number % 2 ** (episode % 5) == 0:
+                action = rng.uniform(low, high)
+            observation, _, terminated, truncated, _ = step(action)
+            found.append(observation)
+            if terminated or truncated:
+                break
 
 
 def action_limits(limits: Limits) -> Limits:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import pickle
 import signal
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real
 from neuroctl.controller import Controller
-from neuroctl.errors import ObjectiveError, StudyError
+from neuroctl.errors import NotFiniteError, ObjectiveError, StudyError
 from neuroctl.evolve.blame import blamed, defined, number_of, shown_value
 from neuroctl.evolve.genome import Genome
 
@@ -91,6 +92,8 @@ class SerialEvaluator:
         where = f"with seed {seed}, candidate {candidate}"
         try:
             value: Any = self._objective(ctl, seed)
+        except NotFiniteError:  # a simulation that blew up: as NaN, below all that count
+            return (math.nan,) * self._width
         except (Exception, SystemExit) as error:
             raise blamed("", error, where) from error
         try:

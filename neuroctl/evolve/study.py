@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real, shown
 from neuroctl.controller import Controller
-from neuroctl.errors import StabilityWarning, StudyError, UnrepeatableError, require
+from neuroctl.errors import NotFiniteError, StabilityWarning, StudyError, UnrepeatableError, require
 from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.blame import blamed
 from neuroctl.evolve.config import StudyConfig
@@ -425,9 +425,16 @@ class _Study:
         seed = episode_seeds(self.config.seed, _VALIDATION, 0, 1)[0]
         try:
             seen = observations(self._controller(genome), seed)
-            return None if seen is None else np.asarray(seen, self.config.spec.dtype)
+            recorded = None if seen is None else np.asarray(seen, self.config.spec.dtype)
+        except NotFiniteError as error:
+            warnings.warn(f"{error}; such an episode counts as the worst", stacklevel=2)
+            return None
         except Exception as error:
             raise blamed(".observations", error, f"with seed {seed}") from error
+        if recorded is not None and not np.isfinite(recorded).all():
+            warnings.warn(f"objective.observations: NaN or Inf with seed {seed}; no inputs are recorded", stacklevel=2)
+            return None
+        return recorded
 
     def _progress(self, last: Generation, running_s: float, time_limit_s: float | None) -> Progress:
         row = dict(zip(COLUMNS, last.row, strict=True))

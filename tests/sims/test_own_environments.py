@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import warnings
 from types import SimpleNamespace
 
 import gymnasium
@@ -15,15 +16,16 @@ from gymnasium import spaces
 import neuroctl as nc
 import sims
 from neuroctl import io
-from neuroctl.errors import ObjectiveError, TaskError
+from neuroctl.errors import NotFiniteError, ObjectiveError, TaskError
 from neuroctl.evolve import Encoding, FixedPoint, StudyConfig, run_study
 from neuroctl.evolve.evaluators import SerialEvaluator
 from neuroctl.evolve.genome import Genome
 from sims.environments import AnyEnvironment, action_limits
 from sims.episodes import check_fit
-from tests.cli.test_cli import neuroctl
+from tests.cli.test_cli import neuroctl, one_line_error
 
 HERE = __name__
+MASKED = np.ma.array([5.0, 1.0], mask=[True, False])
 SPEC = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "output_limits": [[-1, 1]]}
 
 
@@ -201,7 +203,17 @@ def test_a_reset_without_info_is_taken():
         ("step", lambda self, action: (1, 2), r"^step: \(1, 2\) of .*; allowed: \(observation, reward, termin"),
         ("step", lambda self, action: None, "^step: None of "),
         ("step", lambda self, action: ([0, 0], None, False, False, {}), "^reward: None of .*; allowed: a number"),
-        ("step", lambda self, action: ([0], 0.0, False), r"^observation: \[0\] of .*; allowed: 2 numbers"),
+        ("step", lambda self, action: ([0, 0], "1", False), "^reward: '1' of .*; allowed: a number"),
+        ("step", lambda self, action: ([0], 0.0, False), r"^observation: \[0\] of .* at step 1; allowed: 2 numbers"),
+        ("step", lambda self, action: (["0", "0"], 0.0, False), r"^observation: \['0', '0'\] of .*; allowed: 2 numbers"),
+        ("step", lambda self, action: ([0, 0], 0.0, "no"), "^done: 'no' of .* at step 1; allowed: True or False$"),
+        ("step", lambda self, action: ([0, 0], 0.0, None), "^done: None of .*; allowed: True or False"),
+        ("step", lambda self, action: ([0, 0], 0.0, 2, {}), "^done: 2 of .*; allowed: True or False"),
+        ("step", lambda self, action: ([0, 0], 0.0, "", False, {}), "^terminated: '' of .*; allowed: True or False"),
+        ("step", lambda self, action: ([0, 0], 0.0, False, None, {}), "^truncated: None of .*; allowed: True or False"),
+        ("step", lambda self, action: (MASKED, 0.0, False), "^observation: masked_array.* at step 1; .* masked$"),
+        ("step", lambda self, action: ([np.ma.masked, 1], 0.0, False), r"^observation: \[masked, 1\] .* masked$"),
+        ("reset", lambda self, seed: MASKED, "^observation: masked_array.* at its reset; allowed: .* masked$"),
         ("reset", lambda self, seed: None, "^observation: None of .*; allowed: 2 numbers"),
         ("reset", lambda self, seed: {"x": 1}, "^observation: {'x': 1} of .*; allowed: 2 numbers"),
     ],
@@ -211,6 +223,92 @@ def test_wrong_answers_are_named(monkeypatch, method, answer, text):
     monkeypatch.setattr(Robot, method, answer)
     with pytest.raises(TaskError, match=text):
         sims.score(f"{HERE}:Robot", ctl, [1])
+
+
+@pytest.mark.parametrize("over", [True, np.True_, np.array(True), np.array([1]), 1, 1.0, np.int64(1)])
+def test_what_equals_true_ends_an_episode(monkeypatch, over):
+    monkeypatch.setattr(Robot, "step", lambda self, action: ([0, 0], 1.0, over))
+    assert sims.score(f"{HERE}:Robot", Alternating(), [1]) == [1.0]
+    monkeypatch.setattr(Robot, "step", lambda self, action: ([0, 0], 1.0, np.False_))
+    assert sims.score(f"{HERE}:Robot", Alternating(), [1]) == [20.0]
+
+
+def test_an_unmasked_array_is_taken(monkeypatch):
+    monkeypatch.setattr(Robot, "reset", lambda self, seed: np.ma.array([1.0, 2.0]))
+    assert AnyEnvironment(f"{HERE}:Robot").begin(1, "float32")[0].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda cart: ([0, math.nan], 0.0, False), r"^observation\[1\]: nan of '.*:Robot' at step 3; allowed: finite"),
+        (lambda cart: ([-math.inf, 0], 0.0, False), r"^observation\[0\]: -inf of .* at step 3; allowed: finite float32"),
+        (lambda cart: ([0, 1e300], 0.0, False), r"^observation\[1\]: 1e\+300 of .*; allowed: finite float32 numbers"),
+        (lambda cart: ([0, 0], np.float32("nan"), False), "^reward: .*nan.* of .* at step 3; allowed: a number"),
+    ],
+)
+def test_what_is_not_finite_is_named_and_counts_as_the_worst_in_a_study(monkeypatch, answer, text):
+    ctl = network("Robot")
+    genome = Genome(ctl.spec, Encoding())
+    usual = Robot.step
+
+    def blows_up(self, action):
+        self.count = getattr(self, "count", 0) + 1
+        return answer(self) if self.count % 3 == 0 else usual(self, action)
+
+    monkeypatch.setattr(Robot, "step", blows_up)
+    with pytest.raises(NotFiniteError, match=text):
+        sims.score(f"{HERE}:Robot", ctl, [1])
+    objective = sims.problem(f"{HERE}:Robot", neurons=3).objective
+    monkeypatch.setattr(Robot, "count", 0, raising=False)
+    with SerialEvaluator(genome, objective) as evaluator:
+        assert np.isnan(evaluator.evaluate(np.zeros((1, genome.size)), [1])).all()
+
+
+def test_run_names_what_is_not_finite(tmp_path, monkeypatch):
+    network("Robot").save(tmp_path / "c.npz")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "blown.py").write_text(
+        f"from {HERE} import Robot\n\nclass Blown(Robot):\n"
+        "    def step(self, action):\n        return [0, float('nan')], 0.0, False\n"
+    )
+    answer = neuroctl("run", "c.npz", "--task", "blown:Blown", code=2)
+    one_line_error(answer, "observation[1]: nan of 'blown:Blown' at step 1; allowed: finite float32 numbers")
+
+
+class Fragile(Unlimited):
+    """Blows up under strong actions."""
+
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        seen[0] = np.nan if action[0] > 9 else seen[0]
+        return seen, reward, *rest
+
+
+def test_limits_are_measured_where_episodes_blow_up():
+    explored = AnyEnvironment(f"{HERE}:Fragile").explored()
+    assert np.isfinite(explored).all()
+    assert len(explored) > 20
+    assert explored[:, 0].max() <= 30 * 9
+
+
+def test_limits_cannot_be_measured_where_no_observation_is_finite(monkeypatch):
+    monkeypatch.setattr(Unlimited, "reset", lambda self, seed: (np.full(3, np.nan), {}))
+    with pytest.raises(NotFiniteError, match=r"^observation\[0\]: nan of .* at its reset"):
+        sims.problem(f"{HERE}:Unlimited")
+
+
+def test_a_study_goes_on_where_episodes_blow_up(tmp_path):
+    posed = sims.problem(f"{HERE}:Fragile", neurons=3)
+    config = StudyConfig(
+        spec=posed.spec, task=posed.name, population=8, generations=3, episodes=2, validation_episodes=2, sigma0=2.0
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = run_study(config, posed.objective, tmp_path / "study")
+    assert result.generations == 3
+    assert result.best_score <= 9 * 40
+    assert all("such an episode counts as the worst" in str(warning.message) for warning in told)
 
 
 def test_own_environments_are_filmed_disturbed_and_looped():
