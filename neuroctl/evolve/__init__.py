@@ -7,7 +7,8 @@ from neuroctl.evolve.goals import GOALS, Goals
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import OPTIMIZERS, OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.quantized import FixedPoint
-from neuroctl.evolve.study import Progress, StudyResult, run_study
+from neuroctl.evolve.results import Progress, StudyResult
+from neuroctl.evolve.study import run_study
 
 __all__ = [
     "GOALS",

@@ -42,49 +42,11 @@ from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.evolve.quantized import InFixedPoint
 from neuroctl.evolve.racing import race
 from neuroctl.evolve.repeatable import check_repeatable
+from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.format_choice import check_coarse
 from neuroctl.io import file_name, write_archive
 
 _TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimiser's
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Figures after a generation; ``best`` and ``median`` are of its training fitness.
-
-    ``left_s`` is the time until the first of the study's limits, at the pace of this run so far.
-    """
-
-    generation: int
-    generations: int
-    evaluations: int
-    best: float
-    median: float
-    sigma: float
-    best_validation: float | None
-    evals_per_s: float
-    elapsed_s: float
-    left_s: float
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """How a study ended: where the best controller lies and its mean return over the validation episodes.
-
-    Without a finished generation, or a mean return that is a number, there is no best: its score is None.
-    """
-
-    best_path: Path
-    best_score: float | None
-    best_generation: int | None
-    generations: int
-    evaluations: int
-    stop_reason: str
-    interrupted: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return asdict(self) | {"best_path": None if self.best_score is None else str(self.best_path)}
 
 
 def run_study(

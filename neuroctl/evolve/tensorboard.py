@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from neuroctl.errors import require
-from neuroctl.evolve.study import Progress
+from neuroctl.evolve.results import Progress
 
 _SHOWN = ("best", "median", "sigma", "best_validation", "evals_per_s")
 

@@ -15,7 +15,7 @@ from neuroctl.cli.evolving import budget_of, fixed_of, plot
 from neuroctl.console import study_progress
 from neuroctl.errors import FileFormatError
 from neuroctl.evolve.history import Group, read_history
-from neuroctl.evolve.study import Progress
+from neuroctl.evolve.results import Progress
 from neuroctl.io import read_archive, write_archive
 from tests.cli.test_cli import neuroctl, one_line_error
 
