@@ -133,12 +133,14 @@ class RefusedError(LinkError):
     code = ""
 
 
+def is_users(file: str) -> bool:
+    """Whether code in a file is a user's own: not ours, Python's or an installed package's."""
+    return not file.startswith(_NOT_USERS) and "site-packages" not in file
+
+
 def line_of(error: BaseException) -> str | None:
     """Return the file and line of a user's own code that an error came through last; None if there is none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [
-        frame for frame in frames if not frame.filename.startswith(_NOT_USERS) and "site-packages" not in frame.filename
-    ]
+    users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f"{users[-1].filename}:{users[-1].lineno}" if users else None
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl.errors import NeuroctlError, ObjectiveError, line_of, told
+from neuroctl.errors import NeuroctlError, ObjectiveError, is_users, line_of, told
 
 _MOST_SHOWN: Final = 60  # characters
 
@@ -42,8 +42,12 @@ def shown_value(value: Any) -> str:
 
 
 def defined(function: Any) -> str:
-    """Return where a function's code begins, as the end of a message; nothing where that is not known."""
+    """Return where a user's function begins, as the end of a message; nothing where that is not known."""
     function = inspect.unwrap(function)
     kind = function if isinstance(function, type) else type(function)
     code = getattr(function, "__code__", None) or getattr(kind.__call__, "__code__", None)
-    return "" if code is None else f"; defined at {code.co_filename}:{code.co_firstlineno}"
+    return (
+        ""
+        if code is None or not is_users(code.co_filename)
+        else f"; defined at {code.co_filename}:{code.co_firstlineno}"
+    )

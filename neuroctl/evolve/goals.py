@@ -43,6 +43,7 @@ class Goals:
         if "energy" in names and spec.output_limits is None:
             raise StudyError("output_limits: None; allowed for the goal energy: declared limits")
         self._objective, self._names, self._spec = objective, tuple(names), spec
+        self.__wrapped__ = objective
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -65,6 +65,7 @@ class InFixedPoint:
 
     def __init__(self, objective: Any, storage: FixedPoint, measures: int = 0):
         self._objective, self._storage = objective, storage
+        self.__wrapped__ = objective
         self._none = (float("nan"),) * (1 + measures) if measures else float("nan")
         self._theta: bytes = b""
         self._quantized: QuantController | None = None

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real, shown
 from neuroctl.controller import Controller
-from neuroctl.errors import NotFiniteError, StabilityWarning, StudyError, UnrepeatableError, require
+from neuroctl.errors import NotFiniteError, ObjectiveError, StabilityWarning, StudyError, UnrepeatableError, require
 from neuroctl.evolve.archive import CELLS, MapElites
-from neuroctl.evolve.blame import blamed
+from neuroctl.evolve.blame import blamed, defined
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.folder import Checkpoint, StudyFolder, versions
@@ -92,7 +92,7 @@ def run_study(
 
     Raises:
         StudyError: the folder cannot be used, or holds another study.
-        ObjectiveError: the objective raised, or returned no number.
+        ObjectiveError: the objective raised, or returned no number, or gave no candidate a finite one so far.
         ExportError: fixed point is too coarse for the declared limits; see ``neuroctl.quant.quantize``.
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
@@ -136,6 +136,8 @@ class _Study:
         self.state, self.past = folder.load(1 + self.measures, self.genome.size, config.validation_episodes)
         self.started = time.monotonic() - (self.state.last.row[-1] if self.state.last else 0.0)
         self.evaluated = 0
+        best = COLUMNS.index("best")
+        self.scored = any(np.isfinite(generation.row[best]) for generation in self.past)
         self.aside = Aside()
         self.last = np.zeros((0, self.genome.size))
 
@@ -259,6 +261,7 @@ class _Study:
             told, episodes = _means(evaluator.evaluate(genomes, seeds)), genomes.shape[0] * len(seeds)
             fitness = told[:, 0]
         self.evaluated += len(genomes)
+        self._check_scored(fitness)
         candidate = self._candidate(optimizer, genomes, fitness)
         validation, improved = self._validated(evaluator, candidate)
         observations = None
@@ -275,6 +278,18 @@ class _Study:
                 self._write_best(observations)
             self.folder.append_history(last)
         return last
+
+    def _check_scored(self, fitness: NDArray[np.float64]) -> None:
+        """Refuse an objective that has given no finite number yet: a search learns nothing from it.
+
+        Raises:
+            ObjectiveError: no candidate of this generation has one, nor had any before.
+
+        """
+        self.scored = self.scored or bool(np.isfinite(fitness).any())
+        if not self.scored:
+            what = f"none of {len(fitness)} candidates of {self.config.task!r} has a finite score, but {fitness[0]}"
+            raise ObjectiveError(f"objective: {what}; allowed: at least one finite score{defined(self.objective)}")
 
     def _candidate(
         self, optimizer: Optimizer, genomes: NDArray[np.float64], fitness: NDArray[np.float64]

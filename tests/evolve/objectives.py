@@ -26,6 +26,10 @@ def nan(controller, seed):
     return float("nan") if seed % 2 else follow(controller, seed)
 
 
+def always_infinite(controller, seed):
+    return float("-inf")
+
+
 def always_nan(controller, seed):
     return float("nan")
 

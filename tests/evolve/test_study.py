@@ -15,7 +15,8 @@ import threadpoolctl
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.evolve import run_study
+from neuroctl.errors import ObjectiveError
+from neuroctl.evolve import FixedPoint, run_study
 from neuroctl.evolve.optimizers import make_optimizer
 from neuroctl.evolve.study import _TRAINING, _VALIDATION, episode_seeds
 from tests.evolve import objectives
@@ -207,12 +208,39 @@ def test_target_score_stops(whole, tmp_path):
     assert again == result
 
 
-def test_nan_everywhere_finds_nothing_and_says_so(tmp_path):
-    result = run_study(config(generations=2), objectives.always_nan, tmp_path / "s")
-    assert result.best_score is None
-    assert not result.best_path.exists()
-    again = run_study(config(generations=3), objectives.always_nan, tmp_path / "s", resume=True)
-    assert again.generations == 3
+@pytest.mark.parametrize(("name", "value"), [("always_nan", "nan"), ("always_infinite", "-inf")])
+def test_a_first_generation_without_a_finite_score_ends_a_study(name, value, tmp_path):
+    function = getattr(objectives, name)
+    line = function.__code__.co_firstlineno
+    told = (
+        f"^objective: none of 6 candidates of 'follow' has a finite score, but {value}; allowed: at least one finite "
+        rf"score; defined at .*objectives\.py:{line}$"
+    )
+    fixed = FixedPoint(16, 32)
+    for kind, objective in ((config(), function), (config(fixed_point=fixed), function), (config(), Late(function, 0))):
+        with pytest.raises(ObjectiveError, match=told):
+            run_study(kind, objective, tmp_path / "s")
+        assert not (tmp_path / "s").exists()
+
+
+class Late:
+    """Gives finite scores up to a number of calls."""
+
+    def __init__(self, function, calls):
+        self.__wrapped__, self.calls = function, calls
+
+    def __call__(self, controller, seed):
+        self.calls -= 1
+        return objectives.follow(controller, seed) if self.calls >= 0 else self.__wrapped__(controller, seed)
+
+
+def test_a_later_generation_without_a_finite_score_does_not(tmp_path):
+    calls = 4 + 6 * config().episodes + config().validation_episodes  # those before, and those of a first generation
+    result = run_study(config(generations=3), Late(objectives.always_nan, calls), tmp_path / "s")
+    assert result.generations == 3
+    assert (result.best_generation, np.isfinite(result.best_score)) == (0, True)
+    again = run_study(config(generations=4), Late(objectives.always_nan, 0), tmp_path / "s", resume=True)
+    assert again.generations == 4
 
 
 def test_observations_are_kept_for_fixed_point(tmp_path):

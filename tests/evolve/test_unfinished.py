@@ -11,6 +11,7 @@ import pytest
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.evolve import run_study
 from neuroctl.evolve.history import groups
+from neuroctl.evolve.study import _VALIDATION, episode_seeds
 from tests.evolve import objectives
 from tests.evolve.study_script import config
 
@@ -51,7 +52,12 @@ def test_unfinished_studies_are_left_out_of_a_comparison(tmp_path):
 
 
 def test_a_study_without_a_number_names_no_best(tmp_path):
-    result = run_study(config(generations=2), objectives.always_nan, tmp_path / "study")
+    unseen = episode_seeds(config().seed, _VALIDATION, 0, config().validation_episodes)
+
+    def lost(controller, seed):
+        return float("nan") if seed in unseen else objectives.follow(controller, seed)
+
+    result = run_study(config(generations=2), lost, tmp_path / "study")
     assert result.best_score is None
     assert json.loads(json.dumps(result.to_dict()))["best_path"] is None
 
