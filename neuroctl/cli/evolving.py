@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import typer
 from neuroctl import io
 from neuroctl.checks import shown
 from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers
+from neuroctl.cli.resuming import first_seed, stored_in, with_stored
 from neuroctl.console import (
     emit,
     log,
@@ -42,6 +42,7 @@ def _usual(text: str, name: str, **more: Any) -> Any:
 
 
 def evolve(
+    ctx: typer.Context,
     task: Annotated[
         str,
         typer.Argument(help="Task (see `neuroctl tasks`), Gymnasium id, or your own module:Class or module:function."),
@@ -147,7 +148,7 @@ def evolve(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the study in --out; say all else as when it was begun.",
+            help="Go on with the study in --out, with the options that it was begun with.",
             rich_help_panel=_RUNNING,
         ),
     ] = False,
@@ -180,31 +181,40 @@ def evolve(
     from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
 
     sims = require("neuroctl.sims", "evolve")
-    limits = budget_of(budget)
-    asked = [int(count) for count in (generations, limits.get("generations")) if count is not None]
-    gens = min(asked) if asked else _UNLIMITED if limits else None
-    given = {
-        "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
-        "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
-        "validation": validation, "sigma0": sigma0, "generations": gens,
-    }  # fmt: skip
-    chosen = _chosen(given, sims.search_of(task))
-    named = tuple(name.strip() for name in goals.split(",")) if goals is not None else ()
-    measured = chosen["optimizer"] in ("map-elites", "cma-me") and not named
     name = re.sub(r"[:/,=]", "-", task)
     folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
-    stored = _stored(folder if seeds == 1 else folder / f"seed-{seed}") if resume else {}
+    options: dict[str, Any] = {
+        "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
+        "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
+        "validation": validation, "sigma0": sigma0, "generations": generations, "budget": budget, "goals": goals,
+        "racing": racing, "target_score": target_score, "seed": seed, "sparse": sparse,
+        "optional_neurons": optional_neurons, "quantized": quantized, "integer_genes": integer_genes,
+        "weight_bits": weight_bits, "state_bits": state_bits,
+    }  # fmt: skip
+    stored: dict[str, Any] = {}
+    if resume:
+        stored = stored_in(folder if seeds == 1 else folder / f"seed-{seed or first_seed(folder)}", task)
+        options = with_stored(ctx, options, stored)
+    limits = budget_of(options["budget"])
+    asked = [int(count) for count in (options["generations"], limits.get("generations")) if count is not None]
+    options["generations"] = min(asked) if asked else _UNLIMITED if limits else None
+    chosen = _chosen(options, {} if stored else sims.search_of(task))
+    named = tuple(goal.strip() for goal in chosen["goals"].split(",")) if chosen["goals"] is not None else ()
     posed = sims.problem(
-        task, cell=chosen["cell"], neurons=chosen["neurons"], measured=measured, backend=backend, goals=named,
+        task, cell=chosen["cell"], neurons=chosen["neurons"], goals=named, backend=backend,
+        measured=chosen["optimizer"] in ("map-elites", "cma-me") and not named,
         input_limits=stored.get("spec", {}).get("input_limits"),
     )  # fmt: skip
     notes = posed.notes | {k: v for k, v in stored.get("notes", {}).items() if k == "input_limits"}
     for field, note in notes.items():
         log.print(f"{field}: {note}", highlight=False, markup=False, soft_wrap=True)
+    if "seconds" in limits:  # for a resume without a budget
+        notes |= {"budget": f"{limits['seconds']}s"}
+    bits = (chosen["weight_bits"], chosen["state_bits"])
     config = StudyConfig(
         spec=posed.spec,
         task=task,
-        seed=seed,
+        seed=chosen["seed"],
         optimizer=chosen["optimizer"],
         generations=int(chosen["generations"]),
         evaluations=None if "evaluations" not in limits else int(limits["evaluations"]),
@@ -212,20 +222,20 @@ def evolve(
         population=chosen["population"],
         sigma0=chosen["sigma0"],
         episodes=chosen["episodes"],
-        racing=racing,
+        racing=chosen["racing"],
         validation_episodes=chosen["validation"],
-        target_score=target_score,
+        target_score=chosen["target_score"],
         encoding=Encoding(
             fixed=fixed_of(chosen["fix"]),
             limbs=chosen["limbs"],
             coupling=chosen["coupling"],
             shared_inputs=chosen["shared_inputs"],
             rhythm_hz=chosen["rhythm"],
-            sparse=sparse,
-            optional_neurons=optional_neurons,
-            integer_bits=weight_bits if integer_genes else None,
+            sparse=chosen["sparse"],
+            optional_neurons=chosen["optional_neurons"],
+            integer_bits=bits[0] if chosen["integer_genes"] else None,
         ),
-        fixed_point=FixedPoint(weight_bits, state_bits, allow_coarse) if quantized or integer_genes else None,
+        fixed_point=FixedPoint(*bits, allow_coarse) if chosen["quantized"] or chosen["integer_genes"] else None,
         notes=notes,
     )
     how = {
@@ -248,19 +258,10 @@ def evolve(
         raise typer.Exit(130)
 
 
-def _stored(folder: Path) -> dict[str, Any]:
-    """Return what a study.json says; nothing if there is none that can be read, which the study itself will tell."""
-    try:
-        stored = json.loads((folder / "study.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) and isinstance(stored.get("spec"), dict) else {}
-
-
 def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the user says, else the task, else everybody's."""
     chosen = {
-        name: next((v for v in (value, search.get(name)) if v is not None), _USUAL[name])
+        name: next((v for v in (value, search.get(name)) if v is not None), _USUAL.get(name))
         for name, value in given.items()
     }
     if chosen["cell"] != "ctrnn" and given["rhythm"] is None:  # a task's rhythm is one of CTRNNs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,16 @@ from neuroctl.spec import Spec
 GOALS: Final = ("energy", "bytes")
 MINUS: Final = "minus "
 """How the name of a measure begins that is minus a cost."""
+_NAMES: Final = {
+    "energy": f"{MINUS}energy [mean square of output / limit]",
+    "bytes": f"{MINUS}parameters [bytes]",
+}
+
+
+def goals_in(measures: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the goals among a stored study's measures, in their order."""
+    goals = {name: goal for goal, name in _NAMES.items()}
+    return [goals[measure["name"]] for measure in measures if measure["name"] in goals]
 
 
 class Goals:
@@ -49,8 +59,8 @@ class Goals:
     def measures(self) -> tuple[Measure, ...]:
         """The goals, in order."""
         known = {
-            "energy": Measure(f"{MINUS}energy [mean square of output / limit]", -1.0, 0.0),
-            "bytes": Measure(f"{MINUS}parameters [bytes]", -self._most_bytes(), 0.0),
+            "energy": Measure(_NAMES["energy"], -1.0, 0.0),
+            "bytes": Measure(_NAMES["bytes"], -self._most_bytes(), 0.0),
         }
         return tuple(known[name] for name in self._names)
 

@@ -83,6 +83,66 @@ def test_several_seeds_go_on_where_they_were_interrupted(tmp_path):
     assert len(read_history(tmp_path / "s" / "seed-0")["generation"]) == 4
 
 
+OPTIONS = {
+    "encoding": (
+        "tests.evolve.objectives:three_legs", "--neurons", 6, "--limbs", 3, "--coupling", "wave", "--fix", "b_out=0.25",
+        "--sparse", "--optional-neurons", "--sigma0", 0.3, "--racing",
+    ),
+    "integers": ("walker", "--cell", "elman", "--neurons", 2, "--integer-genes", "--weight-bits", 8, "--seed", 7),
+    "quantized": ("walker", "--neurons", 2, "--quantized", "--state-bits", 16, "--target-score", 1e6),
+    "goals": ("walker", "--neurons", 2, "--optimizer", "nsga2", "--goals", "bytes", "--budget", "1h,12evals"),
+    "archive": ("phototaxis", "--neurons", 2, "--optimizer", "map-elites", "--budget", "90s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_resume_takes_the_options_that_it_does_not_name(kind, tmp_path):
+    if kind == "goals":
+        pytest.importorskip("pymoo", reason="pymoo is not installed: goals were NOT tested")
+    if kind == "archive":
+        pytest.importorskip("ribs", reason="ribs is not installed: archives were NOT tested")
+    task, *options = OPTIONS[kind]
+    small = ("--population", 4, "--episodes", 4, "--validation", 4)
+    begin = ("evolve", task, *options, *small)
+    neuroctl(*begin, "--generations", 3, "--out", tmp_path / "whole")
+    neuroctl(*begin, "--generations", 2, "--out", tmp_path / "study")
+    neuroctl("evolve", task, "--resume", "--generations", 3, "--out", tmp_path / "study")
+    studies = [json.loads((tmp_path / name / "study.json").read_text()) for name in ("whole", "study")]
+    assert studies[0] == studies[1]
+    assert (tmp_path / "study" / "best.npz").read_bytes() == (tmp_path / "whole" / "best.npz").read_bytes()
+
+
+def test_a_resume_refuses_an_option_that_differs(tmp_path):
+    study = tmp_path / "study"
+    neuroctl("evolve", "walker", *SMALL, "--generations", 1, "--out", study)
+    again = ("evolve", "walker", "--resume", "--out", study)
+    one_line_error(neuroctl(*again, "--episodes", 3, code=1), "episodes: 3, but the study in", "has 2; allowed")
+    one_line_error(neuroctl(*again, "--racing", code=1), "racing: True, but the study in", "has False; allowed")
+    one_line_error(neuroctl(*again, "--weight-bits", 8, "--quantized", code=1), "fixed_point")
+    one_line_error(
+        neuroctl("evolve", "two-poles", *again[2:], code=1), "task: 'two-poles', but the study in", "'walker'"
+    )
+    more = neuroctl(*again, "--budget", "12evals", "--target-score", 1e6, "--json").stdout
+    assert json.loads(more)["generations"] == 3
+
+
+def test_a_resume_takes_the_time_that_a_study_was_begun_with(tmp_path):
+    again = ("evolve", "walker", "--resume", "--out", tmp_path / "s")
+    neuroctl("evolve", "walker", *SMALL, "--budget", "0.001s", "--out", tmp_path / "s")
+    assert json.loads(neuroctl(*again, "--json").stdout)["stop_reason"] == "time is up"
+    assert json.loads(neuroctl(*again, "--budget", "8evals", "--json").stdout)["stop_reason"] == "all evaluations done"
+
+
+def test_several_seeds_are_resumed_by_their_own_options(tmp_path):
+    many = ("--seed", 3, "--seeds", 2, "--out", tmp_path / "s")
+    neuroctl("evolve", "walker", *SMALL, "--generations", 2, *many)
+    shown = neuroctl(
+        "evolve", "walker", "--resume", "--generations", 3, "--seeds", 2, "--out", tmp_path / "s", "--json"
+    )
+    (group,) = json.loads(shown.stdout)["groups"]
+    assert (group["seeds"], group["evaluations"]) == ([3, 4], 12)
+
+
 def test_a_budget_alone_sets_no_number_of_generations(tmp_path):
     arguments = ("evolve", "walker", *SMALL, "--budget", "700evals", "--out", tmp_path / "s", "--json")
     assert json.loads(neuroctl(*arguments).stdout)["generations"] == 175

@@ -1,0 +1,72 @@
+"""``neuroctl evolve --resume``: the options that a study was begun with, as its study.json has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typer import Context
+
+from neuroctl.errors import StudyError
+from neuroctl.evolve.goals import goals_in
+
+
+def with_stored(context: Context, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command, and those of the study where the command does not say.
+
+    A budget without a number of generations stands for both, as at the beginning of a study.
+    """
+    if not stored:
+        return dict(given)
+    taken = {name for name in given if context.get_parameter_source(name).name != "COMMANDLINE"}  # type: ignore[union-attr]
+    if "budget" not in taken:
+        taken.discard("generations")
+    known = options_of(stored)
+    return {name: known[name] if name in taken else value for name, value in given.items()}
+
+
+def stored_in(folder: Path, task: str) -> dict[str, Any]:
+    """Return what a study.json says; nothing if there is none that can be read, which the study itself will tell.
+
+    Raises:
+        StudyError: it is of another task.
+
+    """
+    try:
+        stored: dict[str, Any] = json.loads((folder / "study.json").read_bytes())
+        options_of(stored)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    if stored.get("task") != task:
+        there = stored.get("task")
+        raise StudyError(f"task: {task!r}, but the study in {folder} has {there!r}; allowed: what it was begun with")
+    return stored
+
+
+def first_seed(folder: Path) -> int:
+    """Return the lowest seed of several studies in a folder; 0 if there are none."""
+    seeds = [path.parent.name.removeprefix("seed-") for path in folder.glob("seed-*/study.json")]
+    return min((int(seed) for seed in seeds if seed.isdecimal()), default=0)
+
+
+def options_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``neuroctl evolve`` that a study's configuration holds, by their names."""
+    spec, encoding, fixed_point = stored["spec"], stored["encoding"], stored.get("fixed_point") or {}
+    evaluations, seconds = stored.get("evaluations"), stored["notes"].get("budget")
+    budget = [seconds] if seconds else []
+    budget += [f"{evaluations}evals"] if evaluations else []
+    return {
+        "cell": spec["cell"], "neurons": spec["neurons"], "limbs": encoding["limbs"], "coupling": encoding["coupling"],
+        "shared_inputs": encoding["shared_inputs"], "rhythm": encoding["rhythm_hz"], "sparse": encoding["sparse"],
+        "optional_neurons": encoding["optional_neurons"],
+        "fix": [f"{block}={number!r}" for block, number in encoding["fixed"].items()],
+        "optimizer": stored["optimizer"], "goals": ",".join(goals_in(stored["measures"])) or None,
+        "generations": stored["generations"], "population": stored["population"], "episodes": stored["episodes"],
+        "racing": stored["racing"], "validation": stored["validation_episodes"],
+        "target_score": stored["target_score"], "sigma0": stored["sigma0"], "seed": stored["seed"],
+        "budget": ",".join(budget) or None, "quantized": bool(fixed_point),
+        "integer_genes": encoding["integer_bits"] is not None, "weight_bits": fixed_point.get("weight_bits", 16),
+        "state_bits": fixed_point.get("state_bits", 32),
+    }  # fmt: skip
