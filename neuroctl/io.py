@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -103,6 +104,45 @@ def output_file(path: str | os.PathLike[str]) -> Path:
     if not stat.S_ISREG(mode):
         raise FileFormatError(f"{name}: is {_kind(mode)}; allowed: a regular file, or a new name")
     return target
+
+
+def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") -> None:
+    """Refuse a file that could not be written, before the work whose result it is for.
+
+    Args:
+        name: of the option or argument, for the message.
+        path: the file.
+        suffix: what its name has to end in, such as ``".png"``; empty for anything.
+
+    Raises:
+        FileFormatError: the name ends in something else, its folder is missing or not writable, or what is there is no
+            regular file.
+
+    """
+    text = file_name(path)
+    if suffix and Path(text).suffix.lower() != suffix:
+        raise FileFormatError(f"{name}: {text!r}; allowed: a name that ends in {suffix}")
+    _check_folder(name, text, output_file(text).parent)
+
+
+def check_folder(name: str, path: str | os.PathLike[str]) -> None:
+    """Refuse a folder that could not be made or written, before the work whose results it is for.
+
+    Raises:
+        FileFormatError: what is there, or the nearest folder above, is no folder or not writable.
+
+    """
+    text = file_name(path)
+    place = Path(os.path.abspath(text))
+    _check_folder(name, text, next(part for part in (place, *place.parents) if os.path.lexists(part)))
+
+
+def _check_folder(name: str, text: str, folder: Path) -> None:
+    reason = "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+    if not folder.is_dir():
+        reason = f"{folder} is {'no folder' if os.path.lexists(folder) else 'missing'}"
+    if reason:
+        raise FileFormatError(f"{name}: {text!r}: cannot be written: {reason}; allowed: a folder that can be written")
 
 
 def _kind(mode: int) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import real
 from neuroctl.errors import FileFormatError, require
-from neuroctl.io import atomic_write
+from neuroctl.io import atomic_write, check_writable
 from neuroctl.report import Quantisation, bits_of
 from neuroctl.sweep import Point
 
@@ -41,7 +41,13 @@ def _legend_above(axis: Any) -> None:
 
 
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG, whole or not at all."""
+    """Write a figure as a PNG, whole or not at all.
+
+    Raises:
+        FileFormatError: the name does not end in .png, or the file cannot be written.
+
+    """
+    check_writable("picture", path, ".png")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     atomic_write(path, buffer.getvalue())
@@ -254,9 +260,10 @@ def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float
 
     Raises:
         BackendUnavailable: Pillow is missing.
-        FileFormatError: there is no frame, or the time is not above 0.
+        FileFormatError: there is no frame, the time is not above 0, or the file is no .gif or cannot be written.
 
     """
+    check_writable("gif", path, ".gif")
     if not len(frames) or not 0 < real(frame_s) < np.inf:
         raise FileFormatError(f"gif: {len(frames)} frames of {frame_s!r} s; allowed: one or more, seconds above 0")
     image = require("PIL.Image", "viz")

@@ -46,9 +46,13 @@ def main(
         raise TaskError(f"mode: {' '.join(chosen) or 'none'}; allowed: one of --evolve, --play, --baseline, --bench")
     if context.args and not evolve:
         raise TaskError(f"option: {context.args[0]!r}; allowed: those of `python -m sims --help`")
-    if evolve:
-        from neuroctl.cli import app as cli
+    if gif is not None and not (play or baseline):
+        raise TaskError(f"gif: {str(gif)!r}; allowed: with --play or --baseline")
+    from neuroctl.cli import app as cli
+    from neuroctl.cli.options import check_pictures
 
+    check_pictures(gif=gif)
+    if evolve:
         shared = {"--episodes": episodes, "--seed": seed}
         given = [text for name, value in shared.items() if value is not None for text in (name, str(value))]
         cli(["evolve", task, *given, *context.args], standalone_mode=False)

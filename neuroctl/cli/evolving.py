@@ -14,7 +14,7 @@ import typer
 
 from neuroctl import io
 from neuroctl.checks import shown
-from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers
+from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers, check_pictures
 from neuroctl.cli.resuming import first_seed, stored_in, with_stored
 from neuroctl.console import (
     emit,
@@ -183,6 +183,7 @@ def evolve(
     sims = require("neuroctl.sims", "evolve")
     name = re.sub(r"[:/,=]", "-", task)
     folder = out_dir or Path("studies") / (f"{name}-{seed}" if seeds == 1 else name)
+    io.check_folder("out", folder)
     options: dict[str, Any] = {
         "cell": cell, "neurons": neurons, "limbs": limbs, "coupling": coupling, "shared_inputs": shared_inputs,
         "rhythm": rhythm, "fix": fix, "optimizer": optimizer, "population": population, "episodes": episodes,
@@ -347,6 +348,7 @@ def compare(
     """Compare studies: those that differ in their seeds alone count as one, with mean and spread."""
     from neuroctl.evolve.history import groups
 
+    check_pictures(out=picture)
     found = groups(folders)
     if picture is not None:
         from neuroctl import studyplots
@@ -365,6 +367,7 @@ def plot(
     from neuroctl import logplots, studyplots
     from neuroctl.realtime import read_log
 
+    check_pictures(out=picture)
     if file.is_dir():
         raise StudyError(f"{file}: is a folder; allowed: a file; `neuroctl compare` draws studies")
     kept = None if file.suffix in (".mcap", ".part") else io.read_archive(file)

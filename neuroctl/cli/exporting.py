@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from neuroctl.cli.options import AllowCoarse, File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl import io
+from neuroctl.cli.options import AllowCoarse, File, Json, Seed, StateBits, TaskName, WeightBits, check_pictures
 from neuroctl.console import (
     emit,
     out,
@@ -45,6 +46,8 @@ def export(
     from neuroctl import report as reports
 
     firmware = require("neuroctl.firmware_export", "export")
+    io.check_folder("out", out_dir)
+    check_pictures(report=report)
     if sweep:
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
@@ -74,6 +77,7 @@ def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool
     from neuroctl import plots
     from neuroctl.sweep import sweep as run_sweep
 
+    require("matplotlib.figure", "viz")
     name, points = run_sweep(file, task, episodes)
     out_dir.mkdir(parents=True, exist_ok=True)
     plots.sweep(points, out_dir / "sweep.png", title=f"{name}: return against flash on a Cortex-M0+")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from neuroctl import io
 from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
 from neuroctl.cli.running import open_controller
 from neuroctl.console import emit, out
@@ -59,6 +60,8 @@ def loop(
     from neuroctl.realtime import Log, Loop, System
 
     sims = require("neuroctl.sims", "evolve")
+    for path in log or []:
+        io.check_writable("log", path)
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = sims.task_of(meta, task)
     plant = sims.SimPlant(name, seed, on_reset=ctl.reset)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from neuroctl.errors import require
+from neuroctl.io import check_writable
+
 Seed = Annotated[int, typer.Option(help="Seed of everything random; same seed, same machine: same bits.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
 Workers = Annotated[
@@ -39,3 +42,20 @@ TaskName = Annotated[
     str,
     typer.Option("--task", help="Task to run in. Default: the one that the file names, if `neuroctl tasks` lists it."),
 ]
+
+
+def check_pictures(**paths: Path | None) -> None:
+    """Refuse pictures that could not be drawn or written, before the work that they show.
+
+    Args:
+        paths: by their options: ``gif`` a GIF, all others PNGs; None where the user wants none.
+
+    Raises:
+        BackendUnavailable: the package that draws them is missing.
+        FileFormatError: the name has another suffix, or the file cannot be written.
+
+    """
+    for name, path in paths.items():
+        if path is not None:
+            require("PIL.Image" if name == "gif" else "matplotlib.figure", "viz")
+            check_writable(name, path, ".gif" if name == "gif" else ".png")

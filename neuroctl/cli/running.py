@@ -11,7 +11,7 @@ import typer
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits, check_pictures
 from neuroctl.console import (
     emit,
     out,
@@ -52,6 +52,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Replay a controller in a task from seeded starts."""
+    check_pictures(gif=gif, gait=gait)
     sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
     name = sims.task_of(meta, task)
@@ -182,6 +183,7 @@ def robustness(
     as_json: Json = False,
 ) -> None:
     """Map how much sensor noise and latency a controller bears: its mean return under each pair."""
+    check_pictures(out=picture)
     sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
     name = sims.task_of(meta, task)

@@ -109,6 +109,30 @@ def test_bad_input_is_one_line(saved, tmp_path, arguments, code, words):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "x.npz", "--gif", "a.png"), ("gif: 'a.png'; allowed: a name that ends in .gif",)),
+        (("run", "x.npz", "--gif", "no/a.gif"), ("gif: 'no/a.gif': cannot be written", "no is missing")),
+        (("run", "x.npz", "--gait", "a.jpg"), ("gait: 'a.jpg'; allowed: a name that ends in .png",)),
+        (("robustness", "x.npz", "--out", "a"), ("out: 'a'; allowed: a name that ends in .png",)),
+        (("compare", "x", "--out", "a.jpg"), ("out: 'a.jpg'; allowed: a name that ends in .png",)),
+        (("compare", "x", "--out", "no/a.png"), ("out: 'no/a.png': cannot be written",)),
+        (("plot", "x.npz", "--out", "no/a.png"), ("out: 'no/a.png': cannot be written",)),
+        (("evolve", "no:where", "--out", "file"), ("out: 'file': cannot be written", "is no folder")),
+        (("evolve", "no:where", "--out", "file/new"), ("out: 'file/new': cannot be written", "is no folder")),
+        (("export", "x.npz", "--out", "file"), ("out: 'file': cannot be written", "is no folder")),
+        (("export", "x.npz", "--out", "new", "--report", "a.pdf"), ("report: 'a.pdf'; allowed",)),
+        (("export", "x.npz", "--out", "file", "--sweep"), ("out: 'file': cannot be written", "is no folder")),
+        (("loop", "x.npz", "--log", "no/a.mcap"), ("log: 'no/a.mcap': cannot be written",)),
+        (("demo", "--out", "file/new"), ("file/new",)),
+    ],
+)
+def test_what_could_not_be_written_is_refused_at_the_start(tmp_path, arguments, words):
+    (tmp_path / "file").write_text("")
+    one_line_error(neuroctl(*arguments, code=1, cwd=tmp_path), *words)
+
+
 @pytest.mark.parametrize("arguments", [("evolve",), ("fly",), ("run",), ("evolve", "cartpole", "--generations", "x")])
 def test_bad_usage_exits_with_2(arguments):
     done = neuroctl(*arguments, code=2)

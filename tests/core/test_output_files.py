@@ -169,3 +169,36 @@ def test_the_demo_removes_no_folder_behind_a_link(tmp_path):
     with pytest.raises(FileFormatError, match="^out: .*demo is a symbolic link; allowed: a new folder$"):
         run_demo(tmp_path / "demo", seed=1, workers=1, force=True, as_json=False)
     assert (tmp_path / "real" / "study" / "study.json").is_file()
+
+
+def test_what_could_not_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    io.check_writable("out", tmp_path / "a.PNG", ".png")
+    io.check_writable("out", "a.png", ".png")
+    io.check_folder("out", tmp_path / "new" / "inner")
+    (tmp_path / "file").write_text("")
+    for suffix in ("a.jpg", "a", "png"):
+        with pytest.raises(FileFormatError, match=rf"^out: '.*{suffix}'; allowed: a name that ends in \.png$"):
+            io.check_writable("out", tmp_path / suffix, ".png")
+    missing = r"^out: '.*/no/a\.png': cannot be written: .*/no is missing; allowed: a folder that can be written$"
+    with pytest.raises(FileFormatError, match=missing):
+        io.check_writable("out", tmp_path / "no" / "a.png", ".png")
+    for check, place in ((io.check_writable, "file/a.png"), (io.check_folder, "file"), (io.check_folder, "file/new")):
+        with pytest.raises(FileFormatError, match=r"^out: .*/file is no folder; allowed|: Not a directory$"):
+            check("out", tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    for check, place in ((io.check_writable, "a.png"), (io.check_folder, "new/inner")):
+        with pytest.raises(FileFormatError, match=r"^out: .*: cannot be written: Permission denied; allowed"):
+            check("out", tmp_path / place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_pictures_have_the_suffix_of_what_they_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    from neuroctl import plots
+
+    figure, _ = plots.new_figure(1, 2.0)
+    with pytest.raises(FileFormatError, match=r"^picture: .*a\.jpg'; allowed: a name that ends in \.png$"):
+        plots.save(figure, tmp_path / "a.jpg")
+    with pytest.raises(FileFormatError, match=r"^gif: .*a\.png'; allowed: a name that ends in \.gif$"):
+        plots.gif([np.zeros((4, 4, 3), np.uint8)] * 2, tmp_path / "a.png", frame_s=0.1)
+    assert not list(tmp_path.iterdir())
