@@ -49,6 +49,18 @@ def check_share(name: str, value: Any) -> None:
         raise LinkError(f"{name}: {shown(value)}; allowed: 0 to 1")
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        LinkError: it is neither.
+
+    """
+    if isinstance(value, (bool, np.bool)):
+        return bool(value)
+    raise LinkError(f"{name}: {shown(value)}; allowed: True, False")
+
+
 def check_callback(name: str, value: Any) -> None:
     """Make sure that a callback can be called.
 

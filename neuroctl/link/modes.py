@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer
 from neuroctl.errors import BoardResetError, LayoutError, LinkError, SilenceError
-from neuroctl.link.arguments import check_callback, check_seconds, check_timeout, fill
+from neuroctl.link.arguments import check_callback, check_flag, check_seconds, check_timeout, fill
 from neuroctl.link.client import Link
 from neuroctl.link.frames import Frame
 from neuroctl.link.protocol import MOST_REPORT_EVERY, TICK, Flag, Mode, Pong, Type
@@ -43,7 +43,8 @@ class _Running:
     """What the modes have in common: a ``with`` block starts the board and stops it.
 
     ``inputs``, ``outputs``, ``dt_s``, ``spec`` and ``model_crc32`` are the controller's, which the board runs: whoever
-    steps another one with a mode, such as a loop, can tell before anything moves.
+    steps another one with a mode, such as a loop, can tell before anything moves. ``model_crc32`` is None where any
+    parameters are allowed.
     """
 
     def __init__(self, link: Link, timeout_s: float):
@@ -51,7 +52,7 @@ class _Running:
         self.link, self.q, self.timeout_s = link, controller_of(link), timeout_s
         self.spec = spec = self.q.spec
         self.inputs, self.outputs, self.dt_s = spec.inputs, spec.outputs, spec.dt_s
-        self.model_crc32 = self.q.model_crc32
+        self.model_crc32: int | None = self.q.model_crc32
         self._wire = Wire(self.q)
 
     def __enter__(self) -> Self:
@@ -96,15 +97,20 @@ class HostDriven(_Running):
         link: an open link with a controller, whose formats and limits tell the units.
         timeout_s: after how long without a frame the board's outputs go safe; 0: the board's default.
         most_lost: how many answers in a row may be lost before ``read`` raises.
+        any_model: let a ``Loop`` drive the board with other parameters than those of the link's controller, such as
+            candidates of a search. Otherwise it refuses them, so that no robot gets another one's controller.
 
     Raises:
-        LinkError: the link has no controller, or an argument is out of range.
+        LinkError: the link has no controller, or an argument is not allowed.
 
     """
 
-    def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MOST_LOST):
+    def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MOST_LOST, any_model: bool = False):
         super().__init__(link, timeout_s)
         integer("most_lost", most_lost, 1, error=LinkError)
+        self.any_model = check_flag("any_model", any_model)
+        if self.any_model:
+            self.model_crc32 = None
         self.most_lost = most_lost
         self.lost_in_a_row = 0
         self._outputs = self._wire.safe_bytes()

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.checks import array, cast, integer, real, shown
-from neuroctl.errors import LoopError
+from neuroctl.controller import Controller
+from neuroctl.errors import LoopError, NeuroctlError
+from neuroctl.quant import QuantController
 from neuroctl.realtime import kernels
+from neuroctl.realtime.claims import owners
 from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
 from neuroctl.spec import Spec
 
@@ -175,7 +178,7 @@ def callbacks_of(
     return callbacks
 
 
-def check_fit(controller: Steppable, callbacks: Callbacks, any_rate: bool) -> None:
+def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, any_rate: bool) -> None:
     """Refuse a plant that says it was made for another controller; a method's own object counts as one.
 
     Raises:
@@ -183,20 +186,20 @@ def check_fit(controller: Steppable, callbacks: Callbacks, any_rate: bool) -> No
 
     """
     ours = controller.spec
-    for plant in {id(owner): owner for owner in map(_owner, callbacks) if owner is not None}.values():
+    for owner in owners(plant, callbacks):
         for name in ("inputs", "outputs"):
-            size, own = getattr(plant, name, None), getattr(ours, name)
+            size, own = getattr(owner, name, None), getattr(ours, name)
             if isinstance(size, Integral) and size != own:
                 raise LoopError(f"plant: {name}: {size}; allowed: {own}, the controller's")
-        dt_s = getattr(plant, "dt_s", None)
+        dt_s = getattr(owner, "dt_s", None)
         if isinstance(dt_s, Real) and not any_rate and not math.isclose(dt_s, ours.dt_s, rel_tol=1e-6):
             raise LoopError(f"plant: dt_s: {dt_s:g}; allowed: {ours.dt_s:g}, the controller's, or any_rate=True")
-        theirs = getattr(plant, "spec", None)
+        theirs = getattr(owner, "spec", None)
         if isinstance(theirs, Spec) and isinstance(ours, Spec):
             _check_spec(theirs, ours, any_rate)
-        their, our = getattr(plant, "model_crc32", None), getattr(controller, "model_crc32", None)
-        if isinstance(their, Integral) and isinstance(our, Integral) and their != our:
-            raise LoopError(f"plant: model {their:08x}; allowed: {our:08x}, the controller's")
+        model = getattr(owner, "model_crc32", None)
+        if isinstance(model, Integral):
+            _check_model(int(model), owner, controller)
 
 
 def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
@@ -206,8 +209,18 @@ def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
             raise LoopError(f"plant: {field.name}: {shown(their)}; allowed: {shown(our)}, the controller's")
 
 
-def _owner(callback: Any) -> Any:
-    return getattr(callback, "__self__", None)
+def _check_model(theirs: int, plant: Any, controller: Any) -> None:
+    """Compare by CRC-32; a float controller has one in the formats of the integer one that the plant was made for."""
+    ours, q = getattr(controller, "model_crc32", None), getattr(plant, "q", None)
+    other = ", or HostDriven(link, any_model=True)" if hasattr(plant, "any_model") else ""
+    if isinstance(controller, Controller) and isinstance(q, QuantController):
+        try:
+            ours = q.requantize(controller.theta).model_crc32
+        except NeuroctlError as error:
+            text = f"plant: model {theirs:08x}: the controller's parameters do not fit its formats ({error})"
+            raise LoopError(f"{text}; allowed: the controller's own model{other}") from None
+    if isinstance(ours, Integral) and theirs != ours:
+        raise LoopError(f"plant: model {theirs:08x}; allowed: {ours:08x}, the controller's{other}")
 
 
 def refuse_coroutines(callbacks: Callbacks) -> None:

@@ -19,6 +19,7 @@ from neuroctl.errors import LoopError
 from neuroctl.histogram import Histogram
 from neuroctl.realtime import arguments, kernels
 from neuroctl.realtime.awaiting import AwaitingTicks
+from neuroctl.realtime.claims import Claim, alone
 from neuroctl.realtime.clock import Clock, MonotonicClock
 from neuroctl.realtime.log import Log
 from neuroctl.realtime.monitor import Monitor
@@ -106,7 +107,8 @@ class Loop:
         self._controller = arguments.controller_of(controller)
         self._callbacks = arguments.callbacks_of(plant, read, write, safe, arm)
         any_rate = arguments.flag("any_rate", any_rate)
-        arguments.check_fit(controller, self._callbacks, any_rate)
+        arguments.check_fit(controller, plant, self._callbacks, any_rate)
+        self._alone = tuple(alone(controller, plant, self._callbacks))
         self._period_s = arguments.period_of(controller.spec, rate_hz, any_rate)
         self._timeout_s = arguments.timeout_of(watchdog_s, self._period_s, clock is None)
         if overrun_limit is not None:
@@ -131,6 +133,7 @@ class Loop:
         self._clock: Clock = MonotonicClock() if clock is None else clock
         self._ticks: Ticks | None = None
         self._running, self._starting = False, threading.Lock()
+        self._claim: Claim | None = None
         self._thread: threading.Thread | None = None
         self._signals: Signals | None = None
         self._report: LoopReport | None = None
@@ -160,8 +163,9 @@ class Loop:
             ticks: for so many deadlines; None: without end.
 
         Raises:
-            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), a callback is
-                a coroutine function, or an argument is not allowed.
+            LoopError: the loop is running already, or another that uses its controller, plant or board; a signal has
+                ended one before (see ``clear_signal``), a callback is a coroutine function, or an argument is not
+                allowed.
             KeyboardInterrupt, SystemExit: raised in a callback; the plant is safe and ``report`` is there by then.
 
         """
@@ -177,8 +181,7 @@ class Loop:
         """Run in a thread of its own; arguments as for ``run``. The loop ends when the calling thread does.
 
         Raises:
-            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), a callback is
-                a coroutine function, or an argument is not allowed.
+            LoopError: as ``run``.
 
         """
         count = arguments.end_of_run(seconds, ticks, self._period_s)
@@ -216,8 +219,7 @@ class Loop:
         shows it. Where that is too much, ``start`` runs beside the event loop.
 
         Raises:
-            LoopError: the loop is running already, a signal has ended one before (see ``clear_signal``), or an
-                argument is not allowed.
+            LoopError: as ``run``, but for coroutine functions.
             CancelledError: the task was cancelled; the plant is safe and ``report`` is there by then.
 
         """
@@ -260,10 +262,16 @@ class Loop:
                 raise LoopError("loop: it is running already; allowed: one run at a time")
             self._running = True
         try:
+            self._claim = Claim(self._name, self._alone)
             return self._set_up(kind)
         except BaseException:
-            self._running = False
+            self._let_go()
             raise
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            self._claim.release()
+        self._running = False
 
     def _set_up(self, kind: type[Run]) -> Run:
         spec = self._controller.spec
@@ -323,7 +331,8 @@ class Loop:
             try:
                 self._finish(run)
             finally:
-                self._running, run.over = False, True
+                run.over = True
+                self._let_go()
         if run.error is not None and not isinstance(run.error, Exception):
             raise run.error
 
