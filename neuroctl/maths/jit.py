@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import njit, typeof, types
 from numba.core.compiler import Compiler
 from numba.extending import overload
 
@@ -128,6 +128,20 @@ def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[...,
         return function(*values)
 
     return checked
+
+
+def compiled_for(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """As ``compile_once``, but return the machine code for just these types: Numba looks at none in a call.
+
+    That look takes 250 ns for six arrays. It is the caller who makes sure then that every array is an ``ndarray``
+    itself, writable, aligned and C-contiguous, of the same dtype and number of dimensions: anything else would be read
+    as if it were, beyond its end too.
+    """
+    function = compile_once(function, *arguments)
+    overloads: Any = getattr(function, "overloads", None)
+    if overloads is None:  # without the JIT
+        return function
+    return overloads[tuple(map(typeof, arguments))].entry_point  # type: ignore[no-any-return]
 
 
 def _kind(value: Any) -> Any:

@@ -11,6 +11,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 import neuroctl as nc
 from neuroctl import controller_inputs
+from neuroctl.cells import cell_of
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=8, outputs=1, dt_s=1 / 60,
@@ -106,7 +107,7 @@ def test_a_slower_door_takes_other_numbers_and_says_so_once(u, quantized, monkey
 
 @pytest.mark.parametrize("u", [[1, -3], (True, False), np.array([1, -3]), np.array([1, -3], np.int8), [2**70, 0]])
 def test_integers_are_taken_as_the_floats_they_are(u, monkeypatch):
-    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    monkeypatch.setattr(controller_inputs, "_said", {np.dtype("float32")})
     ctl = nc.Controller(SPEC, seed=1)
     exact = ctl.step(np.array([float(value) for value in u], np.float32)).copy()
     ctl.reset()
@@ -115,7 +116,7 @@ def test_integers_are_taken_as_the_floats_they_are(u, monkeypatch):
 
 @pytest.mark.parametrize("u", [[1e300, 0.0], [float("nan"), 0.0], [float("inf"), 0]])
 def test_what_no_float32_holds_is_a_fault_by_the_slower_door_too(u, monkeypatch):
-    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    monkeypatch.setattr(controller_inputs, "_said", {np.dtype("float32")})
     ctl = nc.Controller(SPEC, seed=1)
     ctl.step(u)
     assert ctl.fault
@@ -123,7 +124,7 @@ def test_what_no_float32_holds_is_a_fault_by_the_slower_door_too(u, monkeypatch)
 
 def test_tensors(monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(controller_inputs, "_said", {"float32"})
+    monkeypatch.setattr(controller_inputs, "_said", {np.dtype("float32")})
     ctl = nc.Controller(SPEC, seed=1)
     exact = ctl.step(np.array([0.1, -0.3], np.float32)).copy()
     ctl.reset()
@@ -143,13 +144,48 @@ def test_tensors(monkeypatch):
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: nothing is compiled")
 def test_read_only_and_unaligned_observations_do_not_compile_anew():
     ctl = nc.Controller(SPEC, seed=1)
-    signatures = len(ctl._enter.signatures)
+    signatures = len(cell_of(SPEC).enter.signatures)
     frozen = np.frombuffer(np.array([0.1, 0.2], np.float32).tobytes(), np.float32)
     unaligned = np.frombuffer(b"\0" + frozen.tobytes(), np.uint8)[1:].view(np.float32)
     first = ctl.step(frozen).copy()
     ctl.reset()
     assert ctl.step(unaligned) == first
-    assert len(ctl._enter.signatures) == signatures
+    assert len(cell_of(SPEC).enter.signatures) == signatures
+
+
+@pytest.mark.parametrize(
+    "u",
+    [np.zeros((2, 1), np.float32), np.zeros((1, 2), np.float32), np.zeros((1,) * 30 + (2,), np.float32),
+     np.float32(0), np.zeros(3, np.float32), np.zeros(2, "datetime64[s]"), np.zeros(2, "S4")],
+    ids=lambda u: f"{u.dtype} {u.shape}",
+)  # fmt: skip
+def test_compiled_code_gets_no_array_of_another_kind(u):
+    ctl = nc.Controller(SPEC, seed=1)
+    state = ctl.state.copy()
+    for use in (ctl.step, ctl.rehearse):
+        with pytest.raises(nc.LayoutError, match="^u: .*; allowed: float32 numbers of shape"):
+            use(u)
+    assert (ctl.state == state).all()
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">f8", "f2", "i4", ">i4", "?"])
+def test_numbers_of_another_dtype_are_converted(dtype, monkeypatch):
+    monkeypatch.setattr(controller_inputs, "_said", {np.dtype("float32")})
+    ctl, other = nc.Controller(SPEC, seed=1), nc.Controller(SPEC, seed=1)
+    u = np.array([1.0, 0.0]).astype(dtype)
+    ctl.rehearse(u)
+    assert (ctl.step(u) == other.step(np.array([1.0, 0.0], np.float32))).all()
+
+
+def test_other_shapes_of_a_controllers_own_arrays_reach_no_compiled_code():
+    u = np.array([0.1, -0.3], np.float32)
+    expected = nc.Controller(SPEC, seed=1).step(u).copy()
+    ctl = nc.Controller(SPEC, seed=1)
+    ctl.theta.shape, ctl.state.shape = (-1, 1), (1, -1)
+    y = ctl.step(u)
+    y.shape = (1, 1, -1)
+    ctl.reset()
+    assert (ctl.step(u).ravel() == expected).all()
 
 
 @pytest.mark.parametrize("u", [np.zeros((0, 2)), np.zeros(2), np.zeros((5, 3)), "abc"])
