@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from neuroctl.errors import LayoutError, SlowInputWarning
 
 Array = NDArray[Any]
 
-_said: set[str] = set()  # dtypes whose faster arrays were spoken of: once for a process
+_said: set[Any] = set()  # dtypes whose faster arrays were spoken of: once for a process
 
 
 def accepted(u: object, buffer: Array) -> Array:
@@ -26,17 +27,46 @@ def accepted(u: object, buffer: Array) -> Array:
         SlowInputWarning: once, if u is no array of the buffer's dtype that could be read as it lies.
 
     """
-    allowed = f"{buffer.dtype} numbers of shape {buffer.shape}"
-    found = array("u", u, allowed)
+    dtype = buffer.dtype
+    found = array("u", u, _allowed(dtype, buffer.shape))
     if found.shape != buffer.shape:
-        raise LayoutError(f"u: shape {found.shape}; allowed: {allowed}")
-    buffer[:] = cast(found, buffer.dtype)
-    if not isinstance(u, np.ndarray) or u.dtype != buffer.dtype or not u.flags.c_contiguous:
-        _say_once(str(buffer.dtype))
+        raise LayoutError(f"u: shape {found.shape}; allowed: {_allowed(dtype, buffer.shape)}")
+    buffer[:] = cast(found, dtype)
+    if dtype not in _said and (not isinstance(u, np.ndarray) or u.dtype != dtype or not u.flags.c_contiguous):
+        _say_once(dtype)
     return buffer
 
 
-def _say_once(dtype: str) -> None:
+def raw(u: object, *shape: int | str) -> NDArray[np.int32]:
+    """Return raw integers, such as lists of them, as int32; what lies beyond saturates, as an input's range does.
+
+    Args:
+        u: what was passed.
+        shape: of what is allowed; ``"T"`` stands for any size from 1.
+
+    Raises:
+        LayoutError: u holds no integers, masked entries, or has another shape.
+
+    """
+    allowed = f"integers of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+    found = array("u", u, allowed)
+    fits = found.ndim == len(shape) and found.size and all(map(_fits, found.shape, shape))
+    if not fits or found.dtype.kind not in "iu":
+        raise LayoutError(f"u: {found.dtype} of shape {found.shape}; allowed: {allowed}")
+    own, word = np.iinfo(found.dtype), np.iinfo(np.int32)
+    return found.clip(max(own.min, word.min), min(own.max, word.max)).astype(np.int32)
+
+
+def _fits(size: int, wanted: int | str) -> bool:
+    return wanted == "T" or size == wanted
+
+
+@lru_cache(maxsize=64)
+def _allowed(dtype: Any, shape: tuple[int, ...]) -> str:
+    return f"{dtype} numbers of shape {shape}"
+
+
+def _say_once(dtype: Any) -> None:
     if dtype not in _said:
         _said.add(dtype)
         text = f"u: a C-contiguous {dtype} array is faster; what else there is, step converts at every call"

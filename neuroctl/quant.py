@@ -18,7 +18,7 @@ from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.integer import Choice
 from neuroctl.cells.kept import Kept, kept
 from neuroctl.checks import array, choice_of, shown
-from neuroctl.controller_inputs import accepted, sequence
+from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning
@@ -361,24 +361,22 @@ class QuantController(Rebuilt):
         self._step(self._theta, self._spare_state, self._ui, self._spare_yi, self._ints)
         dequantize_into(self._spare_yi, self._y_lsb, self._spare_y)
 
-    def step_int(self, u: IntArray) -> IntArray:
+    def step_int(self, u: ArrayLike) -> IntArray:
         """Advance one time step on raw integers.
 
         Args:
-            u: int32 ``[inputs]`` in the format ``"u"``; clipped into ``input_range``, as in C.
+            u: int32 ``[inputs]`` in the format ``"u"``; clipped into ``input_range``, as in C. Lists and other
+                integers are converted first.
 
         Returns:
             Outputs int32 ``[outputs]`` in the format ``"out"``: the controller's own buffer.
 
         Raises:
-            LayoutError: u has the wrong type, dtype or shape.
+            LayoutError: u has the wrong shape, holds no integers or masked entries. The state is untouched.
 
         """
-        if isinstance(u, np.ma.MaskedArray):
-            u = array("u", u, f"an int32 array of shape {self._ui.shape}")
-        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.shape != self._ui.shape:
-            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
-            raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._ui.shape}")
+        if type(u) is not ndarray or u.dtype != np.int32 or u.shape != self._ui.shape:
+            u = raw(u, *self._ui.shape)
         self._ui[:] = u
         clip_in_place(self._ui, self._u_low, self._u_high)
         self._step(self._theta, self._state, self._ui, self._yi, self._ints)
@@ -396,21 +394,16 @@ class QuantController(Rebuilt):
         u = sequence(inputs, np.float64, self._spec.inputs)
         return self.dequantize_output(self.rollout_int(self.quantize_input(u)))
 
-    def rollout_int(self, u: IntArray) -> IntArray:
-        """Step through raw inputs int32 ``[T, inputs]``, clipped as in ``step_int``; returns int32 ``[T, outputs]``.
+    def rollout_int(self, u: ArrayLike) -> IntArray:
+        """Step through raw inputs int32 ``[T, inputs]``, taken as in ``step_int``; returns int32 ``[T, outputs]``.
 
         Raises:
-            LayoutError: u has the wrong dtype or shape.
+            LayoutError: u has the wrong shape, holds no integers or masked entries.
 
         """
-        shape = (self._spec.inputs,)
-        if isinstance(u, np.ma.MaskedArray):
-            u = array("u", u, f"int32 of shape (T, {shape[0]})")
-        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.ndim != 2 or u.shape[1:] != shape or not len(u):
-            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
-            raise LayoutError(f"u: {got}; allowed: int32 of shape (T, {shape[0]}) with T at least 1")
-        y = np.empty((len(u), self._spec.outputs), np.int32)
-        clipped = np.require(np.clip(u, self._u_low, self._u_high), requirements=["C", "A", "W"])
+        whole = raw(u, "T", self._spec.inputs)
+        y = np.empty((len(whole), self._spec.outputs), np.int32)
+        clipped = np.require(np.clip(whole, self._u_low, self._u_high), requirements=["C", "A", "W"])
         self._rollout(self._theta, self._state, clipped, y, self._ints)
         return y
 

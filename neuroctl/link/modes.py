@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.checks import integer
-from neuroctl.errors import BoardResetError, LayoutError, LinkError, SilenceError
+from neuroctl.controller_inputs import raw
+from neuroctl.errors import BoardResetError, LinkError, SilenceError
 from neuroctl.link.arguments import check_callback, check_flag, check_seconds, check_timeout, fill
 from neuroctl.link.client import Link
 from neuroctl.link.frames import Frame
@@ -331,17 +332,15 @@ class Shadow(_Running):
         fill("u", u, self._u)
         return self.q.dequantize_output(self.step_int(self.q.quantize_input(self._u)))
 
-    def step_int(self, u: Array) -> Array:
+    def step_int(self, u: ArrayLike) -> Array:
         """Step both on raw inputs int32 ``[inputs]``; beyond int16 they saturate. Returns the host's own buffer.
 
         Raises:
             LinkError: as ``Link.step``.
-            LayoutError: u has another type, dtype or shape; neither has stepped.
+            LayoutError: u has another shape or holds no integers; neither has stepped.
 
         """
-        if not isinstance(u, np.ndarray) or u.dtype != np.int32 or u.shape != self._u.shape:
-            got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
-            raise LayoutError(f"u: {got}; allowed: an int32 array of shape {self._u.shape}")
+        u = raw(u, *self._u.shape)
         theirs = self.link.step(np.clip(u, *_INT16).astype(WIRE).tobytes(), with_state=True)
         y = self.q.step_int(u)
         ours = y.astype(WIRE).tobytes() + self.q.state_bytes()

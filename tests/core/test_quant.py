@@ -209,7 +209,7 @@ def test_crc_tells_controllers_apart():
 
 def test_raw_steps_check_their_input():
     q = one_neuron().quantize()
-    for bad in (np.zeros(2, np.int32), np.zeros(1, np.int64), [0], np.zeros(1, np.float32)):
+    for bad in (np.zeros(2, np.int32), [0, 0], np.zeros(1, np.float32)):
         with pytest.raises(nc.LayoutError):
             q.step_int(bad)
         with pytest.raises(nc.LayoutError):
@@ -281,3 +281,42 @@ def test_exponential_euler_has_a_fixed_point_form():
     ctl.params["tau_s"][:] = 0.05  # below dt: Euler could not
     u = np.sin(np.arange(300) / 9)[:, None]
     assert np.abs(ctl.rollout(u) - ctl.quantize().rollout(u)).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "u",
+    [[1, -300], (1, -300), np.array([1, -300]), np.array([1, -300], np.int16), np.array([1, -300], ">i4")],
+    ids=repr,
+)
+def test_raw_inputs_may_be_a_list(u):
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1, 1)))
+    q = nc.Controller(spec, seed=1).quantize()
+    exact = q.step_int(np.array([1, -300], np.int32)).copy()
+    for use in (lambda: q.step_int(u), lambda: q.rollout_int([u])[0]):
+        q.reset()
+        assert use() == exact
+
+
+def test_raw_inputs_beyond_32_bits_saturate():
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1, 1)))
+    q = nc.Controller(spec, seed=1).quantize()
+    low, high = q.input_range
+    exact = q.step_int(np.array([high[0], low[1]], np.int32)).copy()
+    q.reset()
+    assert q.step_int([2**40, -(2**40)]) == exact
+    q.reset()
+    exact = q.step_int(np.array([2**31 - 1, 0], np.int32)).copy()
+    q.reset()
+    assert q.step_int(np.array([2**64 - 1, 0], np.uint64)) == exact
+
+
+@pytest.mark.parametrize("u", [[1.0, 2.0], [True, False], [1], [[1, 2]], "12", None, [], [1, None], np.float32([1, 2])])
+def test_raw_inputs_that_are_no_integers_are_refused(u):
+    spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1, 1)))
+    q = nc.Controller(spec, seed=1).quantize()
+    with pytest.raises(nc.LayoutError, match=r"^u: .*; allowed: integers of shape \(2,\)$"):
+        q.step_int(u)
+    with pytest.raises(nc.LayoutError, match=r"^u: .*; allowed: integers of shape \(T, 2\)$"):
+        q.rollout_int([u])
+    with pytest.raises(nc.LayoutError, match=r"^u: .*; allowed: integers of shape \(T, 2\)$"):
+        q.rollout_int([])
