@@ -39,7 +39,8 @@ class Plant(Protocol):
     def read(self, u: Array, /) -> bool | np.bool | Array | None:
         """Put the sensors' values into u in place, the controller's dtype ``[inputs]``; return False if they are stale.
 
-        Or return the values, an array of numbers ``[inputs]``. Nothing else may be returned but None and True.
+        Or return the values, numbers ``[inputs]``: an array, or what ``Controller.step`` would convert to one, such as
+        a list. Nothing else may be returned but None and True.
         """
         ...
 

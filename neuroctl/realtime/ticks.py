@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import array, cast
+from neuroctl.errors import LayoutError
 from neuroctl.histogram import SIZE
 from neuroctl.maths.jit import compile_once
 from neuroctl.realtime import kernels
@@ -327,13 +329,21 @@ class Ticks:
         self._stale_in_row = 0
         if fresh is np.True_:
             return True
-        if type(fresh) is np.ndarray and fresh.shape == self._u.shape and fresh.dtype.kind in "biuf":
-            with np.errstate(over="ignore"):  # Inf, which is found
-                self._u[:] = fresh
+        if type(fresh) is np.ndarray and fresh.dtype == self._u.dtype and fresh.shape == self._u.shape:
+            self._u[:] = fresh
             return True
-        close_undone(fresh)
-        allowed = f"None, True, False, or an array of shape {self._u.shape}"
-        return self._failed("read", f"read returned {_kind(fresh)}; allowed: {allowed}")
+        kind = _kind(fresh)
+        try:
+            values = array("read", fresh, "")
+        except LayoutError:
+            close_undone(fresh)
+        else:
+            if values.shape == self._u.shape:
+                self._u[:] = cast(values, self._u.dtype)
+                return True
+            kind += f" of shape {values.shape}" if isinstance(fresh, (list, tuple)) else ""
+        allowed = f"None, True, False, or numbers of shape {self._u.shape}"
+        return self._failed("read", f"read returned {kind}; allowed: {allowed}")
 
     def _think(self) -> bool:
         self._t3 = self._now()

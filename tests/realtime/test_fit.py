@@ -1,5 +1,6 @@
 """What a loop refuses before anything moves: plants of another controller, callbacks that do nothing, arguments."""
 
+import array
 import asyncio
 import dataclasses
 import functools
@@ -192,7 +193,7 @@ def test_what_returns_a_coroutine_is_no_plant_that_is_safe():
         warnings.simplefilter("error")  # of coroutines that nobody awaits
         report = Loop(Echo(), read=lambda u: nothing(u), write=plant.write, **fake()).run()
         assert (report.reason, plant.reads) == ("read", 0)
-        assert report.detail == "tick 0: read returned coroutine; allowed: None, True, False, or an array of shape (2,)"
+        assert report.detail == "tick 0: read returned coroutine; allowed: None, True, False, or numbers of shape (2,)"
         report = Loop(Echo(), read=plant.read, write=lambda y: nothing(y), **fake()).run()
         assert (report.reason, report.ticks, report.safe) == ("write", 0, False)
         report = Loop(Echo(), read=plant.read, write=plant.write, safe=lambda: nothing(), **fake()).run(ticks=3)
@@ -284,13 +285,14 @@ def test_an_event_loop_that_hangs_awaits_nothing_and_that_is_said():
 
 @pytest.mark.parametrize(
     "values",
-    [np.array([0.5, -1.0], np.float32), np.array([0.5, -1.0]), np.array([1, 0]), np.array([True, False])],
-    ids=lambda values: str(values.dtype),
-)
+    [np.array([0.5, -1.0], np.float32), np.array([0.5, -1.0]), np.array([1, 0]), np.array([True, False]),
+     [0.1, -1], (0.1, np.float32(0.3)), [np.array(0.5), 2], array.array("d", [0.1, 0.2])],
+    ids=str,
+)  # fmt: skip
 def test_inputs_may_be_returned(values):
     ctl = Echo()
     assert Loop(ctl, read=lambda u: values, write=lambda y: None, **fake()).run(ticks=2).ok
-    assert [u.tolist() for u in ctl.seen] == [values.astype(np.float32).tolist()] * 2
+    assert [u.tolist() for u in ctl.seen] == [np.asarray(values, np.float32).tolist()] * 2
 
 
 def rebinding(u):
@@ -310,7 +312,10 @@ def half(u):
         (lambda u: np.zeros((2, 1)), "read", "read returned float64 of shape (2, 1)"),
         (lambda u: np.zeros(2, complex), "read", "read returned complex128 of shape (2,)"),
         (lambda u: np.ma.masked_array([1.0, 2.0], [0, 1]), "read", "read returned MaskedArray"),
-        (lambda u: [0.5, 0.5], "read", "read returned list"),
+        (lambda u: [0.5], "read", "read returned list of shape (1,); allowed: None, True, False, or numbers of shape"),
+        (lambda u: [0.5, "fast"], "read", "read returned list; allowed"),
+        (lambda u: [0.5, None], "read", "read returned list; allowed"),
+        (lambda u: [np.ma.masked, 0.5], "read", "read returned list; allowed"),
         (lambda u: 0.5, "read", "read returned float"),
         (lambda u: 0, "read", "read returned int"),
         (lambda u: np.array([1e300, 0.0]), "sensor", "input 0 is inf"),
