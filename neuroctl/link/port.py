@@ -91,7 +91,8 @@ class Port:
 
     def _gone(self, error: OSError | None) -> PortError:
         why = "end of file" if error is None else error.strerror or " ".join(str(error).split())
-        return PortError(f"port: {self.name} has gone ({why}); plug it in and reconnect")
+        again = "then link.reconnect(), or run the command again"
+        return PortError(f"port: {self.name} has gone ({why}); plug it in, {again}")
 
     def _blocked(self) -> PortError:
         return PortError(f"port: {self.name} takes no bytes for {_WRITE_S:g} s; is it blocked?")
