@@ -163,14 +163,12 @@ def require(module: str, extra: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
+    except BackendUnavailable:  # an ImportError, too: the module says itself what it lacks
+        raise
     except ModuleNotFoundError as error:
         missing = error.name or module
-        raise BackendUnavailable(
-            f"{missing}: not installed; install the extra with: pip install 'neuroctl[{extra}]'"
-        ) from error
-    except NeuroctlError:  # it says itself what it lacks
-        raise
+        text = f"{missing}: not installed; install the extra with: pip install 'neuroctl[{extra}]'"
+        raise BackendUnavailable(text) from error
     except (ImportError, OSError) as error:  # a shared library is missing, or matplotlib finds no folder to write
-        raise BackendUnavailable(
-            f"{module}: installed, but cannot be loaded: {' '.join(str(error).split())}"
-        ) from error
+        text = f"{module}: installed, but cannot be loaded: {' '.join(str(error).split())}"
+        raise BackendUnavailable(text) from error
