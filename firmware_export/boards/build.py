@@ -44,6 +44,7 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
         BackendUnavailable: a compiler or an emulator is missing.
 
     """
+    folder, scratch = folder.absolute(), scratch.absolute()  # compilers run in another folder
     entry = load(folder)
     name, big = entry.name, entry.name.upper()
     places = [entry.header.parent, *([entry.source.parent] if entry.source else [])]

@@ -44,6 +44,16 @@ def test_what_no_board_can_be_made_of(call, text):
         call()
 
 
+def test_a_folder_may_be_named_from_here(tmp_path, monkeypatch):
+    """Compilers run in another folder."""
+    q = controller()
+    for package in ("header", "cmake"):
+        firmware_export.export(q, tmp_path / package, package=package)
+        monkeypatch.chdir(tmp_path)
+        with boards.start(package, "host") as board, linked(board, q, timeout_s=1.0) as link:
+            assert link.hello.model_crc32 == q.model_crc32
+
+
 def same_bits(link, inputs):
     with Shadow(link, timeout_s=PATIENT_S) as shadow:
         for u in inputs:
