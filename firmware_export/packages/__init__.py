@@ -40,10 +40,16 @@ def _flat(folder: str) -> dict[str, str]:
 PACKAGES: Final = MappingProxyType(
     {
         "header": Package(
-            "One self-contained C99 header, and an example.",
+            "One self-contained C99 header: put this folder on the include path, and include `{name}.h` in the C or "
+            "C++ file\nthat steps the controller, as `{name}_example.c` does. Nothing else has to be built.",
             "{name}.h",
             "",
-            {"{name}_example.c": "example.c.j2", "{name}_link_example.c": "link_example.c.j2"} | _flat(""),
+            {
+                "{name}_example.c": "example.c.j2",
+                "{name}_link_example.c": "link_example.c.j2",
+                "{name}_README.md": "packages/readme.md.j2",  # not README.md: the folder may be a program's own
+            }
+            | _flat(""),
         ),
         "cmake": Package(
             "A CMake library `{name}`: `add_subdirectory` it and link to it, or build it alone with its example.",

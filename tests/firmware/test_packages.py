@@ -294,3 +294,22 @@ def test_scaled_inputs_are_said_where_integers_are(scaled, tmp_path):
     assert ("for `in` an input's limits are -1 and 1, times 2^14" in " ".join(readme.split())) is scaled
     assert ("integers: value * 2^12 and" in readme) is not scaled
     assert ("value is scaled: -1 at its lower limit, 1 at its upper one" in header.read_text()) is scaled
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_to_do_with_it(package, tmp_path):
+    header = firmware_export.export(controller(), tmp_path / "fw", package=package)
+    readme = tmp_path / "fw" / ("ctl_README.md" if package == "header" else "README.md")
+    text = readme.read_text()
+    assert PACKAGES[package].text.format(name="ctl") in text
+    assert all(word in text for word in ("ctl_init(&state)", "ctl_step(&state, in, out)", "neuroctl verify ."))
+    assert max(map(len, text.splitlines())) <= 150
+    assert header.is_file()
+
+
+def test_a_header_beside_a_programs_own_files_leaves_their_readme_alone(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    for name in ("left", "right"):
+        firmware_export.export(controller(), tmp_path, name=name, force=True)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert (tmp_path / "left_README.md").is_file() and (tmp_path / "right_README.md").is_file()
