@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,28 @@ def test_exports_of_different_link_versions_do_not_share_code(tmp_path):
         subprocess.run([CC, f"-I{place}", "-c", str(source), "-o", str(tmp_path / f"p{k}.o")], check=True)
     names = subprocess.run(["nm", *tmp_path.glob("p*.o")], capture_output=True, text=True).stdout
     assert {f"nc_link_tick_{version}", f"nc_link_tick_{version + 1}"} <= set(names.split())
+
+
+LINK_OF_VERSION = {3: 0x9C217E00}
+"""CRC-32 of what exports of one NC_LINK_VERSION share."""
+
+
+def test_a_link_whose_structs_change_gets_another_version():
+    """One firmware keeps one nc_link.c for all exports of a version, so that their structs have to be the same."""
+    header = Path(firmware_export.__file__).with_name("runtime") / "nc_link.h"
+    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+    version = int(re.search(r"NC_LINK_VERSION (\d+)", text)[1])
+    structs = re.findall(r"^typedef struct \{.*?^\} \w+;", text, re.DOTALL | re.MULTILINE)
+    functions = re.findall(r"^\w[\w *]*\bnc_link_\w+\([^;{]*\);", text, re.MULTILINE)
+    room = re.findall(r"^#define NC_LINK_(?:MOST_DATA|MOST_ECHO|FRAME_BYTES|WIRE_BYTES|MORE)\b.*", text, re.MULTILINE)
+    assert (len(structs), len(functions), len(room)) == (6, 5, 5)
+    shared = zlib.crc32(" ".join(" ".join([*structs, *functions, *room]).split()).encode())
+    assert LINK_OF_VERSION.get(version) == shared, (
+        "a struct, a function or the room for frames of nc_link.h changed: raise NC_LINK_VERSION, and the number in "
+        f"the names below it, unless this is a new one already; then put it here: {{VERSION: 0x{shared:08X}}}"
+    )
+    suffixes = re.findall(r"^#define nc_link_\w+ nc_link_\w+_(\d+)$", text, re.MULTILINE)
+    assert set(map(int, suffixes)) == {version} and len(suffixes) == len(functions)
 
 
 @needs_cc
