@@ -80,6 +80,25 @@ def swapped(source):
     return source.replace("{ fwrite(", "{ word = (int32_t)__builtin_bswap32((uint32_t)word); fwrite(")
 
 
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_as_a_system_header_it_is_silent_in_cpp_about_casts_of_c(compiler, batch, tmp_path):
+    """What docs/firmware.md says for flags that only C++ code can satisfy."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed: warnings of C++ were NOT looked at")
+    flags = ["-x", "c++", "-std=c++20", *STRICT, "-Wold-style-cast", *(["-Wuseless-cast"] if compiler == "g++" else [])]
+    for header in batch[1]:
+        name, big = header.stem, header.stem.upper()
+        (tmp_path / "use.cpp").write_text(
+            f"#include <{name}.h>\n#include <{name}_link.h>\nint use();\nint use()\n{{\n"
+            f"    static {name}_state_t state;\n    {name}_in_t in[{big}_INPUTS] = {{0}};\n"
+            f"    {name}_out_t out[{big}_OUTPUTS];\n    {name}_init(&state);\n    {name}_step(&state, in, out);\n"
+            f"    return out[0] + {name}_selftest();\n}}\n"
+        )
+        command = [compiler, *flags, f"-isystem{header.parent}", "-c", "use.cpp"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed: NOT built")
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
 def test_a_gcc_before_10_compiles_without_names_that_it_lacks(cpu, batch, tmp_path):
