@@ -139,13 +139,15 @@ def show_quantisation(found: Any) -> None:
 
 
 def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
-    """Print for each group of studies the mean and spread of their final scores."""
+    """Print mean and spread of each group of studies: after as many evaluations as all have, and at their ends."""
     rows = [
         {
             "studies": group.label,
             "seeds": list(group.seeds),
             "evaluations": int(group.common),
             "scores": [float(score) for score in group.final],
+            "longest": int(group.evaluations[-1]),
+            "scores_at_end": [float(score) for score in group.at_end],
         }
         for group in groups
     ]
@@ -155,11 +157,18 @@ def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
     numbers = ("seeds", "evaluations", "mean", "std", "worst", "best")
     table = plain_table("Best score on unseen episodes", "studies", *numbers, numbers=numbers)
     for row in rows:
-        scores = np.array(row["scores"])
-        figures = [scores.mean(), scores.std(ddof=1) if len(scores) > 1 else np.nan, scores.min(), scores.max()]
-        texts = ["-" if np.isnan(figure) else f"{figure:.4g}" for figure in figures]
-        table.add_row(str(row["studies"]), str(len(scores)), str(row["evaluations"]), *texts)
+        count, common, longest = (str(number) for number in (len(row["seeds"]), row["evaluations"], row["longest"]))
+        table.add_row(row["studies"], count, common, *_spread(row["scores"]))
+        if common != longest:
+            table.add_row(f"{row['studies']}, each at its end", count, f"to {longest}", *_spread(row["scores_at_end"]))
     out.print(table)
+
+
+def _spread(scores: Sequence[float]) -> list[str]:
+    """Return mean, standard deviation, worst and best as texts."""
+    found = np.array(scores)
+    figures = [found.mean(), found.std(ddof=1) if len(found) > 1 else np.nan, found.min(), found.max()]
+    return ["-" if np.isnan(figure) else f"{figure:.4g}" for figure in figures]
 
 
 class StudyProgress:

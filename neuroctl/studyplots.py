@@ -23,7 +23,8 @@ _STYLES: Final = ("-", "--", ":", "-.")  # each with all colours in turn
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
     """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
 
-    Beyond the end of a shorter study its best stands: without it, the median of the best so far would fall.
+    Beyond the end of a shorter study its best stands: without it, the median of the best so far would fall. A dotted
+    line shows where the shortest ended.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -37,6 +38,8 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
         if not len(x):
             continue
         seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"
+        if group.common < group.evaluations[-1]:
+            seeds += f"; dotted: the shortest ended after {group.common:.0f}"
         low, middle, high = np.nanmin(scores, axis=0), np.nanmedian(scores, axis=0), np.nanmax(scores, axis=0)
         axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         label = f"{group.label} ({seeds})"
@@ -44,11 +47,13 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
             axis.errorbar(x, middle, [middle - low, high - middle], fmt="o", color=colour, capsize=4.0, label=label)
         else:
             axis.plot(x, middle, style, color=colour, linewidth=2.0, label=label)
+        if group.common < group.evaluations[-1]:
+            axis.axvline(group.common, color=colour, linestyle=":", linewidth=1.2)
     axis.set_xlim(left=0)
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("best so far, on unseen starts")
     axis.set_title(f"{title}: median, worst to best seed", loc="left", fontweight="bold")
-    if axis.lines:
+    if axis.get_legend_handles_labels()[0]:
         figure.legend(frameon=False, loc="outside lower center", ncols=2)
     else:
         axis.text(0.5, 0.5, "no score is a number", transform=axis.transAxes, ha="center", color=GREY)

@@ -49,6 +49,12 @@ class Group:
         """Scores after ``common`` evaluations, ``[seeds]``."""
         return np.asarray(self.scores[:, int(np.searchsorted(self.evaluations, self.common))])
 
+    @property
+    def at_end(self) -> Array:
+        """Scores where each study ended, ``[seeds]``."""
+        places = (~np.isnan(self.scores)) * np.arange(len(self.evaluations))
+        return np.asarray(self.scores[np.arange(len(self.scores)), places.max(axis=1)])
+
 
 def read_history(folder: Path) -> dict[str, Array]:
     """Return the columns of a study's ``history.csv``; an empty cell is NaN.
@@ -136,7 +142,7 @@ def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -
     if common < _MUCH_SHORTER * last:
         warnings.warn(
             f"{label}: the studies ended after {common:.0f} to {last:.0f} evaluations; figures are those after "
-            f"{common:.0f}, pictures show all",
+            f"{common:.0f} and at their ends, pictures show all",
             stacklevel=2,
         )
     grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])

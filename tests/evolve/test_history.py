@@ -36,6 +36,8 @@ def test_seeds_count_together(studies):
         assert group.scores.shape == (3, len(group.evaluations))
         assert np.isnan(group.scores[:, -1]).tolist() == [True, True, False]
         assert not (np.diff(group.scores, axis=1) < 0).any()
+        ends = [read_history(studies / f"{group.label}-{seed}")["best_validation"][-1] for seed in group.seeds]
+        assert group.at_end.tolist() == ends
     longest = read_history(studies / "snes-3")
     assert found[1].final[2] == longest["best_validation"][4]
     assert longest["evaluations"].tolist() == [6, 12, 18, 24, 30, 36, 42]
@@ -44,6 +46,18 @@ def test_seeds_count_together(studies):
 def test_one_study_is_named_by_its_task(studies):
     (group,) = groups([studies / "cmaes-2"])
     assert (group.label, group.seeds) == ("follow", (2,))
+
+
+def test_figures_are_told_where_all_came_and_where_each_ended(studies):
+    done = neuroctl("compare", studies)
+    assert done.stderr.count("warning: ") == 2
+    rows = [line.split("  ") for line in done.stdout.splitlines()]
+    shown = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()][:2] for row in rows}
+    assert shown["cmaes"] == ["3", "30"]
+    assert shown["cmaes, each at its end"] == ["3", "to 42"]
+    (one,) = json.loads(neuroctl("compare", studies / "snes-2", "--json").stdout)["groups"]
+    assert (one["evaluations"], one["scores"]) == (one["longest"], one["scores_at_end"])
+    assert "at its end" not in neuroctl("compare", studies / "snes-2").stdout
 
 
 def is_png(path):
