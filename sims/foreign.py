@@ -24,7 +24,7 @@ from . import environments, episodes, published, registry
 from .environments import Interface, registered
 from .episodes import GymReturn as GymReturn
 from .episodes import check_fit, objective
-from .modules import imported
+from .modules import check_no_file, imported
 from .task import Limits
 
 
@@ -286,6 +286,7 @@ def _ranges(limits: Limits, indices: Sequence[int]) -> str:
 
 def _name_nearest(name: str) -> None:
     """Say which name may have been meant, of our tasks and of Gymnasium's."""
+    check_no_file(name)
     known = [*registry.names(), *gymnasium.registry]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -168,6 +168,22 @@ def test_a_class_without_a_spec_or_methods_is_named():
         sims.problem("types:SimpleNamespace")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mine.py:fitness", "'mine:fitness'"),
+        ("./mine.py:fitness", "'mine:fitness'"),
+        ("robots/mine.py", "'robots.mine:NAME'"),
+        ("/home/me/mine.py:Robot", "'mine:Robot', in the folder /home/me"),
+        ("../mine.py:Robot", r"'mine:Robot', in the folder \.\."),
+    ],
+)
+def test_a_files_name_is_told_how_it_is_written(name, meant):
+    for ask in (sims.problem, AnyEnvironment) if ":" in name else (sims.problem,):
+        with pytest.raises(TaskError, match=f"^task: '{re.escape(name)}' names a file; allowed: {meant}$"):
+            ask(name)
+
+
 def test_an_action_that_is_kept_is_not_overwritten():
     assert sims.score(f"{HERE}:Kept", Alternating(), [0]) == [-39.0]
     assert sims.record(f"{HERE}:Kept", Alternating(), 0).total_return == -39.0
