@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from neuroctl.checks import printable
 from neuroctl.errors import NeuroctlError, ObjectiveError, require
@@ -11,16 +12,32 @@ from neuroctl.errors import NeuroctlError, ObjectiveError, require
 
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
     """Run the command line; exit code 0 for ok, 1 for failed, 2 for bad usage, 130 for Ctrl-C."""
-    given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
+
+    def app(given: list[str]) -> None:
+        from neuroctl.cli import app
+
+        app(given, prog_name=prog_name)
+
+    run(app, sys.argv[1:] if arguments is None else arguments)
+
+
+def run(app: Callable[[list[str]], object], arguments: list[str]) -> None:
+    """Run a command line whose ``--debug``, which may stand anywhere, shows tracebacks.
+
+    Args:
+        app: takes the arguments without it; it imports what it needs, so that what is missing is told in one line.
+        arguments: as typed.
+
+    """
+    debug = "--debug" in arguments
     try:
         require("typer", "cli")
         require("rich", "cli")
-        from neuroctl.cli import app
-        from neuroctl.console import one_line_warnings
+        from neuroctl.console import one_line_warnings, say_compiling
 
         one_line_warnings()
-        app([argument for argument in given if argument != "--debug"], prog_name=prog_name)  # allowed anywhere
+        say_compiling()
+        app([argument for argument in arguments if argument != "--debug"])
     except NeuroctlError as error:
         if debug:
             raise

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from neuroctl.checks import printable
 from neuroctl.machine import cores
+from neuroctl.maths.codecache import compiling
 
 
 class _Plain(Console):
@@ -45,6 +46,11 @@ def one_line_warnings() -> None:
         shown.add(str(message))
 
     warnings.showwarning = show
+
+
+def say_compiling() -> None:
+    """Have it said once, on stderr, when compilation takes longer than a second."""
+    compiling.tell = lambda: log.print("compiling, once", highlight=False)
 
 
 def emit(data: dict[str, Any]) -> None:
@@ -179,7 +185,8 @@ class StudyProgress:
         self._begin = time.monotonic()
 
     def stage(self, text: str) -> None:
-        """Show what comes before the first generation."""
+        """Show what comes before the first generation, which says itself that code is compiled."""
+        compiling.tell = None
         self._show(text, 0.0)
 
     def __call__(self, progress: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from neuroctl.cells.base import start_state
 from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.copying import Rebuilt
 from neuroctl.dynamics import max_stable_dt
-from neuroctl.errors import StabilityWarning
+from neuroctl.errors import StabilityWarning, warn
 from neuroctl.maths.jit import compiled_for
 from neuroctl.quant import QuantController, quantize
 from neuroctl.spec import Spec
@@ -212,7 +211,7 @@ def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
             f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow; "
             "harmless in a controller evolved at this dt_s, which was scored with these very steps"
         )
-        warnings.warn(text, StabilityWarning, stacklevel=3)
+        warn(text, StabilityWarning)
 
 
 def load(path: str | os.PathLike[str]) -> Controller | QuantController:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.checks import array, cast
-from neuroctl.errors import LayoutError, SlowInputWarning
+from neuroctl.errors import LayoutError, SlowInputWarning, warn
 
 Array = NDArray[Any]
 
@@ -70,7 +69,7 @@ def _say_once(dtype: Any) -> None:
     if dtype not in _said:
         _said.add(dtype)
         text = f"u: a C-contiguous {dtype} array is faster; what else there is, step converts at every call"
-        warnings.warn(text, SlowInputWarning, stacklevel=4)
+        warn(text, SlowInputWarning)
 
 
 def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") -> Array:

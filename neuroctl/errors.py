@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import sysconfig
 import traceback
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -142,6 +144,16 @@ def line_of(error: BaseException) -> str | None:
     """Return the file and line of a user's own code that an error came through last; None if there is none."""
     users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f"{users[-1].filename}:{users[-1].lineno}" if users else None
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's own code that led here; at that of the outermost caller if none is a user's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and not is_users(frame.f_code.co_filename):
+        frame = frame.f_back
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = frame.f_globals.get("__name__")
+    warnings.warn_explicit(text, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
 
 
 def told(error: BaseException) -> str:

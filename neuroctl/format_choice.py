@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.cells import cell_of
 from neuroctl.cells.base import Formats
 from neuroctl.cells.integer import Choice
-from neuroctl.errors import ExportError, QuantizationWarning
+from neuroctl.errors import ExportError, QuantizationWarning, warn
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
 from neuroctl.spec import Spec
 
@@ -115,7 +114,7 @@ def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advi
     if steps[worst] < _MIN_STEPS and not allow:
         raise ExportError(f"{kind}_limits: {shared}; allowed: at least {advice}")
     others = f", and {len(few) - 1} more have fewer than {_FEW_STEPS}" if len(few) > 1 else ""
-    warnings.warn(f"{kind}_limits: {shared}{others}", QuantizationWarning, stacklevel=5)
+    warn(f"{kind}_limits: {shared}{others}", QuantizationWarning)
 
 
 def search(

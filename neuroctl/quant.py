@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from neuroctl.checks import array, choice_of, shown
 from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
-from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning
+from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning, warn
 from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
 from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
@@ -86,7 +85,7 @@ def quantize(
     check_coarse(spec, allow=allow_coarse)
     beyond = beyond_limits(spec.input_limits, q.calibration)
     if beyond is not None and beyond.numbers:
-        warnings.warn(f"calibration: {beyond}; fixed point clips them", QuantizationWarning, stacklevel=3)
+        warn(f"calibration: {beyond}; fixed point clips them", QuantizationWarning)
     return q
 
 

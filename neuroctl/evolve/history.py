@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import StudyError
+from neuroctl.errors import StudyError, warn
 from neuroctl.evolve.folder import MAY_CHANGE
 
 Array = NDArray[np.float64]
@@ -105,7 +104,7 @@ def groups(folders: Iterable[Path]) -> list[Group]:
         config = _config(folder)
         columns = read_history(folder) if (folder / "history.csv").exists() else {}
         if not len(columns.get("evaluations", ())):
-            warnings.warn(f"{folder}: left out, as no generation is finished", stacklevel=2)
+            warn(f"{folder}: left out, as no generation is finished")
             continue
         key = json.dumps({name: value for name, value in config.items() if name not in _ALIKE})
         together.setdefault(key, []).append((config, columns))
@@ -140,10 +139,9 @@ def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -
     first = max(float(column["evaluations"][0]) for column in columns)
     common, last = min(ends), max(ends)
     if common < _MUCH_SHORTER * last:
-        warnings.warn(
+        warn(
             f"{label}: the studies ended after {common:.0f} to {last:.0f} evaluations; figures are those after "
-            f"{common:.0f} and at their ends, pictures show all",
-            stacklevel=2,
+            f"{common:.0f} and at their ends, pictures show all"
         )
     grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])
     scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]

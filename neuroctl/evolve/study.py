@@ -27,7 +27,15 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real, shown
 from neuroctl.controller import Controller
-from neuroctl.errors import NotFiniteError, ObjectiveError, StabilityWarning, StudyError, UnrepeatableError, require
+from neuroctl.errors import (
+    NotFiniteError,
+    ObjectiveError,
+    StabilityWarning,
+    StudyError,
+    UnrepeatableError,
+    require,
+    warn,
+)
 from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.blame import blamed, defined
 from neuroctl.evolve.config import StudyConfig
@@ -154,11 +162,15 @@ class _Study:
 
     def _evolve(self, how: _How, on_generation: Callable[[Progress], None] | None) -> str:
         optimizer = self._replayed()
+        over = self._over() is not None
+        if not over:
+            alone = hasattr(self.objective, "batch") or (how.workers == 1 and how.cluster is None)
+            how.on_stage("compiling, once" if alone else "starting workers; compiling, once")
         with make_evaluator(
             self.genome, self.objective, how.workers, self.measures,
             task_timeout_s=how.task_timeout_s, cluster=how.cluster,
         ) as evaluator:  # fmt: skip
-            if self._over() is None:
+            if not over:
                 self._rehearse(evaluator, how)
             self._note_changes(evaluator)
             observations = self._observations(self.state.best_genome)
@@ -200,8 +212,6 @@ class _Study:
     def _rehearse(self, evaluator: Evaluator, how: _How) -> None:
         """Start workers, compile, and see whether the objective gives the same values again."""
         batch = hasattr(self.objective, "batch")
-        alone = batch or (how.workers == 1 and how.cluster is None)
-        how.on_stage("compiling, once" if alone else "starting workers; compiling, once")
         rng = np.random.default_rng(np.random.SeedSequence(self.config.seed, spawn_key=(_CHECK, 1)))
         drawn = self.config.sigma0 * self.genome.unit * rng.standard_normal((3, self.genome.size))
         (seed,) = episode_seeds(self.config.seed, _CHECK, 0, 1)
@@ -230,7 +240,7 @@ class _Study:
             with self.interrupts.shield():
                 self.folder.save_checkpoint(self.state)
             text += f": the best scores {_mean(values):.6g} now, {old:.6g} before"
-        warnings.warn(text, stacklevel=2)
+        warn(text)
 
     def _over(self) -> str | None:
         """Return why the study is over, or None; follows from the checkpoint alone."""
@@ -404,12 +414,12 @@ class _Study:
             seen = observations(self._controller(genome), seed)
             recorded = None if seen is None else np.asarray(seen, self.config.spec.dtype)
         except NotFiniteError as error:
-            warnings.warn(f"{error}; such an episode counts as the worst", stacklevel=2)
+            warn(f"{error}; such an episode counts as the worst")
             return None
         except Exception as error:
             raise blamed(".observations", error, f"with seed {seed}") from error
         if recorded is not None and not np.isfinite(recorded).all():
-            warnings.warn(f"objective.observations: NaN or Inf with seed {seed}; no inputs are recorded", stacklevel=2)
+            warn(f"objective.observations: NaN or Inf with seed {seed}; no inputs are recorded")
             return None
         return recorded
 

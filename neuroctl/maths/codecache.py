@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import signal
 import tempfile
 import threading
-import warnings
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from io import BytesIO
 from types import FrameType
 from typing import Any, Final
 
+from neuroctl.errors import warn
+
 caching: Any = import_module("numba.core.caching")  # names in it differ between Numba's versions
 
 _HASH_BYTES: Final = hashlib.sha256().digest_size
+_PATIENCE_S: Final = 1.0
 _told = False
 _holding = False
 
@@ -33,7 +37,45 @@ def tell(reason: object) -> None:
         _told = True
         text = " ".join(str(reason).split())
         message = f"the cache of compiled code: {text}; it is compiled anew, see NUMBA_CACHE_DIR"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warn(message, RuntimeWarning)
+
+
+class Compiling:
+    """How long this process has compiled, and who is told once that takes longer than a second.
+
+    Code that comes from the cache is not counted. What compiles calls ``during``, and the cache ``missed``.
+    """
+
+    def __init__(self) -> None:
+        self.tell: Callable[[], object] | None = None
+        """Called once, as soon as it is known that compilation takes longer than a second."""
+        self._depth, self._spent_s, self._since = 0, 0.0, math.inf
+
+    @contextlib.contextmanager
+    def during(self) -> Iterator[None]:
+        """Count the block, from where the cache is first missed to the end of the outermost one."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth and self._since < math.inf:
+                self._look()
+                self._spent_s += time.perf_counter() - self._since
+                self._since = math.inf
+
+    def missed(self) -> None:
+        """Note that code has to be compiled."""
+        self._since = min(self._since, time.perf_counter())
+        self._look()
+
+    def _look(self) -> None:
+        if self.tell is not None and self._spent_s + time.perf_counter() - self._since > _PATIENCE_S:
+            tell, self.tell = self.tell, None
+            tell()
+
+
+compiling: Final = Compiling()
 
 
 def own_content(path: str | os.PathLike[str]) -> bytes:
@@ -137,6 +179,12 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code of a signature, or None: compile it."""
+        code = self._loaded(sig, target_context)
+        if code is None:
+            compiling.missed()
+        return code
+
+    def _loaded(self, sig: Any, target_context: Any) -> Any:
         if self._problem:
             tell(self._problem)
             return None

@@ -11,7 +11,7 @@ from numba import njit, typeof, types
 from numba.core.compiler import Compiler
 from numba.extending import overload
 
-from neuroctl.maths.codecache import CodeCache, signals_held
+from neuroctl.maths.codecache import CodeCache, compiling, signals_held
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ def _compiled(function: Function, **options: Any) -> Function:
     compile_signature = dispatcher.compile
 
     def compile_whole(signature: Any) -> Any:
-        with signals_held():
+        with signals_held(), compiling.during():
             return compile_signature(signature)
 
     dispatcher.compile = compile_whole

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from neuroctl.maths import codecache
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="the JIT is disabled: nothing is cached"
@@ -53,7 +55,7 @@ class run:
         assert values.startswith("4 42 ")
         self.file = values.split()[2]
         self.hits = eval(hits)
-        self.warnings = WARNING.findall(done.stderr)
+        self.warnings, self.stderr = WARNING.findall(done.stderr), done.stderr
         assert "Traceback" not in done.stderr and len(self.warnings) <= 1
 
 
@@ -71,6 +73,7 @@ def test_damaged_files_are_compiled_anew(cache, kind, damage):
         path.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "one bit": content}[damage])
     first = run(cache)
     assert first.hits == [0, 0] and len(first.warnings) == 1
+    assert re.match(r"<string>:\d+: RuntimeWarning", first.stderr)  # the user's own line
     second = run(cache)
     assert second.hits == [1, 1] and not second.warnings
 
@@ -173,3 +176,30 @@ def test_signals_are_held_until_the_end_of_a_block():
         reached.append("never")
     assert reached == ["first is held", "inner block holds"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_it_is_told_once_that_compilation_takes_longer_than_a_second(monkeypatch):
+    clock, told = [0.0], []
+    monkeypatch.setattr(codecache.time, "perf_counter", lambda: clock[0])
+    compiling = codecache.Compiling()
+    compiling.tell = lambda: told.append(clock[0])
+    with compiling.during():  # loads take their time too
+        clock[0] = 5.0
+    for _ in range(2):
+        with compiling.during():
+            clock[0] += 0.3
+            with compiling.during():
+                compiling.missed()
+                clock[0] += 0.6
+    assert told == [clock[0]]
+    with compiling.during():
+        compiling.missed()
+        clock[0] += 9.0
+    assert len(told) == 1
+    compiling = codecache.Compiling()
+    compiling.tell = lambda: told.append(clock[0])
+    with compiling.during():
+        compiling.missed()
+        clock[0] += 2.0
+        compiling.missed()
+        assert told[1:] == [clock[0]]

@@ -171,6 +171,14 @@ def test_a_file_without_a_task_asks_for_one(tmp_path):
     one_line_error(neuroctl("run", tmp_path / "c.npz", code=2), "task: missing")
 
 
+def test_compiling_is_said_once_if_it_takes_long(saved, tmp_path, monkeypatch):
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("the JIT is disabled: nothing is compiled")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert neuroctl("info", saved).stderr.count("compiling, once\n") == 1
+    assert "compiling" not in neuroctl("info", saved).stderr
+
+
 def test_debug_shows_the_traceback():
     done = neuroctl("--debug", "info", "missing.npz", code=1)
     assert "Traceback" in done.stderr

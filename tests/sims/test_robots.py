@@ -156,6 +156,8 @@ def test_python_m_sims(tmp_path):
         (["cartpole", "--play", "--bench"], "error: mode: play bench; allowed"),
         (["cartpol", "--baseline"], "error: task: 'cartpol' is unknown; did you mean 'cartpole'?"),
         (["walker", "--play"], "error: task: no controller comes with 'walker'; allowed: "),
+        (["walker", "--bench", "--gif", "a.gif"], "error: gif: 'a.gif'; allowed: with --play or --baseline"),
+        (["arm", "--baseline", "--gif", "a.png"], "error: gif: 'a.png'; allowed: a name that ends in .gif"),
         (["cartpole", "--baseline", "--nonsense"], "error: option: '--nonsense'; allowed"),
     ],
 )
@@ -164,6 +166,14 @@ def test_python_m_sims_refuses_in_one_line(arguments, said):
     assert done.returncode == 1 or done.returncode == 2
     assert done.stderr.startswith(said)
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_python_m_sims_shows_a_traceback_on_demand():
+    for arguments in (("--debug", "cartpol", "--baseline"), ("cartpol", "--baseline", "--debug")):
+        done = python_m_sims(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr and done.stderr.splitlines()[-1].startswith("neuroctl.errors.TaskError: task")
+    assert "--debug" in python_m_sims("--help").stdout
 
 
 def test_scores_of_gymnasium_s_own_environments():
