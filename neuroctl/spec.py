@@ -175,6 +175,14 @@ class Spec:
         """Return the fields as plain JSON types; ``from_dict`` is the inverse."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
+    def used_fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that this kind of network uses; the others have their defaults."""
+        rules = _RULES[self.cell]
+        unused = {name for name in _OPTIONS if name not in rules.options}
+        unused |= {"integrator"} if len(rules.integrators) == 1 else set()
+        unused |= {"output_activation"} if "affine" not in rules.readouts else set()
+        return tuple(field.name for field in fields(self) if field.name not in unused)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Spec:
         """Build a Spec from ``to_dict``'s result.

@@ -261,7 +261,8 @@ def info(file: File, as_json: Json = False) -> None:
         emit(data)
         return
     facts = {"kind": archive.kind, "parameters": data["parameters"], "state": data["state"]}
-    facts |= {key: value for key, value in data["spec"].items() if value is not None} | data["meta"]
+    used = {key: data["spec"][key] for key in ctl.spec.used_fields()}
+    facts |= {key: value for key, value in used.items() if value is not None} | data["meta"]
     facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
     table = plain_table(str(file), "field", "value")
     for key, value in facts.items():

@@ -61,7 +61,9 @@ def test_tasks():
 
 
 def test_info(saved, tmp_path):
-    assert "tau_s" in neuroctl("info", saved).stdout
+    shown = neuroctl("info", saved).stdout
+    assert "tau_s" in shown and "integrator" in shown
+    assert not any(field in shown for field in ("settle_steps", "context_decay", "residual", "clamp"))
     data = json.loads(neuroctl("info", saved, "--json").stdout)
     assert data["spec"] == SPEC.to_dict()
     nc.load(saved).quantize().save(tmp_path / "q.npz")

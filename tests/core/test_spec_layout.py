@@ -8,6 +8,7 @@ from hypothesis import given
 import neuroctl as nc
 from neuroctl.cells import decode, genome_size, initial, layout
 from neuroctl.layout import Layout
+from neuroctl.spec import CELL_NAMES, Spec
 from tests.strategies import specs
 
 GOOD = {"cell": "ctrnn", "inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.01}
@@ -160,3 +161,20 @@ def test_decode_of_the_origin_is_center_crossing():
 def test_bad_genome_is_refused(genome):
     with pytest.raises(nc.LayoutError, match="genome"):
         decode(nc.Spec(**GOOD), genome)
+
+
+def test_each_cell_says_which_fields_it_uses():
+    common = {"cell", "inputs", "neurons", "outputs", "dt_s", "activation", "readout", "dtype"}
+    common |= {"input_limits", "scale_inputs", "output_limits"}
+    own = {
+        "ctrnn": {"integrator", "output_activation", "mask"},
+        "indrnn": {"output_activation", "layers", "residual", "horizon"},
+        "elman": {"output_activation"},
+        "jordan": {"output_activation", "context_decay"},
+        "hopfield": {"update", "settle_steps", "clamp", "order_seed"},
+    }
+    assert set(own) == set(CELL_NAMES)
+    for cell, names in own.items():
+        used = Spec(cell=cell, inputs=1, neurons=2, outputs=1, dt_s=0.01).used_fields()
+        assert set(used) == common | names
+        assert len(used) == len(set(used))
