@@ -80,12 +80,20 @@ class _Running:
         self.link.check(self.q)  # since this was constructed the link may have got another controller
         self.link.start(mode, timeout_s=self.timeout_s, **options)
 
-    def safe(self) -> None:
-        """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout."""
+    def safe(self) -> bool:
+        """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout.
+
+        Returns:
+            Whether the board has answered that they are.
+
+        """
         self.link.on_report = lambda _: None  # what a callback raises must not come before STOP
+        answered = False
         with contextlib.suppress(LinkError):
             self.link.stop()
+            answered = True
         self.link.mode = Mode.IDLE
+        return answered
 
 
 class HostDriven(_Running):

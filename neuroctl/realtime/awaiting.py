@@ -65,21 +65,22 @@ class AwaitingTicks(Ticks):
         self.beat, self.going_safe, self._awaited_safe = self._now(), True, True
         for call, name, otherwise in self._ways_to_safe():
             try:
-                await self._unbroken(call())
+                result = await self._unbroken(call())
             except BaseException as error:
                 self._note(f"{name} raised {named(error)}{otherwise}")
             else:
-                self.safe_reached = True
-                break
+                if self._is_safe_by(call, result):
+                    break
         self.beat, self.going_safe = self._now(), True
         self._log_failure()
         if self._cancelled is not None:
             raise self._cancelled
 
-    async def _unbroken(self, result: Any) -> None:
-        """Await to the end. Cancelling the task breaks into this only once the watchdog allows it."""
+    async def _unbroken(self, result: Any) -> Any:
+        """Await to the end, and return the result. Cancelling the task breaks in only once the watchdog allows it."""
         if not hasattr(result, "__await__"):
-            return refuse_undone(result)
+            refuse_undone(result)
+            return result
         inner = asyncio.ensure_future(result)
         while not inner.done():
             try:
@@ -88,7 +89,7 @@ class AwaitingTicks(Ticks):
                 self._cancelled = error
                 if not self.going_safe:
                     inner.cancel()
-        inner.result()
+        return inner.result()
 
     def go_safe(self) -> None:
         """Go safe without awaiting where ``go_safe_awaiting`` had no chance to."""

@@ -27,8 +27,8 @@ class Plant(Protocol):
     """Sensors and motors, and what else of these there is.
 
     ``safe()`` brings the motors into their safe state. The loop calls it when it ends, whatever for, from its own
-    thread, and when the watchdog trips, from another one, while ``read`` or ``write`` may hang. A plant without it is
-    written the safe output instead.
+    thread, and when the watchdog trips, from another one, while ``read`` or ``write`` may hang. It returns False where
+    it cannot know, such as of a board out of reach. A plant without it is written the safe output instead.
 
     ``arm()`` lets the motors be driven. The loop calls it once all else is set up, a period before the first deadline.
 

@@ -97,7 +97,7 @@ class Ticks:
         self.reason: str | None = None
         self.detail = ""
         self.error: BaseException | None = None
-        self.safe_reached = self.going_safe = self.over = False
+        self.safe_reached = self.going_safe = self.over = self._unsure = False
         self.messages: list[str] = []
         self.ticks = self.overruns = self.skipped = self.stale = self.late_wakes = self.worst_wake_ns = 0
         self._lock = Lock()
@@ -188,12 +188,22 @@ class Ticks:
         """Bring the plant into its safe state. From any thread, and as often as wanted; raises nothing."""
         for call, name, otherwise in self._ways_to_safe():
             try:
-                self._conclude(call())
+                result = call()
+                self._conclude(result)
             except BaseException as error:
                 self._note(f"{name} raised {named(error)}{otherwise}")
             else:
-                self.safe_reached = True
-                return
+                if self._is_safe_by(call, result):
+                    return
+
+    def _is_safe_by(self, call: Callable[[], Any], result: Any) -> bool:
+        """Whether that was enough: ``safe`` returns False where it does not know."""
+        if call is self._safe and (result is False or result is np.False_):
+            self._unsure = True
+            self._note("safe returned False: the plant is not known to be safe")
+            return False
+        self.safe_reached |= not self._unsure
+        return True
 
     def _ways_to_safe(self) -> Iterator[tuple[Callable[[], Any], str, str]]:
         """Yield what brings the plant into its safe state, the best first, its name, and what follows if it fails."""

@@ -1,18 +1,21 @@
 """The three modes, states, and hardware in the loop, on a board in plain Python."""
 
+import os
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import neuroctl as nc
 from neuroctl.errors import LinkError
-from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Mode, Shadow
+from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Mode, Shadow, port
 from neuroctl.link.protocol import Reason, Type
 from neuroctl.link.stats import Stats
+from neuroctl.realtime import Loop
 from tests.link.helpers import CELLS, controller, linked
-from tests.link.plain_board import PlainBoard, served
+from tests.link.plain_board import PlainBoard, Served, served
 
 Q = controller()
 
@@ -314,3 +317,28 @@ def test_a_float64_controller(tmp_path):
         board = BoardInLoop(link)
         board.reset()
         assert np.array_equal(board.step(np.array([0.1, 0.2])), twin.step(np.array([0.1, 0.2])))
+
+
+def test_a_loop_goes_on_after_its_board_was_unplugged_and_has_another_name(monkeypatch):
+    """Meanwhile the board is not called safe: its own timeout makes it so, and nobody sees that."""
+    host = Served(PlainBoard(Q))
+    monkeypatch.setattr(
+        port, "ports", lambda: [SimpleNamespace(device=host.port, serial_number="S1", location=None)] * (not host._end)
+    )
+    with linked(host, Q) as link, HostDriven(link, timeout_s=2.0) as plant:
+        loop, name = Loop(Q, plant, stale_limit=4, watchdog_s=10.0), link.port
+        loop.start()
+        time.sleep(0.2)
+        host.unplug()
+        report = loop.join(20)
+        assert report.reason in ("read", "write") and not report.safe
+        assert "has gone" in report.detail and "or run the command again" in report.detail
+        assert report.messages[0] == "safe returned False: the plant is not known to be safe"
+        taken = os.openpty()  # the name that there was
+        host.open()
+        link.reconnect()
+        assert link.port != name
+        assert loop.run(ticks=5).safe
+        for end in taken:
+            os.close(end)
+    host.unplug()

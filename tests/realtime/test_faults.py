@@ -449,3 +449,19 @@ def test_a_log_can_be_kept_by_a_log_object(tmp_path):
     log = Log(tmp_path / "a.mcap", tmp_path / "a.npz")
     report = Loop(Echo(FAST), Recorder(), log=log, **fake()).run(ticks=100)
     assert (report.log.written, report.log.lost) == (100, 0)
+
+
+@pytest.mark.parametrize("host", ["run", "async"])
+def test_a_safe_that_does_not_know_is_not_reported_as_safe(host):
+    class Unsure(Recorder):
+        def safe(self):
+            self.events.append("safe")
+            return False
+
+    plant = Unsure()
+    loop = Loop(Echo(FAST), plant)
+    report = loop.run(ticks=3) if host == "run" else asyncio.run(loop.run_async(ticks=3))
+    assert (report.reason, report.safe, report.ok) == ("finished", False, False)
+    assert plant.events[-2:] == ["safe", "write"]
+    assert plant.written[-1].tolist() == [0.0]
+    assert report.messages == ("safe returned False: the plant is not known to be safe",)
