@@ -35,7 +35,16 @@ CELLS = {
 }
 """Every cell, and the options that make other C."""
 
-FILES = ["ctl.h", "ctl.json", "ctl.npz", "ctl_example.c", "ctl_link.h", "ctl_link_example.c", "ctl_tunable.h"]
+FILES = [
+    "ctl.h",
+    "ctl.json",
+    "ctl.npz",
+    "ctl_README.md",
+    "ctl_example.c",
+    "ctl_link.h",
+    "ctl_link_example.c",
+    "ctl_tunable.h",
+]
 FILES += ["nc_link.c", "nc_link.h"]
 """What the package ``header`` is made of."""
 
