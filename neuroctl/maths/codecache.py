@@ -23,6 +23,7 @@ from typing import Any, Final
 from neuroctl.errors import warn
 
 caching: Any = import_module("numba.core.caching")  # names in it differ between Numba's versions
+config: Any = import_module("numba.core.config")  # its names are made when it is imported
 
 _HASH_BYTES: Final = hashlib.sha256().digest_size
 _PATIENCE_S: Final = 1.0
@@ -174,7 +175,8 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
             self._problem, self._cache_path = str(error), None
             self.disable()
             return
-        base = f"{self._impl.filename_base}.hashed"  # apart from files that Numba alone wrote
+        # Apart from files that Numba alone wrote, and code without bounds checks from code with them.
+        base = f"{self._impl.filename_base}.{'checked' if config.BOUNDSCHECK else 'hashed'}"
         self._cache_file = _Files(self._cache_path, base, self._impl.locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

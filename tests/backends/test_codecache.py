@@ -1,5 +1,6 @@
 """The cache of compiled code is a convenience: damaged, foreign or unwritable, it costs time and nothing else."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neuroctl.maths import codecache
+from neuroctl.maths.jit import jit_integer
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(
@@ -85,6 +88,41 @@ def test_a_generated_module_is_never_trusted_by_its_name(cache):
         path.write_text(wrong)
         assert run(cache).file == str(path)
         assert path.read_text() == text
+
+
+BEYOND = """
+import numpy as np
+from neuroctl.backends.kernels import build
+text = "from neuroctl.maths.jit import jit_integer\\n@jit_integer\\ndef sixth(x):\\n    return x[5]\\n"
+sixth = build(text, "sixth").sixth
+try:
+    print(sixth(np.arange(9)[:3]), sum(sixth.stats.cache_hits.values()))
+except IndexError as error:
+    print(error, sum(sixth.stats.cache_hits.values()))
+"""
+
+
+def test_code_with_bounds_checks_is_apart_from_code_without(tmp_path):
+    """Compiled, loaded, and beside the other kind, an access beyond an array's end is found where it is asked for."""
+    printed = []
+    for checked in ("0", "1", "1", "0"):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_BOUNDSCHECK": checked}
+        command = [sys.executable, "-c", BEYOND]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
+        printed.append(done.stdout.strip())
+    found = "index is out of bounds"
+    assert printed == ["5 0", f"{found} 0", f"{found} 1", "5 1"]
+
+
+@jit_integer
+def sixth(x):
+    return x[5]
+
+
+def test_a_run_that_was_asked_to_checks_bounds():
+    asked = os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
+    with pytest.raises(IndexError) if asked else contextlib.nullcontext():
+        assert sixth(np.arange(9)[:3]) == 5
 
 
 def test_files_are_private(cache):
