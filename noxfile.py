@@ -17,22 +17,21 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def modes(session: nox.Session) -> None:
-    """Run tests with bounds checking, and the core's once in plain Python."""
+    """Run with bounds checks what hands arrays to compiled code, and the core's tests once in plain Python."""
     session.install("-e", ".[all,dev]")
-    bounds = ("tests/core", "tests/link", "tests/realtime", "tests/backends")
-    session.run("python", "-m", "pytest", *bounds, env={"NUMBA_BOUNDSCHECK": "1"})
+    session.run("python", "-m", "pytest", "@.ci/bounds.txt", env={"NUMBA_BOUNDSCHECK": "1"})
     session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_DISABLE_JIT": "1"})
 
 
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
-    """Run the core's tests with the lowest versions that pyproject.toml declares."""
+    """Run the core's tests with the lowest versions that pyproject.toml declares, and with bounds checks."""
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text(session.run("python", ".ci/minimums.py", silent=True) or "")
     session.install("-c", str(constraints), "-e", ".[all,dev]")
     session.install("-c", str(constraints), "--dry-run", "-e", ".[all,dev,cuda,cluster]")
     session.run("neuroctl", "--help", silent=True)
-    session.run("python", "-m", "pytest", "tests/core")
+    session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_BOUNDSCHECK": "1"})
 
 
 @nox.session
