@@ -420,7 +420,7 @@ def test_what_is_not_permitted_is_said():
     assert "note: mlock: memory is not locked" in done.stdout
 
 
-def test_the_system_is_left_as_it_was():
+def test_the_system_is_left_as_it_was(thawed):
     import gc
 
     def state():

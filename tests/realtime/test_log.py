@@ -348,7 +348,7 @@ def test_lengths_of_exabytes_take_no_memory(tmp_path):
     logged(tmp_path / "run.mcap", ticks=300)
     data = (tmp_path / "run.mcap").read_bytes()
     tracemalloc.start()
-    for place in range(8, len(data) - 8, 61):
+    for place in range(8, len(data) - 8, 131):
         damaged = bytearray(data)
         damaged[place : place + 8] = struct.pack("<Q", 1 << 62)
         (tmp_path / "bad.mcap").write_bytes(damaged)

@@ -18,6 +18,7 @@ from neuroctl.realtime import Loop, System
 from tests.realtime.pieces import FAST, Echo, Recorder, WithSafe
 from tests.realtime.test_faults import process
 
+pytestmark = pytest.mark.usefixtures("thawed")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
