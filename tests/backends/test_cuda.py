@@ -1,5 +1,6 @@
 """The CUDA backend without a GPU: its suite in Numba's simulator, and the PTX of its kernels; with one, the suite."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -109,8 +110,11 @@ def check(ptx, cc, dtype):
     assert bool(wide) == (dtype == "float64"), wide[:5]
 
 
-@pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("spec", VARIANTS, ids=lambda s: f"{s.cell}-{s.integrator}-{s.activation}-{s.update}")
+# All devices compile the same source: each variant for one of them.
+@pytest.mark.parametrize(
+    ("spec", "cc"), list(zip(VARIANTS, itertools.cycle([(8, 0), (9, 0)]), strict=False)),
+    ids=[f"{s.cell}-{s.integrator}-{s.activation}-{s.update}" for s in VARIANTS],
+)  # fmt: skip
 def test_every_cell_compiles_for_episodes_and_for_recorded_inputs(to_ptx, spec, cc):
     from neuroctl.backends import cuda
     from neuroctl.backends.plant import load

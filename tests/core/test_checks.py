@@ -9,7 +9,7 @@ import firmware_export
 import neuroctl as nc
 from neuroctl import checks, hopfield, io, plots
 from neuroctl.backends import get
-from neuroctl.cells import decode
+from neuroctl.cells import decode, layout
 from neuroctl.dynamics import state_from_output
 from neuroctl.evolve import Encoding, FixedPoint, Genome, StudyConfig, run_study
 from neuroctl.evolve.evaluators import PoolEvaluator
@@ -21,7 +21,7 @@ from tests.evolve.objectives import follow
 FIELDS = {"cell": "elman", "inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.01}
 SPEC = nc.Spec(**FIELDS)
 SPIKING = nc.Spec(**(FIELDS | {"cell": "ctrnn"}))
-SIZE = nc.Controller(SPEC).layout.size
+SIZE = layout(SPEC).size
 
 
 def study(**fields):

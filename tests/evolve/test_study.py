@@ -140,7 +140,7 @@ def test_killed_at_random_moments_and_resumed(whole, tmp_path):
     """SIGKILL again and again at random moments; what is left goes on to the same bits."""
     clock = random.Random(5)
     folder = tmp_path / "s"
-    for attempt in range(15):
+    for attempt in range(9):
         study = start(folder, resume=(folder / "study.json").exists(), workers=1 + attempt % 2, objective="slow")
         if attempt >= 3:  # the first few die during start-up, the others in some generation
             study.stdout.readline()

@@ -19,7 +19,7 @@ ASKED = int(os.environ.get("NEUROCTL_SPECS", "0"))
 WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
 BATCH, STEPS = 20, 200
 TIGHT = (163,)  # needs nearly all of an AVR's registers
-DEFAULT = {"host: gcc": 200, "avr: gcc, simavr": 6}  # others take 40 each, another slice each
+DEFAULT = {"host: gcc": 200, "avr: gcc, simavr": 6}  # others take 20 each, another slice each
 
 
 def limits(rng, count):
@@ -88,8 +88,8 @@ def seeds_of(name):
     """The seeds that a way gets: all that are asked for, or its share."""
     if ASKED:
         return range(ASKED if "simavr" not in name else min(ASKED, 200))
-    count = DEFAULT.get(name, 40)
-    start = 0 if count == 200 else 40 * (list(WAYS).index(name) % 5)
+    count = DEFAULT.get(name, BATCH)
+    start = 0 if count == 200 else BATCH * (list(WAYS).index(name) % 10)
     return [*range(start, start + count), *TIGHT] if "simavr" in name else range(start, start + count)
 
 

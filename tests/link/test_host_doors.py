@@ -1,5 +1,6 @@
 """What callers hand to the link: too few or too many numbers never reach a board, a buffer or compiled code."""
 
+import functools
 import re
 
 import numpy as np
@@ -12,19 +13,22 @@ from neuroctl.link.protocol import Type
 from tests.link.helpers import controller, linked
 from tests.link.plain_board import PlainBoard, served
 
-Q = controller(outputs=3, output_limits=((-10.0, 10.0),) * 3)
-"""2 inputs, 3 outputs."""
+
+@functools.cache
+def three_outputs():
+    """One with 2 inputs and 3 outputs, made when a test asks for it: its code may have to be compiled."""
+    return controller(outputs=3, output_limits=((-10.0, 10.0),) * 3)
 
 
 @pytest.fixture
 def host():
-    with served(PlainBoard(Q)) as host:
+    with served(PlainBoard(three_outputs())) as host:
         yield host
 
 
 @pytest.fixture
 def link(host):
-    with linked(host, Q) as link:
+    with linked(host, three_outputs()) as link:
         yield link
 
 
@@ -65,7 +69,7 @@ def test_outputs_that_are_not_the_boards_are_not_sent(host, link, y):
         refused(lambda: plant.write(y), "y: ")
         assert link.stats.sent == sent
         plant.read(np.zeros(2, np.float32))
-        assert Q.dequantize_output(host.board.out).tolist() == [4.0, 4.0, 4.0]
+        assert three_outputs().dequantize_output(host.board.out).tolist() == [4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +79,7 @@ def test_outputs_of_other_kinds_are_converted(host, link, y):
     with HostDriven(link, timeout_s=5.0) as plant:
         plant.write(y)
         plant.read(np.zeros(2, np.float32))
-        assert Q.dequantize_output(host.board.out).tolist() == [1.0, -2.0, 3.0]
+        assert three_outputs().dequantize_output(host.board.out).tolist() == [1.0, -2.0, 3.0]
 
 
 WRONG_BUFFERS = {
@@ -134,7 +138,7 @@ def test_raw_inputs_beyond_int16_saturate_on_both(link):
 def test_a_mode_says_what_its_board_is(link, mode):
     running = mode(link)
     assert (running.inputs, running.outputs, running.dt_s) == (2, 3, 0.01)
-    assert running.model_crc32 == Q.model_crc32
+    assert running.model_crc32 == three_outputs().model_crc32
 
 
 @pytest.mark.parametrize("mode", [HostDriven, BoardDriven, Shadow, BoardInLoop])
@@ -158,7 +162,7 @@ def test_a_board_that_tells_other_numbers_than_its_models_is_refused(host, field
     """Before anything moves: sizes, the time step and the formats are compared too."""
     hello = host.board.hello
     host.board.hello = lambda: nc.link.Hello(**(hello().__dict__ | {field: value}))
-    refused(lambda: linked(host, Q), f"the board has {field} {value}", "export it again", kind=ModelError)
+    refused(lambda: linked(host, three_outputs()), f"the board has {field} {value}", "export it again", kind=ModelError)
 
 
 @pytest.mark.parametrize("told_us", [22, 23])
@@ -172,7 +176,7 @@ def test_a_time_step_that_whole_microseconds_cannot_tell_is_the_controllers(told
 
 
 def test_a_float_controller_is_not_compared_with_a_board(host, link):
-    floats = nc.Controller(Q.spec)
+    floats = nc.Controller(three_outputs().spec)
     for call in (lambda: Link(host.port, floats), lambda: link.check(floats), lambda: link.check(None)):
         refused(call, "q: ", "controller.quantize()", kind=LinkError)
 
