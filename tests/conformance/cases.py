@@ -1,10 +1,14 @@
 """Controllers that all forms are run with: each cell with its options, small and well-behaved weights, 150 steps."""
 
+import os
+
 import numpy as np
 
 import neuroctl as nc
 from neuroctl.cells import decode, genome_size
 
+STEPS = 40 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0" else 150
+"""A simulated GPU does some thousand additions a second."""
 BASE = {"inputs": 3, "neurons": 6, "outputs": 2, "dt_s": 0.05, "input_limits": ((-1.0, 1.0),) * 3}
 BITS = {"update": "asynchronous", "readout": "last", "cell": "hopfield", "neurons": 12}
 OPTIONS = {
@@ -34,7 +38,7 @@ def case(name, dtype):
     spec = nc.Spec(**(BASE | OPTIONS[name]), dtype=dtype)
     rng = np.random.default_rng(sum(map(ord, name)))
     theta = decode(spec, 0.3 * rng.standard_normal(genome_size(spec)))
-    return spec, theta, np.clip(rng.normal(0, 0.5, (150, 3)), -1, 1)
+    return spec, theta, np.clip(rng.normal(0, 0.5, (150, 3)), -1, 1)[:STEPS]
 
 
 def in_fixed_point(name):

@@ -67,7 +67,7 @@ def test_c_equals_numba_equals_python(batch):
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         headers = [firmware_export.export(q, folder / f"c{k}", name=f"c{k}") for k, q in enumerate(batch)]
-        program = compiled(CC, [*STRICT_C, *SANITIZE, "-O1"], batch_source(headers, batch), folder)
+        program = compiled(CC, [*STRICT_C, *SANITIZE, "-O0"], batch_source(headers, batch), folder)
         found = run_batch(program, batch, inputs)
     for q, u, (outputs, states) in zip(batch, inputs, found, strict=True):
         if q.spec.cell == "ctrnn":
@@ -96,7 +96,7 @@ def test_long_run_under_sanitizers(tmp_path):
         worst = np.where(np.repeat(rows, 100, axis=0) > 0, 32767, -32768)
         u[-2 * len(worst) :] = np.concatenate([worst, -1 - worst])
     headers = [firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}") for k, q in enumerate(batch)]
-    program = compiled(CC, [*STRICT_C, *SANITIZE, "-O1"], batch_source(headers, batch), tmp_path)
+    program = compiled(CC, [*STRICT_C, *SANITIZE, "-O0"], batch_source(headers, batch), tmp_path)
     for q, u, (outputs, states) in zip(batch, inputs, run_batch(program, batch, inputs), strict=True):
         q.reset()
         assert np.array_equal(outputs, q.rollout_int(u))
