@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
+from typing import Final
 
 from neuroctl.checks import printable
 from neuroctl.errors import NeuroctlError, ObjectiveError, require
+
+_INTERRUPTED: Final = 130
 
 
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
@@ -50,7 +54,19 @@ def run(app: Callable[[list[str]], object], arguments: list[str]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave()
+    except SystemExit as ending:
+        if ending.code == _INTERRUPTED:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End without what libraries do at exit: OpenBLAS, left in the middle of a call, waits there for good."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":
