@@ -52,7 +52,7 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
     """
     started = time.monotonic()
     sims, firmware = require("neuroctl.sims", "evolve"), require("neuroctl.firmware_export", "export")
-    for module, extra in (("pybullet", "sim"), ("matplotlib", "viz"), ("PIL", "viz")):
+    for module, extra in (("matplotlib", "viz"), ("PIL", "viz"), ("jinja2", "export"), ("pybullet", "sim")):
         require(module, extra)
     _make_folder(out_dir, force)
 

@@ -4,11 +4,18 @@ Importing this package registers every task with Gymnasium as ``neuroctl/<Task>-
 imported only when an environment is created.
 """
 
+import sys
+
 from neuroctl import siblings
-from neuroctl.errors import require
+from neuroctl.errors import BackendUnavailable, require
 
 if __name__ == "sims":
-    siblings.share(__name__)
+    try:
+        siblings.share(__name__)
+    except BackendUnavailable as error:
+        if sys.argv[:1] == ["-m"]:  # python -m sims: nothing of ours has begun that could tell it in one line
+            sys.exit(f"error: {error}")
+        raise
 else:
     require("gymnasium", "evolve")
     from .disturb import robustness

@@ -326,8 +326,9 @@ def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any]:
 def registered(name: str) -> bool:
     """Whether Gymnasium knows an id; those of ``pybullet_envs_gymnasium`` are registered by importing it."""
     if name not in gymnasium.registry and re.search(r"Bullet(MuJoCo)?Env-v\d+$", name):
-        with silent(STDERR):
-            require("pybullet_envs_gymnasium", "bullet-envs")
+        with silent(STDOUT, STDERR):
+            for module in ("pybullet", "pybullet_envs_gymnasium"):
+                require(module, "bullet-envs")
     return name in gymnasium.registry
 
 

@@ -360,3 +360,46 @@ def test_what_a_file_says_reaches_no_terminal_as_an_escape(tmp_path):
     told = neuroctl("info", tmp_path / "d.npz", code=1).stderr
     for text in (shown, told, neuroctl("run", tmp_path / "c.npz", code=2).stderr):
         assert not [c for c in text if not c.isprintable() and c != "\n"]
+
+
+def test_after_ctrl_c_nothing_waits_for_libraries():
+    program = (
+        "import atexit, sys, time\nfrom neuroctl.__main__ import run\natexit.register(time.sleep, 60)\n"
+        "def app(_):\n    print('study')\n    sys.exit(130)\nrun(app, [])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (130, "study\n")
+
+
+_WITHOUT = """
+import sys
+hidden, module = sys.argv[1:3]
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hide())
+sys.argv = ["-m", *sys.argv[3:]]
+import runpy
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "extra", "arguments"),
+    [
+        ("gymnasium", "evolve", ("sims", "cartpole", "--baseline")),
+        ("typer", "cli", ("sims", "cartpole", "--baseline")),
+        ("pybullet", "bullet-envs", ("neuroctl", "evolve", "AntBulletEnv-v0", "--out", "s")),
+        ("jinja2", "export", ("neuroctl", "demo", "--out", "s")),
+        ("PIL", "viz", ("neuroctl", "run", "missing.npz", "--gif", "a.gif")),
+        ("matplotlib", "viz", ("neuroctl", "robustness", "missing.npz", "--out", "a.png")),
+    ],
+)
+def test_a_missing_package_is_told_at_once_with_its_extra(hidden, extra, arguments, tmp_path):
+    pytest.importorskip("pybullet")
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, hidden, *arguments], capture_output=True, text=True, timeout=100, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"error: {hidden}: not installed; install the extra with: pip install 'neuroctl[{extra}]'\n"
