@@ -48,7 +48,7 @@ def compare(library: ctypes.CDLL, neurons: int) -> tuple[float, float, float]:
     u = np.random.default_rng(0).standard_normal((STEPS, INPUTS)).astype(np.float32)
     ours, theirs = np.empty((STEPS, OUTPUTS), np.float32), np.empty((STEPS, OUTPUTS), np.float32)
     ints, floats = step_ints(spec), step_floats(spec)
-    y, scratch = np.zeros(neurons, np.float32), np.zeros(2 * neurons, np.float32)
+    y, scratch = np.zeros(neurons, np.float32), np.zeros(3 * neurons, np.float32)
     sizes = [ctypes.c_long(value) for value in (STEPS, neurons, INPUTS, OUTPUTS)]
     arrays = [pointer(array) for array in (ctl.theta, y, scratch, u, theirs)]
 

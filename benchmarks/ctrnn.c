@@ -1,23 +1,28 @@
-/* The CTRNN of neuroctl/cells/ctrnn.py in plain C: what an engineer would write from the equation, for comparison.
- * theta: W[n][n] bias[n] gain[n] tau[n] W_in[n][m] W_out[q][n] b_out[q]; scratch: 2 n floats. */
+/* The CTRNN of neuroctl/cells/ctrnn.py in plain C, as a good engineer would write it, for comparison: dt / tau and the
+ * first activations are computed once, and the activations that the output is read from serve the next step.
+ * theta: W[n][n] bias[n] gain[n] tau[n] W_in[n][m] W_out[q][n] b_out[q]; scratch: 3 n floats. */
 #include <math.h>
 
-static void activate(const float *y, const float *bias, const float *gain, float *s, long n)
+static void activate(const float *restrict y, const float *restrict bias, const float *restrict gain, float *restrict s,
+                     long n)
 {
     for (long i = 0; i < n; i++) {
         s[i] = 1.0f / (1.0f + expf(-gain[i] * (y[i] + bias[i])));
     }
 }
 
-void ctrnn_rollout(const float *theta, float *y, float *scratch, const float *u, float *out, long steps, long n, long m,
-                   long q, float dt)
+void ctrnn_rollout(const float *restrict theta, float *restrict y, float *restrict scratch, const float *restrict u,
+                   float *restrict out, long steps, long n, long m, long q, float dt)
 {
     const float *w = theta, *bias = w + n * n, *gain = bias + n, *tau = gain + n;
     const float *w_in = tau + n, *w_out = w_in + n * m, *b_out = w_out + q * n;
-    float *s = scratch, *net = scratch + n;
+    float *restrict s = scratch, *restrict net = scratch + n, *restrict rate = scratch + 2 * n;
 
+    for (long i = 0; i < n; i++) {
+        rate[i] = dt / tau[i];
+    }
+    activate(y, bias, gain, s, n);
     for (long t = 0; t < steps; t++, u += m, out += q) {
-        activate(y, bias, gain, s, n);
         for (long i = 0; i < n; i++) {
             float sum = 0.0f;
             for (long j = 0; j < n; j++) {
@@ -29,7 +34,7 @@ void ctrnn_rollout(const float *theta, float *y, float *scratch, const float *u,
             net[i] = sum;
         }
         for (long i = 0; i < n; i++) {
-            y[i] += dt / tau[i] * (net[i] - y[i]);
+            y[i] += rate[i] * (net[i] - y[i]);
         }
         activate(y, bias, gain, s, n);
         for (long i = 0; i < q; i++) {
