@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 import neuroctl as nc
-from neuroctl.backends import fixed, get
+from neuroctl.backends import get
 from neuroctl.errors import StabilityWarning
 from neuroctl.evolve import OPTIMIZERS, Encoding, Genome
 from sims.plants import double_pole
@@ -166,7 +166,7 @@ class Bench:
         pairs = []
         for theta in self.champions.values():
             q = nc.Controller(self.genome.spec, theta).quantize(weight_bits=16)
-            found = fixed.rollout(q, double_pole, TRAINING, starts=generalisation_starts())
+            found = get("cpu").rollout_quantized([q], double_pole, TRAINING, starts=generalisation_starts())
             pairs.append((self.passes(theta), int((found.steps >= TRAINING).sum())))
         return pairs
 

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from neuroctl.backends import fixed, get
+from neuroctl.backends import get
 from neuroctl.backends.plant import Plant, load, next_state
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
@@ -130,7 +130,9 @@ class PlantReturn:
             )
         start = np.array(self._plant.start_of(seed))
         if isinstance(controller, QuantController):
-            found = fixed.rollout(controller, self._plant.module, self.max_steps, starts=start, threads=1)
+            found = get("cpu").rollout_quantized(
+                [controller], self._plant.module, self.max_steps, starts=start, threads=1
+            )
         else:
             found = get("cpu").rollout(
                 controller.spec, controller.theta, self._plant.module, self.max_steps, starts=start, threads=1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DECORATORS = {"jit_step", "jit_rows", "jit_inline", "jit_ordered", "jit_integer", "jit_held"}
+DECORATORS = {"jit_step", "jit_rows", "jit_inline", "jit_ordered", "jit_integer", "jit_integer_inline", "jit_held"}
 DECORATORS |= {"jit_exact", "jit_exact_inline", "jit_exact_rows"}
 ALLOCATING = {"zeros", "ones", "empty", "full", "array", "asarray", "arange", "concatenate", "stack", "append", "list"}
 SOURCES = sorted((ROOT / "neuroctl").rglob("*.py")) + sorted((ROOT / "sims").rglob("*.py"))
@@ -81,7 +81,7 @@ def test_no_bare_float_literal(node, tree):
         for argument in call.args
         for part in ast.walk(argument)
     }
-    if "jit_integer" in decorators(node):
+    if decorators(node) & {"jit_integer", "jit_integer_inline"}:
         return  # converts between physical and raw numbers in float64 on purpose
     for inner in ast.walk(node):
         if isinstance(inner, ast.Constant) and isinstance(inner.value, float):

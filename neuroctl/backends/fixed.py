@@ -1,13 +1,13 @@
 """Integer controllers in compiled plants: what is measured here is what the microcontroller will do.
 
-One controller and many starts at a time, a start after the other; the same bits as ``QuantController.step`` in a loop.
+Lanes as those of float controllers, in packs of int64; the same bits as ``QuantController.step`` in a loop. Each lane
+has its own controller, formats included.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import Episodes, check_plant, check_steps, starts_of
-from neuroctl.backends.cpu import spread, thread_count
-from neuroctl.backends.kernels import build, head
-from neuroctl.backends.plant import Plant, load
-from neuroctl.cells import CELLS
-from neuroctl.maths.fixed import dequantize_into, quantize_into
+from neuroctl.backends.blocks import Population, run_episodes, thread_count
+from neuroctl.backends.lanes import integer_kernel
+from neuroctl.backends.plant import load
+from neuroctl.errors import LayoutError
+from neuroctl.maths.packs import INT64
 from neuroctl.quant import QuantController
 
 Array = NDArray[Any]
 
 
-def rollout(
-    q: QuantController,
+def rollout_quantized(
+    controllers: Sequence[QuantController],
     plant: ModuleType | str | os.PathLike[str],
     steps: int,
     *,
@@ -34,10 +34,10 @@ def rollout(
     fitness: str = "fitness",
     threads: int | None = None,
 ) -> Episodes:
-    """Run an integer controller in a plant from one start or many; its own state is neither read nor changed.
+    """Run integer controllers in a plant, a lane each; their own states are neither read nor changed.
 
     Args:
-        q: the controller.
+        controllers: P of them, of one spec; formats may differ. A single one runs from all starts.
         plant: a module, or the path of its file; see ``neuroctl.backends.plant``.
         steps: most control steps of an episode.
         starts: the plant's states at the start, ``[S]`` or ``[S, P]``; the plant's ``START`` if None.
@@ -45,91 +45,43 @@ def rollout(
         threads: number of threads; None for one a core.
 
     Raises:
-        LayoutError: starts, steps or threads have the wrong shape or values.
+        LayoutError: controllers, starts, steps or threads have the wrong shape or values.
         PlantError: the plant lacks something, or does not fit the spec.
 
     """
     known, workers = load(plant), thread_count(threads)
-    check_plant(known, q.spec, fitness)
-    begin = starts_of(known, starts, q.spec.dtype)
-    lanes, last = begin.shape[1], check_steps(steps)
-    kernel = _kernel(q.spec.cell, q.spec.dtype, known, fitness)
-    dtype, spec = q.spec.dtype, q.spec
-    result = Episodes(
-        fitness=np.empty(lanes, dtype),
-        steps=np.zeros(lanes, np.int64),
-        final=np.empty_like(begin),
-        fault=np.zeros(lanes, np.bool_),
-    )
-
-    def run(members: range) -> None:
-        kernel.run(
-            q.theta_q, q.start, q.start.copy(), q.ints, *q.conversion, np.zeros(spec.inputs, dtype),
-            np.zeros(spec.inputs, np.int32), np.zeros(spec.outputs, np.int32), np.zeros(spec.outputs, dtype),
-            begin, members.start, members.stop, last, np.dtype(dtype).type(spec.dt_s), np.zeros(known.window, dtype),
-            result.fitness, result.steps, result.final,
-        )  # fmt: skip
-
-    edges = np.linspace(0, lanes, min(lanes, workers) + 1).astype(int)
-    parts = [range(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    spread(run, parts, workers)
-    return result
-
-
-@lru_cache(maxsize=256)
-def _kernel(cell: str, dtype: str, plant: Plant, fitness: str) -> Any:
-    """Return the module whose ``run`` runs episodes: generated, or from the cache."""
-    step = CELLS[cell].integer.step_q
-    functions: dict[str, Callable[..., Any]] = {
-        "_step_q": step,
-        "_quantize": quantize_into,
-        "_dequantize": dequantize_into,
+    q = _first(controllers)
+    spec = q.spec
+    check_plant(known, spec, fitness)
+    begin = starts_of(known, starts, spec.dtype)
+    lanes = max(len(controllers), begin.shape[1])
+    if len(controllers) not in (1, lanes) or begin.shape[1] not in (1, lanes):
+        raise LayoutError(f"starts: {begin.shape[1]}; allowed: 1, or one for each of {len(controllers)} controllers")
+    offset, gain, *_ = q.conversion
+    lsbs = [(c.formats["u"].lsb, c.formats["out"].lsb) for c in controllers]
+    columns = {
+        "theta": [c.theta_q for c in controllers],
+        "ints": [c.ints for c in controllers],
+        "start": [c.start for c in controllers],
+        "low": [c.input_range[0] for c in controllers],
+        "high": [c.input_range[1] for c in controllers],
+        "lsb": lsbs,
     }
-    title = f"{plant.name} controlled by {cell} in fixed point, {dtype}"
-    return build(head(functions, dtype, title, plant) + _episodes(plant, fitness), f"fixed_{cell}_{plant.name}_{dtype}")
+    sources = {name: np.ascontiguousarray(np.array(rows).T) for name, rows in columns.items()}
+    packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in sources.items()}
+    packs |= {"u": (spec.inputs, np.int32), "y": (spec.outputs, np.int32)}
+    population = Population(tuple(sources.values()), packs, (offset, gain), INT64.width)
+    kernel = integer_kernel(spec.cell, spec.dtype, known, fitness)
+    return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
 
 
-def _episodes(plant: Plant, fitness: str) -> str:
-    """Return the text of the kernel: a loop over starts, and in it over steps."""
-    substeps = plant.substeps if plant.has("derivative") else 1
-    column = "(" + "".join(f"begin[{i}, p], " for i in range(len(plant.start))) + ")"
-    actions = "(" + "".join(f"y[{i}], " for i in range(plant.actions)) + ")"
-    seen = "".join(f"            u[{i}] = seen[{i}]\n" for i in range(plant.observations))
-    kept = "".join(f"        final_out[{i}, p] = x[{i}]\n" for i in range(len(plant.start)))
-    return f"""
-
-@_jit_step
-def run(theta, start, state, ints, offset, gain, u_lsb, low, high, y_lsb, u, u_q, y_q, y, begin, first, end, last, dt,
-        recent, fitness_out, steps_out, final_out):
-    h = dt / _F({substeps})
-    window = recent.shape[0]
-    for p in range(first, end):
-        x = _typed_state({column})
-        for k in range(state.shape[0]):
-            state[k] = start[k]
-        total, age = _F(0), 0
-        over = False
-        while not over and age < last:
-            seen = observe(x)
-{seen}            _quantize(u, offset, gain, u_lsb, low, high, u_q)
-            _step_q(theta, state, u_q, y_q, ints)
-            _dequantize(y_q, y_lsb, y)
-            a = {actions}
-            for _ in range({substeps}):
-                x = _typed_state(_next(x, a, h))
-            value = _F(reward(x, a))
-            total += value
-            recent[age % window] = value
-            age += 1
-            over = done(x)
-        lately = _F(0)
-        for k in range(min(window, age)):  # from the newest on
-            lately += recent[(age - 1 - k) % window]
-        fitness_out[p] = {fitness}(x, _F(age), total, lately)
-        steps_out[p] = age
-{kept}
-
-@_jit
-def _typed_state(x):
-    return ({"".join(f"_F(x[{i}]), " for i in range(len(plant.start)))})
-"""
+def _first(controllers: Sequence[QuantController]) -> QuantController:
+    """Return the first of controllers that all have one spec."""
+    if not len(controllers):
+        raise LayoutError("controllers: none; allowed: 1 or more")
+    for i, c in enumerate(controllers):
+        if not isinstance(c, QuantController):
+            raise LayoutError(f"controllers[{i}]: {type(c).__name__}; allowed: QuantController")
+        if c.spec != controllers[0].spec:
+            raise LayoutError(f"controllers[{i}]: another spec than controllers[0]; allowed: the same")
+    return controllers[0]

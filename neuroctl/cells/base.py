@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.layout import Layout
 from neuroctl.maths.fixed import QFormat
-from neuroctl.maths.jit import jit_step
+from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -49,7 +49,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Integer:
-    """A cell's integer form: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays.
+    """A cell's integer form: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays ``[K]``, or blocks ``[K, W]``.
+
+    ``prime_q`` refreshes what in the state follows from the rest; ``advance_q`` steps on from there and keeps it so.
 
     theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
     over all int16 inputs and all reachable states which range each intermediate of the step stays in.
@@ -62,6 +64,8 @@ class Integer:
     ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
     bounds_q: Callable[[Spec, Formats, NDArray[np.int32]], Bounds]
     start_q: Callable[[Spec, Formats, NDArray[np.int32]], NDArray[np.int32]]
+    prime_q: Callable[[Array, Array, Array], None]
+    advance_q: Callable[[Array, Array, Array, Array, Array], None]
     step_q: Callable[[Array, Array, Array, Array, Array], None]
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
 
@@ -84,6 +88,11 @@ def start_state(spec: Spec, layout: Layout) -> Array:
 @jit_step
 def nothing_ready(theta: Array, state: Array, ints: Array, floats: Array) -> None:
     """Prime a cell whose state holds nothing that depends on theta."""
+
+
+@jit_integer
+def nothing_ready_q(theta: Array, state: Array, ints: Array) -> None:
+    """Prime a cell whose integer state holds nothing that follows from the rest."""
 
 
 def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:

@@ -39,6 +39,7 @@ from neuroctl.cells.integer import (
     Choice,
     check_argument_shift,
     check_shift,
+    drive_q,
     hull,
     matvec_q,
     readout_bounds,
@@ -46,6 +47,7 @@ from neuroctl.cells.integer import (
     readout_ints,
     readout_q,
     row_ranges,
+    size,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
@@ -61,6 +63,7 @@ from neuroctl.maths.fixed import (
     saturate,
 )
 from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
+from neuroctl.maths.packs import any_lane, select, store, wide
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -128,10 +131,10 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     A step that meets NaN or Inf in u, or would put one out, leaves y as it was (inputs) or holds the last
     output (outputs), and latches the fault flag.
 
-    theta: float[K] or [K, P], see ``layout``; read
-    state: float[S] or [S, P], see ``state_layout``; read and written
-    u: float[m] or [m, P], inputs; read
-    y: float[q] or [q, P], outputs; written
+    theta: float[K] or [K, W], see ``layout``; read
+    state: float[S] or [S, W], see ``state_layout``; read and written
+    u: float[m] or [m, W], inputs; read
+    y: float[q] or [q, W], outputs; written
     ints, floats: see ``cells.base``
     """
     prime(theta, state, ints, floats)
@@ -168,8 +171,7 @@ def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         for k in range(stages):
             if k > 0:
                 v.activate(state, 0, theta, gain, bias, state, s, n)
-            v.copy(state, drive, state, net, n)
-            v.matvec_add(theta, 0, state, s, state, net, n, n)
+            v.linear(theta, 0, state, s, state, drive, state, net, n, n)
             a, b = floats[tables + k], floats[tables + stages + k]
             v.stage(state, net, rate, a, b, y0, total, 0, n)
         v.land(state, y0, total, ok, 0, n)
@@ -188,7 +190,7 @@ def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: A
 
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
     prime(theta, state, ints, floats)
     for t in range(u.shape[0]):
         advance(theta, state, u[t], y[t], ints, floats)
@@ -272,18 +274,19 @@ def state_layout_q(spec: Spec) -> Layout:
 
 
 @jit_integer
-def _activate_q(theta: Array, state: Array, n: Any, gain_shift: Any, clamp: Any) -> None:
+def prime_q(theta: Array, state: Array, ints: Array) -> None:
+    """Bring s in line with y, which may have been written to since the last step."""
+    n, gain_shift, clamp = v.U(size(ints, 0)), wide(ints, v.U(6)), wide(ints, v.U(7))
     bias, gain = n * n, n * n + n
     for i in range(n):
-        x = mul_q16(np.int64(state[i]) + np.int64(theta[bias + i]), np.int64(theta[gain + i]))
-        state[n + i] = logistic_q(round_shift(saturate(x, -clamp, clamp), gain_shift))
+        x = mul_q16(wide(state, i) + wide(theta, bias + i), wide(theta, gain + i))
+        store(state, n + i, logistic_q(round_shift(saturate(x, -clamp, clamp), gain_shift)))
 
 
 def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the state after reset: y = 0 and s to match."""
     state = np.zeros(3 * spec.neurons, np.int32)
-    ints = ints_q(spec, formats)
-    _activate_q(theta_q, state, ints[0], ints[6], ints[7])
+    prime_q(theta_q, state, ints_q(spec, formats))
     return state
 
 
@@ -295,52 +298,45 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     Every >> rounds half up; with a residual y's takes the last steps' remainder along and leaves the next its own.
     Saturates at three named places: u into int16, the argument of the logistic, out.
 
-    theta: int32[K] or [K, P], see ``layout``; read
-    state: int32[S] or [S, P], see ``state_layout_q``; read and written
-    u: int32[m] or [m, P], inputs in the format "u"; read
-    y: int32[q] or [q, P], outputs in the format "out"; written
+    theta: int32[K] or [K, W], see ``layout``; read
+    state: int32[S] or [S, W], see ``state_layout_q``; read and written
+    u: int32[m] or [m, W], inputs in the format "u"; read
+    y: int32[q] or [q, W], outputs in the format "out"; written
     ints: int64[13 + 2 q], see ``ints_q``; read
     """
-    if state.ndim == 1:
-        _step_q(theta, state, u, y, ints)
-    elif theta.ndim == 1:
-        for p in range(state.shape[1]):
-            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
-    else:
-        for p in range(state.shape[1]):
-            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
+    prime_q(theta, state, ints)
+    advance_q(theta, state, u, y, ints)
 
 
 @jit_integer
-def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    n, m, q, affine = ints[0], ints[1], ints[2], ints[3]
-    rec_shift, in_shift, gain_shift, clamp, keeps = ints[4], ints[5], ints[6], ints[7], ints[8]
-    tau, w_in = n * n + 2 * n, n * n + 3 * n
-    w_out = w_in + n * m
-
-    _activate_q(theta, state, n, gain_shift, clamp)
+def advance_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Advance one time step from a state in which s fits y, and leave it so."""
+    n, m, q, affine = v.U(size(ints, 0)), v.U(size(ints, 1)), size(ints, 2), size(ints, 3)
+    rec_shift, in_shift, keeps = wide(ints, v.U(4)), wide(ints, v.U(5)), wide(ints, v.U(8)) != 0
+    tau, w_in, s, residual = n * n + v.U(2) * n, n * n + v.U(3) * n, n, v.U(2) * n
+    some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, v.U(8)) == 0)
     for i in range(n):
-        drive = np.int64(0)
-        for k in range(m):
-            drive += np.int64(theta[w_in + i * m + k]) * saturate(np.int64(u[k]), -32768, 32767)
-        net = round_shift(matvec_q(theta, i * n, state, n, n), rec_shift) + round_shift(drive, in_shift)
-        alpha = np.int64(theta[tau + i])
-        away, mantissa, shift = net - np.int64(state[i]), alpha & 65535, alpha >> 16
-        if keeps != 0:
-            change = mul_q16(away, mantissa)
-            over = shift - MOST_RESIDUAL_BITS if shift > MOST_RESIDUAL_BITS else 0
-            change = round_shift(change, over) + np.int64(state[2 * n + i])
-            state[i] = np.int64(state[i]) + (change >> (shift - over))
-            state[2 * n + i] = change & ((1 << (shift - over)) - 1)
-        else:
-            state[i] = np.int64(state[i]) + round_shift(away * mantissa, shift + 16)
-    _activate_q(theta, state, n, gain_shift, clamp)
-    readout_q(theta, w_out, state, n, n, y, q, affine, ints, READOUT)
+        net = round_shift(matvec_q(theta, i * n, state, s, n), rec_shift)
+        net = net + round_shift(drive_q(theta, w_in + i * m, u, m), in_shift)
+        alpha, before, rest = wide(theta, tau + i), wide(state, i), wide(state, residual + i)
+        away, mantissa, shift = net - before, alpha & 65535, alpha >> 16
+        after, left = before, rest
+        if some_keep:
+            over = select(shift > MOST_RESIDUAL_BITS, shift - MOST_RESIDUAL_BITS, 0 * shift)
+            change = round_shift(mul_q16(away, mantissa), over) + rest
+            after, left = before + (change >> (shift - over)), change & ((1 << (shift - over)) - 1)
+        if not all_keep:
+            after = select(keeps, after, before + round_shift(away * mantissa, shift + 16))
+            left = select(keeps, left, rest)
+        store(state, i, after)
+        store(state, residual + i, left)
+    prime_q(theta, state, ints)
+    readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
 
 
 @jit_integer
 def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
     for t in range(u.shape[0]):
         step_q(theta, state, u[t], y[t], ints)
 
@@ -456,6 +452,8 @@ CELL: Final = Cell(
         ints_q=ints_q,
         bounds_q=bounds_q,
         start_q=start_q,
+        prime_q=prime_q,
+        advance_q=advance_q,
         step_q=step_q,
         rollout_q=rollout_q,
     ),

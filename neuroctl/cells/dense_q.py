@@ -25,6 +25,7 @@ from neuroctl.cells.integer import (
     check_shift,
     hull,
     readout_ints,
+    size,
     squash_q,
 )
 from neuroctl.errors import ExportError
@@ -40,7 +41,8 @@ from neuroctl.maths.fixed import (
     saturate,
     widest_frac_bits,
 )
-from neuroctl.maths.jit import jit_integer
+from neuroctl.maths.jit import jit_integer_inline
+from neuroctl.maths.packs import select, wide
 from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
@@ -60,32 +62,23 @@ to s, the least s; from OWN on three numbers of the cell's own, then ``readout_i
 READOUT: Final = OWN + 3
 
 
-@jit_integer
-def drive_q(theta: Array, row: Any, u: Array, m: Any) -> Any:
-    """Return sum_k w_k u_k of the raw inputs, saturated into int16."""
-    total = np.int64(0)
-    row = U(row)
-    for k in range(U(m)):
-        total += np.int64(theta[row + k]) * saturate(np.int64(u[k]), -32768, 32767)
-    return total
-
-
-@jit_integer
+@jit_integer_inline
 def activate_q(net: Any, ints: Array) -> Any:
     """Return the activation of net in the format ``"s"``."""
-    if ints[CODE] == LOGISTIC or ints[CODE] == TANH:
-        x = round_shift(saturate(net, -ints[CLAMP], ints[CLAMP]), ints[ARGUMENT_SHIFT])
-        return squash_q(x, ints[CODE])
+    code = size(ints, CODE)
+    if code == LOGISTIC or code == TANH:
+        clamp = wide(ints, U(CLAMP))
+        return squash_q(round_shift(saturate(net, -clamp, clamp), wide(ints, U(ARGUMENT_SHIFT))), code)
     else:  # noqa: RET505 - ReLU and hard tanh: a clip
-        return saturate(round_shift(net, ints[S_SHIFT]), ints[S_LOW], 32767)
+        return saturate(round_shift(net, wide(ints, U(S_SHIFT))), wide(ints, U(S_LOW)), 32767)
 
 
-@jit_integer
+@jit_integer_inline
 def decayed_q(x: Any, packed: Any) -> Any:
     """Return x (1 - d), d as ``pack_decay`` has it."""
-    size = -packed if packed < 0 else packed
-    part = round_shift(mul_q16(np.int64(x), size & 65535), (size >> 16) - _SHIFT_ORIGIN)
-    return np.int64(x) + part if packed < 0 else np.int64(x) - part
+    much = abs(packed)
+    part = round_shift(mul_q16(x, much & 65535), (much >> 16) - _SHIFT_ORIGIN)
+    return select(packed < 0, x + part, x - part)
 
 
 def pack_decay(kept: float, name: str) -> int:

@@ -30,22 +30,26 @@ from neuroctl.cells.base import (
     decode_readout,
     input_scale,
     nothing_ready,
+    nothing_ready_q,
     readout_blocks,
 )
 from neuroctl.cells.integer import (
     Q15_HIGH,
     Choice,
+    drive_q,
     hull,
     matvec_q,
     readout_bounds,
     readout_formats,
     readout_q,
     row_ranges,
+    size,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift
 from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
+from neuroctl.maths.packs import load, store, wide
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -80,10 +84,10 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``vectors.release``.
 
-    theta: float[K] or [K, P], see ``layout``; read
-    state: float[S] or [S, P], see ``state_layout``; read and written
-    u: float[m] or [m, P], inputs; read
-    y: float[q] or [q, P], outputs; written
+    theta: float[K] or [K, W], see ``layout``; read
+    state: float[S] or [S, W], see ``state_layout``; read and written
+    u: float[m] or [m, W], inputs; read
+    y: float[q] or [q, W], outputs; written
     ints, floats: see ``cells.base``
     """
     n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
@@ -94,8 +98,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     v.accept(u, m, floats, SCALES, state, seen, ok)
     v.two_matvecs(theta, 0, rec, state, seen, h, new, n, m, n)
     v.add(theta, bias, state, new, n)
-    v.apply(ints[ACTIVATION], state, new, n)
-    v.take(state, new, ok, h, n)
+    v.activate_where(ints[ACTIVATION], state, new, ok, h, n)
     v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
@@ -110,7 +113,7 @@ def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: A
 
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
     for t in range(u.shape[0]):
         step(theta, state, u[t], y[t], ints, floats)
 
@@ -148,38 +151,27 @@ def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step in integers: s = f_q((W_in u) >> + (U s) >> + bias); out = (W_out s + b) >>.
 
-    theta: int32[K] or [K, P], see ``layout``; read
-    state: int32[S] or [S, P], see ``state_layout_q``; read and written
-    u: int32[m] or [m, P], inputs in the format "u", saturated into int16; read
-    y: int32[q] or [q, P], outputs in the format "out"; written
+    theta: int32[K] or [K, W], see ``layout``; read
+    state: int32[S] or [S, W], see ``state_layout_q``; read and written
+    u: int32[m] or [m, W], inputs in the format "u", saturated into int16; read
+    y: int32[q] or [q, W], outputs in the format "out"; written
     ints: see ``cells.dense_q``; read
     """
-    if state.ndim == 1:
-        _step_q(theta, state, u, y, ints)
-    elif theta.ndim == 1:
-        for p in range(state.shape[1]):
-            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
-    else:
-        for p in range(state.shape[1]):
-            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
-
-
-@jit_integer
-def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    n, m = ints[d.N], ints[d.M]
-    rec, bias = n * m, n * m + n * n
+    n, m = v.U(size(ints, d.N)), v.U(size(ints, d.M))
+    in_shift, rec_shift = wide(ints, v.U(d.IN_SHIFT)), wide(ints, v.U(d.REC_SHIFT))
+    rec, bias, s = n * m, n * m + n * n, v.U(0)
     for i in range(n):
-        net = round_shift(d.drive_q(theta, i * m, u, m), ints[d.IN_SHIFT]) + np.int64(theta[bias + i])
-        net += round_shift(matvec_q(theta, rec + i * n, state, 0, n), ints[d.REC_SHIFT])
-        state[n + i] = d.activate_q(net, ints)
+        net = round_shift(drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
+        net = net + round_shift(matvec_q(theta, rec + i * n, state, s, n), rec_shift)
+        store(state, n + i, d.activate_q(net, ints))
     for i in range(n):
-        state[i] = state[n + i]
-    readout_q(theta, bias + n, state, 0, n, y, ints[d.OUT], ints[d.AFFINE], ints, d.READOUT)
+        store(state, i, load(state, n + i))
+    readout_q(theta, bias + n, state, s, n, y, size(ints, d.OUT), size(ints, d.AFFINE), ints, d.READOUT)
 
 
 @jit_integer
 def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
     for t in range(u.shape[0]):
         step_q(theta, state, u[t], y[t], ints)
 
@@ -255,6 +247,8 @@ CELL: Final = Cell(
         ints_q=ints_q,
         bounds_q=bounds_q,
         start_q=start_q,
+        prime_q=nothing_ready_q,
+        advance_q=step_q,
         step_q=step_q,
         rollout_q=rollout_q,
     ),

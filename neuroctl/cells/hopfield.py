@@ -33,6 +33,7 @@ from neuroctl.cells.base import (
     Formats,
     Integer,
     nothing_ready,
+    nothing_ready_q,
 )
 from neuroctl.cells.integer import Choice, hull, matvec_q, row_ranges
 from neuroctl.errors import ExportError
@@ -40,7 +41,8 @@ from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import IDENTITY, hard_tanh, tanh
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, saturate, widest_frac_bits
-from neuroctl.maths.jit import jit_integer, jit_rows, jit_step
+from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
+from neuroctl.maths.packs import any_lane, load, select, store
 from neuroctl.maths.scalars import one, zero
 from neuroctl.spec import UPDATES, Spec
 
@@ -79,83 +81,54 @@ def state_layout(spec: Spec) -> Layout:
     )
 
 
-@jit_step
+@jit_inline
 def _sign(x: Any, otherwise: Any) -> Any:
-    return one(x) if x > zero(x) else (-one(x) if x < zero(x) else otherwise)
+    return select(x > zero(x), one(x), select(x < zero(x), -one(x), otherwise))
 
 
-@jit_rows
-def _show_row(state: Array, x: Any, ok: Any, s: Any, potential: Any, continuous: Any, clamp: Any) -> None:
-    for p in range(v.U(state.shape[1])):
-        seen = hard_tanh(state[x, p])
-        shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
-        state[s, p] = shown if state[ok, p] != 0 else state[s, p]
-        state[potential, p] = seen if state[ok, p] != 0 else state[potential, p]
-
-
-@jit_step
+@jit_inline
 def _show(state: Array, x: Any, m: Any, ok: Any, potentials: Any, continuous: Any, clamp: Any) -> None:
     """Set the observed neurons, s_0 to s_(m-1), where ok."""
+    good = load(state, v.U(ok)) != zero(load(state, v.U(ok)))
     for i in range(v.U(m)):
-        if state.ndim == 2:
-            _show_row(state, v.U(x) + i, v.U(ok), i, v.U(potentials) + i, continuous, clamp)
-        elif state[ok] != 0:
-            seen = hard_tanh(state[v.U(x) + i])
-            shown = (seen if clamp != 0 else tanh(seen)) if continuous != 0 else _sign(seen, one(seen))
-            state[i] = shown
-            state[v.U(potentials) + i] = seen
+        potential = v.U(potentials) + i
+        seen = hard_tanh(load(state, v.U(x) + i))
+        if continuous == 0:
+            shown = _sign(seen, one(seen))
+        elif clamp != 0:
+            shown = seen
+        else:
+            shown = tanh(seen)
+        store(state, i, select(good, shown, load(state, i)))
+        store(state, potential, select(good, seen, load(state, potential)))
 
 
-@jit_rows
-def _turn_row(state: Array, field: Any, theta: Array, bias: Any, s: Any, active: Any, changed: Any) -> None:
-    for p in range(v.U(state.shape[1])):
-        new = _sign(state[field, p] - v.lane(theta, bias, p), state[s, p])
-        new = new if state[active, p] != 0 else state[s, p]
-        state[changed, p] = state[changed, p] if new == state[s, p] else state[active, p]
-        state[s, p] = new
-
-
-@jit_step
+@jit_inline
 def _turn(state: Array, field: Any, theta: Array, bias: Any, s: Any, active: Any, changed: Any) -> None:
     """Set s = sign(field - b) where active; note where that changed it."""
-    if state.ndim == 2:
-        _turn_row(state, v.U(field), theta, v.U(bias), v.U(s), v.U(active), v.U(changed))
-    elif state[active] != 0:
-        new = _sign(state[field] - theta[bias], state[s])
-        if new != state[s]:
-            state[changed] = 1
-        state[s] = new
+    field, bias, s, active, changed = v.U(field), v.U(bias), v.U(s), v.U(active), v.U(changed)
+    before, going = load(state, s), load(state, active)
+    after = _sign(load(state, field) - load(theta, bias), before)
+    after = select(going != zero(going), after, before)
+    store(state, changed, select(after == before, load(state, changed), going))
+    store(state, s, after)
 
 
-@jit_rows
-def _flow_row(
-    state: Array, field: Any, theta: Array, bias: Any, dt: Any, least: Any, potential: Any, s: Any, active: Any,
-    changed: Any,
-) -> None:  # fmt: skip
-    for p in range(v.U(state.shape[1])):
-        change = dt * (state[field, p] - v.lane(theta, bias, p) - state[potential, p])
-        change = change if state[active, p] != 0 else zero(change)
-        state[changed, p] = state[changed, p] if abs(change) <= least else state[active, p]
-        state[potential, p] += change
-        state[s, p] = tanh(state[potential, p]) if state[active, p] != 0 else state[s, p]
-
-
-@jit_step
+@jit_inline
 def _flow(
     state: Array, field: Any, theta: Array, bias: Any, dt: Any, least: Any, potential: Any, s: Any, active: Any,
     changed: Any,
 ) -> None:  # fmt: skip
     """Step v += dt (field - b - v), s = tanh(v) where active; note where v changed by more than ``least``."""
-    if state.ndim == 2:
-        _flow_row(
-            state, v.U(field), theta, v.U(bias), dt, least, v.U(potential), v.U(s), v.U(active), v.U(changed)
-        )  # fmt: skip
-    elif state[active] != 0:
-        change = dt * (state[field] - theta[bias] - state[potential])
-        if not abs(change) <= least:
-            state[changed] = 1
-        state[potential] += change
-        state[s] = tanh(state[potential])
+    field, bias, potential, s = v.U(field), v.U(bias), v.U(potential), v.U(s)
+    active, changed = v.U(active), v.U(changed)
+    going = load(state, active)
+    change = dt * (load(state, field) - load(theta, bias) - load(state, potential))
+    change = select(going != zero(going), change, zero(change))
+    store(state, changed, select(abs(change) <= least, load(state, changed), going))
+    after = load(state, potential) + change
+    store(state, potential, after)
+    store(state, s, select(going != zero(going), tanh(after), load(state, s)))
 
 
 @jit_step
@@ -182,26 +155,15 @@ def _sweep(theta: Array, state: Array, ints: Array, floats: Array, active: Any, 
 
 
 @jit_step
-def _any(state: Array, flag: Any) -> Any:
-    if state.ndim == 1:
-        return state[flag] != 0
-    else:  # noqa: RET505 - see vectors.lane
-        count = 0
-        for p in range(state.shape[1]):
-            count += 1 if state[flag, p] != 0 else 0
-        return count > 0
-
-
-@jit_step
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Show the observation, settle, read out.
 
     A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``vectors.release``.
 
-    theta: float[K] or [K, P], see ``layout``; read
-    state: float[S] or [S, P], see ``state_layout``; read and written
-    u: float[m] or [m, P], inputs; read
-    y: float[q] or [q, P], outputs; written
+    theta: float[K] or [K, W], see ``layout``; read
+    state: float[S] or [S, W], see ``state_layout``; read and written
+    u: float[m] or [m, W], inputs; read
+    y: float[q] or [q, W], outputs; written
     ints, floats: see ``cells.base``; the kind of update, most sweeps, clamp and the order of updates at OPTION
     """
     n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
@@ -214,14 +176,14 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     v.copy(state, ok, state, active, 1)
     v.fill(0, state, sweeps, 1)
     for _ in range(ints[_STEPS]):
-        if not _any(state, active):
+        if not any_lane(load(state, v.U(active)) != zero(load(state, v.U(active)))):
             break
         v.fill(0, state, changed, 1)
         _sweep(theta, state, ints, floats, active, changed, floats[own])
         v.add(state, active, state, sweeps, 1)
         v.copy(state, changed, state, active, 1)
-    v.fill(1, state, converged, 1)
-    v.product_add(floats, own + 1, state, active, state, converged, 1)
+    still_active = load(state, v.U(active))
+    store(state, v.U(converged), one(still_active) - still_active)
     v.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
 
 
@@ -236,7 +198,7 @@ def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: A
 
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
     for t in range(u.shape[0]):
         step(theta, state, u[t], y[t], ints, floats)
 
@@ -247,7 +209,7 @@ def _options(spec: Spec) -> list[int]:
 
 
 def _floats(spec: Spec) -> list[float]:
-    return [SETTLED, -1.0]
+    return [SETTLED]
 
 
 @cache_layout
@@ -288,20 +250,17 @@ def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Show the signs of the inputs (0 counts as +1), settle, read out.
 
-    theta: int32[K] or [K, P], see ``layout``; read
-    state: int32[S] or [S, P], see ``state_layout_q``; read and written
-    u: int32[m] or [m, P], inputs in the format "u"; read
-    y: int32[q] or [q, P], outputs in the format "out"; written
+    theta: int32[K] or [K, W], see ``layout``; read
+    state: int32[S] or [S, W], see ``state_layout_q``; read and written
+    u: int32[m] or [m, W], inputs in the format "u"; read
+    y: int32[q] or [q, W], outputs in the format "out"; written
     ints: sizes n, m, q; update, most sweeps, clamp; the shift of out, its lows and highs; the order of updates; read
     """
     if state.ndim == 1:
         _step_q(theta, state, u, y, ints)
-    elif theta.ndim == 1:
+    else:  # lane by lane: where and how often a network settles is its own
         for p in range(state.shape[1]):
-            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
-    else:
-        for p in range(state.shape[1]):
-            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
+            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints[:, p])
 
 
 @jit_integer
@@ -339,7 +298,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
 
 @jit_integer
 def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
     for t in range(u.shape[0]):
         step_q(theta, state, u[t], y[t], ints)
 
@@ -422,6 +381,8 @@ CELL: Final = Cell(
         ints_q=ints_q,
         bounds_q=bounds_q,
         start_q=start_q,
+        prime_q=nothing_ready_q,
+        advance_q=step_q,
         step_q=step_q,
         rollout_q=rollout_q,
     ),

@@ -31,25 +31,29 @@ from neuroctl.cells.base import (
     decode_readout,
     input_scale,
     nothing_ready,
+    nothing_ready_q,
     readout_blocks,
 )
 from neuroctl.cells.integer import (
     Q15_HIGH,
     READOUT_INTS,
     Choice,
+    drive_q,
     hull,
     matvec_q,
     readout_bounds,
     readout_formats,
     readout_q,
     row_ranges,
+    size,
 )
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
-from neuroctl.maths.jit import jit_inline, jit_integer, jit_step
+from neuroctl.maths.jit import jit_inline, jit_integer, jit_integer_inline, jit_step
+from neuroctl.maths.packs import store, wide
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -98,10 +102,10 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``vectors.release``.
 
-    theta: float[K] or [K, P], see ``layout``; read
-    state: float[S] or [S, P], see ``state_layout``; read and written
-    u: float[m] or [m, P], inputs; read
-    y: float[q] or [q, P], outputs; written
+    theta: float[K] or [K, W], see ``layout``; read
+    state: float[S] or [S, W], see ``state_layout``; read and written
+    u: float[m] or [m, W], inputs; read
+    y: float[q] or [q, W], outputs; written
     ints, floats: see ``cells.base``; the number of layers and 1 for residual stand at OPTION
     """
     n, m, q, layers, residual = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION], ints[OPTION + 1]
@@ -110,24 +114,21 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     held = seen + m
     ok = held + q
     v.accept(u, m, floats, SCALES, state, seen, ok)
-    w_in = 0
+    w_in, source = 0, seen
     for layer in range(layers):
         cols = m if layer == 0 else n
-        rec = w_in + n * cols
-        h = layer * n
-        v.copy(theta, rec + n, state, new, n)
-        if layer == 0:
-            v.matvec_add(theta, w_in, state, seen, state, new, n, m)
+        rec, h = w_in + n * cols, layer * n
+        v.independent(theta, w_in, rec, rec + n, state, source, h, new, n, cols)
+        v.activate_where(ints[ACTIVATION], state, new, ok, h, n)
+        if residual == 0:
+            source = h
+        elif layer == 0:
+            v.copy(state, h, state, x, n)
+            source = x
         else:
-            v.matvec_add(theta, w_in, state, x, state, new, n, n)
-        v.product_add(theta, rec, state, h, state, new, n)
-        v.apply(ints[ACTIVATION], state, new, n)
-        v.take(state, new, ok, h, n)
-        if layer == 0 or residual == 0:
-            v.fill(0, state, x, n)
-        v.add(state, h, state, x, n)
+            v.add(state, h, state, x, n)
         w_in = rec + 2 * n
-    v.readout(theta, w_in, state, x, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    v.readout(theta, w_in, state, source, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step
@@ -141,7 +142,7 @@ def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: A
 
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m(, P)] read, y float[T, q(, P)] written; else as ``step``."""
+    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
     for t in range(u.shape[0]):
         step(theta, state, u[t], y[t], ints, floats)
 
@@ -221,58 +222,51 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 
     Saturates at four named places: inputs into int16, ReLU and hard tanh at their limit, x into int16, out.
 
-    theta: int32[K] or [K, P], see ``layout``; read
-    state: int32[S] or [S, P], see ``state_layout_q``; read and written
-    u: int32[m] or [m, P], inputs in the format "u"; read
-    y: int32[q] or [q, P], outputs in the format "out"; written
+    theta: int32[K] or [K, W], see ``layout``; read
+    state: int32[S] or [S, W], see ``state_layout_q``; read and written
+    u: int32[m] or [m, W], inputs in the format "u"; read
+    y: int32[q] or [q, W], outputs in the format "out"; written
     ints: see ``cells.dense_q``; of its own layers and residual; at the end each layer's shift, then each largest h
     """
-    if state.ndim == 1:
-        _step_q(theta, state, u, y, ints)
-    elif theta.ndim == 1:
-        for p in range(state.shape[1]):
-            _step_q(theta, state[:, p], u[:, p], y[:, p], ints)
-    else:
-        for p in range(state.shape[1]):
-            _step_q(theta[:, p], state[:, p], u[:, p], y[:, p], ints)
-
-
-@jit_integer
-def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    n, m, q, layers = ints[d.N], ints[d.M], ints[d.OUT], ints[_LAYERS]
-    x, s, own = layers * n, (layers + 1) * n, d.READOUT + READOUT_INTS + 2 * q
-    w_in = 0
+    n, m, q, layers = v.U(size(ints, d.N)), v.U(size(ints, d.M)), v.U(size(ints, d.OUT)), v.U(size(ints, _LAYERS))
+    x, s, own = layers * n, (layers + v.U(1)) * n, v.U(d.READOUT + READOUT_INTS) + v.U(2) * q
+    residual, s_shift = size(ints, _RESIDUAL), wide(ints, v.U(d.S_SHIFT))
+    w_in = v.U(0)
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n
-        shift, high = ints[own + layer], ints[own + layers + layer]
+        shift, high = wide(ints, own + layer), wide(ints, own + layers + layer)
         for i in range(n):
             if layer == 0:
-                drive = d.drive_q(theta, w_in + i * m, u, m)
+                drive = drive_q(theta, w_in + i * m, u, m)
             else:
                 drive = matvec_q(theta, w_in + i * n, state, s, n)
-            net = round_shift(drive, shift) + np.int64(theta[rec + n + i])
-            state[h + i] = _keep(net + d.decayed_q(state[h + i], theta[rec + i]), high, ints)
+            net = round_shift(drive, shift) + wide(theta, rec + n + i)
+            store(state, h + i, _keep(net + d.decayed_q(wide(state, h + i), wide(theta, rec + i)), high, ints))
         for i in range(n):
-            skip = np.int64(state[x + i]) if layer > 0 and ints[_RESIDUAL] != 0 else np.int64(0)
-            state[x + i] = np.int64(state[h + i]) + skip
-            state[s + i] = saturate(round_shift(np.int64(state[x + i]), ints[d.S_SHIFT]), -32767, 32767)
-        w_in = rec + 2 * n
-    readout_q(theta, w_in, state, s, n, y, q, ints[d.AFFINE], ints, d.READOUT)
+            after = wide(state, h + i)
+            if layer > 0 and residual != 0:
+                after = after + wide(state, x + i)
+            store(state, x + i, after)
+            store(state, s + i, saturate(round_shift(after, s_shift), -32767, 32767))
+        w_in = rec + v.U(2) * n
+    readout_q(theta, w_in, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
 
 
-@jit_integer
+@jit_integer_inline
 def _keep(net: Any, high: Any, ints: Array) -> Any:
     """Return the activation of net, in net's own format."""
-    if ints[d.CODE] == TANH:
-        return round_shift(d.activate_q(net, ints), _TO_NET - ints[d.ARGUMENT_SHIFT])
+    code = size(ints, d.CODE)
+    if code == TANH:
+        return round_shift(d.activate_q(net, ints), _TO_NET - wide(ints, v.U(d.ARGUMENT_SHIFT)))
     else:  # noqa: RET505
-        return saturate(net, 0 if ints[d.CODE] == RELU else -high, high)
+        low = -high if code != RELU else 0 * high
+        return saturate(net, low, high)
 
 
 @jit_integer
 def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m(, P)] read, y int32[T, q(, P)] written; else as ``step_q``."""
+    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
     for t in range(u.shape[0]):
         step_q(theta, state, u[t], y[t], ints)
 
@@ -393,6 +387,8 @@ CELL: Final = Cell(
         ints_q=ints_q,
         bounds_q=bounds_q,
         start_q=start_q,
+        prime_q=nothing_ready_q,
+        advance_q=step_q,
         step_q=step_q,
         rollout_q=rollout_q,
     ),

@@ -24,7 +24,8 @@ from neuroctl.maths.fixed import (
     tanh_q,
     widest_frac_bits,
 )
-from neuroctl.maths.jit import jit_integer
+from neuroctl.maths.jit import jit_integer, jit_integer_inline
+from neuroctl.maths.packs import first, store, wide
 from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
@@ -98,19 +99,37 @@ def check_argument_shift(shift: int) -> int:
     return check_shift("an activation's argument", shift, -_MOST_LEFT)
 
 
-@jit_integer
+@jit_integer_inline
+def size(ints: Array, place: Any) -> Any:
+    """Return a number of ``ints`` that is the same for all controllers of a spec."""
+    return first(wide(ints, U(place)))
+
+
+@jit_integer_inline
 def squash_q(x: Any, code: Any) -> Any:
     """Return logistic or tanh of x, 17 fractional bits, in Q15."""
-    return logistic_q(x) if code == LOGISTIC else tanh_q(x)
+    if code == LOGISTIC:
+        return logistic_q(x)
+    return tanh_q(x)
 
 
-@jit_integer
+@jit_integer_inline
 def matvec_q(a: Array, ao: Any, x: Array, xo: Any, cols: Any) -> Any:
-    """Return sum_j a_j x_j of two int32 rows in int64; ``ao`` and ``xo`` are offsets."""
-    total = np.int64(0)
+    """Return sum_j a_j x_j of two int32 rows in int64; ``ao`` and ``xo`` are offsets, ``cols`` is at least 1."""
     ao, xo = U(ao), U(xo)
-    for j in range(U(cols)):
-        total += np.int64(a[ao + j]) * np.int64(x[xo + j])
+    total = wide(a, ao) * wide(x, xo)
+    for j in range(U(1), U(cols)):
+        total = total + wide(a, ao + j) * wide(x, xo + j)
+    return total
+
+
+@jit_integer_inline
+def drive_q(theta: Array, row: Any, u: Array, m: Any) -> Any:
+    """Return sum_k w_k u_k of the raw inputs, saturated into int16."""
+    row = U(row)
+    total = wide(theta, row) * saturate(wide(u, U(0)), -32768, 32767)
+    for k in range(U(1), U(m)):
+        total = total + wide(theta, row + k) * saturate(wide(u, k), -32768, 32767)
     return total
 
 
@@ -122,15 +141,17 @@ def readout_q(
 
     ints, from ``at`` on: see ``readout_ints``.
     """
-    shift, code, argument_shift, clamp, limits = ints[at], ints[at + 1], ints[at + 2], ints[at + 3], at + 4
+    at, q, s, w_out, n = U(at), U(q), U(s), U(w_out), U(n)
+    shift, argument_shift, clamp = wide(ints, at), wide(ints, at + U(2)), wide(ints, at + U(3))
+    code, limits = first(wide(ints, at + U(1))), at + U(4)
     for i in range(q):
         if affine != 0:
-            total = matvec_q(theta, w_out + i * n, state, s, n) + np.int64(theta[w_out + q * n + i])
+            total = matvec_q(theta, w_out + i * n, state, s, n) + wide(theta, w_out + q * n + i)
         else:
-            total = np.int64(state[s + i])
+            total = wide(state, s + i)
         if code != IDENTITY:
             total = squash_q(round_shift(saturate(total, -clamp, clamp), argument_shift), code)
-        y[i] = saturate(round_shift(total, shift), ints[limits + i], ints[limits + q + i])
+        store(y, i, saturate(round_shift(total, shift), wide(ints, limits + i), wide(ints, limits + q + i)))
 
 
 def readout_formats(

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
+from neuroctl.maths.jit import jit_ordered, jit_step
+from neuroctl.maths.packs import by_dtype, float_of, select
 from neuroctl.maths.scalars import nearest32, one, zero
 
 
@@ -22,8 +23,8 @@ def _exp32(x: Any) -> Any:
 
     x = k ln 2 + r with |r| <= ln 2 / 2; e^r by a minimax polynomial of degree 6; 2^k through the exponent's bits.
     """
-    x = np.float32(87.0) if x > np.float32(87.0) else x
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    x = select(x > np.float32(87.0), np.float32(87.0), x)
+    x = select(x < np.float32(-87.0), np.float32(-87.0), x)
     k, bits = nearest32(x * np.float32(1.442695040888963))
     r = x - k * np.float32(0.693359375)  # ln 2 in two parts: 9 bits here, so that k times it is exact ...
     r = r - k * np.float32(-0.00021219444005469057)  # ... and the rest
@@ -33,8 +34,7 @@ def _exp32(x: Any) -> Any:
     p = p * r + np.float32(0.1666652113199234)
     p = p * r + np.float32(0.4999999403953552)
     p = p * (r * r) + r + np.float32(1.0)
-    scale = np.int32((bits + np.int32(127)) << np.int32(23)).view(np.float32)
-    return p * scale
+    return p * float_of((bits + np.int32(127)) << np.int32(23))
 
 
 @jit_step
@@ -47,13 +47,12 @@ def _logistic64(x: Any) -> Any:
     return 1 / (1 + math.exp(-x))
 
 
+@by_dtype(_logistic32, _logistic64)
 def logistic(x: Any) -> Any:
     """1 / (1 + e^-x), the CTRNN's output function (Beer 1995, eq. 1). NaN stays NaN.
 
     Within 4 ulp of the exact value for x >= -86 in float32; below that it stays at about 1.6e-38.
     """
-    if isinstance(x, np.float32):
-        return _logistic32(x)
     return 1.0 / (1.0 + math.exp(min(-x, 700.0))) if x == x else x
 
 
@@ -71,26 +70,27 @@ def _tanh32(x: Any) -> Any:
     p = p * z + np.float32(0.1333315223455429)
     p = p * z - np.float32(0.333333283662796)
     near = x + x * z * p
-    far = -far if x < 0 else far
-    return near if a < np.float32(0.625) else far
+    far = select(x < zero(x), -far, far)
+    return select(a < np.float32(0.625), near, far)
 
 
+@by_dtype(_tanh32, math.tanh)
 def tanh(x: Any) -> Any:
     """Hyperbolic tangent, within 4 ulp. NaN stays NaN."""
-    return _tanh32(x) if isinstance(x, np.float32) else math.tanh(x)
+    return math.tanh(x)
 
 
 @jit_step
 def relu(x: Any) -> Any:
     """Return x above 0, else 0. NaN stays NaN."""
-    return zero(x) if x < zero(x) else x
+    return select(x < zero(x), zero(x), x)
 
 
 @jit_step
 def hard_tanh(x: Any) -> Any:
     """Return x clipped into [-1, 1]. NaN stays NaN."""
-    low = -one(x) if x < -one(x) else x
-    return one(x) if low > one(x) else low
+    low = select(x < -one(x), -one(x), x)
+    return select(low > one(x), one(x), low)
 
 
 @jit_ordered
@@ -100,7 +100,7 @@ def _decay32(x: Any) -> Any:
     p = one(x) - x * np.float32(0.25) * p
     p = one(x) - x * np.float32(0.3333333333) * p
     p = one(x) - x * np.float32(0.5) * p
-    return x * p if x < np.float32(0.125) else one(x) - _exp32(-x)
+    return select(x < np.float32(0.125), x * p, one(x) - _exp32(-x))
 
 
 @jit_step
@@ -108,14 +108,11 @@ def _decay64(x: Any) -> Any:
     return -math.expm1(-x)
 
 
+@by_dtype(_decay32, _decay64)
 def decay(x: Any) -> Any:
     """1 - e^-x for x >= 0: how far a first-order lag gets in x time constants. Relative error below 1e-6."""
-    return _decay32(x) if isinstance(x, np.float32) else -math.expm1(-x)
+    return -math.expm1(-x)
 
-
-overload_by_dtype(logistic, _logistic32, _logistic64)
-overload_by_dtype(tanh, _tanh32, math.tanh)
-overload_by_dtype(decay, _decay32, _decay64)
 
 LOGISTIC, TANH, RELU, HARD_TANH, IDENTITY = range(5)
 ACTIVATIONS: Final = MappingProxyType(

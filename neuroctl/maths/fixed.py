@@ -1,9 +1,9 @@
 """Fixed-point arithmetic: formats, the one rounding rule, and the activation table. Generated C says the same.
 
 A number is an integer q and a format: value = q 2^-frac_bits. The one rounding rule, everywhere, is half up:
-``(x + 2^(n-1)) >> n``, with an arithmetic shift. The scalar functions take Python ints or int64 and are the
-definition; the C forms in ``firmware_export/runtime/nc_fixed.h`` work in 32 bits and give the same bits wherever the
-interval analysis has shown that 32 bits suffice.
+``(x + 2^(n-1)) >> n``, with an arithmetic shift. The functions take Python ints, int64 or packs of int64 and are
+the definition; the C forms in ``firmware_export/runtime/nc_fixed.h`` work in 32 bits and give the same bits wherever
+the interval analysis has shown that 32 bits suffice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.maths.jit import jit_integer
+from neuroctl.maths.jit import jit_integer, jit_integer_inline
+from neuroctl.maths.packs import entry, select
 
 ACTIVATION_FRAC_BITS: Final = 15
 """Activations are int16 with 15 fractional bits: [0, 1) in steps of 2^-15."""
@@ -91,69 +92,77 @@ In units of 2^-17, then 2^-18. Each is the cubic through the piece's Chebyshev n
 largest error of the integer evaluation is least; at most 0.17 of 2^-15.
 """
 LOGISTIC_TABLE.flags.writeable = False
+_COEFFICIENTS: Final = LOGISTIC_TABLE.ravel()
 
 
-@jit_integer
+@jit_integer_inline
 def saturate(x: Any, low: Any, high: Any) -> Any:
     """Clip x into [low, high]."""
-    return low if x < low else (high if x > high else x)
+    raised = select(x < low, low, x)
+    return select(raised > high, high, raised)
 
 
-@jit_integer
+@jit_integer_inline
 def round_shift(x: Any, n: Any) -> Any:
     """Return x 2^-n, rounded half up for n > 0; exact for n <= 0."""
-    return (x + (1 << (n - 1))) >> n if n > 0 else x << -n
+    right, left = select(n > 0, n, 0 * n), select(n < 0, -n, 0 * n)
+    return ((x << left) + ((1 << right) >> 1)) >> right
 
 
-@jit_integer
+@jit_integer_inline
 def mul_q16(a: Any, m: Any) -> Any:
     """Return a m 2^-16, rounded half up: a 32-bit number times a 16-bit mantissa."""
     return (a * m + 32768) >> 16
 
 
-@jit_integer
+@jit_integer_inline
 def _half_q(a: Any) -> Any:
     """Return logistic(a) - 1/2 in 31 fractional bits, below 2^30, for a >= 0 in 17 fractional bits."""
-    a = _LAST if a > _LAST else a
-    piece, t = a >> 16, a & 65535
-    slope = np.int64(LOGISTIC_TABLE[piece, 2]) + ((np.int64(LOGISTIC_TABLE[piece, 3]) * t) >> 16)
-    slope = np.int64(LOGISTIC_TABLE[piece, 1]) + ((slope * t) >> 16)
-    return (np.int64(LOGISTIC_TABLE[piece, 0]) << 14) + ((slope * t) >> 3)
+    a = select(a > _LAST, _LAST, a)
+    at, t = (a >> 16) * 4, a & 65535
+    slope = entry(_COEFFICIENTS, at + 2) + ((entry(_COEFFICIENTS, at + 3) * t) >> 16)
+    slope = entry(_COEFFICIENTS, at + 1) + ((slope * t) >> 16)
+    return (entry(_COEFFICIENTS, at) << 14) + ((slope * t) >> 3)
 
 
-@jit_integer
+@jit_integer_inline
 def logistic_q(x: Any) -> Any:
     """Logistic by piecewise cubics: x in 17 fractional bits; returns 1..32767 in Q15.
 
     Within 0.72 LSB of Q15 of the exact value for |x| <= 11, within 1.0 LSB beyond.
     """
-    half = _half_q(-x if x < 0 else x)
-    return 16384 + (((-half if x < 0 else half) + 32768) >> 16)
+    half = _half_q(abs(x))
+    return 16384 + ((select(x < 0, -half, half) + 32768) >> 16)
 
 
-@jit_integer
+@jit_integer_inline
 def tanh_q(x: Any) -> Any:
     """Tanh by the logistic's pieces, tanh x = 2 logistic(2 x) - 1: x in 17 fractional bits; -32767..32767 in Q15.
 
     Within 0.90 LSB of Q15 of the exact value for |x| <= 5.5, within 1.0 LSB beyond.
     """
-    t = (_half_q(-2 * x if x < 0 else 2 * x) + 16384) >> 15
-    return -t if x < 0 else t
+    t = (_half_q(abs(2 * x)) + 16384) >> 15
+    return select(x < 0, -t, t)
+
+
+@jit_integer_inline
+def quantized(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any) -> Any:
+    """Return ``QFormat.quantize((u - offset) gain)``, clipped into [low, high], for a control loop.
+
+    u: a float; offset, gain: float64; lsb: float64, a power of two, so that the division is exact; low, high: int32
+    """
+    x = (np.float64(u) - offset) * gain
+    # np.floor stays a float. Compiled, math.floor gives an int64, which a large x wraps to the other limit.
+    scaled = np.floor(x / lsb + 0.5) if x == x else np.float64(0.0)
+    value = np.float64(high) if scaled > high else scaled
+    return np.int32(np.float64(low) if value < low else value)
 
 
 @jit_integer
 def quantize_into(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any, out: Any) -> None:
-    """Write ``QFormat.quantize((u - offset) gain)``, clipped into [low_i, high_i], to out; for a control loop.
-
-    u: float[m]; offset, gain: float64[m]; lsb: float64, a power of two, so that the division is exact; low, high, out:
-    int32[m]
-    """
+    """Write ``quantized`` inputs. u: float[m]; offset, gain: float64[m]; lsb: float64; low, high, out: int32[m]."""
     for i in range(u.shape[0]):
-        x = (np.float64(u[i]) - offset[i]) * gain[i]
-        # np.floor stays a float. Compiled, math.floor gives an int64, which a large x wraps to the other limit.
-        scaled = np.floor(x / lsb + 0.5) if x == x else np.float64(0.0)
-        value = np.float64(high[i]) if scaled > high[i] else scaled
-        out[i] = np.int32(np.float64(low[i]) if value < low[i] else value)
+        out[i] = quantized(u[i], offset[i], gain[i], lsb, low[i], high[i])
 
 
 @jit_integer

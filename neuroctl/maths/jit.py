@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numba import njit, typeof, types
+from numba import njit, typeof
 from numba.core.compiler import Compiler
-from numba.extending import overload
 
 from neuroctl.maths.codecache import CodeCache, compiling, signals_held
 
@@ -94,6 +93,11 @@ def jit_integer(function: Function) -> Function:
     return _compiled(function, **INTEGER)
 
 
+def jit_integer_inline(function: Function) -> Function:
+    """Compile integer arithmetic, always inlined."""
+    return _compiled(function, forceinline=True, **INTEGER)
+
+
 def jit_held(function: Function) -> Function:
     """Compile arithmetic as written that keeps the interpreter's lock: for what a real-time loop calls in mid-tick.
 
@@ -148,19 +152,3 @@ def _kind(value: Any) -> Any:
     if type(value) is not np.ndarray:
         return type(value)
     return value.dtype, value.ndim, value.flags.carray
-
-
-Scalar = Callable[[Any], Any]
-
-
-def overload_by_dtype(function: Scalar, single: Scalar, double: Scalar) -> None:
-    """Let compiled code call ``function``: as ``single`` on a float32, as ``double`` on a float64."""
-    options: Any = STEP
-
-    @overload(function, jit_options=options)
-    def typed(x):  # type: ignore[no-untyped-def]  # numba compares this signature with that of the form it returns
-        if x == types.float32:
-            return lambda x: single(x)
-        if x == types.float64:
-            return lambda x: double(x)
-        return None

@@ -6,41 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from neuroctl.maths.jit import jit_ordered, jit_step, overload_by_dtype
+from neuroctl.maths.jit import jit_inline, jit_ordered
+from neuroctl.maths.packs import bits_of, like
 
 
+@jit_inline
 def zero(x: Any) -> Any:
     """Return 0 in the type of x."""
-    return type(x)(0.0)
+    return like(x, 0)
 
 
+@jit_inline
 def one(x: Any) -> Any:
     """Return 1 in the type of x."""
-    return type(x)(1.0)
-
-
-@jit_step
-def _zero32(x: Any) -> Any:
-    return np.float32(0.0)
-
-
-@jit_step
-def _zero64(x: Any) -> Any:
-    return np.float64(0.0)
-
-
-@jit_step
-def _one32(x: Any) -> Any:
-    return np.float32(1.0)
-
-
-@jit_step
-def _one64(x: Any) -> Any:
-    return np.float64(1.0)
-
-
-overload_by_dtype(zero, _zero32, _zero64)
-overload_by_dtype(one, _one32, _one64)
+    return like(x, 1)
 
 
 @jit_ordered
@@ -49,5 +28,5 @@ def nearest32(x: Any) -> Any:
 
     1.5 * 2^23 added leaves it in the last bits. Of the int32 only the lower 22 bits count; it is defined for NaN too.
     """
-    moved = np.float32(x + np.float32(12582912.0))
-    return moved - np.float32(12582912.0), moved.view(np.int32)
+    moved = x + np.float32(12582912.0)
+    return moved - np.float32(12582912.0), bits_of(moved)

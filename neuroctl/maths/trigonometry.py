@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from neuroctl.maths.jit import jit_exact, overload_by_dtype
+from neuroctl.maths.jit import jit_exact
+from neuroctl.maths.packs import by_dtype
 from neuroctl.maths.scalars import nearest32, one
 
 
@@ -81,21 +82,19 @@ def _atan32(x: Any) -> Any:
     return -angle if x < 0 else angle
 
 
+@by_dtype(_sin32, math.sin)
 def sin(x: Any) -> Any:
     """Sine of x radians, absolute error below 2e-7 for |x| <= 4000 in float32. NaN and Inf give NaN."""
-    return _sin32(x) if isinstance(x, np.float32) else math.sin(x)
+    return math.sin(x)
 
 
+@by_dtype(_cos32, math.cos)
 def cos(x: Any) -> Any:
     """Cosine of x radians, absolute error below 2e-7 for |x| <= 4000 in float32. NaN and Inf give NaN."""
-    return _cos32(x) if isinstance(x, np.float32) else math.cos(x)
+    return math.cos(x)
 
 
+@by_dtype(_atan32, math.atan)
 def atan(x: Any) -> Any:
     """Arc tangent in radians, absolute error below 3e-7 in float32. NaN stays NaN."""
-    return _atan32(x) if isinstance(x, np.float32) else math.atan(x)
-
-
-overload_by_dtype(sin, _sin32, math.sin)
-overload_by_dtype(cos, _cos32, math.cos)
-overload_by_dtype(atan, _atan32, math.atan)
+    return math.atan(x)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.backends import fixed
+from neuroctl.backends import get
 from neuroctl.errors import LayoutError, PlantError
 from sims.plants import circle_catcher, double_pole, phototaxis, walker
 from tests.backends.plain import runge_kutta
@@ -59,7 +59,7 @@ def test_equals_a_plain_loop(plant):
         q = nc.Controller(spec, seed=seed).quantize()
         starts = np.array([plant.START] * 3).T
         starts[0] += [0.0, 0.01, 0.02]
-        found = fixed.rollout(q, plant, 200, starts=starts)
+        found = get("cpu").rollout_quantized([q], plant, 200, starts=starts)
         for p in range(3):
             fitness, steps, x = plain(q, plant, 200, starts[:, p])
             assert found.steps[p] == steps
@@ -74,9 +74,9 @@ def test_same_bits_for_any_number_of_threads_and_the_controller_is_left_alone(th
     before = q.state.copy()
     starts = np.tile(np.array(double_pole.START)[:, None], 21)
     starts[2] = np.linspace(-0.1, 0.1, 21)
-    many = fixed.rollout(q, double_pole, 500, starts=starts, fitness="damping", threads=threads)
+    many = get("cpu").rollout_quantized([q], double_pole, 500, starts=starts, fitness="damping", threads=threads)
     for p in (0, 7, 20):
-        alone = fixed.rollout(q, double_pole, 500, starts=starts[:, p], fitness="damping", threads=1)
+        alone = get("cpu").rollout_quantized([q], double_pole, 500, starts=starts[:, p], fitness="damping", threads=1)
         assert np.array_equal(alone.fitness, many.fitness[p : p + 1])
         assert np.array_equal(alone.final[:, 0], many.final[:, p])
     assert np.array_equal(before, q.state)
@@ -85,6 +85,6 @@ def test_same_bits_for_any_number_of_threads_and_the_controller_is_left_alone(th
 def test_bad_arguments_are_named():
     q = nc.Controller(SPECS[double_pole], seed=3).quantize()
     with pytest.raises(PlantError, match="allowed for walker"):
-        fixed.rollout(q, walker, 10)
+        get("cpu").rollout_quantized([q], walker, 10)
     with pytest.raises(LayoutError, match="steps"):
-        fixed.rollout(q, double_pole, 0)
+        get("cpu").rollout_quantized([q], double_pole, 0)

@@ -192,11 +192,11 @@ SCRIPT = """
     import sys
     import numpy as np
     import neuroctl as nc
-    from neuroctl.backends import cpu, get, plant
+    from neuroctl.backends import get, lanes, plant
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.05)
     theta = np.repeat(nc.Controller(spec).theta[:, None], 3, axis=1)
     result = get("cpu").rollout(spec, theta, sys.argv[1], 10)
-    kernel = cpu.kernel_of(spec, plant.load(sys.argv[1]), "fitness")
+    kernel = lanes.plant_kernel(spec, plant.load(sys.argv[1]), "fitness")
     print(sum(kernel.run.stats.cache_hits.values()), sum(kernel.run.stats.cache_misses.values()))
 """
 
