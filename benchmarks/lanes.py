@@ -1,4 +1,4 @@
-"""Lanes beside the scalar loop over individuals, C and JAX, and by numbers of lanes and threads, in one run.
+"""Lanes beside a loop over individuals, C, C++ vectors and JAX, and by numbers of lanes and threads, in one run.
 
     python benchmarks/lanes.py
     python benchmarks/lanes.py --json
@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -26,11 +27,13 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl.backends import get
+from neuroctl.backends.blocks import aligned, in_blocks
 from neuroctl.cells import initial, layout
-from sims.plants import double_pole
+from sims.plants import double_pole, walker
 
 warnings.simplefilter("ignore", nc.StabilityWarning)  # random networks, some too stiff for their time step
 RUNS = 9
+CELLS = ("ctrnn", "elman", "indrnn", "jordan")  # in lanes.cpp
 CPU = get("cpu")
 POLES = nc.Spec(cell="ctrnn", inputs=3, neurons=5, outputs=1, dt_s=0.02, output_limits=((-10.0, 10.0),))
 
@@ -74,7 +77,7 @@ def against_scalar(neurons: int, lanes: int = 256, steps: int = 400) -> dict[str
 def in_c(library: Any, spec: nc.Spec, theta: np.ndarray, u: np.ndarray) -> Callable[[], None]:
     """Return a loop over individuals in C, see compiled.py."""
     n, out = spec.neurons, np.empty((len(u), 1), np.float32)
-    y, scratch, each = np.zeros(n, np.float32), np.zeros(2 * n, np.float32), np.ascontiguousarray(theta.T)
+    y, scratch, each = np.zeros(n, np.float32), np.zeros(3 * n, np.float32), np.ascontiguousarray(theta.T)
     sizes = [ctypes.c_long(value) for value in (len(u), n, u.shape[1], 1)]
 
     def run() -> None:
@@ -84,6 +87,51 @@ def in_c(library: Any, spec: nc.Spec, theta: np.ndarray, u: np.ndarray) -> Calla
             library.ctrnn_rollout(*arrays, *sizes, ctypes.c_float(spec.dt_s))
 
     return run
+
+
+def built_cpp(folder: str) -> ctypes.CDLL:
+    """Build lanes.cpp; sums stay in their order, which associative-math would spoil in the logistic's rounding."""
+    library = Path(folder) / "lanes.so"
+    flags = ["-O3", "-march=native", "-ffast-math", "-fno-associative-math", "-shared", "-fPIC"]
+    source = Path(__file__).with_name("lanes.cpp")
+    subprocess.run(["c++", *flags, str(source), "-o", str(library)], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def against_cpp(cell: str, neurons: int, lanes: int = 256, steps: int = 1000) -> dict[str, float]:
+    """Compare on recorded inputs: lanes, and C++ with vector extensions for just this size, on one core."""
+    spec = nc.Spec(cell=cell, inputs=3, neurons=neurons, outputs=1, dt_s=0.02)
+    theta, u = population(spec, lanes), np.random.default_rng(0).standard_normal((steps, 3)).astype(np.float32)
+    blocks, outputs = in_blocks(theta, 16), aligned((lanes // 16, steps, 16), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        rollout = getattr(built_cpp(folder), f"{cell}_{neurons}")
+
+        def cpp() -> None:
+            for block, out in zip(blocks, outputs, strict=True):
+                arrays = [compiled.pointer(array) for array in (block, u, out)]
+                rollout(*arrays, ctypes.c_long(steps), ctypes.c_float(spec.dt_s))
+
+        ours = CPU.rollout(spec, theta, u, threads=1).outputs
+        cpp()
+        # Chaotic networks drift apart by rounding; the first steps show that both compute the same.
+        np.testing.assert_allclose(ours[:20, 0], outputs.swapaxes(0, 1).reshape(steps, -1)[:20], rtol=3e-3, atol=3e-3)
+        forms = {"lanes_ns": lambda: CPU.rollout(spec, theta, u, threads=1), "cpp_ns": cpp}
+        best, times = take_turns(forms, lanes * steps)
+    return best | {"ratio": float(np.median(times[:, 0] / times[:, 1]))}
+
+
+def integers(neurons: int = 8, lanes: int = 256, steps: int = 220) -> dict[str, float]:
+    """Compare the walker in floats and in fixed point, a controller of its own in each lane, on one core."""
+    limits = {"input_limits": ((-2.5, 2.5),), "output_limits": ((0.0, 1.0),) * 3}
+    spec = nc.Spec(cell="ctrnn", inputs=1, neurons=neurons, outputs=3, dt_s=0.1, **limits)
+    theta = population(spec, lanes)
+    quantized = [nc.Controller(spec, theta[:, p]).quantize() for p in range(lanes)]
+    forms = {
+        "fixed_ns": lambda: CPU.rollout_quantized(quantized, walker, steps, threads=1),
+        "float_ns": lambda: CPU.rollout(spec, theta, walker, steps, threads=1),
+    }
+    best, times = take_turns(forms, lanes * steps)
+    return best | {"ratio": float(np.median(times[:, 0] / times[:, 1]))}
 
 
 def endless(folder: str) -> Path:
@@ -181,6 +229,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     results: dict[str, Any] = {f"ctrnn_{n}": against_scalar(n) for n in (4, 8, 16)}
+    results["cpp"] = {f"{cell} {n}": against_cpp(cell, n) for cell in CELLS for n in (4, 8, 16, 32)}
+    results["fixed_point"] = integers()
     results["lanes"] = by_lanes()
     if len(os.sched_getaffinity(0)) > 1:  # before JAX, whose own threads would take part
         results["threads"] = by_threads()
@@ -192,6 +242,10 @@ def main() -> None:
         r = results[f"ctrnn_{n}"]
         times = f"scalar loop {r['scalar_ns']:6.1f} ns, lanes {r['lanes_ns']:5.1f} ns"
         print(f"CTRNN {n:>2}: {times}, {r['ratio']:.1f} times as fast; C, one by one, {r['c_ns']:.1f} ns")
+    for name, r in results["cpp"].items():
+        print(f"{name:>9}: lanes {r['lanes_ns']:5.1f} ns, C++ vectors {r['cpp_ns']:5.1f} ns, ratio {r['ratio']:.2f}")
+    r = results["fixed_point"]
+    print(f"walker, CTRNN 8: fixed point {r['fixed_ns']:.0f} ns, floats {r['float_ns']:.0f} ns, ratio {r['ratio']:.2f}")
     r = results["double_pole"]
     if "jax_ns" in r:
         times = f"JAX {r['jax_ns']:.0f} ns, lanes {r['lanes_ns']:.0f} ns"

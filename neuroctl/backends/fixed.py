@@ -82,6 +82,6 @@ def _first(controllers: Sequence[QuantController]) -> QuantController:
     for i, c in enumerate(controllers):
         if not isinstance(c, QuantController):
             raise LayoutError(f"controllers[{i}]: {type(c).__name__}; allowed: QuantController")
-        if c.spec != controllers[0].spec:
+        if c.spec is not controllers[0].spec and c.spec != controllers[0].spec:
             raise LayoutError(f"controllers[{i}]: another spec than controllers[0]; allowed: the same")
     return controllers[0]
