@@ -24,7 +24,8 @@ class Cell:
     """One kind of network: its layouts, its genome's, and its compiled steps.
 
     ``step(theta, state, u, y, ints, floats)`` advances one time step; ``rollout`` takes a time axis in front of
-    u and y. Both are polymorphic in rank (see ``maths.vectors``), allocate nothing and raise nothing.
+    u and y. A step takes one controller's arrays ``[K]`` or a block of lanes' ``[K, W]`` (see ``maths.packs``); it
+    allocates nothing and raises nothing.
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
     ``enter`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
