@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import cell_of
+from neuroctl.cells import integer_of
 from neuroctl.cells.base import Formats
-from neuroctl.cells.integer import Choice
+from neuroctl.cells.fixed.base import Choice
 from neuroctl.errors import ExportError, QuantizationWarning, warn
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
 from neuroctl.spec import Spec
@@ -147,13 +147,13 @@ def search(
 
     def error_of(candidate: Choice) -> float:
         try:
-            formats, theta_q = cell_of(spec).integer.quantize(spec, theta, u_format, candidate)
+            formats, theta_q = integer_of(spec).quantize(spec, theta, u_format, candidate)
             errors = [np.mean((rollout(formats, theta_q, u).astype(np.float64) - truth) ** 2) for u, truth in runs]
         except ExportError:
             return math.inf
         return math.sqrt(float(np.mean(errors)))
 
-    formats, _ = cell_of(spec).integer.quantize(spec, theta, u_format, choice)
+    formats, _ = integer_of(spec).quantize(spec, theta, u_format, choice)
     candidates = [
         dataclasses.replace(choice, s_frac_bits=frac_bits)
         for frac_bits in range(formats["s"].frac_bits, ACTIVATION_FRAC_BITS + 1)

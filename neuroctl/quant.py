@@ -12,10 +12,10 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import cell_of
+from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Bounds, Formats, input_map
-from neuroctl.cells.integer import Choice
-from neuroctl.cells.kept import Kept, kept
+from neuroctl.cells.fixed.base import Choice
+from neuroctl.cells.fixed.kept import Kept, kept
 from neuroctl.checks import array, choice_of, shown
 from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
@@ -117,7 +117,7 @@ def integer_form(
             return QuantController(spec, formats, theta_q).rollout(inputs)
 
         choice = search(spec, flat, u_format, choice, recorded[:_MOST_SEARCH_STEPS], reference, rollout)
-    formats, theta_q = cell_of(spec).integer.quantize(spec, flat, u_format, choice)
+    formats, theta_q = integer_of(spec).quantize(spec, flat, u_format, choice)
     return QuantController(spec, formats, theta_q, recorded)
 
 
@@ -159,7 +159,7 @@ class QuantController(Rebuilt):
 
     def _build(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None) -> None:
         """Take theta as it is, and make all that follows from it."""
-        cell = cell_of(spec).integer
+        cell = integer_of(spec)
         self._spec = spec
         self.layout = cell_of(spec).layout(spec)
         self.state_layout = cell.state_layout_q(spec)
@@ -305,7 +305,7 @@ class QuantController(Rebuilt):
             if form and not (form.low <= np.floor(scaled + 0.5).min() and np.floor(scaled + 0.5).max() <= form.high):
                 most = form.high * form.lsb
                 raise ExportError(f"{name}: up to {np.abs(flat[block.part]).max():g}; allowed in its format: {most:g}")
-        theta_q = cell_of(self._spec).integer.quantize_theta(self._spec, flat, self._formats)
+        theta_q = integer_of(self._spec).quantize_theta(self._spec, flat, self._formats)
         return QuantController(self._spec, self._formats, theta_q, self.calibration)
 
     def reset(self) -> None:

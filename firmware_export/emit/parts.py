@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.integer import READOUT_INTS
+from neuroctl.cells.fixed.base import READOUT_INTS
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import IDENTITY, LOGISTIC
 from neuroctl.quant import QuantController

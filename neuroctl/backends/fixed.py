@@ -71,7 +71,7 @@ def rollout_quantized(
     packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in sources.items()}
     packs |= {"u": (spec.inputs, np.int32), "y": (spec.outputs, np.int32)}
     population = Population(tuple(sources.values()), packs, (offset, gain), INT64.width)
-    kernel = integer_kernel(spec.cell, spec.dtype, known, fitness)
+    kernel = integer_kernel(spec, known, fitness)
     return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
 
 

@@ -71,7 +71,7 @@ def _sources() -> str:
     """Return a hash of all that generated modules call: Numba's cache does not see a callee change."""
     digest = hashlib.sha256(numba.__version__.encode())
     for folder in ("maths", "cells", "backends"):
-        for path in sorted((_HERE.parent / folder).glob("*.py")):
+        for path in sorted((_HERE.parent / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from neuroctl.backends.kernels import build, float_step, head
 from neuroctl.backends.plant import Plant
-from neuroctl.cells import CELLS, cell_of
+from neuroctl.cells import cell_of, integer_of
 from neuroctl.maths.fixed import quantized
 from neuroctl.maths.packs import lanes_of
 from neuroctl.spec import Spec
@@ -109,15 +109,15 @@ def _advance_all(u, y, own, state, ints, floats, fault):
 
 
 @lru_cache(maxsize=256)
-def integer_kernel(cell: str, dtype: str, plant: Plant, fitness: str) -> Any:
+def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of integer controllers: generated, or from the cache."""
-    title = f"{plant.name} controlled by {cell} in fixed point, {dtype}, for lanes on the CPU"
+    title = f"{plant.name} controlled by {spec.cell} in fixed point, {spec.dtype}, for lanes on the CPU"
     columns = {"theta": "own", "numbers": "ints", "start": "state", "low": "lows", "high": "highs", "lsb": "lsbs"}
     controllers = _Controllers(columns, ("offset", "gain"), ("u_q", "y_q"), _INTEGERS, "False", 16)
-    form = CELLS[cell].integer
+    form = integer_of(spec)
     functions: dict[str, Any] = {"_prime_q": form.prime_q, "_advance_q": form.advance_q, "_quantized": quantized}
-    text = head(functions, dtype, title, plant) + _lanes(plant, fitness, controllers)
-    return build(text, f"fixed_{cell}_{plant.name}_{dtype}")
+    text = head(functions, spec.dtype, title, plant) + _lanes(plant, fitness, controllers)
+    return build(text, f"fixed_{spec.cell}_{plant.name}_{spec.dtype}")
 
 
 _INTEGERS: Final = """

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import ctrnn, elman, hopfield, indrnn, jordan
-from neuroctl.cells.base import Cell, input_map
+from neuroctl.cells import ctrnn, elman, fixed, hopfield, indrnn, jordan
+from neuroctl.cells.base import Cell, Integer, input_map
 from neuroctl.checks import array, integer, shown
-from neuroctl.errors import LayoutError, SpecError
+from neuroctl.errors import ExportError, LayoutError, SpecError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
 
-CELLS = MappingProxyType(
-    {cell.name: cell for cell in (ctrnn.CELL, indrnn.CELL, elman.CELL, jordan.CELL, hopfield.CELL)}
+_TABLE = (
+    (ctrnn.CELL, fixed.ctrnn.INTEGER),
+    (indrnn.CELL, fixed.indrnn.INTEGER),
+    (elman.CELL, fixed.elman.INTEGER),
+    (jordan.CELL, fixed.jordan.INTEGER),
+    (hopfield.CELL, fixed.hopfield.INTEGER),
 )
+CELLS = MappingProxyType({cell.name: replace(cell, integer=form) for cell, form in _TABLE})
 
 
 def cell_of(spec: Spec) -> Cell:
@@ -31,6 +37,21 @@ def cell_of(spec: Spec) -> Cell:
     if not isinstance(spec, Spec):
         raise SpecError(f"spec: {shown(spec)}; allowed: a Spec, such as Spec(**fields)")
     return CELLS[spec.cell]
+
+
+def integer_of(spec: Spec) -> Integer:
+    """Return the integer form of the spec's cell.
+
+    Raises:
+        ExportError: it has none.
+        SpecError: spec is no Spec.
+
+    """
+    form = cell_of(spec).integer
+    if form is None:
+        with_form = ", ".join(name for name, cell in CELLS.items() if cell.integer is not None)
+        raise ExportError(f"cell: {spec.cell!r}; allowed in fixed point: {with_form}")
+    return form
 
 
 def step_ints(spec: Spec) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ class Cell:
     ``enter`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
     with the arguments of ``step``, which leaves it fitting: a rollout primes once.
-    ``integer`` is its fixed-point form.
+    ``integer`` is its fixed-point form, see ``cells.fixed``; None if it has none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Cell:
     advance: Callable[[Array, Array, Array, Array, Array, Array], None]
     own_ints: Callable[[Spec], Sequence[int]]
     own_floats: Callable[[Spec], Sequence[float]]
-    integer: Integer
+    integer: Integer | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Integer:
 
     theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
     over all int16 inputs and all reachable states which range each intermediate of the step stays in.
-    ``quantize`` takes the inputs' format and a ``cells.integer.Choice``; ``quantize_theta`` takes formats as they are.
+    ``quantize`` takes the inputs' format and a ``cells.fixed.base.Choice``; ``quantize_theta`` takes formats as they
+    are.
     """
 
     quantize: Callable[[Spec, Array, QFormat, Any], tuple[Formats, NDArray[np.int32]]]

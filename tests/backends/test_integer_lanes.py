@@ -5,7 +5,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.backends import get
-from neuroctl.cells import cell_of
+from neuroctl.cells import integer_of
 from neuroctl.errors import LayoutError
 from sims.plants import double_pole, walker
 
@@ -45,7 +45,7 @@ def controllers(spec, count=21):
 @pytest.mark.filterwarnings("ignore::neuroctl.QuantizationWarning")
 @pytest.mark.parametrize("spec", SPECS, ids=[" ".join(map(str, case.values())) for case in CASES])
 def test_a_block_of_controllers_steps_as_each_alone(spec):
-    many, form, width = controllers(spec, 16), cell_of(spec).integer, 16
+    many, form, width = controllers(spec, 16), integer_of(spec), 16
     u = np.random.default_rng(1).integers(-40_000, 40_000, (200, spec.inputs, width)).astype(np.int32)
     theta, state, ints = (
         np.ascontiguousarray(np.array([getattr(q, name) for q in many]).T) for name in ("theta_q", "start", "ints")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 import neuroctl as nc
 from neuroctl.cells import ctrnn, decode, genome_size, initial, layout, step_floats, step_ints
 from neuroctl.cells.base import start_state
+from neuroctl.maths.packs import lanes_of
 from tests import reference
 from tests.strategies import specs
 
@@ -83,7 +84,7 @@ def test_each_integrator_has_its_order(integrator, order):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_integrators_in_lanes_equal_single_controllers(integrator, dtype):
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.02, integrator=integrator, dtype=dtype)
-    count, steps = 4, 30
+    count, steps = lanes_of(dtype), 30
     theta = lanes(spec, count)
     state = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
     u = np.random.default_rng(0).standard_normal((steps, 2, count)).astype(dtype)
@@ -154,7 +155,7 @@ def test_lanes_equal_single_controllers(dtype, readout, shared):
         cell="ctrnn", inputs=3, neurons=5, outputs=outputs, dt_s=0.02, readout=readout, dtype=dtype,
         output_limits=((-0.7, 0.7),) * outputs,
     )  # fmt: skip
-    count, steps = 7, 25
+    count, steps = lanes_of(dtype), 25
     theta = lanes(spec, count)
     state = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
     u = np.random.default_rng(0).standard_normal((steps, 3, count)).astype(dtype)

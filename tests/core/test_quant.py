@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.cells import decode, genome_size, layout
+from neuroctl.cells import decode, genome_size, integer_of, layout
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE, QFormat
 from neuroctl.quant import QuantController, integer_form
@@ -66,15 +66,13 @@ def test_lanes_equal_single_controllers():
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1, 1)))
     rng = np.random.default_rng(0)
     q = nc.Controller(spec, seed=1).quantize()
-    from neuroctl.cells import ctrnn
-
-    count, steps = 3, 30
+    form, count, steps = integer_of(spec), 16, 30
     u = rng.integers(-16384, 16385, (steps, 2, count)).astype(np.int32)
     y = np.empty((steps, 1, count), np.int32)
     start = np.repeat(q.state[:, None], count, axis=1)
     for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):
         state = start.copy()
-        ctrnn.rollout_q(theta, state, u, y, q.ints)
+        form.rollout_q(theta, state, u, y, q.ints)
         for p in range(count):
             q.reset()
             assert (q.rollout_int(np.ascontiguousarray(u[:, :, p])) == y[:, :, p]).all()

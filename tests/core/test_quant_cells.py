@@ -6,8 +6,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
-from neuroctl.cells import cell_of, decode, genome_size
-from neuroctl.cells.dense_q import pack_decay, unpack_decay
+from neuroctl.cells import decode, genome_size, integer_of
+from neuroctl.cells.fixed.dense import pack_decay, unpack_decay
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE
 from neuroctl.quant import integer_form
@@ -75,13 +75,13 @@ def test_lanes_equal_single_controllers(cell):
     readout = "last" if cell == "hopfield" else None
     spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
     q = nc.Controller(spec, seed=1).quantize()
-    count, steps = 3, 30
+    count, steps = 16, 30
     u = np.random.default_rng(0).integers(-16384, 16385, (steps, 2, count)).astype(np.int32)
     y = np.empty((steps, 1, count), np.int32)
     start = np.repeat(q.state[:, None], count, axis=1)
     for theta in (q.theta_q, np.repeat(q.theta_q[:, None], count, axis=1)):
         state = start.copy()
-        cell_of(spec).integer.rollout_q(theta, state, u, y, q.ints)
+        integer_of(spec).rollout_q(theta, state, u, y, q.ints)
         for p in range(count):
             q.reset()
             assert (q.rollout_int(np.ascontiguousarray(u[:, :, p])) == y[:, :, p]).all()

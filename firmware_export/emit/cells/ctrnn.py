@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from neuroctl.cells.ctrnn import READOUT
-from neuroctl.cells.ctrnn_formats import MOST_RESIDUAL_BITS
-from neuroctl.cells.integer import Q15_HIGH
+from neuroctl.cells.fixed.base import Q15_HIGH
+from neuroctl.cells.fixed.ctrnn import READOUT
+from neuroctl.cells.fixed.ctrnn_formats import MOST_RESIDUAL_BITS
 from neuroctl.quant import QuantController
 
 from .. import parts

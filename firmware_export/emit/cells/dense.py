@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from neuroctl.cells import dense_q as d
+from neuroctl.cells.fixed import dense as d
 from neuroctl.quant import QuantController
 
 from .. import parts

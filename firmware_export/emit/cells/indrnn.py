@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuroctl.cells import dense_q as d
-from neuroctl.cells.integer import READOUT_INTS
+from neuroctl.cells.fixed import dense as d
+from neuroctl.cells.fixed.base import READOUT_INTS
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS
 from neuroctl.quant import QuantController
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuroctl.cells import dense_q as d
+from neuroctl.cells.fixed import dense as d
 from neuroctl.quant import QuantController
 
 from .. import parts

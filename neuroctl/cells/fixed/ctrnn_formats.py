@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.integer import GUARD_BITS, Choice
+from neuroctl.cells.fixed.base import GUARD_BITS, Choice
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
 from neuroctl.spec import Spec

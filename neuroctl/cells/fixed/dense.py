@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import Formats
-from neuroctl.cells.integer import (
+from neuroctl.cells.fixed.base import (
     GUARD_BITS,
     MOST_SHIFT,
     Q15,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from neuroctl.cells import cell_of
+from neuroctl.cells import integer_of
 from neuroctl.cells.base import Bounds, Formats
 from neuroctl.spec import Spec
 
@@ -58,7 +58,7 @@ KEPT: Final = MappingProxyType(
 
 def kept(spec: Spec, formats: Formats, bounds: Bounds) -> tuple[Kept, ...]:
     """Return the parts of a controller's integer state that outlive a step, in C's order."""
-    state = cell_of(spec).integer.state_layout_q(spec)
+    state = integer_of(spec).state_layout_q(spec)
     storages: Callable[[Spec, Formats, Bounds], _Storages] = KEPT[spec.cell]
     return tuple(
         Kept(name, storage, state[name].offset, state[name].size) for name, storage in storages(spec, formats, bounds)

@@ -1,0 +1,227 @@
+"""IndRNN in fixed point: formats, the integer step, and the range of all it computes.
+
+h and x, a layer's output, are int32 in net's format: what is remembered keeps all its bits, and ReLU and hard tanh
+lose none. The next layer and the readout take x narrowed to int16, the format "s". u is kept as the decay 1 - u.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells.base import (
+    Bounds,
+    Formats,
+    Integer,
+    nothing_ready_q,
+)
+from neuroctl.cells.fixed import dense as d
+from neuroctl.cells.fixed.base import (
+    Q15_HIGH,
+    READOUT_INTS,
+    Choice,
+    drive_q,
+    hull,
+    matvec_q,
+    readout_bounds,
+    readout_formats,
+    readout_q,
+    row_ranges,
+    size,
+)
+from neuroctl.cells.indrnn import layout
+from neuroctl.errors import ExportError
+from neuroctl.layout import Layout, cache_layout
+from neuroctl.maths import vectors as v
+from neuroctl.maths.activations import RELU, TANH
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
+from neuroctl.maths.jit import jit_integer, jit_integer_inline
+from neuroctl.maths.packs import store, wide
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_LAYERS, _RESIDUAL = d.OWN, d.OWN + 1
+_TO_NET: Final = ACTIVATION_FRAC_BITS - ARGUMENT_FRAC_BITS  # less net's own bits beyond the argument's
+_MOST_STEPS: Final = 100.0
+"""ReLU neurons with u near 1 or above saturate at what that many steps add up, if the spec has no horizon."""
+
+
+@cache_layout
+def state_layout_q(spec: Spec) -> Layout:
+    """Blocks of the integer state: h of each layer, the output x of the last one, and x narrowed, s."""
+    n = spec.neurons
+    return Layout(*((f"h.{layer}", (n,), "1") for layer in range(spec.layers)), ("x", (n,), "1"), ("s", (n,), "1"))
+
+
+def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the state after reset: zeros."""
+    return np.zeros(state_layout_q(spec).size, np.int32)
+
+
+@jit_integer
+def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Advance one time step in integers, layer by layer: h = f_q((W_in x) >> + u h + bias); out = (W_out x + b) >>.
+
+    Saturates at four named places: inputs into int16, ReLU and hard tanh at their limit, x into int16, out.
+
+    theta: int32[K] or [K, W], see ``layout``; read
+    state: int32[S] or [S, W], see ``state_layout_q``; read and written
+    u: int32[m] or [m, W], inputs in the format "u"; read
+    y: int32[q] or [q, W], outputs in the format "out"; written
+    ints: see ``cells.fixed.dense``; of its own layers and residual; at the end each layer's shift, then each largest h
+    """
+    n, m, q, layers = v.U(size(ints, d.N)), v.U(size(ints, d.M)), v.U(size(ints, d.OUT)), v.U(size(ints, _LAYERS))
+    x, s, own = layers * n, (layers + v.U(1)) * n, v.U(d.READOUT + READOUT_INTS) + v.U(2) * q
+    residual, s_shift = size(ints, _RESIDUAL), wide(ints, v.U(d.S_SHIFT))
+    w_in = v.U(0)
+    for layer in range(layers):
+        cols = m if layer == 0 else n
+        rec, h = w_in + n * cols, layer * n
+        shift, high = wide(ints, own + layer), wide(ints, own + layers + layer)
+        for i in range(n):
+            if layer == 0:
+                drive = drive_q(theta, w_in + i * m, u, m)
+            else:
+                drive = matvec_q(theta, w_in + i * n, state, s, n)
+            net = round_shift(drive, shift) + wide(theta, rec + n + i)
+            store(state, h + i, _keep(net + d.decayed_q(wide(state, h + i), wide(theta, rec + i)), high, ints))
+        for i in range(n):
+            after = wide(state, h + i)
+            if layer > 0 and residual != 0:
+                after = after + wide(state, x + i)
+            store(state, x + i, after)
+            store(state, s + i, saturate(round_shift(after, s_shift), -32767, 32767))
+        w_in = rec + v.U(2) * n
+    readout_q(theta, w_in, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
+
+
+@jit_integer_inline
+def _keep(net: Any, high: Any, ints: Array) -> Any:
+    """Return the activation of net, in net's own format."""
+    code = size(ints, d.CODE)
+    if code == TANH:
+        return round_shift(d.activate_q(net, ints), _TO_NET - wide(ints, v.U(d.ARGUMENT_SHIFT)))
+    else:  # noqa: RET505
+        low = -high if code != RELU else 0 * high
+        return saturate(net, low, high)
+
+
+@jit_integer
+def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
+    for t in range(u.shape[0]):
+        step_q(theta, state, u[t], y[t], ints)
+
+
+def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: float) -> tuple[list[float], float, float]:
+    """Return each layer's largest h (of ReLU a power of two, at most ``most``), the largest x, and the largest sum."""
+    x_reach, skip, h_reaches, x_most, sum_most = u_reach, 0.0, [], 0.0, 0.0
+    for layer in range(spec.layers):
+        bias, u = p[f"bias.{layer}"], p[f"u.{layer}"]
+        driven = np.abs(p[f"W_in.{layer}"]).sum(axis=1) * x_reach
+        h_reach = 1.0
+        if spec.activation == "relu":
+            steps = float(spec.horizon or _MOST_STEPS)
+            h = np.maximum(driven + bias, 0.0) * np.minimum(steps, 1.0 / np.maximum(1.0 - np.maximum(u, 0.0), 1e-9))
+            h_reach = min(most, 2.0 ** math.ceil(math.log2(max(float(h.max()), 2.0**-20))))
+        h_reaches.append(h_reach)
+        x_reach = h_reach + (skip if spec.residual and layer > 0 else 0.0)
+        skip = x_reach
+        # What decays is subtracted, so both it and what it leaves have to fit.
+        sums = driven + np.abs(bias) + h_reach * np.maximum(np.abs(1.0 - u), np.abs(u))
+        x_most, sum_most = max(x_most, x_reach), max(sum_most, float(sums.max()))
+    return h_reaches, x_most, sum_most
+
+
+def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
+    """Choose the formats of all blocks and return them with theta_q.
+
+    Raises:
+        ExportError: a range is too wide for the words.
+
+    """
+    blocks = layout(spec)
+    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
+    u_reach = -u_format.low * u_format.lsb
+    h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, math.inf)
+    s, s_reach = d.s_format(spec, x_reach, choice)
+    if s_reach < x_reach:  # asked for: h saturates earlier, and all else follows
+        h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, s_reach)
+    net = d.net_format(max(sum_reach, x_reach), "W_in, u, bias")
+    net = QFormat(32, choice.state_frac_bits(max(h_reaches), net.frac_bits))
+    if net.frac_bits < 0:
+        raise ExportError(f"W_in, u, bias: h can reach {max(h_reaches):g}; allowed with state_bits 16: less than 32767")
+    formats = {"u": u_format, "net": net, "s": s}
+    for layer, h_reach in enumerate(h_reaches):
+        x = u_format if layer == 0 else s
+        formats[f"W_in.{layer}"] = d.weights(choice, f"W_in.{layer}", p[f"W_in.{layer}"], x, -x.low, net)
+        formats[f"bias.{layer}"] = net
+        formats[f"h.{layer}"] = QFormat(max(2, math.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
+    formats |= readout_formats(spec, p, choice, s, x_reach)
+    return formats, quantize_theta(spec, theta, formats)
+
+
+def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+    """Return theta in given formats.
+
+    Raises:
+        ExportError: a u is beyond -7 to 9.
+
+    """
+    return d.quantized(layout(spec), theta, formats, [f"u.{layer}" for layer in range(spec.layers)])
+
+
+def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+    """Return what ``step_q`` needs in whole numbers."""
+    layers = range(spec.layers)
+    ints = d.dense_ints(spec, formats, "W_in.0", 0, (spec.layers, int(spec.residual), 0))
+    shifts = [d.sum_shift(formats, f"W_in.{layer}", "u" if layer == 0 else "s") for layer in layers]
+    one = 1 << formats["net"].frac_bits
+    highs = [formats[f"h.{layer}"].high if spec.activation == "relu" else one for layer in layers]
+    return np.concatenate([ints, np.array([*shifts, *highs], np.int64)])
+
+
+def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+    """Range of every intermediate of ``step_q``, over all int16 inputs and all h up to their limits."""
+    ints = [int(value) for value in ints_q(spec, formats)]
+    own, s_shift = ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[d.S_SHIFT]
+    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
+    bounds: dict[str, tuple[int, int]] = {}
+    narrow, x = (formats["u"].low, formats["u"].high), (0, 0)
+    for layer in range(spec.layers):
+        shift, high = own[layer], own[spec.layers + layer]
+        low = 0 if spec.activation == "relu" else -high
+        drive = row_ranges(p[f"W_in.{layer}"], *narrow)
+        lost = [_lost(int(packed), low, high) for packed in p[f"u.{layer}"]]
+        kept = [(min(low, low - b, high - b), max(high, high - a, low - a)) for a, b in lost]
+        x = (low, high) if layer == 0 or not spec.residual else (low + x[0], high + x[1])
+        here = d.net_bounds(drive, shift, kept, p[f"bias.{layer}"]) | {"lost": hull(lost), "h": (low, high), "x": x}
+        bounds |= {f"{name}, layer {layer}": value for name, value in here.items()}
+        narrow = (max(-Q15_HIGH, round_shift(x[0], s_shift)), min(Q15_HIGH, round_shift(x[1], s_shift)))
+    if spec.readout == "affine":
+        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], narrow)
+    return bounds
+
+
+def _lost(packed: int, low: int, high: int) -> tuple[int, int]:
+    """Return the range of d h for h in [low, high]; rounding adds at most 8, when d is above 4."""
+    ends = [d.unpack_decay(packed) * end for end in (low, high)]
+    return math.floor(min(0.0, *ends)) - 8, math.ceil(max(0.0, *ends)) + 8
+
+
+INTEGER: Final = Integer(
+    quantize=quantize,
+    quantize_theta=quantize_theta,
+    state_layout_q=state_layout_q,
+    ints_q=ints_q,
+    bounds_q=bounds_q,
+    start_q=start_q,
+    prime_q=nothing_ready_q,
+    advance_q=step_q,
+    step_q=step_q,
+    rollout_q=rollout_q,
+)
