@@ -11,19 +11,15 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
 from numpy.typing import NDArray
 
 from neuroctl.backends.plant import Plant, typed_source
 from neuroctl.cells.base import Cell
-from neuroctl.maths.codecache import own_content, tell, write_private
-
-_HERE = Path(__file__).resolve().parent
+from neuroctl.maths.codecache import own_content, sources, tell, write_private
 
 
 def cache_folder() -> Path:
@@ -63,17 +59,7 @@ def _file(title: str, text: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256((text + _sources()).encode()).hexdigest()[:16]
-
-
-@cache
-def _sources() -> str:
-    """Return a hash of all that generated modules call: Numba's cache does not see a callee change."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for folder in ("maths", "cells", "backends"):
-        for path in sorted((_HERE.parent / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hashlib.sha256((text + sources()).encode()).hexdigest()[:16]
 
 
 def retype(dtype: Callable[[float], Any]) -> Callable[[Any], Any]:

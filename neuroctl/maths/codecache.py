@@ -15,10 +15,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
+
+import numba
 
 from neuroctl.errors import warn
 
@@ -162,6 +166,17 @@ class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
     _locator_classes = _located()
 
 
+@cache
+def sources() -> str:
+    """Return a hash of all that compiled code may be made of: Numba looks at a function's own file, at no callee's."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    package = Path(__file__).resolve().parent.parent
+    for folder in ("maths", "cells", "backends"):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class CodeCache(caching.FunctionCache):  # type: ignore[misc]
     """One function's cache; where there is no place for files, everything is compiled in each process."""
 
@@ -177,7 +192,8 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
             return
         # Apart from files that Numba alone wrote, and code without bounds checks from code with them.
         base = f"{self._impl.filename_base}.{'checked' if config.BOUNDSCHECK else 'hashed'}"
-        self._cache_file = _Files(self._cache_path, base, self._impl.locator.get_source_stamp())
+        stamp = (self._impl.locator.get_source_stamp(), sources())
+        self._cache_file = _Files(self._cache_path, base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code of a signature, or None: compile it."""

@@ -48,10 +48,10 @@ def cache(tmp_path):
 class run:
     """One process, what it printed, and the warnings."""
 
-    def __init__(self, folder, prefix=(), program=PROGRAM):
+    def __init__(self, folder, prefix=(), program=PROGRAM, root=ROOT):
         done = subprocess.run(
-            [*prefix, sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
-            env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), "HOME": "/nowhere"},
+            [*prefix, sys.executable, "-c", program], cwd=root, capture_output=True, text=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(root), "HOME": "/nowhere"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         values, hits = done.stdout.splitlines()
@@ -64,6 +64,28 @@ class run:
 
 def files(folder, kind):
     return sorted(folder.rglob(f"*.{kind}"))
+
+
+def test_an_edit_in_another_file_is_noticed(tmp_path):
+    """A callee's code is in its caller's: Numba alone would load what the old one gave."""
+    shutil.copytree(ROOT / "neuroctl", tmp_path / "neuroctl", ignore=shutil.ignore_patterns("__pycache__"))
+    hits = [run(tmp_path / "cache", root=tmp_path).hits[0] for _ in range(2)]
+    with open(tmp_path / "neuroctl/maths/scalars.py", "a") as file:
+        file.write("# edited\n")
+    hits.append(run(tmp_path / "cache", root=tmp_path).hits[0])
+    assert hits == [0, 1, 0]
+
+
+def test_sources_below_folders_count(monkeypatch, tmp_path):
+    """Code of the day before would be loaded silently if a folder were left out."""
+    inner = tmp_path / "neuroctl/cells/fixed"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(codecache, "__file__", str(tmp_path / "neuroctl/maths/codecache.py"))
+    hashes = []
+    for text in ("a", "b"):
+        (inner / "new.py").write_text(text)
+        hashes.append(codecache.sources.__wrapped__())
+    assert hashes[0] != hashes[1]
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
