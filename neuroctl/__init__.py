@@ -1,4 +1,20 @@
-"""Small recurrent controllers: evolved in simulation, stepped in a microsecond, exported as bit-exact C."""
+"""Small recurrent controllers: evolved in simulation, stepped in a microsecond, exported as bit-exact C.
+
+A ``Spec`` says what a controller is, a ``Controller`` steps it, ``Controller.quantize`` gives the ``QuantController``
+whose bits are those of the C. Modules, imported when they are first named:
+
+- ``backends``: whole populations at once, in lanes on the CPU or on a GPU
+- ``dynamics``, ``hopfield``, ``spikes``: what can be said of a network
+- ``evolve``: search for a controller, in studies that survive a crash
+- ``realtime``, ``link``: a control loop with deadlines; a board on a serial line
+- ``plots``, ``quant``, ``io``: pictures, formats, files
+
+Beside them stand the packages ``sims`` (tasks) and ``firmware_export`` (C).
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Final
 
 from neuroctl import siblings
 from neuroctl.controller import Controller, load
@@ -23,6 +39,23 @@ from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
 
 siblings.install()
+
+_MODULES: Final = (
+    "backends", "dynamics", "evolve", "hopfield", "io", "link", "plots", "quant", "realtime", "spikes",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a module of this package when it is first asked for: ``nc.evolve`` needs no import of its own."""
+    if name in _MODULES:
+        return import_module(f"neuroctl.{name}")
+    raise AttributeError(f"module 'neuroctl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what ``__getattr__`` brings, too."""
+    return sorted({*globals(), *_MODULES})
+
 
 __version__ = "0.1.0"
 

@@ -43,6 +43,8 @@ class Controller(Rebuilt):
 
     Example:
         >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+        >>> ctl
+        <Controller ctrnn: 1 input, 2 neurons, 1 output, dt_s 0.01, 15 parameters, float32>
         >>> ctl.step(np.zeros(1, np.float32)).shape
         (1,)
 
@@ -85,6 +87,9 @@ class Controller(Rebuilt):
         buffers = (self._own_theta, self._own_state, self._u, self._own_y, self._ints, self._floats)
         self._enter = compiled_for(cell.enter, *buffers)
         self.reset()
+
+    def __repr__(self) -> str:
+        return f"<Controller {self._spec.summary()}, {self.layout.size} parameters, {self._spec.dtype}>"
 
     @property
     def spec(self) -> Spec:

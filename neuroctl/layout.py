@@ -56,7 +56,16 @@ def cache_layout(function: Callable[[Any], Layout]) -> Callable[[Any], Layout]:
 
 
 class Layout:
-    """An ordered set of blocks that tile a flat vector without gaps."""
+    """An ordered set of blocks that tile a flat vector without gaps.
+
+    Example:
+        >>> layout = Layout(("W", (2, 2), "1"), ("tau_s", (2,), "s", 0.0))
+        >>> layout
+        <Layout W[2, 2], tau_s[2]: 6 numbers>
+        >>> layout.views(np.arange(6.0))["tau_s"]
+        array([4., 5.])
+
+    """
 
     def __init__(self, *blocks: tuple[Any, ...]):
         """Place blocks, given as ``(name, shape, unit[, low, high[, mask]])``, one behind the other."""
@@ -73,6 +82,10 @@ class Layout:
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.blocks, self.size = MappingProxyType(kept["blocks"]), kept["size"]
+
+    def __repr__(self) -> str:
+        blocks = ", ".join(f"{block.name}{list(block.shape)}" for block in self.blocks.values())
+        return f"<Layout {blocks}: {self.size} numbers>"
 
     def __getitem__(self, name: str) -> Block:
         return self.blocks[name]

@@ -16,12 +16,13 @@ from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Bounds, Formats, input_map
 from neuroctl.cells.fixed.base import Choice
 from neuroctl.cells.fixed.kept import Kept, kept
-from neuroctl.checks import array, choice_of, shown
+from neuroctl.checks import array, choice_of
 from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning, warn
 from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
+from neuroctl.format_fields import check_fits, format_from_field, formats_as_fields
 from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.io import Archive, canonical_json, write_archive
@@ -37,8 +38,6 @@ LIMIT: Final = 1 << 30
 """What every intermediate of an integer step stays below in magnitude: see ``prove``."""
 _CODES: Final = {"int16": "i2", "uint16": "u2", "int32": "i4"}
 _MOST_SEARCH_STEPS: Final = 1000
-_STORAGE: Final = (2, 32)
-_MOST_FRAC_BITS: Final = 255
 
 
 def quantize(
@@ -145,6 +144,14 @@ class QuantController(Rebuilt):
     Raises:
         ExportError: the interval analysis cannot prove that 32 bits hold every intermediate.
 
+    Example:
+        >>> spec = Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01, input_limits=((-1, 1),))
+        >>> q = quantize(spec, np.zeros(29))
+        >>> q
+        <QuantController elman: 1 input, 4 neurons, 1 output, dt_s 0.01, 29 parameters, fixed point>
+        >>> q.step_int([100])
+        array([0], dtype=int32)
+
     """
 
     __slots__ = (
@@ -194,6 +201,9 @@ class QuantController(Rebuilt):
         """Return physical inputs as the network sees them: scaled, if the spec asks for it."""
         with np.errstate(over="ignore"):  # Inf, which saturates, as a huge number would
             return (np.asarray(u, np.float64) - self._offset) * self._gain
+
+    def __repr__(self) -> str:
+        return f"<QuantController {self._spec.summary()}, {self.layout.size} parameters, fixed point>"
 
     @property
     def spec(self) -> Spec:
@@ -283,7 +293,7 @@ class QuantController(Rebuilt):
     @property
     def fields(self) -> dict[str, Any]:
         """Spec and formats as JSON has them: with theta_q all that makes the controller."""
-        return {"spec": self._spec.to_dict(), "formats": _formats_dict(self._formats)}
+        return {"spec": self._spec.to_dict(), "formats": formats_as_fields(self._formats)}
 
     def requantize(self, theta: ArrayLike) -> QuantController:
         """Return the integer controller of other parameters in the formats of this one.
@@ -433,13 +443,13 @@ class QuantController(Rebuilt):
         """
         try:
             spec = Spec.from_dict(archive.fields["spec"])
-            formats = {name: _format(name, pair) for name, pair in archive.fields["formats"].items()}
+            formats = {name: format_from_field(name, pair) for name, pair in archive.fields["formats"].items()}
             theta_q = archive.arrays["theta_q"]
             size = cell_of(spec).layout(spec).size
             if theta_q.dtype != np.int32 or theta_q.shape != (size,):
                 raise LayoutError(f"theta_q: {theta_q.dtype} of shape {theta_q.shape}; allowed: int32 ({size},)")
             for name, block in cell_of(spec).layout(spec).blocks.items():
-                _check_fits(name, theta_q[block.part], formats.get(name))
+                check_fits(name, theta_q[block.part], formats.get(name))
             calibration = archive.arrays.get("calibration")
             return cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
         except KeyError as error:
@@ -455,25 +465,6 @@ def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
     if found.dtype.kind not in "iu" or found.shape != (size,):
         raise LayoutError(f"theta_q: {found.dtype} of shape {found.shape}; allowed: int32 ({size},)")
     return np.ascontiguousarray(found, dtype=np.int32)
-
-
-def _format(name: str, pair: Any) -> QFormat:
-    """Return the format that a file names; far beyond what ``quantize`` chooses the proof's own numbers overflow."""
-    if isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair):
-        bits, frac_bits = pair
-        if _STORAGE[0] <= bits <= _STORAGE[1] and abs(frac_bits) <= _MOST_FRAC_BITS:
-            return QFormat(bits, frac_bits)
-    allowed = f"{_STORAGE[0]} to {_STORAGE[1]} bits and -{_MOST_FRAC_BITS} to {_MOST_FRAC_BITS} fractional ones"
-    raise LayoutError(f"formats: {name} is {shown(pair)}; allowed: {allowed}")
-
-
-def _check_fits(name: str, values: IntArray, stored_as: QFormat | None) -> None:
-    if stored_as is not None and not (stored_as.low <= values.min() and values.max() <= stored_as.high):
-        raise LayoutError(f"{name}: {values.min()} to {values.max()}; allowed: what int{stored_as.bits} holds")
-
-
-def _formats_dict(formats: Formats) -> dict[str, list[int]]:
-    return {name: [formats[name].bits, formats[name].frac_bits] for name in sorted(formats)}
 
 
 def prove(bounds: Bounds) -> Bounds:

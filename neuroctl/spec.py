@@ -94,6 +94,11 @@ class Spec:
     Raises:
         SpecError: a field is of the wrong type, unknown or out of range.
 
+    Example:
+        >>> spec = Spec(cell="ctrnn", inputs=2, neurons=8, outputs=1, dt_s=0.02, output_limits=((-10, 10),))
+        >>> spec.summary()
+        'ctrnn: 2 inputs, 8 neurons, 1 output, dt_s 0.02'
+
     """
 
     cell: str
@@ -170,6 +175,12 @@ class Spec:
             raise SpecError(f"context_decay: {shown(decay)}; allowed: from 0 to less than 1")
         if not isinstance(decay, (int, float)):  # Python's own stay as they are: a model's CRC is over its JSON
             object.__setattr__(self, "context_decay", real(decay))
+
+    def summary(self) -> str:
+        """Return kind and sizes of the network and its time step in a few words."""
+        counts = ((self.inputs, "input"), (self.neurons, "neuron"), (self.outputs, "output"))
+        sizes = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts)
+        return f"{self.cell}: {sizes}, dt_s {self.dt_s:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; ``from_dict`` is the inverse."""

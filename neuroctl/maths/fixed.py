@@ -30,7 +30,13 @@ _LAST: Final = (2 * ARGUMENT_LIMIT << 16) - 1
 
 @dataclass(frozen=True)
 class QFormat:
-    """A fixed-point format: ``bits`` of signed storage, of which ``frac_bits`` stand behind the binary point."""
+    """A fixed-point format: ``bits`` of signed storage, of which ``frac_bits`` stand behind the binary point.
+
+    Example:
+        >>> QFormat(16, 8).quantize([0.5, -1.0, 1000.0])
+        array([  128,  -256, 32767], dtype=int32)
+
+    """
 
     bits: int
     frac_bits: int
