@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import BackendUnavailable, StudyError, require
-from neuroctl.evolve.evaluators import THREADS, Objective, SerialEvaluator, Task, Values, split
+from neuroctl.evolve.evaluators.base import THREADS, Objective, SerialEvaluator, Task, Values, split
 from neuroctl.evolve.genome import Genome
 
 _LOSSES: Final = 6  # times that one task may take its actor with it

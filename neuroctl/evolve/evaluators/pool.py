@@ -1,120 +1,32 @@
-"""Evaluators: genomes and seeds in, objective values out, in this process or in a pool of processes.
-
-An objective is any callable ``objective(controller, seed) -> float``, higher is better; or one that returns a tuple of
-the fitness and its measures. For a pool it has to be picklable: a function or class of an importable module. If it has
-a method ``batch(spec, theta, seeds, threads)``, which takes a population ``[P, n_params]`` and returns values
-``[P, seeds]`` (or ``[P, seeds, 1 + measures]``), that is called instead, in this process.
-"""
+"""Evaluation in worker processes: those that die or hang are replaced."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, resource_tracker
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real
-from neuroctl.controller import Controller
-from neuroctl.errors import NotFiniteError, ObjectiveError, StudyError
-from neuroctl.evolve.blame import blamed, defined, number_of, shown_value
+from neuroctl.errors import StudyError
+from neuroctl.evolve.evaluators.base import THREADS, Objective, SerialEvaluator, Task, Values, close_objective, split
 from neuroctl.evolve.genome import Genome
 
-Objective = Callable[[Controller, int], Any]
-Values = NDArray[np.float64]
-
 _REBUILDS: Final = 5  # pools that may break one after the other without one finished task
-_TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
 _STARTS: Final = 2  # pools that may break before one worker has come up
 _MANAGER_ENDS_S: Final = 5.0  # far longer than the thread of a pool that was stopped takes
 _PR_SET_PDEATHSIG: Final = 1
 _SAFE_PATH: Final = "PYTHONSAFEPATH"
-THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-Task = tuple[int, slice]  # a candidate and which of the seeds
-
-
-class Evaluator(Protocol):
-    """What a study asks of an evaluator; a context manager."""
-
-    def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-
-class SerialEvaluator:
-    """Evaluate in this process.
-
-    Args:
-        genome: how genes become a controller.
-        objective: callable ``(controller, seed) -> float``, or a tuple of the fitness and its measures.
-        measures: how many numbers it returns besides the fitness.
-
-    """
-
-    def __init__(self, genome: Genome, objective: Objective, measures: int = 0):
-        self._objective, self._genome, self._width = objective, genome, 1 + measures
-        self._controller = Controller(genome.spec)
-
-    def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
-
-        Raises:
-            StudyError: the objective raised, or returned something that is no number.
-
-        """
-        rows = [self.row(genome, seeds, candidate) for candidate, genome in enumerate(genomes)]
-        return np.array(rows, np.float64).reshape(len(genomes), len(seeds), self._width)
-
-    def row(self, genome: NDArray[np.float64], seeds: Sequence[int], candidate: int) -> list[tuple[float, ...]]:
-        """Return one genome's values for each seed; ``candidate`` is its index, for messages."""
-        theta = self._genome.theta(genome)
-        return [self._value(theta, seed, candidate) for seed in seeds]
-
-    def _value(self, theta: NDArray[Any], seed: int, candidate: int) -> tuple[float, ...]:
-        ctl = self._controller
-        ctl.theta[:] = theta
-        ctl.reset()
-        where = f"with seed {seed}, candidate {candidate}"
-        try:
-            value: Any = self._objective(ctl, seed)
-        except NotFiniteError:  # a simulation that blew up: as NaN, below all that count
-            return (math.nan,) * self._width
-        except (Exception, SystemExit) as error:
-            raise blamed("", error, where) from error
-        try:
-            parts = value if self._width > 1 else (value,)
-            if isinstance(value, (str, bytes)) or len(parts) != self._width:  # float("3") would pass
-                raise ValueError
-            return tuple(number_of(part) for part in parts)
-        except (TypeError, ValueError):
-            allowed = "a number" if self._width == 1 else f"{self._width} numbers: the fitness and its measures"
-            text = f"objective: returned {shown_value(value)}; allowed: {allowed}; {where}{defined(self._objective)}"
-            raise ObjectiveError(text) from None
-
-    def close(self) -> None:
-        """Free what the objective holds."""
-        _close(self._objective)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class PoolEvaluator:
@@ -256,106 +168,17 @@ class PoolEvaluator:
     def close(self) -> None:
         """End the workers, also in the middle of a task, and free what this process's objective holds."""
         self._stop(wait=True)
-        _close(self._objective)
+        close_objective(self._objective)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-class BatchEvaluator:
-    """Evaluate whole populations by an objective's own ``batch``, such as lanes in a compiled plant.
-
-    Args:
-        genome: how genes become a controller.
-        objective: has ``batch(spec, theta, seeds, threads)``, see above.
-        threads: how many it may use.
-        measures: how many numbers it returns besides the fitness.
-
-    """
-
-    def __init__(self, genome: Genome, objective: Any, threads: int, measures: int = 0):
-        self._genome, self._objective, self._threads, self._width = genome, objective, threads, 1 + measures
-
-    def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
-        """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
-
-        Raises:
-            StudyError: the objective raised, or returned an array of another shape.
-
-        """
-        theta = np.ascontiguousarray(self._genome.theta(genomes))
-        try:
-            values = np.asarray(self._objective.batch(self._genome.spec, theta, list(seeds), self._threads), np.float64)
-        except Exception as error:
-            raise blamed(".batch", error, f"with seeds {list(seeds)}") from error
-        shape = (len(genomes), len(seeds), self._width)
-        if values.shape not in (shape, shape[:2] if self._width == 1 else shape):
-            raise ObjectiveError(
-                f"objective.batch: shape {values.shape}; allowed: {shape}{defined(self._objective.batch)}"
-            )
-        return values.reshape(shape)
-
-    def close(self) -> None:
-        """Free what the objective holds."""
-        _close(self._objective)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def make_evaluator(
-    genome: Genome,
-    objective: Objective,
-    workers: int,
-    measures: int = 0,
-    *,
-    task_timeout_s: float | None = None,
-    cluster: str | None = None,
-) -> Evaluator:
-    """Return an evaluator: of whole batches, on a Ray cluster, in this process (1 worker) or in a pool.
-
-    Args:
-        genome: how genes become a controller.
-        objective: callable, see above.
-        workers: processes, or threads of a batch; of a cluster that is started here.
-        measures: how many numbers the objective returns besides the fitness.
-        task_timeout_s: see ``PoolEvaluator``.
-        cluster: ``"local"``, or the address of a running Ray cluster; None for this machine without Ray.
-
-    """
-    if hasattr(objective, "batch"):
-        return BatchEvaluator(genome, objective, workers, measures)
-    if cluster is not None:
-        from neuroctl.evolve.cluster import RayEvaluator
-
-        return RayEvaluator(genome, objective, cluster, workers, measures, task_timeout_s)
-    if workers == 1 and task_timeout_s is None:
-        return SerialEvaluator(genome, objective, measures)
-    return PoolEvaluator(genome, objective, workers, measures, task_timeout_s)
-
-
-def split(candidates: int, seeds: int, workers: int) -> list[Task]:
-    """Split into (candidate, seeds) so that there is work for all even if there is one candidate."""
-    parts = min(seeds, max(1, -(-_TASKS_A_WORKER * workers // max(1, candidates))))
-    edges = np.linspace(0, seeds, parts + 1).astype(int)
-    cuts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    return [(candidate, cut) for candidate in range(candidates) for cut in cuts]
 
 
 def _named(task: Task, seeds: Sequence[int]) -> str:
     return f"candidate {task[0]}, seeds {list(seeds[task[1]])}"
-
-
-def _close(objective: Objective) -> None:
-    close = getattr(objective, "close", None)
-    if close is not None:
-        close()
 
 
 @contextlib.contextmanager
