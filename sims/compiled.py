@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -24,64 +24,10 @@ from neuroctl.evolve.provenance import source_of
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
 
+from .plants.tasks import TASKS
 from .task import Task
 
 Array = NDArray[Any]
-
-TASKS: Final = (
-    Task(
-        name="two-poles",
-        env_id="neuroctl/TwoPoles-v0",
-        entry_point="neuroctl.sims.compiled:PlantEnv",
-        max_episode_steps=1000,
-        summary="Balance two poles of different length on one cart without seeing velocities (compiled).",
-        control_hz=50,
-        input_names=("position / 2.4 m", "long pole / 36 deg", "short pole / 36 deg"),
-        input_limits=((-1.0, 1.0),) * 3,
-        output_names=("force [N]",),
-        output_limits=((-10.0, 10.0),),
-        plant="neuroctl.sims.plants.double_pole",
-    ),
-    Task(
-        name="walker",
-        env_id="neuroctl/Walker-v0",
-        entry_point="neuroctl.sims.compiled:PlantEnv",
-        max_episode_steps=2200,
-        summary="Walk on one leg: lift, swing, set down and push (compiled).",
-        control_hz=10,
-        input_names=("leg angle / 30 deg",),
-        input_limits=((-2.5, 2.5),),
-        output_names=("foot down", "forward force", "backward force"),
-        output_limits=((0.0, 1.0),) * 3,
-        plant="neuroctl.sims.plants.walker",
-    ),
-    Task(
-        name="phototaxis",
-        env_id="neuroctl/Phototaxis-v0",
-        entry_point="neuroctl.sims.compiled:PlantEnv",
-        max_episode_steps=400,
-        summary="Drive two wheels by what two eyes see, to a light and stay there (compiled).",
-        control_hz=10,
-        input_names=("left eye", "right eye"),
-        input_limits=((0.0, 1.0),) * 2,
-        output_names=("left wheel", "right wheel"),
-        output_limits=((-1.0, 1.0),) * 2,
-        plant="neuroctl.sims.plants.phototaxis",
-    ),
-    Task(
-        name="circle-catcher",
-        env_id="neuroctl/CircleCatcher-v0",
-        entry_point="neuroctl.sims.compiled:PlantEnv",
-        max_episode_steps=1000,
-        summary="Be under a falling circle when it lands, seen by seven rays (compiled).",
-        control_hz=10,
-        input_names=tuple(f"ray {k}" for k in range(7)),
-        input_limits=((0.0, 1.0),) * 7,
-        output_names=("right motor", "left motor"),
-        output_limits=((0.0, 1.0),) * 2,
-        plant="neuroctl.sims.plants.circle_catcher",
-    ),
-)
 
 
 def plant_of(task: Task) -> Plant:
@@ -166,9 +112,15 @@ class PlantReturn:
 
     def observations(self, controller: Any, seed: int) -> Array:
         """Return what the controller sees in one episode, float32[T, inputs]."""
-        from .episodes import record
-
-        return record(self.task.name, controller, seed, self.max_steps).observations
+        env, over = PlantEnv(self.task.name), False
+        seen: list[Array] = []
+        controller.reset()
+        u, _ = env.reset(seed=seed)
+        while not over and len(seen) < self.max_steps:
+            seen.append(u)
+            u, _, ended, cut, _ = env.step(controller.step(u.astype(controller.spec.dtype)))
+            over = ended or cut
+        return np.array(seen)
 
     def made_of(self) -> dict[str, str]:
         """Return what gives the fitness, see ``neuroctl.evolve.provenance``."""

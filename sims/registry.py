@@ -19,7 +19,6 @@ from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.spec import Spec
 
-from . import compiled
 from .bullet import (
     arm,
     cartpole,
@@ -32,6 +31,7 @@ from .bullet import (
     rover_wall,
     t_maze,
 )
+from .plants.tasks import TASKS as COMPILED_TASKS
 from .scripted import Scripted
 from .task import Task
 
@@ -51,7 +51,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
             minitaur.TASK,
             arm.TASK,
             # The next task's line goes here.
-            *compiled.TASKS,
+            *COMPILED_TASKS,
         )
     }
 )
