@@ -27,6 +27,47 @@ def test_no_file_is_long():
     assert {name: n for name, n in lengths.items() if n > 500} == {}
 
 
+def test_cells_and_vectors_are_short():
+    """A cell is an equation and its genome, in an hour's reading; what grows belongs to what cells share."""
+    cells = [*(ROOT / "neuroctl/cells").rglob("*.py"), ROOT / "neuroctl/maths/vectors.py"]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in cells}
+    assert {name: n for name, n in lengths.items() if n > 320} == {}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def imports_of(name, path):
+    """Return the modules of ours that a module imports, wherever in its text."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
+    return (found & set(MODULES)) - {name}
+
+
+def test_no_two_modules_import_each_other():
+    """Nor by way of others, nor inside functions, where a circle is only put off."""
+    graph = {name: imports_of(name, path) for name, path in MODULES.items()}
+    while graph:
+        ends = {name for name, found in graph.items() if not found & set(graph)}
+        if not ends:
+            break
+        graph = {name: found for name, found in graph.items() if name not in ends}
+    callers = {name for found in graph.values() for name in found}
+    assert sorted(name for name in graph if name in callers) == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_assert_and_no_pickle(path):
     """A user's mistake is never caught by an assert, and no file of ours is a pickle."""
