@@ -52,7 +52,7 @@ class Controller(Rebuilt):
 
     __slots__ = (
         "_spec", "layout", "state_layout", "_theta", "_params", "_dtype", "_start", "_u", "_y", "_spare_state",
-        "_spare_y", "_ints", "_floats", "_rollout", "_fault", "_enter", "_own_theta", "_own_state", "_own_y",
+        "_spare_y", "_ints", "_floats", "_rollout", "_fault", "_step", "_own_theta", "_own_state", "_own_y",
     )  # fmt: skip
     _made_of = ("_spec", "_theta", "_state")
 
@@ -85,7 +85,7 @@ class Controller(Rebuilt):
         self._own_theta, self._own_state, self._own_y = self._theta[:], self._state[:], self._y[:]
         # Compile, or load from the cache, now: a control loop must never wait for the compiler.
         buffers = (self._own_theta, self._own_state, self._u, self._own_y, self._ints, self._floats)
-        self._enter = compiled_for(cell.enter, *buffers)
+        self._step = compiled_for(cell.step_checked, *buffers)
         self.reset()
 
     def __repr__(self) -> str:
@@ -141,10 +141,10 @@ class Controller(Rebuilt):
         """
         # These checks cost half of what Numba's own would; the compiled step tells a wrong length itself.
         if type(u) is ndarray and u.ndim == 1 and u.dtype == self._dtype and u.flags.carray:
-            if self._enter(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats) == 0:
+            if self._step(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats) == 0:
                 return self._y
         u = accepted(u, self._u)
-        self._enter(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats)
+        self._step(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats)
         return self._y
 
     def rehearse(self, u: Array) -> None:
@@ -159,7 +159,7 @@ class Controller(Rebuilt):
         self._spare_state[:] = self._state
         if type(u) is not ndarray or u.shape != self._u.shape or u.dtype != self._dtype or not u.flags.carray:
             u = accepted(u, self._u)
-        self._enter(self._own_theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
+        self._step(self._own_theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
 
     def rollout(self, inputs: ArrayLike) -> Array:
         """Step through a sequence, going on from the current state.

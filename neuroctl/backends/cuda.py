@@ -179,7 +179,7 @@ _PROLOGUE = """
     for k in range({states}):
         state[k] = start[k]
     mine = {theta}
-    _prime(mine, state, ints, floats)"""
+    _prepare(mine, state, ints, floats)"""
 
 
 def _prologue(spec: Spec, shared: bool) -> str:
@@ -209,7 +209,7 @@ def run(theta, begin, start, last, fitness_out, steps_out, final_out, fault_out)
     while going:
         seen = observe(x)
         {seen}
-        _advance(mine, state, u, y, ints, floats)
+        _step_prepared(mine, state, u, y, ints, floats)
         a = {a}
         for _ in range({substeps}):
             x = _next(x, a, h)
@@ -234,7 +234,7 @@ def _sequence(spec: Spec, shared: bool) -> str:
 def run(theta, u, start, y, state_out):
     lanes = state_out.shape[1]{_prologue(spec, shared)}
     for t in range(u.shape[0]):
-        _advance(mine, state, u[t, :, p % u.shape[2]], y[t, :, p], ints, floats)
+        _step_prepared(mine, state, u[t, :, p % u.shape[2]], y[t, :, p], ints, floats)
     for k in range(state.shape[0]):
         state_out[k, p] = state[k]
 """

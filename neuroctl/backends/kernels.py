@@ -75,7 +75,7 @@ def retype(dtype: Callable[[float], Any]) -> Callable[[Any], Any]:
 
 def float_step(cell: Cell) -> dict[str, Callable[..., Any]]:
     """Return what kernels call of a cell's float form."""
-    return {"_prime": cell.prime, "_advance": cell.advance}
+    return {"_prepare": cell.prepare, "_step_prepared": cell.step_prepared}
 
 
 def constants(values: NDArray[Any]) -> str:

@@ -33,12 +33,12 @@ _RECORDED: Final = """
 
 @_jit_step
 def _through(theta, state, u, outputs, b, ints, floats):
-    _prime(theta, state, ints, floats)
+    _prepare(theta, state, ints, floats)
     for t in range(u.shape[0]):
         if u.ndim == 2:
-            _advance(theta, state, u[t], outputs[t, :, b], ints, floats)
+            _step_prepared(theta, state, u[t], outputs[t, :, b], ints, floats)
         else:
-            _advance(theta, state, u[t, :, b], outputs[t, :, b], ints, floats)
+            _step_prepared(theta, state, u[t, :, b], outputs[t, :, b], ints, floats)
 
 
 @_jit_step
@@ -59,7 +59,7 @@ class _Controllers:
         columns: what each individual brings, ``[K, P]``, and the blocks that take it over in its lane.
         constants: arguments that are the same for all.
         work: blocks that nothing is taken over to.
-        text: ``_prime_block(b, ...)`` and ``_advance_all(u, y, ...)``, of ``arguments``.
+        text: ``_prepare_block(b, ...)`` and ``_advance_all(u, y, ...)``, of ``arguments``.
         fault: whether lane l of block b has latched a fault.
         width: lanes of a block.
 
@@ -91,20 +91,20 @@ def plant_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
 _FLOATS: Final = """
 
 @_jit_step
-def _prime_block(b, own, state, ints, floats, fault):
+def _prepare_block(b, own, state, ints, floats, fault):
     if own.ndim == 1:
-        _prime(own, state[b], ints, floats)
+        _prepare(own, state[b], ints, floats)
     else:
-        _prime(own[b], state[b], ints, floats)
+        _prepare(own[b], state[b], ints, floats)
 
 
 @_jit_step
 def _advance_all(u, y, own, state, ints, floats, fault):
     for b in range(state.shape[0]):
         if own.ndim == 1:
-            _advance(own, state[b], u[:, b], y[:, b], ints, floats)
+            _step_prepared(own, state[b], u[:, b], y[:, b], ints, floats)
         else:
-            _advance(own[b], state[b], u[:, b], y[:, b], ints, floats)
+            _step_prepared(own[b], state[b], u[:, b], y[:, b], ints, floats)
 """
 
 
@@ -115,7 +115,11 @@ def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     columns = {"theta": "own", "numbers": "ints", "start": "state", "low": "lows", "high": "highs", "lsb": "lsbs"}
     controllers = _Controllers(columns, ("offset", "gain"), ("u_q", "y_q"), _INTEGERS, "False", 16)
     form = integer_of(spec)
-    functions: dict[str, Any] = {"_prime_q": form.prime_q, "_advance_q": form.advance_q, "_quantized": quantized}
+    functions: dict[str, Any] = {
+        "_prepare_q": form.prepare_q,
+        "_step_prepared_q": form.step_prepared_q,
+        "_quantized": quantized,
+    }
     text = head(functions, spec.dtype, title, plant) + _lanes(plant, fitness, controllers)
     return build(text, f"fixed_{spec.cell}_{plant.name}_{spec.dtype}")
 
@@ -123,8 +127,8 @@ def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
 _INTEGERS: Final = """
 
 @_jit_step
-def _prime_block(b, own, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
-    _prime_q(own[b], state[b], ints[b])
+def _prepare_block(b, own, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
+    _prepare_q(own[b], state[b], ints[b])
 
 
 @_jit_rows
@@ -144,7 +148,7 @@ def _advance_all(u, y, own, ints, state, lows, highs, lsbs, u_q, y_q, offset, ga
     for b in range(state.shape[0]):
         for i in range(u_q.shape[1]):
             _quantize_row(u[i, b], offset[i], gain[i], lsbs[b, 0], lows[b, i], highs[b, i], u_q[b, i])
-        _advance_q(own[b], state[b], u_q[b], y_q[b], ints[b])
+        _step_prepared_q(own[b], state[b], u_q[b], y_q[b], ints[b])
         for i in range(y_q.shape[1]):
             _dequantize_row(y_q[b, i], lsbs[b, 1], y[i, b])
 """
@@ -188,13 +192,13 @@ def _account_lanes({rows["x"]}, {rows["y"]}, total, recent, age, last, ended):
 
 
 @_jit_step
-def _prime_fresh(fresh, count, {arguments}):
+def _prepare_fresh(fresh, count, {arguments}):
     # Of the blocks that new individuals came to; fresh lanes are in order.
     last = -1
     for c in range(count):
         b = fresh[c] // {controllers.width}
         if b != last:
-            _prime_block(b, {arguments})
+            _prepare_block(b, {arguments})
             last = b
 
 
@@ -268,7 +272,7 @@ def run({sources}, {arguments}, begin, mine, following, last, dt, u_packs, y_pac
         else:
             age[b] = _F(last)  # an idle lane counts as ended, whatever its plant does
     for b in range(state.shape[0]):
-        _prime_block(b, {arguments})
+        _prepare_block(b, {arguments})
     h = dt / _F({substeps})
     # Half empty and nothing to fill up with: give back, to go on in a narrower block.
     while live > 0 and (following[0] < count or 2 * live > lanes or lanes == {LEAST_LANES}):
@@ -289,6 +293,6 @@ def run({sources}, {arguments}, begin, mine, following, last, dt, u_packs, y_pac
             loaded = _fill(begin, mine, following, x, total, age, who, fresh, {sources}, {", ".join(packs)})
             live += loaded
             if loaded > 0:
-                _prime_fresh(fresh, loaded, {arguments})
+                _prepare_fresh(fresh, loaded, {arguments})
         following[1] += 1
 """

@@ -27,9 +27,9 @@ class Cell:
     u and y. A step takes one controller's arrays ``[K]`` or a block of lanes' ``[K, W]`` (see ``maths.packs``); it
     allocates nothing and raises nothing.
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
-    ``enter`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
-    A step is ``prime(theta, state, ints, floats)``, which fits what the state holds ready to theta, and ``advance``,
-    with the arguments of ``step``, which leaves it fitting: a rollout primes once.
+    ``step_checked`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
+    ``prepare(theta, state, ints, floats)`` refreshes everything in the state that is derived from theta.
+    ``step_prepared``, with the arguments of ``step``, assumes that and preserves it, so a rollout prepares only once.
     ``integer`` is its fixed-point form, see ``cells.fixed``; None if it has none.
     """
 
@@ -39,10 +39,10 @@ class Cell:
     genes: Callable[[Spec], Layout]
     decode: Callable[[Spec, NDArray[np.float64]], NDArray[np.float64]]
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
-    enter: Callable[[Array, Array, Array, Array, Array, Array], int]
+    step_checked: Callable[[Array, Array, Array, Array, Array, Array], int]
     rollout: Callable[[Array, Array, Array, Array, Array, Array], None]
-    prime: Callable[[Array, Array, Array, Array], None]
-    advance: Callable[[Array, Array, Array, Array, Array, Array], None]
+    prepare: Callable[[Array, Array, Array, Array], None]
+    step_prepared: Callable[[Array, Array, Array, Array, Array, Array], None]
     own_ints: Callable[[Spec], Sequence[int]]
     own_floats: Callable[[Spec], Sequence[float]]
     integer: Integer | None = None
@@ -52,7 +52,8 @@ class Cell:
 class Integer:
     """A cell's integer form: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays ``[K]``, or blocks ``[K, W]``.
 
-    ``prime_q`` refreshes what in the state follows from the rest; ``advance_q`` steps on from there and keeps it so.
+    ``prepare_q`` refreshes what in the state is derived from the rest; ``step_prepared_q`` assumes that and preserves
+    it.
 
     theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
     over all int16 inputs and all reachable states which range each intermediate of the step stays in.
@@ -66,8 +67,8 @@ class Integer:
     ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
     bounds_q: Callable[[Spec, Formats, NDArray[np.int32]], Bounds]
     start_q: Callable[[Spec, Formats, NDArray[np.int32]], NDArray[np.int32]]
-    prime_q: Callable[[Array, Array, Array], None]
-    advance_q: Callable[[Array, Array, Array, Array, Array], None]
+    prepare_q: Callable[[Array, Array, Array], None]
+    step_prepared_q: Callable[[Array, Array, Array, Array, Array], None]
     step_q: Callable[[Array, Array, Array, Array, Array], None]
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
 
@@ -88,13 +89,13 @@ def start_state(spec: Spec, layout: Layout) -> Array:
 
 
 @jit_step
-def nothing_ready(theta: Array, state: Array, ints: Array, floats: Array) -> None:
-    """Prime a cell whose state holds nothing that depends on theta."""
+def prepare_nothing(theta: Array, state: Array, ints: Array, floats: Array) -> None:
+    """Prepare the state of a cell in which nothing is derived from theta."""
 
 
 @jit_integer
-def nothing_ready_q(theta: Array, state: Array, ints: Array) -> None:
-    """Prime a cell whose integer state holds nothing that follows from the rest."""
+def prepare_nothing_q(theta: Array, state: Array, ints: Array) -> None:
+    """Prepare the integer state of a cell in which nothing is derived from the rest."""
 
 
 def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:

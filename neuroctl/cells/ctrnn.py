@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroctl.cells import ops
 from neuroctl.cells.base import (
     AFFINE,
     DT,
@@ -105,20 +106,20 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     y: float[q] or [q, W], outputs; written
     ints, floats: see ``cells.base``
     """
-    prime(theta, state, ints, floats)
-    advance(theta, state, u, y, ints, floats)
+    prepare(theta, state, ints, floats)
+    step_prepared(theta, state, u, y, ints, floats)
 
 
 @jit_step
-def prime(theta: Array, state: Array, ints: Array, floats: Array) -> None:
+def prepare(theta: Array, state: Array, ints: Array, floats: Array) -> None:
     """Bring s in line with y and rate with tau, both of which may have been written to since the last step."""
     n = ints[NEURONS]
-    v.activate(state, 0, theta, n * n + n, n * n, state, 3 * n, n)
-    v.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
+    ops.activate(state, 0, theta, n * n + n, n * n, state, 3 * n, n)
+    ops.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
 
 
 @jit_inline
-def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step from a state in which s fits y and rate fits tau, and leave it so."""
     n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
     bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
@@ -127,10 +128,10 @@ def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
     held, limits = seen + m, SCALES + 2 * m
     ok, tables = held + q, limits + 2 * q
 
-    v.accept(u, m, floats, SCALES, state, seen, ok)
+    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
     if stages == 0:  # euler or etd1
         v.two_matvecs(theta, w_in, 0, state, seen, s, net, n, m, n)
-        v.relax(state, net, rate, ok, 0, n)
+        ops.leaky_step(state, net, rate, ok, 0, n)
     else:
         v.fill(0, state, drive, n)
         v.matvec_add(theta, w_in, state, seen, state, drive, n, m)
@@ -138,17 +139,17 @@ def advance(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats:
         v.fill(0, state, total, n)
         for k in range(stages):
             if k > 0:
-                v.activate(state, 0, theta, gain, bias, state, s, n)
+                ops.activate(state, 0, theta, gain, bias, state, s, n)
             v.linear(theta, 0, state, s, state, drive, state, net, n, n)
             a, b = floats[tables + k], floats[tables + stages + k]
-            v.stage(state, net, rate, a, b, y0, total, 0, n)
-        v.land(state, y0, total, ok, 0, n)
-    v.activate(state, 0, theta, gain, bias, state, s, n)
-    v.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+            ops.rk_stage(state, net, rate, a, b, y0, total, 0, n)
+        ops.rk_finish(state, y0, total, ok, 0, n)
+    ops.activate(state, 0, theta, gain, bias, state, s, n)
+    ops.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step
-def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
     """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
     if u.shape[0] != ints[INPUTS]:
         return 1
@@ -159,9 +160,9 @@ def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: A
 @jit_step
 def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
-    prime(theta, state, ints, floats)
+    prepare(theta, state, ints, floats)
     for t in range(u.shape[0]):
-        advance(theta, state, u[t], y[t], ints, floats)
+        step_prepared(theta, state, u[t], y[t], ints, floats)
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -231,10 +232,10 @@ CELL: Final = Cell(
     genes=genes,
     decode=decode,
     step=step,
-    enter=enter,
+    step_checked=step_checked,
     rollout=rollout,
-    prime=prime,
-    advance=advance,
+    prepare=prepare,
+    step_prepared=step_prepared,
     own_ints=own_ints,
     own_floats=own_floats,
 )

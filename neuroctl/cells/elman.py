@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import ops
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -25,7 +26,7 @@ from neuroctl.cells.base import (
     Cell,
     decode_readout,
     input_scale,
-    nothing_ready,
+    prepare_nothing,
     readout_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
@@ -63,7 +64,7 @@ def state_layout(spec: Spec) -> Layout:
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step: h = f(W_in u + U h + bias), then read out.
 
-    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``vectors.release``.
+    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``ops.clip_or_hold``.
 
     theta: float[K] or [K, W], see ``layout``; read
     state: float[S] or [S, W], see ``state_layout``; read and written
@@ -76,15 +77,15 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     h, new, seen, limits = 0, n, 2 * n, SCALES + 2 * m
     held = seen + m
     ok = held + q
-    v.accept(u, m, floats, SCALES, state, seen, ok)
+    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
     v.two_matvecs(theta, 0, rec, state, seen, h, new, n, m, n)
     v.add(theta, bias, state, new, n)
-    v.activate_where(ints[ACTIVATION], state, new, ok, h, n)
-    v.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
+    ops.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step
-def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
     """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
     if u.shape[0] != ints[INPUTS]:
         return 1
@@ -121,10 +122,10 @@ CELL: Final = Cell(
     genes=layout,
     decode=decode,
     step=step,
-    enter=enter,
+    step_checked=step_checked,
     rollout=rollout,
-    prime=nothing_ready,
-    advance=step,
+    prepare=prepare_nothing,
+    step_prepared=step,
     own_ints=_no_options,
     own_floats=_no_options,
 )

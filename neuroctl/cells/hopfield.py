@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import ops
 from neuroctl.cells.base import (
     DT,
     INPUTS,
@@ -28,7 +29,7 @@ from neuroctl.cells.base import (
     OUTPUTS,
     SCALES,
     Cell,
-    nothing_ready,
+    prepare_nothing,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -150,7 +151,7 @@ def _sweep(theta: Array, state: Array, ints: Array, floats: Array, active: Any, 
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Show the observation, settle, read out.
 
-    A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``vectors.release``.
+    A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``ops.clip_or_hold``.
 
     theta: float[K] or [K, W], see ``layout``; read
     state: float[S] or [S, W], see ``state_layout``; read and written
@@ -163,7 +164,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     changed, converged, sweeps, seen = active + 1, active + 2, active + 3, active + 4
     held, own = seen + m, SCALES + 2 * (m + q)
     ok = held + q
-    v.accept(u, m, floats, SCALES, state, seen, ok)
+    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
     _show(state, seen, m, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
     v.copy(state, ok, state, active, 1)
     v.fill(0, state, sweeps, 1)
@@ -176,11 +177,11 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         v.copy(state, changed, state, active, 1)
     still_active = load(state, v.U(active))
     store(state, v.U(converged), one(still_active) - still_active)
-    v.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
+    ops.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
 
 
 @jit_step
-def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
     """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
     if u.shape[0] != ints[INPUTS]:
         return 1
@@ -229,10 +230,10 @@ CELL: Final = Cell(
     genes=genes,
     decode=decode,
     step=step,
-    enter=enter,
+    step_checked=step_checked,
     rollout=rollout,
-    prime=nothing_ready,
-    advance=step,
+    prepare=prepare_nothing,
+    step_prepared=step,
     own_ints=own_ints,
     own_floats=_floats,
 )

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import ops
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -26,7 +27,7 @@ from neuroctl.cells.base import (
     Cell,
     decode_readout,
     input_scale,
-    nothing_ready,
+    prepare_nothing,
     readout_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
@@ -78,7 +79,7 @@ def state_layout(spec: Spec) -> Layout:
 def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step: h = f(W_in x + u * h + bias) layer by layer, then read out.
 
-    A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``vectors.release``.
+    A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``ops.clip_or_hold``.
 
     theta: float[K] or [K, W], see ``layout``; read
     state: float[S] or [S, W], see ``state_layout``; read and written
@@ -91,13 +92,13 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     seen, limits = new + n, SCALES + 2 * m
     held = seen + m
     ok = held + q
-    v.accept(u, m, floats, SCALES, state, seen, ok)
+    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
     w_in, source = 0, seen
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n
         v.independent(theta, w_in, rec, rec + n, state, source, h, new, n, cols)
-        v.activate_where(ints[ACTIVATION], state, new, ok, h, n)
+        ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
         if residual == 0:
             source = h
         elif layer == 0:
@@ -106,11 +107,11 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         else:
             v.add(state, h, state, x, n)
         w_in = rec + 2 * n
-    v.readout(theta, w_in, state, source, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.readout(theta, w_in, state, source, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
 
 
 @jit_step
-def enter(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
     """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
     if u.shape[0] != ints[INPUTS]:
         return 1
@@ -178,10 +179,10 @@ CELL: Final = Cell(
     genes=layout,
     decode=decode,
     step=step,
-    enter=enter,
+    step_checked=step_checked,
     rollout=rollout,
-    prime=nothing_ready,
-    advance=step,
+    prepare=prepare_nothing,
+    step_prepared=step,
     own_ints=_options,
     own_floats=_no_floats,
 )

@@ -52,9 +52,9 @@ def test_a_block_of_controllers_steps_as_each_alone(spec):
     )
     y, alone = np.zeros((spec.outputs, width), np.int32), np.zeros(spec.outputs, np.int32)
     states = [q.start.copy() for q in many]
-    form.prime_q(theta, state, ints)
+    form.prepare_q(theta, state, ints)
     for t in range(len(u)):
-        form.advance_q(theta, state, u[t], y, ints)
+        form.step_prepared_q(theta, state, u[t], y, ints)
         for p, q in enumerate(many):
             form.step_q(q.theta_q, states[p], u[t, :, p].copy(), alone, q.ints)
             assert np.array_equal(y[:, p], alone)

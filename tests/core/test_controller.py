@@ -144,13 +144,13 @@ def test_tensors(monkeypatch):
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: nothing is compiled")
 def test_read_only_and_unaligned_observations_do_not_compile_anew():
     ctl = nc.Controller(SPEC, seed=1)
-    signatures = len(cell_of(SPEC).enter.signatures)
+    signatures = len(cell_of(SPEC).step_checked.signatures)
     frozen = np.frombuffer(np.array([0.1, 0.2], np.float32).tobytes(), np.float32)
     unaligned = np.frombuffer(b"\0" + frozen.tobytes(), np.uint8)[1:].view(np.float32)
     first = ctl.step(frozen).copy()
     ctl.reset()
     assert ctl.step(unaligned) == first
-    assert len(cell_of(SPEC).enter.signatures) == signatures
+    assert len(cell_of(SPEC).step_checked.signatures) == signatures
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ from neuroctl.cells.fixed.base import (
 from neuroctl.cells.fixed.ctrnn_formats import ALPHA, MOST_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import (
     ACTIVATION_FRAC_BITS,
     ARGUMENT_FRAC_BITS,
@@ -46,6 +45,7 @@ from neuroctl.maths.fixed import (
 )
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.packs import any_lane, select, store, wide
+from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -62,9 +62,9 @@ def state_layout_q(spec: Spec) -> Layout:
 
 
 @jit_integer
-def prime_q(theta: Array, state: Array, ints: Array) -> None:
+def prepare_q(theta: Array, state: Array, ints: Array) -> None:
     """Bring s in line with y, which may have been written to since the last step."""
-    n, gain_shift, clamp = v.U(size(ints, 0)), wide(ints, v.U(6)), wide(ints, v.U(7))
+    n, gain_shift, clamp = U(size(ints, 0)), wide(ints, U(6)), wide(ints, U(7))
     bias, gain = n * n, n * n + n
     for i in range(n):
         x = mul_q16(wide(state, i) + wide(theta, bias + i), wide(theta, gain + i))
@@ -74,7 +74,7 @@ def prime_q(theta: Array, state: Array, ints: Array) -> None:
 def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the state after reset: y = 0 and s to match."""
     state = np.zeros(3 * spec.neurons, np.int32)
-    prime_q(theta_q, state, ints_q(spec, formats))
+    prepare_q(theta_q, state, ints_q(spec, formats))
     return state
 
 
@@ -92,17 +92,17 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     y: int32[q] or [q, W], outputs in the format "out"; written
     ints: int64[13 + 2 q], see ``ints_q``; read
     """
-    prime_q(theta, state, ints)
-    advance_q(theta, state, u, y, ints)
+    prepare_q(theta, state, ints)
+    step_prepared_q(theta, state, u, y, ints)
 
 
 @jit_integer
-def advance_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
+def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step from a state in which s fits y, and leave it so."""
-    n, m, q, affine = v.U(size(ints, 0)), v.U(size(ints, 1)), size(ints, 2), size(ints, 3)
-    rec_shift, in_shift, keeps = wide(ints, v.U(4)), wide(ints, v.U(5)), wide(ints, v.U(8)) != 0
-    tau, w_in, s, residual = n * n + v.U(2) * n, n * n + v.U(3) * n, n, v.U(2) * n
-    some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, v.U(8)) == 0)
+    n, m, q, affine = U(size(ints, 0)), U(size(ints, 1)), size(ints, 2), size(ints, 3)
+    rec_shift, in_shift, keeps = wide(ints, U(4)), wide(ints, U(5)), wide(ints, U(8)) != 0
+    tau, w_in, s, residual = n * n + U(2) * n, n * n + U(3) * n, n, U(2) * n
+    some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, U(8)) == 0)
     for i in range(n):
         net = round_shift(matvec_q(theta, i * n, state, s, n), rec_shift)
         net = net + round_shift(drive_q(theta, w_in + i * m, u, m), in_shift)
@@ -118,7 +118,7 @@ def advance_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
             left = select(keeps, left, rest)
         store(state, i, after)
         store(state, residual + i, left)
-    prime_q(theta, state, ints)
+    prepare_q(theta, state, ints)
     readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
 
 
@@ -227,8 +227,8 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     bounds_q=bounds_q,
     start_q=start_q,
-    prime_q=prime_q,
-    advance_q=advance_q,
+    prepare_q=prepare_q,
+    step_prepared_q=step_prepared_q,
     step_q=step_q,
     rollout_q=rollout_q,
 )

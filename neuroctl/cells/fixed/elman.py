@@ -11,7 +11,7 @@ from neuroctl.cells.base import (
     Bounds,
     Formats,
     Integer,
-    nothing_ready_q,
+    prepare_nothing_q,
 )
 from neuroctl.cells.elman import layout
 from neuroctl.cells.fixed import dense as d
@@ -28,10 +28,10 @@ from neuroctl.cells.fixed.base import (
     size,
 )
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.packs import load, store, wide
+from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -58,9 +58,9 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     y: int32[q] or [q, W], outputs in the format "out"; written
     ints: see ``cells.fixed.dense``; read
     """
-    n, m = v.U(size(ints, d.N)), v.U(size(ints, d.M))
-    in_shift, rec_shift = wide(ints, v.U(d.IN_SHIFT)), wide(ints, v.U(d.REC_SHIFT))
-    rec, bias, s = n * m, n * m + n * n, v.U(0)
+    n, m = U(size(ints, d.N)), U(size(ints, d.M))
+    in_shift, rec_shift = wide(ints, U(d.IN_SHIFT)), wide(ints, U(d.REC_SHIFT))
+    rec, bias, s = n * m, n * m + n * n, U(0)
     for i in range(n):
         net = round_shift(drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
         net = net + round_shift(matvec_q(theta, rec + i * n, state, s, n), rec_shift)
@@ -135,8 +135,8 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     bounds_q=bounds_q,
     start_q=start_q,
-    prime_q=nothing_ready_q,
-    advance_q=step_q,
+    prepare_q=prepare_nothing_q,
+    step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=rollout_q,
 )

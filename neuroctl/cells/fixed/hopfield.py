@@ -15,7 +15,7 @@ from neuroctl.cells.base import (
     Bounds,
     Formats,
     Integer,
-    nothing_ready_q,
+    prepare_nothing_q,
 )
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import Choice, hull, matvec_q, row_ranges
@@ -171,8 +171,8 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     bounds_q=bounds_q,
     start_q=start_q,
-    prime_q=nothing_ready_q,
-    advance_q=step_q,
+    prepare_q=prepare_nothing_q,
+    step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=rollout_q,
 )

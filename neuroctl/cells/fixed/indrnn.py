@@ -16,7 +16,7 @@ from neuroctl.cells.base import (
     Bounds,
     Formats,
     Integer,
-    nothing_ready_q,
+    prepare_nothing_q,
 )
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
@@ -35,11 +35,11 @@ from neuroctl.cells.fixed.base import (
 from neuroctl.cells.indrnn import layout
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import RELU, TANH
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
 from neuroctl.maths.jit import jit_integer, jit_integer_inline
 from neuroctl.maths.packs import store, wide
+from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -74,10 +74,10 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     y: int32[q] or [q, W], outputs in the format "out"; written
     ints: see ``cells.fixed.dense``; of its own layers and residual; at the end each layer's shift, then each largest h
     """
-    n, m, q, layers = v.U(size(ints, d.N)), v.U(size(ints, d.M)), v.U(size(ints, d.OUT)), v.U(size(ints, _LAYERS))
-    x, s, own = layers * n, (layers + v.U(1)) * n, v.U(d.READOUT + READOUT_INTS) + v.U(2) * q
-    residual, s_shift = size(ints, _RESIDUAL), wide(ints, v.U(d.S_SHIFT))
-    w_in = v.U(0)
+    n, m, q, layers = U(size(ints, d.N)), U(size(ints, d.M)), U(size(ints, d.OUT)), U(size(ints, _LAYERS))
+    x, s, own = layers * n, (layers + U(1)) * n, U(d.READOUT + READOUT_INTS) + U(2) * q
+    residual, s_shift = size(ints, _RESIDUAL), wide(ints, U(d.S_SHIFT))
+    w_in = U(0)
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n
@@ -95,7 +95,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
                 after = after + wide(state, x + i)
             store(state, x + i, after)
             store(state, s + i, saturate(round_shift(after, s_shift), -32767, 32767))
-        w_in = rec + v.U(2) * n
+        w_in = rec + U(2) * n
     readout_q(theta, w_in, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
 
 
@@ -104,7 +104,7 @@ def _keep(net: Any, high: Any, ints: Array) -> Any:
     """Return the activation of net, in net's own format."""
     code = size(ints, d.CODE)
     if code == TANH:
-        return round_shift(d.activate_q(net, ints), _TO_NET - wide(ints, v.U(d.ARGUMENT_SHIFT)))
+        return round_shift(d.activate_q(net, ints), _TO_NET - wide(ints, U(d.ARGUMENT_SHIFT)))
     else:  # noqa: RET505
         low = -high if code != RELU else 0 * high
         return saturate(net, low, high)
@@ -220,8 +220,8 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     bounds_q=bounds_q,
     start_q=start_q,
-    prime_q=nothing_ready_q,
-    advance_q=step_q,
+    prepare_q=prepare_nothing_q,
+    step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=rollout_q,
 )

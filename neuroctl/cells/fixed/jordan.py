@@ -17,7 +17,7 @@ from neuroctl.cells.base import (
     Bounds,
     Formats,
     Integer,
-    nothing_ready_q,
+    prepare_nothing_q,
 )
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
@@ -38,10 +38,10 @@ from neuroctl.cells.fixed.base import (
 from neuroctl.cells.jordan import layout
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths import vectors as v
 from neuroctl.maths.fixed import QFormat, round_shift, saturate, widest_frac_bits
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.packs import store, wide
+from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -74,9 +74,9 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     ints: see ``cells.fixed.dense``; of its own the packed decay 1 - alpha, the shifts of out to the context and of
         that to narrow; read
     """
-    n, m, q = v.U(size(ints, d.N)), v.U(size(ints, d.M)), v.U(size(ints, d.OUT))
-    in_shift, rec_shift = wide(ints, v.U(d.IN_SHIFT)), wide(ints, v.U(d.REC_SHIFT))
-    decay, y_shift, narrowing = wide(ints, v.U(_DECAY)), wide(ints, v.U(_Y_SHIFT)), wide(ints, v.U(_NARROW))
+    n, m, q = U(size(ints, d.N)), U(size(ints, d.M)), U(size(ints, d.OUT))
+    in_shift, rec_shift = wide(ints, U(d.IN_SHIFT)), wide(ints, U(d.REC_SHIFT))
+    decay, y_shift, narrowing = wide(ints, U(_DECAY)), wide(ints, U(_Y_SHIFT)), wide(ints, U(_NARROW))
     rec, bias = n * m, n * m + n * q
     s, narrow = q, q + n
     for k in range(q):
@@ -168,8 +168,8 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     bounds_q=bounds_q,
     start_q=start_q,
-    prime_q=nothing_ready_q,
-    advance_q=step_q,
+    prepare_q=prepare_nothing_q,
+    step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=rollout_q,
 )
