@@ -7,7 +7,7 @@ has its own controller, formats included.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from neuroctl.backends.base import Episodes, check_plant, check_steps, starts_of
 from neuroctl.backends.blocks import Population, run_episodes, thread_count
 from neuroctl.backends.lanes import integer_kernel
 from neuroctl.backends.plant import load
+from neuroctl.checks import shown
 from neuroctl.errors import LayoutError
 from neuroctl.maths.packs import INT64
 from neuroctl.quant import QuantController
@@ -26,7 +27,7 @@ Array = NDArray[Any]
 
 
 def rollout_quantized(
-    controllers: Sequence[QuantController],
+    controllers: QuantController | Iterable[QuantController],
     plant: ModuleType | str | os.PathLike[str],
     steps: int,
     *,
@@ -37,7 +38,7 @@ def rollout_quantized(
     """Run integer controllers in a plant, a lane each; their own states are neither read nor changed.
 
     Args:
-        controllers: P of them, of one spec; formats may differ. A single one runs from all starts.
+        controllers: P of them, of one spec; formats may differ. A single one, in a list or not, runs from all starts.
         plant: a module, or the path of its file; see ``neuroctl.backends.plant``.
         steps: most control steps of an episode.
         starts: the plant's states at the start, ``[S]`` or ``[S, P]``; the plant's ``START`` if None.
@@ -50,7 +51,8 @@ def rollout_quantized(
 
     """
     known, workers = load(plant), thread_count(threads)
-    q = _first(controllers)
+    controllers = _checked(controllers)
+    q = controllers[0]
     spec = q.spec
     check_plant(known, spec, fitness)
     begin = starts_of(known, starts, spec.dtype)
@@ -75,13 +77,17 @@ def rollout_quantized(
     return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
 
 
-def _first(controllers: Sequence[QuantController]) -> QuantController:
-    """Return the first of controllers that all have one spec."""
-    if not len(controllers):
+def _checked(controllers: object) -> list[QuantController]:
+    """Return controllers, 1 or more, that all have one spec."""
+    given = [controllers] if isinstance(controllers, QuantController) else controllers
+    if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+        raise LayoutError(f"controllers: {shown(given)}; allowed: a list of QuantController")
+    found = list(given)
+    if not found:
         raise LayoutError("controllers: none; allowed: 1 or more")
-    for i, c in enumerate(controllers):
+    for i, c in enumerate(found):
         if not isinstance(c, QuantController):
             raise LayoutError(f"controllers[{i}]: {type(c).__name__}; allowed: QuantController")
-        if c.spec is not controllers[0].spec and c.spec != controllers[0].spec:
+        if c.spec is not found[0].spec and c.spec != found[0].spec:
             raise LayoutError(f"controllers[{i}]: another spec than controllers[0]; allowed: the same")
-    return controllers[0]
+    return found

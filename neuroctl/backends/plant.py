@@ -37,7 +37,7 @@ from types import ModuleType
 
 import numpy as np
 
-from neuroctl.checks import integer, real
+from neuroctl.checks import integer, real, shown
 from neuroctl.errors import PlantError
 
 
@@ -80,6 +80,8 @@ def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
         PlantError: the file cannot be read, or a constant or function is missing or bad.
 
     """
+    if not isinstance(plant, (ModuleType, str, os.PathLike)):
+        raise PlantError(f"plant: {shown(plant)}; allowed: a module, or the path of a Python file")
     path = plant.__dict__.get("__file__") if isinstance(plant, ModuleType) else plant
     if path is None:
         raise PlantError(f"plant: {plant} has no file; allowed: a module read from a file, or a path")

@@ -92,9 +92,14 @@ def test_wrong_populations_are_named():
         ([], "controllers: none; allowed: 1 or more"),
         ([q[0], other], r"controllers\[1\]: another spec"),
         ([q[0], nc.Controller(SPECS[0])], r"controllers\[1\]: Controller; allowed: QuantController"),
+        (None, "controllers: None; allowed: a list of QuantController"),
     ):
         with pytest.raises(LayoutError, match=message):
             CPU.rollout_quantized(given, double_pole, 10)
+    with pytest.raises(nc.NeuroctlError, match="plant: .*; allowed: a module, or the path of a Python file"):
+        CPU.rollout_quantized(q, np.zeros((50, 3)), 50)
+    alone = CPU.rollout_quantized(q[0], double_pole, 10).fitness
+    assert np.array_equal(alone, CPU.rollout_quantized((c for c in q[:1]), double_pole, 10).fitness)
     with pytest.raises(LayoutError, match="starts: 3; allowed: 1, or one for each of 2 controllers"):
         CPU.rollout_quantized(q, double_pole, 10, starts=np.zeros((6, 3)))
     with pytest.raises(nc.NeuroctlError, match="allowed for walker"):
