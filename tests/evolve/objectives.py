@@ -83,6 +83,9 @@ def leaves(controller, seed):
 
 
 def infinite(controller, seed):
+    """Return infinities whose mean is NaN, for some candidates; the others have a score."""
+    if controller.theta[0] > 0:
+        return float(controller.theta[0])
     return float("inf") if seed % 2 else float("-inf")
 
 

@@ -67,7 +67,7 @@ class PlainBoard:
     def boot(self):
         """Power up."""
         self.mode, self.reason, self.out = Mode.IDLE, Reason.RESET, self.safe
-        self.ticks = self.overruns = self.stale = self.report_seq = 0
+        self.ticks = self.overruns = self.stale = self.report_seq = self.tells = self.every = 0
         self.last, self.last_answer, self.heard_s, self.due_s = None, b"", 0.0, 0.0
         self.q.reset()
 
