@@ -53,8 +53,8 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    """List what ``__getattr__`` brings, too."""
-    return sorted({*globals(), *_MODULES})
+    """List what is for users: the names of this module and what ``__getattr__`` brings."""
+    return sorted({*__all__, *_MODULES, "__version__"})
 
 
 __version__ = "0.1.0"

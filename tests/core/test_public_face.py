@@ -30,6 +30,12 @@ def test_objects_say_what_they_are():
     assert repr(ctl.layout) == "<Layout W_in[1, 2], U[1, 3], bias[1], W_out[3, 1], b_out[3]: 12 numbers>"
 
 
+def test_what_is_listed_is_for_users():
+    assert {"Controller", "evolve", "__version__"} <= set(dir(nc))
+    assert not {"Final", "ModuleType", "import_module", "siblings"} & set(dir(nc))
+    assert all(hasattr(nc, name) for name in dir(nc))
+
+
 def test_modules_come_when_they_are_named():
     code = (
         "import sys, neuroctl as nc; early = {'neuroctl.evolve', 'neuroctl.link'} & set(sys.modules);"
