@@ -15,7 +15,7 @@ from neuroctl.backends.kernels import build, float_step, head
 from neuroctl.backends.plant import Plant
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.maths.fixed import quantized
-from neuroctl.maths.packs import lanes_of
+from neuroctl.maths.packs import INT64, lanes_of
 from neuroctl.spec import Spec
 
 LEAST_LANES: Final = 16
@@ -113,7 +113,7 @@ def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of integer controllers: generated, or from the cache."""
     title = f"{plant.name} controlled by {spec.cell} in fixed point, {spec.dtype}, for lanes on the CPU"
     columns = {"theta": "own", "numbers": "ints", "start": "state", "low": "lows", "high": "highs", "lsb": "lsbs"}
-    controllers = _Controllers(columns, ("offset", "gain"), ("u_q", "y_q"), _INTEGERS, "False", 16)
+    controllers = _Controllers(columns, ("offset", "gain"), ("u_q", "y_q"), _INTEGERS, "False", INT64.width)
     form = integer_of(spec)
     functions: dict[str, Any] = {
         "_prepare_q": form.prepare_q,

@@ -125,8 +125,9 @@ def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array)
 @jit_integer
 def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
+    prepare_q(theta, state, ints)
     for t in range(u.shape[0]):
-        step_q(theta, state, u[t], y[t], ints)
+        step_prepared_q(theta, state, u[t], y[t], ints)
 
 
 def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
