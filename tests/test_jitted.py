@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DECORATORS = {"jit_step", "jit_rows", "jit_inline", "jit_ordered", "jit_integer", "jit_integer_inline", "jit_held"}
+DECORATORS = {"jit_step", "jit_inline", "jit_ordered", "jit_integer", "jit_integer_inline", "jit_held"}
 DECORATORS |= {"jit_exact", "jit_exact_inline", "jit_exact_rows"}
 ALLOCATING = {"zeros", "ones", "empty", "full", "array", "asarray", "arange", "concatenate", "stack", "append", "list"}
 SOURCES = sorted((ROOT / "neuroctl").rglob("*.py")) + sorted((ROOT / "sims").rglob("*.py"))

@@ -54,11 +54,6 @@ def jit_step(function: Function) -> Function:
     return _compiled(function, **STEP)
 
 
-def jit_rows(function: Function) -> Function:
-    """Compile a loop over lanes. Each array it writes has to be apart from all its other arguments."""
-    return _compiled(function, pipeline_class=_Rows, **STEP)
-
-
 def jit_exact(function: Function) -> Function:
     """Compile float arithmetic as written, for plants.
 
@@ -74,7 +69,7 @@ def jit_exact_inline(function: Function) -> Function:
 
 
 def jit_exact_rows(function: Function) -> Function:
-    """Compile a loop over lanes as written, see ``jit_rows``."""
+    """Compile a loop over lanes as written. Each array it writes has to be apart from all its other arguments."""
     return _compiled(function, pipeline_class=_Rows, **INTEGER)
 
 
