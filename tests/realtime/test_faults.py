@@ -223,21 +223,30 @@ TIMEOUT_S = 0.15
 SLACK_S = 0.5  # what a busy machine may add
 
 
-def hanging(release, tick=5):
-    return lambda k, _: release.wait(20) if k == tick else None
+class Hang:
+    """Waits until it is released, and knows since when."""
+
+    def __init__(self):
+        self.release, self.since = threading.Event(), None
+
+    def __call__(self):
+        self.since = time.monotonic()
+        return self.release.wait(20)
+
+    def at(self, tick=5):
+        return lambda k, _: self() if k == tick else None
 
 
 @pytest.mark.parametrize("where", ["read", "write", "step"])
 def test_the_watchdog_acts_while_a_callback_hangs(where, tmp_path):
-    release, went_safe = threading.Event(), threading.Event()
-    plant = WithSafe(**({f"on_{where}": hanging(release)} if where != "step" else {}))
+    hang, went_safe = Hang(), threading.Event()
+    plant = WithSafe(**({f"on_{where}": hang.at()} if where != "step" else {}))
     plant.safe = went_safe.set
-    ctl = broken(lambda ctl, y: release.wait(20) and y) if where == "step" else Echo(FAST)
+    ctl = broken(lambda ctl, y: hang() and y) if where == "step" else Echo(FAST)
     loop = Loop(ctl, plant, watchdog_s=TIMEOUT_S, log=tmp_path / "run.mcap")
     loop.start()
-    begin = time.monotonic()
-    assert went_safe.wait(10)
-    assert time.monotonic() - begin < TIMEOUT_S + 0.001 + SLACK_S
+    assert went_safe.wait(20)  # a busy machine may take long to set a loop up
+    assert time.monotonic() - hang.since < TIMEOUT_S + 0.001 + SLACK_S
     deadline = time.monotonic() + 10
     while loop.report is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -248,7 +257,7 @@ def test_the_watchdog_acts_while_a_callback_hangs(where, tmp_path):
     assert (log.complete, log.report["reason"]) == (True, "watchdog")
     assert log["tick"].tolist() == list(range(loop.report.ticks))
     written = len(plant.written)
-    release.set()
+    hang.release.set()
     assert loop.join(10).reason == "watchdog"
     assert len(plant.written) == written  # what came back late was not let through
 

