@@ -147,7 +147,7 @@ class Controller(Rebuilt):
         self._step(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats)
         return self._y
 
-    def rehearse(self, u: Array) -> None:
+    def warm_up(self, u: Array) -> None:
         """Do what ``step(u)`` would on copies of state and outputs: nothing changes but what the caches hold.
 
         A real-time loop calls it while it waits, so that the step itself finds its code and parameters near.

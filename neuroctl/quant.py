@@ -356,8 +356,8 @@ class QuantController(Rebuilt):
         dequantize_into(self._yi, self._y_lsb, self._y)
         return self._y
 
-    def rehearse(self, u: Array) -> None:
-        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.rehearse``.
+    def warm_up(self, u: Array) -> None:
+        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.warm_up``.
 
         Raises:
             LayoutError: as ``step``.

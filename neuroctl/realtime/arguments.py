@@ -141,7 +141,7 @@ def controller_of(controller: Any) -> Steppable:
         if isinstance(controller, type) or spec is None or not callable(getattr(controller, part, None)):
             missing = "spec" if spec is None else part
             raise LoopError(f"controller: {_kind(controller)} without {missing}; allowed: a Controller")
-    for part in ("reset", "step", "rehearse"):
+    for part in ("reset", "step", "warm_up"):
         if _is_coroutine(getattr(controller, part, None)):
             raise LoopError(f"controller: {part} is a coroutine function; allowed: a plain function")
     for name in ("inputs", "outputs"):

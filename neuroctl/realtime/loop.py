@@ -59,7 +59,7 @@ class Loop:
         slew_per_s: largest change of an output in a second, one number or one for each; None: no limit.
         start_ramp_s: so long the outputs are blended from the safe ones to the controller's.
         stop_ramp_s: so long they are blended back when the loop ends in order (not after a fault).
-        spin_s: the last part of the wait is spent rehearsing the step and spinning, as a sleep ends a little late.
+        spin_s: the last part of the wait is spent warming the step up and spinning, as a sleep ends a little late.
         system: scheduler, memory, core and garbage collector, see ``System``.
         log: file to write every tick to (``.mcap`` or ``.npz``), or a ``Log``, which takes several.
         name: of the loop, and of its topic in the log.

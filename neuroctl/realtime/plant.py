@@ -55,7 +55,7 @@ class Plant(Protocol):
 class Steppable(Protocol):
     """A controller: ``Controller``, ``QuantController`` or one of your own.
 
-    It may also have ``fault``: true after a step whose outputs must not be used; and ``rehearse(u)``, which does what
+    It may also have ``fault``: true after a step whose outputs must not be used; and ``warm_up(u)``, which does what
     ``step(u)`` would and changes nothing, so that the step finds its code and parameters in the caches. The loop calls
     it before a deadline that is still far enough off, with the inputs of the tick before.
     """

@@ -24,8 +24,8 @@ from neuroctl.realtime.plant import Callbacks, Steppable
 
 PIECE_NS: Final = 20_000_000
 """Longest sleep [ns]: how late a request to stop is seen by a slow loop."""
-REHEARSAL_NS: Final = 5_000
-"""The step is rehearsed if so much time is left before the deadline [ns]."""
+WARM_UP_NS: Final = 5_000
+"""Least time left before the deadline for which the step is warmed up [ns]."""
 CATCH_UP_MOST: Final = 100
 """Ticks that catching up makes up for at most; what is missed beyond is skipped."""
 
@@ -86,7 +86,7 @@ class Ticks:
         self._read, self._write, self._safe, self._arm = callbacks
         self._has_fault = inspect.getattr_static(controller, "fault", None) is not None
         self._failing = False
-        self._rehearse = getattr(controller, "rehearse", None)
+        self._warm_up = getattr(controller, "warm_up", None)
         self._settings, self._clock, self._ring = settings, clock, ring
         self._now, self._cpu = clock.now, clock.cpu
         self._u, self._out = np.zeros(spec.inputs, dtype), np.zeros(spec.outputs, dtype)
@@ -248,12 +248,12 @@ class Ticks:
         now, due = self._now, self._due
         t0 = now()
         if self.reason is None:
-            if self._rehearse is not None and due - t0 >= REHEARSAL_NS:
+            if self._warm_up is not None and due - t0 >= WARM_UP_NS:
                 try:
-                    self._rehearse(self._u)
+                    self._warm_up(self._u)
                 except Exception as error:
                     self._y = self._unknown
-                    self._failed("controller", f"rehearse raised {named(error)}", error)
+                    self._failed("controller", f"warm_up raised {named(error)}", error)
                 t0 = now()
             while t0 < due:
                 t0 = now()

@@ -162,7 +162,7 @@ def test_read_only_and_unaligned_observations_do_not_compile_anew():
 def test_compiled_code_gets_no_array_of_another_kind(u):
     ctl = nc.Controller(SPEC, seed=1)
     state = ctl.state.copy()
-    for use in (ctl.step, ctl.rehearse):
+    for use in (ctl.step, ctl.warm_up):
         with pytest.raises(nc.LayoutError, match="^u: .*; allowed: float32 numbers of shape"):
             use(u)
     assert (ctl.state == state).all()
@@ -173,7 +173,7 @@ def test_numbers_of_another_dtype_are_converted(dtype, monkeypatch):
     monkeypatch.setattr(controller_inputs, "_said", {np.dtype("float32")})
     ctl, other = nc.Controller(SPEC, seed=1), nc.Controller(SPEC, seed=1)
     u = np.array([1.0, 0.0]).astype(dtype)
-    ctl.rehearse(u)
+    ctl.warm_up(u)
     assert (ctl.step(u) == other.step(np.array([1.0, 0.0], np.float32))).all()
 
 

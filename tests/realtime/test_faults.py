@@ -146,7 +146,7 @@ class RaisingFault:
         return np.zeros(1, np.float32)
 
 
-@pytest.mark.parametrize("part", ["reset", "rehearse", "fault"])
+@pytest.mark.parametrize("part", ["reset", "warm_up", "fault"])
 def test_whatever_of_the_controller_raises_is_its_fault(part):
     plant = WithSafe()
     report = Loop(RaisingFault() if part == "fault" else Raising(part), plant).run(ticks=50)

@@ -179,7 +179,7 @@ def test_coroutine_functions_are_refused_where_nobody_awaits_them(name, callback
         Loop(Echo(FAST), **parts | {name: yielding})
 
 
-@pytest.mark.parametrize("part", ["step", "reset", "rehearse"])
+@pytest.mark.parametrize("part", ["step", "reset", "warm_up"])
 def test_a_controller_of_coroutine_functions_is_refused(part):
     ctl = Echo()
     setattr(ctl, part, nothing)

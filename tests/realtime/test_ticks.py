@@ -335,18 +335,18 @@ def test_another_rate_has_to_be_said():
     assert clock.t - before == 10 * 20_000_000
 
 
-# Rehearsals.
+# Warming up.
 
 
-class Rehearsing(Echo):
-    """One that notes when it was rehearsed, and with what."""
+class WarmedUp(Echo):
+    """Notes when it was warmed up, and with what."""
 
     def __init__(self, clock):
         super().__init__()
-        self.clock, self.rehearsals = clock, []
+        self.clock, self.warm_ups = clock, []
 
-    def rehearse(self, u):
-        self.rehearsals.append((self.clock.t, u.copy()))
+    def warm_up(self, u):
+        self.warm_ups.append((self.clock.t, u.copy()))
 
 
 class Spinning(FakeClock):
@@ -357,22 +357,22 @@ class Spinning(FakeClock):
         return self.t
 
 
-def test_a_step_is_rehearsed_with_the_inputs_before_where_there_is_time():
+def test_a_step_is_warmed_up_with_the_inputs_before_where_there_is_time():
     clock = Spinning()
-    ctl = Rehearsing(clock)
+    ctl = WarmedUp(clock)
     late = {3: 0.009989}
     plant = Recorder(on_read=lambda tick, u: clock.pass_s(late.get(tick, 0.001)))
     report = Loop(ctl, plant, clock=clock, spin_s=50e-6).run(ticks=6)
     assert report.overruns == 0
     begin = clock.t - 6 * 10_000_000
-    assert len(ctl.rehearsals) == 5, "not where a tick ended just before the next deadline"
-    assert [u.tolist() for _, u in ctl.rehearsals] == [[0.0, 0.0]] + [[0.25, 0.25]] * 4
-    assert all(t > begin for t, _ in ctl.rehearsals)
+    assert len(ctl.warm_ups) == 5, "not where a tick ended just before the next deadline"
+    assert [u.tolist() for _, u in ctl.warm_ups] == [[0.0, 0.0]] + [[0.25, 0.25]] * 4
+    assert all(t > begin for t, _ in ctl.warm_ups)
 
 
 @pytest.mark.parametrize("kind", ["float", "fixed"])
 @pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "hopfield"])
-def test_a_rehearsal_changes_no_bit(kind, cell):
+def test_a_warm_up_changes_no_bit(kind, cell):
     spec = nc.Spec(cell=cell, inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
     one, two = nc.Controller(spec, seed=1), nc.Controller(spec, seed=1)
     if kind == "fixed":
@@ -381,8 +381,8 @@ def test_a_rehearsal_changes_no_bit(kind, cell):
     for u in rng.uniform(-1, 1, (50, 2)).astype(np.float32):
         y = one.step(u)
         kept = y.copy()
-        one.rehearse(rng.uniform(-1, 1, 2).astype(np.float32))
-        one.rehearse(np.full(2, np.nan, np.float32))
+        one.warm_up(rng.uniform(-1, 1, 2).astype(np.float32))
+        one.warm_up(np.full(2, np.nan, np.float32))
         assert np.array_equal(y, kept)
         assert np.array_equal(two.step(u), kept)
         assert np.array_equal(one.state, two.state)
@@ -395,8 +395,8 @@ def test_a_rehearsal_changes_no_bit(kind, cell):
     [np.zeros(1, "f4"), np.zeros(99, "f4"), np.zeros((2, 1), "f4"), np.zeros((1, 2), "f4")],
     ids=["too few", "too many", "column", "row"],
 )
-def test_a_rehearsal_refuses_inputs_that_a_step_refuses(u, kind):
+def test_a_warm_up_refuses_inputs_that_a_step_refuses(u, kind):
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
     ctl = nc.Controller(spec).quantize() if kind == "fixed" else nc.Controller(spec)
     with pytest.raises(nc.errors.LayoutError, match="u: .*; allowed: "):
-        ctl.rehearse(u)
+        ctl.warm_up(u)
