@@ -21,35 +21,35 @@ from neuroctl.realtime.claims import owners
 from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
 from neuroctl.spec import Spec
 
-LONGEST_S: Final = 1e9
-"""What is longer, 30 years, does not fit the clock."""
-_MOST_HZ: Final = 1e5
-_USUAL_TIMEOUT_S: Final = 0.1
+MAX_DURATION_S: Final = 1e9
+"""Longest duration [s], about 30 years: a longer one does not fit the clock."""
+_MAX_HZ: Final = 1e5
+_DEFAULT_TIMEOUT_S: Final = 0.1
 _DTYPES: Final = ("float32", "float64")
 Ours = TypeVar("Ours")
 
 
-def number(name: str, value: Any, least: float, most: float, allowed: str) -> float:
-    """Return a real number within limits as Python's float.
+def number(name: str, value: Any, low: float, high: float, allowed: str) -> float:
+    """Return a real number from ``low`` to ``high`` as Python's float.
 
     Raises:
         LoopError: it is not.
 
     """
-    found = real(value)
-    if least <= found <= most:
-        return found
+    result = real(value)
+    if low <= result <= high:
+        return result
     raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}")
 
 
 def duration(name: str, value: Any) -> float:
-    """Return seconds from 0.
+    """Return a duration in seconds, 0 or longer.
 
     Raises:
-        LoopError: they are not.
+        LoopError: it is none.
 
     """
-    return number(name, value, 0.0, LONGEST_S, f"seconds from 0 to {LONGEST_S:g}")
+    return number(name, value, 0.0, MAX_DURATION_S, f"seconds from 0 to {MAX_DURATION_S:g}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -65,7 +65,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Return one of several words.
+    """Return a string that is one of those allowed.
 
     Raises:
         LoopError: it is none of them.
@@ -77,10 +77,10 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def text(name: str, value: Any) -> str:
-    """Return a text that a file can hold.
+    """Return a string, printable and not empty.
 
     Raises:
-        LoopError: it is none, or empty.
+        LoopError: it is no such string.
 
     """
     if isinstance(value, str) and value and value.isprintable():  # as no lone surrogate is
@@ -113,7 +113,7 @@ def instance(name: str, value: Any, parts: Iterable[str], allowed: str) -> Any:
 
 
 def end_of_run(seconds: Any, ticks: Any, period_s: float) -> float:
-    """Return after how many deadlines a run is over: a whole number, or infinity.
+    """Return the number of deadlines after which a run is over: an integer, or infinity.
 
     Raises:
         LoopError: an argument is not allowed.
@@ -121,8 +121,8 @@ def end_of_run(seconds: Any, ticks: Any, period_s: float) -> float:
     """
     count = math.inf
     if seconds is not None:
-        allowed = f"a number greater than 0, up to {LONGEST_S:g}, or None"
-        number("seconds", seconds, math.nextafter(0.0, 1.0), LONGEST_S, allowed)
+        allowed = f"a number greater than 0, up to {MAX_DURATION_S:g}, or None"
+        number("seconds", seconds, math.nextafter(0.0, 1.0), MAX_DURATION_S, allowed)
         count = max(1, round(float(seconds) / period_s))
     if ticks is not None:
         count = min(count, integer("ticks", ticks, 1, error=LoopError))
@@ -130,10 +130,10 @@ def end_of_run(seconds: Any, ticks: Any, period_s: float) -> float:
 
 
 def controller_of(controller: Any) -> Steppable:
-    """Return a controller whose methods can be called and whose spec can be used.
+    """Return a controller that a loop can step.
 
     Raises:
-        LoopError: a part is missing or not allowed.
+        LoopError: a method is missing or a coroutine function, or a field of the spec is not allowed.
 
     """
     spec = getattr(controller, "spec", None)
@@ -146,8 +146,8 @@ def controller_of(controller: Any) -> Steppable:
             raise LoopError(f"controller: {part} is a coroutine function; allowed: a plain function")
     for name in ("inputs", "outputs"):
         integer(f"controller: {name}", getattr(spec, name, None), 1, error=LoopError)
-    least, most = 1.0 / _MOST_HZ, LONGEST_S
-    number("controller: dt_s", getattr(spec, "dt_s", None), least, most, f"{least:g} to {most:g} seconds")
+    low, high = 1.0 / _MAX_HZ, MAX_DURATION_S
+    number("controller: dt_s", getattr(spec, "dt_s", None), low, high, f"{low:g} to {high:g} seconds")
     choice("controller: dtype", str(getattr(spec, "dtype", "float32")), _DTYPES)
     return controller  # type: ignore[no-any-return]
 
@@ -155,7 +155,7 @@ def controller_of(controller: Any) -> Steppable:
 def callbacks_of(
     plant: Plant | None, read: Read | None, write: Write | None, safe: Safe | None, arm: Safe | None
 ) -> Callbacks:
-    """Return what a loop calls, from a plant or one by one.
+    """Return the callbacks of a loop, from a plant or one by one.
 
     Raises:
         LoopError: one is missing, given twice, or cannot be called.
@@ -179,7 +179,7 @@ def callbacks_of(
 
 
 def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, any_rate: bool) -> None:
-    """Refuse a plant that says it was made for another controller; a method's own object counts as one.
+    """Refuse a plant made for another controller; so also the objects whose methods are callbacks.
 
     Raises:
         LoopError: sizes, time step or model are not the controller's.
@@ -188,9 +188,9 @@ def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, 
     ours = controller.spec
     for owner in owners(plant, callbacks):
         for name in ("inputs", "outputs"):
-            size, own = getattr(owner, name, None), getattr(ours, name)
-            if isinstance(size, Integral) and size != own:
-                raise LoopError(f"plant: {name}: {size}; allowed: {own}, the controller's")
+            size, expected = getattr(owner, name, None), getattr(ours, name)
+            if isinstance(size, Integral) and size != expected:
+                raise LoopError(f"plant: {name}: {size}; allowed: {expected}, the controller's")
         dt_s = getattr(owner, "dt_s", None)
         if isinstance(dt_s, Real) and not any_rate and not math.isclose(dt_s, ours.dt_s, rel_tol=1e-6):
             raise LoopError(f"plant: dt_s: {dt_s:g}; allowed: {ours.dt_s:g}, the controller's, or any_rate=True")
@@ -210,7 +210,7 @@ def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
 
 
 def _check_model(theirs: int, plant: Any, controller: Any) -> None:
-    """Compare by CRC-32; a float controller has one in the formats of the integer one that the plant was made for."""
+    """Compare CRC-32s. A float controller gets one by quantization in the formats of the plant's integer controller."""
     ours, q = getattr(controller, "model_crc32", None), getattr(plant, "q", None)
     other = ", or HostDriven(link, any_model=True)" if hasattr(plant, "any_model") else ""
     if isinstance(controller, Controller) and isinstance(q, QuantController):
@@ -246,28 +246,29 @@ def period_of(spec: Any, rate_hz: float | None, any_rate: bool) -> float:
         LoopError: the rate is not allowed.
 
     """
-    own = 1.0 / float(spec.dt_s)
+    designed_hz = 1.0 / float(spec.dt_s)
     if rate_hz is None:
-        return 1.0 / own
-    number("rate_hz", rate_hz, 1.0 / LONGEST_S, _MOST_HZ, f"{1.0 / LONGEST_S:g} to {_MOST_HZ:g}")
+        return 1.0 / designed_hz
+    number("rate_hz", rate_hz, 1.0 / MAX_DURATION_S, _MAX_HZ, f"{1.0 / MAX_DURATION_S:g} to {_MAX_HZ:g}")
     if not any_rate and not math.isclose(1.0 / rate_hz, spec.dt_s, rel_tol=1e-6):
-        raise LoopError(f"rate_hz: {rate_hz:g}; allowed: {own:g}, the controller's own, or another with any_rate=True")
+        allowed = f"{designed_hz:g}, the controller's own, or another with any_rate=True"
+        raise LoopError(f"rate_hz: {rate_hz:g}; allowed: {allowed}")
     return 1.0 / float(rate_hz)
 
 
 def timeout_of(watchdog_s: float | None, period_s: float, real: bool) -> float:
-    """Return the watchdog's time [s], infinity for none: its thread lives in the machine's time only.
+    """Return the watchdog's timeout [s]; infinity for none. With a clock of the caller's (not ``real``) there is none.
 
     Raises:
         LoopError: it is not allowed.
 
     """
     if watchdog_s is None:
-        timeout_s = max(_USUAL_TIMEOUT_S, 5.0 * period_s)
+        timeout_s = max(_DEFAULT_TIMEOUT_S, 5.0 * period_s)
     else:
-        allowed = f"longer than the period of {period_s:g} s, up to {LONGEST_S:g}, or inf"
+        allowed = f"longer than the period of {period_s:g} s, up to {MAX_DURATION_S:g}, or inf"
         timeout_s = number("watchdog_s", watchdog_s, math.nextafter(period_s, math.inf), math.inf, allowed)
-        if LONGEST_S < timeout_s < math.inf:
+        if MAX_DURATION_S < timeout_s < math.inf:
             raise LoopError(f"watchdog_s: {watchdog_s}; allowed: {allowed}")
     return timeout_s if real else math.inf
 
@@ -282,8 +283,7 @@ def bounds_of(
 
     """
     count = spec.outputs
-    own = getattr(spec, "output_limits", None)
-    chosen = own if limits is None else limits
+    chosen = getattr(spec, "output_limits", None) if limits is None else limits
     pairs = _numbers("output_limits", ((-math.inf, math.inf),) * count if chosen is None else chosen, (count, 2))
     bounds = np.empty((4, count))
     with np.errstate(over="ignore"):  # beyond float32 is no limit

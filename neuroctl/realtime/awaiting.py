@@ -56,7 +56,7 @@ class AwaitingTicks(Ticks):
         return True
 
     async def go_safe_awaiting(self) -> None:
-        """As ``go_safe``. Where the task is cancelled meanwhile, that is raised once the plant is safe.
+        """As ``go_safe``. A cancellation of the task meanwhile is raised once the plant is safe.
 
         Raises:
             CancelledError: the task was cancelled meanwhile.
@@ -77,7 +77,7 @@ class AwaitingTicks(Ticks):
             raise self._cancelled
 
     async def _unbroken(self, result: Any) -> Any:
-        """Await to the end, and return the result. Cancelling the task breaks in only once the watchdog allows it."""
+        """Await to the end, and return the result. A cancellation breaks in only once the watchdog allows it."""
         if not hasattr(result, "__await__"):
             refuse_undone(result)
             return result
@@ -92,7 +92,7 @@ class AwaitingTicks(Ticks):
         return inner.result()
 
     def go_safe(self) -> None:
-        """Go safe without awaiting where ``go_safe_awaiting`` had no chance to."""
+        """Go safe without awaiting, if ``go_safe_awaiting`` did not run."""
         if not self._awaited_safe:
             super().go_safe()
 
@@ -109,7 +109,7 @@ class AwaitingTicks(Ticks):
 
 
 async def _settled(result: Any) -> None:
-    """Await what can be awaited."""
+    """Await a result if it is awaitable."""
     if hasattr(result, "__await__"):
         await result
     else:

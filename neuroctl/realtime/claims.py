@@ -1,4 +1,4 @@
-"""What a running loop has to itself: controller, plant and board. Two that drive one motor would fight."""
+"""Exclusive use of controller, plant and board by one running loop. Two that drive one motor would fight."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from neuroctl.errors import LoopError
 from neuroctl.realtime.plant import Callbacks, Steppable
 
 Key = tuple[int, str]
-"""An object's id, and which of its methods is meant."""
+"""An object's id, and the name of one of its methods."""
 
 
 def alone(controller: Steppable, plant: Any, callbacks: Callbacks) -> Iterator[tuple[Key, str, str]]:
-    """Yield the key, the name and a text of each thing that only one running loop may use.
+    """Yield the key, the kind and a text of each resource that only one running loop may use.
 
-    One object may have callbacks for several arms, so that a plant is known by what it is written with. A plain
-    function has no motors of its own that could be told.
+    One object may have callbacks for several arms, so a plant is identified by its ``write`` method. A plain
+    function has no object by which its motors could be identified.
     """
     yield (id(controller), ""), "controller", "it"
     owner = owner_of(callbacks.write)
@@ -34,8 +34,8 @@ def alone(controller: Steppable, plant: Any, callbacks: Callbacks) -> Iterator[t
 
 def owners(plant: Any, callbacks: Callbacks) -> list[Any]:
     """Return the plant, and the objects whose methods the callbacks are, each once."""
-    found = [plant, *map(owner_of, callbacks)]
-    return list({id(owner): owner for owner in found if owner is not None}.values())
+    candidates = [plant, *map(owner_of, callbacks)]
+    return list({id(owner): owner for owner in candidates if owner is not None}.values())
 
 
 def owner_of(callback: Any) -> Any:
@@ -45,11 +45,11 @@ def owner_of(callback: Any) -> Any:
 
 
 class Claim:
-    """What one run of a loop uses until ``release``. Process-wide, and without a lock that a fork could leave locked.
+    """The resources of one run of a loop until ``release``. Process-wide, and lock-free as a fork could keep a lock.
 
     Args:
-        name: of the loop, for the message that another one gets.
-        parts: key, name and text of each thing.
+        name: of the loop, for the message to another one.
+        parts: key, kind and text of each resource.
 
     Raises:
         LoopError: another running loop uses one of them.
@@ -71,6 +71,6 @@ class Claim:
             self._keys.append((process, key))
 
     def release(self) -> None:
-        """Let other loops use them."""
+        """Let other loops use the resources."""
         while self._keys:
             self._holders.pop(self._keys.pop(), None)

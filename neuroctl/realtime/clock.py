@@ -1,4 +1,4 @@
-"""Clocks: the machine's, and the protocol that a test's clock keeps to."""
+"""Clocks: the machine's, and the protocol that others implement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a loop tells time by. All times are integer nanoseconds from an arbitrary zero, and never go back."""
+    """A loop's source of time. All times are integer nanoseconds from an arbitrary zero, and never go back."""
 
     def now(self) -> int:
         """Return the time."""
@@ -18,7 +18,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let that much time pass, or somewhat more."""
+        """Sleep for this time, or somewhat longer."""
         ...
 
 

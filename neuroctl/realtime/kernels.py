@@ -1,4 +1,4 @@
-"""What a tick does besides the callbacks and the controller, compiled: check, guard, record."""
+"""The compiled parts of a tick, besides the callbacks and the controller: check, guard, record."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HEAD, TAIL, LOST, DUE = range(4)
 """Places in ``cursor`` int64[4]: records put in, records taken out, records lost, the next deadline [ns]."""
 
 COLUMNS: Final = ("tick", "time_ns", "flags", "wake_ns", "read_ns", "controller_ns", "write_ns", "library_ns")
-"""Whole numbers at a record's beginning; inputs, the controller's raw outputs and the outputs follow as float64."""
+"""Integers at a record's beginning; inputs, the controller's raw outputs and the outputs follow as float64."""
 
 
 @jit_held
@@ -95,7 +95,7 @@ def put(ring: Any, reals: Any, cursor: Any, slot: Any, u: Any, y: Any, out: Any)
 
 @jit_held
 def free_slot(ring: Any, cursor: Any) -> Any:
-    """Return where the next record goes; below 0 if nothing is logged, or if the ring is full, which counts as lost."""
+    """Return the next record's slot; below 0 if nothing is logged, or if the ring is full, which counts as lost."""
     if len(ring) == 0:
         return -1
     if cursor[HEAD] - cursor[TAIL] >= len(ring):
@@ -106,7 +106,7 @@ def free_slot(ring: Any, cursor: Any) -> Any:
 
 @jit_held
 def log(ring: Any, reals: Any, cursor: Any, tick: Any, time_ns: Any, flags: Any, u: Any, y: Any, out: Any) -> None:
-    """Put a record of a tick that was not finished into the ring; the arguments are those of ``record``."""
+    """Put a record of an unfinished tick into the ring; the arguments are those of ``record``."""
     slot = free_slot(ring, cursor)
     if slot < 0:
         return
@@ -129,11 +129,11 @@ def record(
     cursor: int64[4], see ``HEAD``.
     u, y, out: inputs, raw outputs, outputs; read.
     tick, flags: number of the tick; bits, see ``FLAGS``.
-    epoch: [ns], what turns the loop's times into those since 1970.
+    epoch: offset from the loop's times to those since 1970 [ns].
     due, next_due: this tick's deadline and the next one [ns].
-    before: when the last tick should have started for a jitter of 0 [ns]; below 0 in the first.
+    before: start of this tick at which the jitter would be 0 [ns]; below 0 in the first.
     t0 to t6: wake-up; read began, ended; step began, ended; write began, ended [ns].
-    tail, cpu: of the last tick: what the library needed after t6, and CPU time [ns]; cpu is below 0 in the first.
+    tail, cpu: of the last tick: the library's time after t6, and CPU time [ns]; cpu is below 0 in the first.
     Allocates nothing, raises nothing.
     """
     library = t1 - t0 + t3 - t2 + t5 - t4 + tail

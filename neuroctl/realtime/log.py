@@ -1,4 +1,4 @@
-"""Log: every tick of a loop, through a ring in memory and a thread of its own, to a file."""
+"""Log: every tick of a loop, written to files by a thread of its own that empties a ring in memory."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Log:
     """Writes every tick of a loop. The loop puts a record into a ring and never waits; a thread empties the ring.
 
     Args:
-        paths: files, ``.mcap`` (opens in Foxglove) or ``.npz``. One that an earlier run has ended is replaced. Beside
-            one that is being written, or that a run which crashed has left, it gets a number: ``run-1.mcap``.
-        capacity: records that the ring holds. When the thread is so far behind, further ones are lost, and counted.
-        on_error: what follows when a file cannot be written: the loop goes ``"on"``, or is asked to ``"stop"``.
+        paths: files, ``.mcap`` (opens in Foxglove) or ``.npz``. A complete one of an earlier run is replaced. If one is
+            being written, or was left by a run that crashed, the new one gets a number: ``run-1.mcap``.
+        capacity: number of records that the ring holds. When it is full, further ones are lost, and counted.
+        on_error: what the loop does when a file cannot be written: it goes ``"on"``, or is asked to ``"stop"``.
 
     Raises:
         LoopError: an argument is not allowed.
@@ -63,10 +63,10 @@ class Log:
         """Create the files and start the thread. Called by the loop.
 
         Args:
-            ring: what the loop puts its records into.
+            ring: buffer that the loop puts its records into.
             about: the loop's name, period and sizes.
-            request: asks the loop to end, with a reason.
-            note: is told of a file that got another name.
+            request: called to ask the loop to end, with a reason.
+            note: called with a message if a file gets another name.
 
         Raises:
             LoopError: a file cannot be created, or another loop is using this log.
@@ -94,13 +94,13 @@ class Log:
         self._thread.start()
 
     def drain(self) -> None:
-        """End the thread after it has emptied the ring; gives a disk that hangs half a minute."""
+        """End the thread after it has emptied the ring; wait half a minute at most for a disk that hangs."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(_DRAIN_S)
 
     def summary(self, ending: bool = False) -> LogSummary:
-        """Return what became of the records so far; ``ending`` counts as written what a file will get at its end."""
+        """Return a summary so far; ``ending`` counts as written the records that a file gets at its end."""
         cursor = self._ring.cursor
         counts = [sink.written for sink in self._abandoned]
         counts += [sink.taken if ending else sink.written for sink in self._sinks]
@@ -123,7 +123,7 @@ class Log:
 
     def _work(self) -> None:
         while True:
-            over = self._over.is_set()  # before looking: what comes later is seen in the next round
+            over = self._over.is_set()  # before looking: later records are written in the next round
             if not self._empty() and over:
                 return
             if not over:
@@ -149,7 +149,7 @@ class Log:
             time.sleep((left_ns + _SLICE_NS // 2) * 1e-9)
 
     def _try(self, sink: Sink, work: Callable[[Any], None], argument: Any) -> None:
-        """Do it, or give the file up and say so: the loop goes on, or ends in order."""
+        """Call ``work``; if it fails, give the file up and note the error: the loop goes on, or ends in order."""
         try:
             work(argument)
         except Exception as error:
@@ -165,7 +165,7 @@ class Log:
 def _path(path: Any) -> Path:
     try:
         if isinstance(path, (str, os.PathLike)) and (name := Path(path)).suffix in _SINKS:
-            os.path.realpath(name)  # refuses what no file can be called
+            os.path.realpath(name)  # refuses an impossible file name
             return name
     except (TypeError, ValueError, OSError):
         pass
@@ -174,7 +174,7 @@ def _path(path: Any) -> Path:
 
 
 def _opened(path: Path, about: Mapping[str, Any], note: Callable[[str], None]) -> Sink:
-    """Return a file to write to: the one of this name or, where a run that has not ended needs that, the next number's.
+    """Open a file of this name, or of the next free number if an unfinished run owns the name.
 
     Raises:
         LoopError: it cannot be created.

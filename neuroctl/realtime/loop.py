@@ -36,34 +36,35 @@ class Loop:
     """Steps a controller at a fixed rate: read -> step -> write, at absolute deadlines of the monotonic clock.
 
     However it ends, the plant is brought into its safe state first: ``safe()`` if there is one, else ``safe_output``
-    is written. See ``docs/realtime.md`` for what is guaranteed and what not.
+    is written. See ``docs/realtime.md`` for what is guaranteed.
 
     Args:
         controller: a ``Controller``, a ``QuantController``, or anything with ``spec``, ``reset`` and ``step``.
         plant: sensors and motors, see ``Plant``; or its callbacks one by one:
-        read: ``read(u)`` puts the inputs into u in place, and returns False if they are stale; or returns the inputs.
-        write: ``write(y)`` drives the motors by y, the loop's own buffer: copy what is kept.
-        safe: ``safe()`` brings them into their safe state.
-        arm: ``arm()`` lets them be driven; called once all else is set up.
-        rate_hz: ticks a second; None: ``1 / spec.dt_s``.
-        any_rate: allow a rate other than that one, at which the controller runs faster or slower than it was made.
-        overrun: what follows when a tick ends after the next deadline: ``"skip"`` the deadlines that have passed,
+        read: ``read(u)`` writes the inputs into u, and returns False if they are stale; or it returns the inputs.
+        write: ``write(y)`` drives the motors by y, the loop's own buffer: copy values to keep.
+        safe: ``safe()`` brings the motors into their safe state.
+        arm: ``arm()`` enables the motors; called once all else is set up.
+        rate_hz: ticks per second; None: ``1 / spec.dt_s``.
+        any_rate: allow another rate, at which the controller runs faster or slower than it was designed to.
+        overrun: policy for a tick that ends after the next deadline: ``"skip"`` the deadlines that have passed,
             ``"catch-up"`` with up to 100 of them, or ``"stop"``.
-        overrun_limit: end when more deadlines than this were missed in a row; None: never.
+        overrun_limit: tolerated number of consecutive missed deadlines; None: any.
         stale_limit: tolerated number of consecutive stale reads, which leave the inputs as they were, 0 before the
             first fresh read; one more ends the loop.
-        watchdog_s: when no tick has ended for so long, another thread brings the plant into its safe state, and the
-            loop ends when it can; None: 0.1 s or 5 periods, whichever is longer; ``math.inf``, or a clock: never.
+        watchdog_s: longest time without the end of a tick, after which another thread brings the plant into its safe
+            state and the loop ends when it can; None: 0.1 s or 5 periods, whichever is longer; ``math.inf``, or a
+            ``clock``: no watchdog.
         safe_output: [outputs]; None: 0, clipped into the limits.
         output_limits: (low, high) of each output; None: the spec's.
-        slew_per_s: largest change of an output in a second, one number or one for each; None: no limit.
-        start_ramp_s: so long the outputs are blended from the safe ones to the controller's.
-        stop_ramp_s: so long they are blended back when the loop ends in order (not after a fault).
-        spin_s: the last part of the wait is spent warming the step up and spinning, as a sleep ends a little late.
+        slew_per_s: largest change of an output per second, one number or one per output; None: no limit.
+        start_ramp_s: time over which the outputs are blended from the safe ones to the controller's.
+        stop_ramp_s: time over which they are blended back when the loop ends in order (not after a fault).
+        spin_s: last part of each wait, spent warming the step up and spinning, as a sleep ends a little late.
         system: scheduler, memory, core and garbage collector, see ``System``.
         log: file to write every tick to (``.mcap`` or ``.npz``), or a ``Log``, which takes several.
         name: of the loop, and of its topic in the log.
-        clock: what time is told by; for tests.
+        clock: source of time; for tests.
 
     Raises:
         LoopError: an argument is not allowed, or the plant was made for a controller of other sizes, another time step
@@ -156,11 +157,11 @@ class Loop:
     # Hosts.
 
     def run(self, seconds: float | None = None, ticks: int | None = None) -> LoopReport:
-        """Run in this thread until the time is over, a request to stop, or a fault.
+        """Run in this thread until the time is over, a stop is requested, or a fault occurs.
 
         Args:
-            seconds: how long; None: without end.
-            ticks: for so many deadlines; None: without end.
+            seconds: duration; None: no limit.
+            ticks: number of deadlines; None: no limit.
 
         Raises:
             LoopError: the loop is running already, or another that uses its controller, plant or board; a signal has
@@ -213,7 +214,7 @@ class Loop:
         return self._report
 
     async def run_async(self, seconds: float | None = None, ticks: int | None = None) -> LoopReport:
-        """Run as a coroutine, between the other tasks; arguments as for ``run``. Awaits what callbacks return.
+        """Run as a coroutine, between the other tasks; arguments as for ``run``. Awaits the callbacks' results.
 
         A tick waits for whatever task is at work, and asyncio wakes up to a millisecond late: the histogram ``wake``
         shows it. Where that is too much, ``start`` runs beside the event loop.
@@ -255,7 +256,7 @@ class Loop:
             await run.go_safe_awaiting()
 
     def _create(self, kind: type[Run]) -> Run:
-        """Set up what a run needs before its thread begins, and have signals end it."""
+        """Set up a run before its thread begins, and have signals end it."""
         refuse_after_signal()
         with self._starting:
             if self._running:
@@ -294,7 +295,7 @@ class Loop:
         return self._report
 
     def _run_quietly(self, run: Ticks, count: float) -> None:
-        """Run in a thread that nobody catches an exception of: the report holds it."""
+        """Run in a thread whose exceptions nobody catches: the report holds them."""
         try:
             self._run_here(run, count)
         except BaseException:

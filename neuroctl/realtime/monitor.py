@@ -13,13 +13,13 @@ _LOOK_S: Final = 0.1
 
 
 class Monitor(threading.Thread):
-    """Looks at a loop's ticks from outside; sees a callback that hangs, but for one that keeps the interpreter's lock.
+    """Watches a loop's ticks from outside. It notices a callback that hangs, unless that holds the interpreter's lock.
 
     Args:
-        ticks: what is looked at.
-        timeout_s: longest time without the end of a tick; None: only the host is watched.
+        ticks: the run to watch.
+        timeout_s: longest time without the end of a tick; None: watch only the host.
         host: the thread that the loop belongs to; when it has ended, so does the loop.
-        on_trip: called after the plant was brought into its safe state.
+        on_trip: called once the plant is in its safe state.
 
     """
 
@@ -39,9 +39,9 @@ class Monitor(threading.Thread):
             self.join()
 
     def run(self) -> None:
-        """Look, until told to stop."""
+        """Watch until ``stop``."""
         last = time.monotonic_ns()
-        # A process that is stopped does not tick either: time in which this thread did not run either does not count.
+        # Time in which this thread did not run does not count: a stopped process does not tick.
         asleep_ns = beat = 0
         while not self._over.wait(self._look_s):
             now = time.monotonic_ns()

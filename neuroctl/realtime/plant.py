@@ -1,4 +1,4 @@
-"""What a loop reads from and writes to, and what it steps."""
+"""The interfaces of plants and controllers that a loop uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Safe = Callable[[], Any]
 
 
 class Callbacks(NamedTuple):
-    """What a loop calls of a plant."""
+    """The functions of a plant that a loop calls."""
 
     read: Read
     write: Write
@@ -24,30 +24,30 @@ class Callbacks(NamedTuple):
 
 
 class Plant(Protocol):
-    """Sensors and motors, and what else of these there is.
+    """A plant: its sensors and motors, and any of the optional parts below.
 
-    ``safe()`` brings the motors into their safe state. The loop calls it when it ends, whatever for, from its own
+    ``safe()`` brings the motors into their safe state. The loop calls it at its end, whatever the reason, from its own
     thread, and when the watchdog trips, from another one, while ``read`` or ``write`` may hang. It returns False where
-    it cannot know, such as of a board out of reach. A plant without it is written the safe output instead.
+    the state is unknown, such as that of a board out of reach. A plant without it gets the safe output instead.
 
     ``arm()`` lets the motors be driven. The loop calls it once all else is set up, a period before the first deadline.
 
-    ``inputs``, ``outputs`` and ``dt_s``, ``model_crc32`` and ``spec`` say what the plant was made for. A controller of
-    other sizes, another time step, CRC or ``Spec`` is refused before anything moves.
+    ``inputs``, ``outputs``, ``dt_s``, ``model_crc32`` and ``spec`` describe the controller that the plant was made for.
+    A controller of other sizes, another time step, CRC or ``Spec`` is refused before anything moves.
     """
 
     def read(self, u: Array, /) -> bool | np.bool | Array | None:
-        """Put the sensors' values into u in place, the controller's dtype ``[inputs]``; return False if they are stale.
+        """Write the sensors' values into u, the controller's dtype ``[inputs]``; return False if they are stale.
 
-        Or return the values, numbers ``[inputs]``: an array, or what ``Controller.step`` would convert to one, such as
-        a list. Nothing else may be returned but None and True.
+        Or return the values, numbers ``[inputs]``: an array, or anything that ``Controller.step`` would convert to one,
+        such as a list. The only other results allowed are None and True.
         """
         ...
 
     def write(self, y: Array, /) -> None:
         """Drive the motors by y, the controller's dtype ``[outputs]``.
 
-        y is the loop's own buffer, which the next tick overwrites: keep ``y.copy()``, never y.
+        y is the loop's own buffer, which the next tick overwrites: keep ``y.copy()``, not y.
         """
         ...
 
@@ -55,18 +55,18 @@ class Plant(Protocol):
 class Steppable(Protocol):
     """A controller: ``Controller``, ``QuantController`` or one of your own.
 
-    It may also have ``fault``: true after a step whose outputs must not be used; and ``warm_up(u)``, which does what
-    ``step(u)`` would and changes nothing, so that the step finds its code and parameters in the caches. The loop calls
+    It may also have ``fault``: true after a step whose outputs must not be used; and ``warm_up(u)``, which does the
+    work of ``step(u)`` without an effect, so that the step finds its code and parameters in the caches. The loop calls
     it before a deadline that is still far enough off, with the inputs of the tick before.
     """
 
     @property
     def spec(self) -> Any:
-        """Sizes, ``dt_s`` and ``dtype``; a ``Spec``, or what has these."""
+        """A ``Spec``, or an object with ``inputs``, ``outputs``, ``dt_s`` and ``dtype``."""
         ...
 
     def reset(self) -> Any:
-        """Go back to the start state."""
+        """Return to the initial state."""
         ...
 
     def step(self, u: Array, /) -> Array:

@@ -1,4 +1,4 @@
-"""Reading logs back, also those that break off, are damaged, or were made to do harm."""
+"""Reading logs back, including truncated, damaged and malicious ones."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from neuroctl.realtime.sinks import KIND, SPOOL_SUFFIX, read_spool
 
 Array = NDArray[Any]
 
-_CHUNK_MOST: Final = 1 << 24
-"""Bytes of a chunk once decompressed; ours have a 16th of it. Some hundred bytes may claim to hold terabytes."""
+_MAX_CHUNK_BYTES: Final = 1 << 24
+"""Largest size of a decompressed chunk, 16 times ours. A few hundred bytes may claim to hold terabytes."""
 
 
 @dataclass(frozen=True)
 class LogData:
-    """A log that was read: T records.
+    """The contents of a log: T records.
 
     Args:
         about: the loop's name, period_s, inputs, outputs, dtype, and spec.
         columns: ``tick``, ``time_ns`` (since 1970), ``flags`` and durations int64[T]; ``inputs``, ``raw`` (the
             controller's outputs) and ``outputs`` (what was written) float64[T, n].
-        report: the loop's report as plain JSON types; None if the file was not ended.
-        complete: whether the file was ended; else it was read up to where it breaks off.
+        report: the loop's report as plain JSON types; None if the file is incomplete.
+        complete: whether the file has its end; else it was read up to the last intact record.
 
     """
 
@@ -51,7 +51,7 @@ class LogData:
         return self.columns[name]
 
     def flag(self, name: str) -> Array:
-        """Return where a flag is set, bool[T]; names are in ``kernels.FLAGS``."""
+        """Return the ticks at which a flag is set, bool[T]; names are in ``kernels.FLAGS``."""
         return (self.columns["flags"] >> FLAGS.index(name) & 1).astype(bool)
 
 
@@ -88,10 +88,10 @@ def _read(name: str) -> LogData:
 
 
 def _checked(name: str, data: LogData) -> LogData:
-    """Return a log in which is what its users rely on.
+    """Return the log after a check of the fields, types and shapes that its users rely on.
 
     Raises:
-        FileFormatError: something is missing, or of another type or size.
+        FileFormatError: a field is missing, or of another type or shape.
 
     """
     about, report = data.about, data.report
@@ -145,7 +145,7 @@ def _read_mcap(name: str) -> LogData:
 
 
 def _records(name: str) -> Iterator[Any]:
-    """Yield an MCAP's records up to its end, or to where it breaks off."""
+    """Yield an MCAP's records up to its end, or to the first damaged one."""
     reader, chunk = require("mcap.stream_reader", "log"), require("mcap.records", "log").Chunk
     errors = require("mcap.exceptions", "log")
     try:
@@ -162,34 +162,35 @@ def _records(name: str) -> Iterator[Any]:
 
 
 class _Bounded:
-    """A file of which nobody reads more than there is: a damaged length would ask for exabytes of memory."""
+    """A file whose reads are capped at its size: a damaged length would ask for exabytes of memory."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._left = file, os.fstat(file.fileno()).st_size
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes, or those that are left."""
+        """Return ``size`` bytes, or the rest of the file if that is less."""
         data = self._file.read(min(size, self._left))
         self._left -= len(data)
         return data
 
 
 def _decompressed(chunk: Any) -> Any:
-    """Return a chunk whose records are not compressed.
+    """Return a chunk with its records decompressed.
 
     Raises:
-        ValueError: it holds more than a chunk may.
+        ValueError: it is damaged, or holds more than ``_MAX_CHUNK_BYTES``.
 
     """
     if chunk.compression == "lz4":
         lz4 = require("lz4.frame", "log").LZ4FrameDecompressor()
-        data = lz4.decompress(chunk.data, max_length=_CHUNK_MOST)
+        data = lz4.decompress(chunk.data, max_length=_MAX_CHUNK_BYTES)
         if not lz4.eof:
-            raise ValueError(f"a chunk: broken off, or more than {_CHUNK_MOST} bytes")
+            raise ValueError(f"a chunk: broken off, or more than {_MAX_CHUNK_BYTES} bytes")
     elif chunk.compression == "zstd":  # not by us: other tools compress files anew
         zstd = require("zstandard", "log")
         try:
-            data = zstd.ZstdDecompressor(max_window_size=_CHUNK_MOST).stream_reader(chunk.data).read(_CHUNK_MOST)
+            decompressor = zstd.ZstdDecompressor(max_window_size=_MAX_CHUNK_BYTES)
+            data = decompressor.stream_reader(chunk.data).read(_MAX_CHUNK_BYTES)
         except zstd.ZstdError as error:
             raise ValueError(f"a chunk: {error}") from None
     else:

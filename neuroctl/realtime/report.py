@@ -1,4 +1,4 @@
-"""What a loop says when it has ended."""
+"""The report of a loop that has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDERLY: Final = ("finished", "stopped")
 
 @dataclass(frozen=True)
 class LogSummary:
-    """What became of the log: its files, records written and lost, and the first error, if any."""
+    """Outcome of a log: its files, records written and lost, and the first error, if any."""
 
     paths: tuple[str, ...]
     written: int
@@ -31,20 +31,20 @@ class LoopReport:
             ``sensor``, ``stale sensor``, ``arm``, ``overrun``, ``overrun limit``, ``watchdog``, ``host ended``,
             ``log``; or the name of an exception that is no error: ``KeyboardInterrupt``, ``SystemExit``,
             ``CancelledError``.
-        detail: one line on it.
+        detail: the reason's details in one line.
         safe: whether the plant took its safe state.
         ticks: ticks that ended with their outputs written.
         overruns: ticks that ended after the next deadline, or began a whole period late.
-        skipped: deadlines without a tick.
+        skipped: number of deadlines without a tick.
         stale: ticks with stale inputs.
         late_wakes: wake-ups a whole period late or more: the process was stopped, or got no CPU time.
-        worst_wake_s: the latest of them, in seconds.
+        worst_wake_s: lateness of the latest of them, in seconds.
         period_s: time between two deadlines.
         duration_s: from the first deadline to the end.
-        drift_s: how far the least late of the last ticks (up to 1000) began behind the first deadline plus periods.
+        drift_s: lateness of the least late of the last ticks (up to 1000), counted from the first deadline in periods.
         histograms: durations by name, see ``kernels.HISTOGRAMS``.
-        messages: what was asked for and not permitted, and what went wrong besides the reason.
-        log: what became of the log; None without one.
+        messages: requests that the system refused, and errors besides the reason.
+        log: outcome of the log; None without one.
         error: the exception behind the reason.
 
     """
@@ -77,22 +77,22 @@ class LoopReport:
         return number_of(self.reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON types; durations in microseconds or seconds, as their names say."""
+        """Return the report as plain JSON types; durations in microseconds or seconds, as their names say."""
         names = (
             "reason", "detail", "ok", "safe", "ticks", "overruns", "skipped", "stale", "late_wakes", "worst_wake_s",
             "period_s", "duration_s", "drift_s",
         )  # fmt: skip
-        found = {name: getattr(self, name) for name in names}
-        found["histograms"] = {name: histogram.to_dict() for name, histogram in self.histograms.items()}
-        found["messages"] = list(self.messages)
+        fields = {name: getattr(self, name) for name in names}
+        fields["histograms"] = {name: histogram.to_dict() for name, histogram in self.histograms.items()}
+        fields["messages"] = list(self.messages)
         log = self.log
-        found["log"] = None if log is None else {
+        fields["log"] = None if log is None else {
             "paths": list(log.paths), "written": log.written, "lost": log.lost, "error": log.error,
         }  # fmt: skip
-        return found
+        return fields
 
     def text(self) -> str:
-        """Return it for people, in a few lines."""
+        """Return the report as a few lines of text for people."""
         why = f"{self.reason}: {self.detail}" if self.detail else self.reason
         lines = [
             f"{why}; the plant is {'safe' if self.safe else 'NOT known to be safe'}",

@@ -13,7 +13,7 @@ from neuroctl.errors import LoopError
 from neuroctl.realtime.ticks import Ticks
 
 _ALWAYS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
-"""These end the loops whoever handles them otherwise; of the others, those that nobody handles."""
+"""Signals that end the loops even if the program handles them; others do so only if nobody handles them."""
 _SPARED: Final = frozenset(
     number
     for name in (
@@ -31,8 +31,8 @@ class Signals:
 
     So does any signal after the watchdog tripped, as a callback hangs then.
 
-    A signal reaches all loops that are installed; who handled it before does so again after the last of them. Signals
-    that the process ignores stay ignored. Python handles signals in its main thread only.
+    A signal reaches all loops that are installed; the earlier handlers come back after the last of them. Signals that
+    the process ignores stay ignored. Python handles signals in its main thread only.
     """
 
     _installed: Final[list[Signals]] = []
@@ -41,7 +41,7 @@ class Signals:
 
     def __init__(self, ticks: Ticks) -> None:
         self._ticks = ticks
-        self._seen = False
+        self._asked = False
 
     def install(self) -> None:
         """Have signals end the loop, or note why not."""
@@ -61,7 +61,7 @@ class Signals:
                     self._before[number] = signal.signal(number, _handle)
 
     def restore(self) -> None:
-        """Let the loop go; from another thread than the main one this does nothing."""
+        """Stop handling signals for this loop; does nothing outside the main thread."""
         if threading.current_thread() is threading.main_thread():
             self._installed[:] = [one for one in self._installed if one is not self and not one._ticks.over]
             if not self._installed:
@@ -69,7 +69,7 @@ class Signals:
 
     def _take(self, number: int, name: str) -> bool:
         """Ask the loop to end; return whether a callback that hangs in the main thread has to be left by force."""
-        again, self._seen = self._seen and number in _ALWAYS, True
+        again, self._asked = self._asked and number in _ALWAYS, True
         self._ticks.request(name)
         # A plant on its way to its safe state is not left.
         return (again or self._ticks.reason == "watchdog") and not self._ticks.going_safe
@@ -107,16 +107,16 @@ def name_of(number: int) -> str:
 
 
 def number_of(name: str) -> int | None:
-    """Return the number of a signal by the name that ``name_of`` gives; None if it is no signal's."""
+    """Return a signal's number by its name from ``name_of``; None for another name."""
     if name.startswith(_REAL_TIME):
         return signal.SIGRTMIN + int(name.removeprefix(_REAL_TIME))
     return signal.Signals[name].value if name in signal.Signals.__members__ else None
 
 
 def _caught_by_others() -> int:
-    """Return the signals that this process handles, bit 0 for number 1, if the system tells: C code may handle some.
+    """Return a mask of the signals that this process handles, bit 0 for number 1; 0 if the system does not tell.
 
-    Python takes those for unhandled. One is ``faulthandler.register``, which writes tracebacks.
+    Python takes those handled by C code for unhandled, such as ``faulthandler.register``, which writes tracebacks.
     """
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:

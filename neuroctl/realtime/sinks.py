@@ -24,8 +24,8 @@ KIND: Final = "log"
 SPOOL_SUFFIX: Final = ".part"
 _MCAP_MAGIC: Final = b"\x89MCAP0\r\n"
 _FLUSH_S: Final = 0.5
-_CHUNK_MOST: Final = 1 << 20
-_NPZ_MOST: Final = 1 << 30  # bytes of a spool; a longer one is not turned into an .npz, which takes as much memory
+_MAX_CHUNK_BYTES: Final = 1 << 20
+_MAX_NPZ_BYTES: Final = 1 << 30  # of a spool that is turned into an .npz, which takes as much memory
 
 Rows = NDArray[np.int64]
 
@@ -40,12 +40,12 @@ class Sink(Protocol):
 
     @property
     def written(self) -> int:
-        """Number of records that a reader would find in the file right now."""
+        """Number of records that a reader of the file would get now."""
         ...
 
     @property
     def taken(self) -> int:
-        """Number of records that it was given."""
+        """Number of records passed to ``write`` so far."""
         ...
 
     def write(self, rows: Rows) -> None:
@@ -62,20 +62,20 @@ class Sink(Protocol):
 
 
 def row_type(inputs: int, outputs: int) -> np.dtype[Any]:
-    """Return a record as a structured dtype: whole numbers, then inputs, raw outputs and outputs as float64."""
+    """Return a record as a structured dtype: integers, then inputs, raw outputs and outputs as float64."""
     whole = [(name, "<i8") for name in COLUMNS]
     return np.dtype([*whole, ("inputs", "<f8", (inputs,)), ("raw", "<f8", (outputs,)), ("outputs", "<f8", (outputs,))])
 
 
 def _claim(path: Path, may_replace: Callable[[int], bool]) -> int:
-    """Return an open file, empty, that no other run writes to, and that none has left before its end.
+    """Open a file, emptied, that no other run is writing to or has left unfinished; return its descriptor.
 
     Args:
         path: its name.
-        may_replace: whether a file that is there, and open for reading, may be.
+        may_replace: whether an existing file, given by its open descriptor, may be replaced.
 
     Raises:
-        FileExistsError: another run writes to it, or it may not be replaced.
+        FileExistsError: another run is writing to it, or it may not be replaced.
         FileFormatError: it is no regular file.
         OSError: it cannot be created.
 
@@ -94,7 +94,7 @@ def _claim(path: Path, may_replace: Callable[[int], bool]) -> int:
 
 
 def _lock(handle: int, path: Path) -> None:
-    """Keep other runs, of this process too, from a file until it is closed."""
+    """Keep other runs, including those of this process, from a file until it is closed."""
     try:
         machine.lock(handle, f"log: {path.name}")
     except BlockingIOError:
@@ -117,7 +117,7 @@ def _never(_handle: int) -> bool:
 
 
 class NpzSink:
-    """Records as they are, in ``FILE.npz.part`` behind one line of JSON; at the end they become ``FILE.npz``.
+    """Raw records in ``FILE.npz.part`` after one line of JSON; ``close`` turns them into ``FILE.npz``.
 
     A process that is killed leaves the ``.part``, which ``read_log`` reads too.
 
@@ -127,8 +127,8 @@ class NpzSink:
         replace: whether a ``FILE.npz`` that is a log may be replaced; a ``.part``, or a controller, never is.
 
     Raises:
-        FileExistsError: another run writes here, or has left what may not be replaced.
-        FileFormatError: what is there is no regular file.
+        FileExistsError: another run is writing here, or has left a file that may not be replaced.
+        FileFormatError: the path is that of something other than a regular file.
         OSError: the file cannot be created.
 
     """
@@ -154,7 +154,7 @@ class NpzSink:
 
     @property
     def taken(self) -> int:
-        """The same: nothing is kept back."""
+        """The same as ``written``: nothing is buffered."""
         return self.written
 
     def _put(self, data: bytes) -> None:
@@ -175,7 +175,7 @@ class NpzSink:
 
         """
         self._file.close()
-        if os.path.getsize(self._spool) > _NPZ_MOST:
+        if os.path.getsize(self._spool) > _MAX_NPZ_BYTES:
             raise FileFormatError(f"{self._spool}: too long for an .npz, so it stays; read_log reads it")
         _, rows = read_spool(self._spool)
         fields = {"about": self._about, "report": dict(report)}
@@ -188,10 +188,10 @@ class NpzSink:
 
 
 def read_spool(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Return what stands in the first line, and all whole records.
+    """Return the field ``about`` of the first line, and all complete records.
 
     Raises:
-        FileFormatError: it is no spool of ours.
+        FileFormatError: it is no spool of a log.
 
     """
     try:
@@ -219,8 +219,8 @@ class McapSink:
         replace: whether a file that a run has ended may be replaced; others never are.
 
     Raises:
-        FileExistsError: another run writes here, or has left what may not be replaced.
-        FileFormatError: what is there is no regular file.
+        FileExistsError: another run is writing here, or has left a file that may not be replaced.
+        FileFormatError: the path is that of something other than a regular file.
         OSError: the file cannot be created.
 
     """
@@ -233,7 +233,7 @@ class McapSink:
         self._text, longest = _template(about)
         self._file = open(_claim(path, _mcap_ended if replace else _never), "wb")  # noqa: SIM115
         # A chunk is what is lost if the process is killed; the library closes it by its size.
-        chunk = int(min(_CHUNK_MOST, max(256, longest * _FLUSH_S / about["period_s"])))
+        chunk = int(min(_MAX_CHUNK_BYTES, max(256, longest * _FLUSH_S / about["period_s"])))
         try:
             self._writer = writer.Writer(self._file, chunk_size=chunk, compression=writer.CompressionType.LZ4)
             self._writer.start(library="neuroctl")
@@ -247,8 +247,8 @@ class McapSink:
         self._last_ns = 0
 
     def _topic(self, topic: str, name: str, schema: Mapping[str, Any]) -> int:
-        known = self._writer.register_schema(name=name, encoding="jsonschema", data=json.dumps(schema).encode())
-        return int(self._writer.register_channel(topic=topic, message_encoding="json", schema_id=known))
+        schema_id = self._writer.register_schema(name=name, encoding="jsonschema", data=json.dumps(schema).encode())
+        return int(self._writer.register_channel(topic=topic, message_encoding="json", schema_id=schema_id))
 
     def write(self, rows: Rows) -> None:
         """Write records."""
@@ -269,7 +269,7 @@ class McapSink:
                 self.written = self.taken
 
     def _message(self, channel: int, time_ns: int, text: str, sequence: int) -> bool:
-        """Write a message; return whether it, and all before it, are in the file now."""
+        """Write a message; return whether it and all those before it have reached the file."""
         before = self._file.tell()
         self._writer.add_message(channel, log_time=time_ns, data=text.encode(), publish_time=time_ns, sequence=sequence)
         self._last_ns = time_ns
@@ -294,7 +294,7 @@ class McapSink:
 
 
 def _mcap_ended(handle: int) -> bool:
-    """Whether a file is an MCAP to its end: it begins and ends with the same bytes."""
+    """Whether a file is a complete MCAP: it begins and ends with the same magic bytes."""
     size = len(_MCAP_MAGIC)
     begin = os.read(handle, size)
     return (
@@ -308,7 +308,7 @@ _BOOL: Final = ("false", "true")
 
 
 def _template(about: Mapping[str, Any]) -> tuple[str, int]:
-    """Return a record's JSON with places for its numbers, and about its longest length."""
+    """Return a record's JSON with placeholders for its numbers, and an estimate of its greatest length."""
     real = "%.9g" if about["dtype"] == "float32" else "%.17g"
     parts = ['"tick":%d', '"flags":%d', *(f'"{name}":%s' for name in FLAGS), *(f'"{name}":%d' for name in COLUMNS[3:])]
     for name, count in _arrays(about).items():

@@ -1,4 +1,4 @@
-"""What the operating system and the interpreter are asked for while a loop runs; what is refused is said."""
+"""Requests to the operating system and the interpreter while a loop runs; refusals are reported."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Undo = list[Callable[[], Any]]
 
 
 class _Shared:
-    """What several loops may ask for at once: done for the first of them, undone after the last."""
+    """A setting that several loops may request at once: made for the first of them, undone after the last."""
 
     def __init__(self) -> None:
         self._lock, self._users = threading.Lock(), 0
         self._undo: Undo = []
 
     def ask(self, do: Callable[[Undo], None], undo: Undo) -> None:
-        """Do it unless it is done; ``undo`` gets what takes the asker's wish back."""
+        """Make the setting unless it is made; append to ``undo`` the call that withdraws this request."""
         with self._lock:
-            if not self._undo:  # nobody asked, or it was refused
+            if not self._undo:  # the first request, or one that was refused
                 do(self._undo)
             self._users += 1
         undo.append(self._leave)
@@ -48,7 +48,7 @@ class _Shared:
 
 
 class _SharedByThread(threading.local):
-    """What loops that share a thread, as asyncio's tasks do, may ask of it."""
+    """Settings of one thread, which several loops share as asyncio's tasks do."""
 
     def __init__(self) -> None:
         self.slack, self.core, self.scheduler = _Shared(), _Shared(), _Shared()
@@ -59,15 +59,15 @@ _INTERVAL, _GARBAGE, _MEMORY, _THREAD = _Shared(), _Shared(), _Shared(), _Shared
 
 @dataclass(frozen=True)
 class System:
-    """What a loop asks for. All of it is undone when the loop ends, or the last of several at once.
+    """Settings of the system while a loop runs. All are undone when the loop, or the last of several, ends.
 
     Loops that share a thread, as asyncio's tasks do, share the first one's priority and core.
 
     Args:
-        fifo: priority 1 to 99 of the loop's thread under SCHED_FIFO; None leaves the scheduler alone.
+        fifo: priority of the loop's thread under SCHED_FIFO, 1 to 99; None keeps the scheduler.
         cpu: core that the loop's thread is bound to; None leaves it free.
         mlock: keep all memory of the process in RAM, so that no tick waits for the disk.
-        no_gc: collect garbage before the loop, and not while it runs; cyclic garbage of the callbacks then piles up.
+        no_gc: collect garbage before the loop and not while it runs; cyclic garbage of the callbacks piles up then.
 
     Raises:
         LoopError: a value is not allowed.
@@ -90,7 +90,7 @@ class System:
 
     @contextmanager
     def applied(self, note: Note) -> Iterator[None]:
-        """Apply this to the calling thread and the process; ``note`` is told what was refused and why."""
+        """Apply this to the calling thread and the process; ``note`` gets each refusal with its reason."""
         undo: Undo = []
         try:
             _INTERVAL.ask(_switch_often, undo)
@@ -155,7 +155,7 @@ def _stop_collecting(undo: Undo) -> None:
     gc.disable()
     if enabled:
         undo.append(gc.enable)
-    if frozen == 0:  # else somebody froze objects of his own; thawing would undo that too
+    if frozen == 0:  # else the program froze objects itself; thawing would undo that too
         gc.freeze()
         undo.append(gc.unfreeze)
 
@@ -168,7 +168,7 @@ def _wake_promptly(note: Note, undo: Undo) -> None:
 
 
 def _libc(name: str, argument: int | None, note: Note, what: str, *more: int) -> int:
-    """Call a function of the C library; below 0 is a refusal, which is told."""
+    """Call a function of the C library; return its result, below 0 for a refusal, which is noted."""
     try:
         function = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (AttributeError, OSError, TypeError):  # Windows needs the name of a library

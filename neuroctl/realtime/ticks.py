@@ -23,21 +23,21 @@ from neuroctl.realtime.kernels import FAULT, LATE, OVERRUN, STALE
 from neuroctl.realtime.plant import Callbacks, Steppable
 
 PIECE_NS: Final = 20_000_000
-"""Longest sleep [ns]: how late a request to stop is seen by a slow loop."""
+"""Longest sleep [ns], after which a slow loop notices a request to stop."""
 WARM_UP_NS: Final = 5_000
 """Least time left before the deadline for which the step is warmed up [ns]."""
-CATCH_UP_MOST: Final = 100
-"""Ticks that catching up makes up for at most; what is missed beyond is skipped."""
+MAX_CATCH_UP: Final = 100
+"""Largest number of missed ticks that catching up makes up for; further ones are skipped."""
 
 DRIFT_TICKS: Final = 1000
-"""The least late of up to so many ticks shows how far the deadlines have drifted, whatever delays single ticks."""
+"""Number of ticks whose smallest lateness counts as the drift of the deadlines, whatever delays single ticks."""
 
 POLICIES: Final = ("skip", "catch-up", "stop")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a loop was asked for, checked; see ``Loop``."""
+    """The checked arguments of a loop; see ``Loop``."""
 
     period_ns: float
     spin_ns: int
@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass
 class Ring:
-    """Memory that a tick's record is put into and a writer's thread takes it from; ``NO_RING`` has room for none."""
+    """Ring buffer of records: ticks put them in, the log's thread takes them out. It may have room for none."""
 
     rows: NDArray[np.int64]
     cursor: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
@@ -61,7 +61,7 @@ class Ring:
 
     @classmethod
     def of(cls, capacity: int, inputs: int, outputs: int) -> Ring:
-        """Return a ring for so many records."""
+        """Return a ring for ``capacity`` records."""
         return cls(np.zeros((capacity, len(kernels.COLUMNS) + inputs + 2 * outputs), np.int64))
 
 
@@ -69,11 +69,11 @@ class Ticks:
     """One run of a loop. ``wait`` and ``tick`` alternate until ``reason`` is set; then ``go_safe``.
 
     Args:
-        controller: what is stepped.
+        controller: the controller to step.
         callbacks: of the plant; without ``safe`` the safe output is written.
         settings: of the loop.
-        clock: what time is told by.
-        ring: where records go.
+        clock: source of time.
+        ring: memory for the ticks' records.
 
     """
 
@@ -110,7 +110,7 @@ class Ticks:
         self.beat = self.least_ns = self._t0 = 0
 
     def _compile(self) -> None:
-        """Call every compiled function once, so that no tick waits for the compiler; on copies of what they write."""
+        """Call every compiled function once, on copies of its arrays, so that no tick waits for the compiler."""
         hists, ring = self.hists.copy(), Ring(self._ring.rows[:1].copy())
         self._first_bad = compile_once(kernels.first_bad, self._u)
         setpoint, out = self._setpoint.copy(), self._out.copy()
@@ -144,8 +144,8 @@ class Ticks:
         """Put the first deadline one period from now.
 
         Args:
-            epoch_ns: the time since 1970 at this clock's zero.
-            ticks: deadlines after which the run is over, skipped ones included.
+            epoch_ns: time since 1970 at this clock's zero.
+            ticks: number of deadlines after which the run is over, including skipped ones.
 
         """
         self._epoch, self._end_slot = epoch_ns, ticks
@@ -172,7 +172,7 @@ class Ticks:
             return True
 
     def interrupted(self, error: BaseException) -> str:
-        """Return the reason of an end by what is no error: the request that it came from, or its name."""
+        """Return the reason for an end by an exception that is no error: that of the request behind it, or its name."""
         if isinstance(error, KeyboardInterrupt) and self._request is not None:
             return self._request[0]
         return type(error).__name__
@@ -197,7 +197,7 @@ class Ticks:
                     return
 
     def _is_safe_by(self, call: Callable[[], Any], result: Any) -> bool:
-        """Whether that was enough: ``safe`` returns False where it does not know."""
+        """Whether the plant is safe after the call: ``safe`` returns False where that is unknown."""
         if call is self._safe and (result is False or result is np.False_):
             self._unsure = True
             self._note("safe returned False: the plant is not known to be safe")
@@ -206,7 +206,7 @@ class Ticks:
         return True
 
     def _ways_to_safe(self) -> Iterator[tuple[Callable[[], Any], str, str]]:
-        """Yield what brings the plant into its safe state, the best first, its name, and what follows if it fails."""
+        """Yield the calls that bring the plant into its safe state, the best first, each with its name and fallback."""
         if self._safe is not None:
             yield self._safe, "safe", "; the safe output was written instead"
         output = self._safe_output.copy()  # a plant may scale in place what it is given
@@ -271,12 +271,12 @@ class Ticks:
         )
 
     def _overran(self, passed: int, why: str) -> None:
-        """Apply the policy: so many deadlines from ``_due`` on have passed without their tick."""
+        """Apply the overrun policy: ``passed`` deadlines from ``_due`` on have passed without their tick."""
         settings = self._settings
         self.overruns += 1
         skips = settings.policy == "skip"
         self._in_row += passed if skips else 1
-        skipped = passed if skips else max(0, passed - CATCH_UP_MOST)
+        skipped = passed if skips else max(0, passed - MAX_CATCH_UP)
         # Not beyond the end; a late tick, which follows now, still lies before it.
         skipped = int(min(skipped, self._end_slot - self._slot - bool(self._flags & LATE)))
         self.skipped += skipped
@@ -326,7 +326,7 @@ class Ticks:
         return self._failed("sensor", f"input {bad} is {self._u[bad]}{hint}")
 
     def _took(self, fresh: Any) -> bool:
-        """Follow what read returned besides None and True: False for stale inputs, or the inputs themselves."""
+        """Handle a result of read besides None and True: False for stale inputs, or the inputs themselves."""
         if fresh is False or fresh is np.False_:
             if self.stale == self.ticks:
                 self._u[np.isnan(self._u)] = 0.0
@@ -466,10 +466,10 @@ class Ticks:
 
 
 def refuse_undone(result: Any) -> None:
-    """Refuse a coroutine or generator in place of a result: nothing was read, written or switched off yet.
+    """Refuse a coroutine or generator in place of a result: its work is not done yet.
 
     Raises:
-        TypeError: it is one.
+        TypeError: the result is one.
 
     """
     if hasattr(result, "__await__") or isinstance(result, (GeneratorType, AsyncGeneratorType)):
@@ -490,7 +490,7 @@ def named(error: BaseException) -> str:
 
 
 def _kind(value: Any) -> str:
-    """Return what the compiled functions tell arrays apart by."""
+    """Return the properties by which the compiled functions tell arrays apart."""
     if type(value) is not np.ndarray:
         return type(value).__name__
     layout = "" if value.flags.c_contiguous else ", strided"
