@@ -54,7 +54,7 @@ def first_seed(folder: Path) -> int:
 def options_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of ``neuroctl evolve`` that a study's configuration holds, by their names."""
     spec, encoding, fixed_point = stored["spec"], stored["encoding"], stored.get("fixed_point") or {}
-    evaluations, seconds = stored.get("evaluations"), stored["notes"].get("budget")
+    evaluations, seconds = stored.get("evaluations"), stored.get("notes", {}).get("budget")
     budget = [seconds] if seconds else []
     budget += [f"{evaluations}evals"] if evaluations else []
     return {

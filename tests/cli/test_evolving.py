@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +112,25 @@ def test_a_resume_takes_the_options_that_it_does_not_name(kind, tmp_path):
     studies = [json.loads((tmp_path / name / "study.json").read_text()) for name in ("whole", "study")]
     assert studies[0] == studies[1]
     assert (tmp_path / "study" / "best.npz").read_bytes() == (tmp_path / "whole" / "best.npz").read_bytes()
+
+
+def test_a_study_of_an_older_version_is_resumed_to_its_bits(tmp_path):
+    """Both were made by version 0.1.0 of 2026-11-27: one stopped after two generations, one ran through all four.
+
+    Integers in a plant without sums that could be reordered: the same bits on every machine.
+    """
+    old = Path(__file__).parent.parent / "data" / "study_of_phototaxis"
+    shutil.copytree(old / "half", tmp_path / "study")
+    neuroctl("evolve", "phototaxis", "--resume", "--generations", 4, "--out", tmp_path / "study")
+    resumed, whole = (read_history(folder) for folder in (tmp_path / "study", old / "whole"))
+    assert {name: c.tolist() for name, c in resumed.items() if name != "elapsed_s"} == {
+        name: c.tolist() for name, c in whole.items() if name != "elapsed_s"
+    }
+    for name in ("best.npz", "best-fixed.npz"):
+        resumed, whole = (read_archive(folder / name) for folder in (tmp_path / "study", old / "whole"))
+        assert {key: a.tobytes() for key, a in resumed.arrays.items()} == {
+            key: a.tobytes() for key, a in whole.arrays.items()
+        }
 
 
 def test_a_resume_refuses_an_option_that_differs(tmp_path):
