@@ -10,7 +10,7 @@ from neuroctl.link.hil import BoardInLoop
 from neuroctl.link.modes import BoardDriven, Difference, HostDriven, Report, Shadow
 from neuroctl.link.protocol import Hello, Mode, Pong, Reason
 from neuroctl.link.stats import Stats
-from neuroctl.link.upload import upload
+from neuroctl.link.uploading import upload
 
 __all__ = [
     "BoardDriven",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from neuroctl.checks import array, cast, integer, real, shown
 from neuroctl.errors import LayoutError, LinkError, ModelError, RefusedError
 from neuroctl.link.protocol import (
-    MOST_REPORT_EVERY,
-    MOST_TIMEOUT_S,
+    MAX_REPORT_EVERY,
+    MAX_TIMEOUT_S,
     REQUESTS,
     Hello,
     Mode,
@@ -22,24 +22,24 @@ from neuroctl.link.protocol import (
 )
 from neuroctl.quant import QuantController
 
-_LEAST_TIMEOUT_S: Final = 1e-6
-"""A board counts in microseconds; less would be 0, which means another thing."""
-_TIMEOUTS: Final = f"{_LEAST_TIMEOUT_S:g} to {MOST_TIMEOUT_S:g} seconds"
+_MIN_TIMEOUT_S: Final = 1e-6
+"""A board counts microseconds; a shorter timeout would be 0, which stands for its own."""
+_TIMEOUTS: Final = f"{_MIN_TIMEOUT_S:g} to {MAX_TIMEOUT_S:g} seconds"
 
 
-def check_seconds(name: str, value: Any, most_s: float = MOST_TIMEOUT_S) -> None:
-    """Make sure that a duration is one that can be waited.
+def check_seconds(name: str, value: Any, max_s: float = MAX_TIMEOUT_S) -> None:
+    """Make sure that a duration is from 0 to ``max_s`` seconds.
 
     Raises:
         LinkError: it is not.
 
     """
-    if not _in_range(value, 0.0, most_s):
-        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to {most_s:g} seconds")
+    if not _in_range(value, 0.0, max_s):
+        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to {max_s:g} seconds")
 
 
 def check_share(name: str, value: Any) -> None:
-    """Make sure that a share is one.
+    """Make sure that a share is from 0 to 1.
 
     Raises:
         LinkError: it is not.
@@ -73,7 +73,7 @@ def check_callback(name: str, value: Any) -> None:
 
 
 def check_controller(q: Any) -> None:
-    """Make sure that a controller is an integer one, which alone a board can be compared with.
+    """Make sure that a controller is an integer one: only that can be compared with a board.
 
     Raises:
         LinkError: it is not.
@@ -84,10 +84,10 @@ def check_controller(q: Any) -> None:
 
 
 def check_board(hello: Hello, q: QuantController) -> None:
-    """Make sure that a board runs a controller: its model, and the sizes, the formats and the time step that it tells.
+    """Make sure that a board runs a controller, by the model, sizes, formats and time step that it reports.
 
     Raises:
-        ModelError: it does not; names both.
+        ModelError: it does not; names the values of both.
 
     """
     ours, theirs = q.model_crc32, hello.model_crc32
@@ -109,17 +109,17 @@ def check_board(hello: Hello, q: QuantController) -> None:
             raise ModelError(f"{text}; export it again")
 
 
-def _dt_us(dt_s: float, told_us: int) -> int:
-    """Return the time step as a board tells it, which may be off by its rounding: a microsecond or 0.1 %."""
-    own = 1e6 * dt_s
-    return told_us if abs(told_us - own) <= max(1.0, 1e-3 * own) else round(own)
+def _dt_us(dt_s: float, board_us: int) -> int:
+    """Return the expected time step: the board's if it differs by rounding alone, a microsecond or 0.1 %."""
+    exact_us = 1e6 * dt_s
+    return board_us if abs(board_us - exact_us) <= max(1.0, 1e-3 * exact_us) else round(exact_us)
 
 
 def as_bytes(name: str, data: Any) -> bytes:
-    """Return bytes as they are.
+    """Return a bytes-like object as bytes.
 
     Raises:
-        LinkError: they are none: an array has a length of its own kind.
+        LinkError: it is another object: the length of an array counts elements.
 
     """
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -128,9 +128,9 @@ def as_bytes(name: str, data: Any) -> bytes:
 
 
 def fill(name: str, values: Any, buffer: NDArray[Any]) -> None:
-    """Copy numbers into a buffer of exactly their shape: none is broadcast, and none is left over.
+    """Copy numbers into a buffer of exactly their shape; nothing is broadcast.
 
-    Compiled code and boards take what they are given. An array of the buffer's dtype is fastest; lists, tuples and
+    Compiled code and boards do not check. An array of the buffer's dtype is fastest; lists, tuples and
     other numbers are converted.
 
     Raises:
@@ -141,17 +141,17 @@ def fill(name: str, values: Any, buffer: NDArray[Any]) -> None:
         buffer[:] = values
         return
     allowed = f"numbers of shape {buffer.shape}"
-    found = array(name, values, allowed)
-    if found.shape != buffer.shape:
-        raise LayoutError(f"{name}: shape {found.shape}; allowed: {allowed}")
-    buffer[:] = cast(found, buffer.dtype)
+    converted = array(name, values, allowed)
+    if converted.shape != buffer.shape:
+        raise LayoutError(f"{name}: shape {converted.shape}; allowed: {allowed}")
+    buffer[:] = cast(converted, buffer.dtype)
 
 
 def check_request(kind: Any, flags: Any) -> None:
-    """Make sure that a type of request exists, and that flags are a byte.
+    """Make sure that a type of request exists, and that flags are an integer from 0 to 255.
 
     Raises:
-        LinkError: it does not, or they are not.
+        LinkError: one of them is not so.
 
     """
     if not isinstance(kind, Integral) or kind not in REQUESTS:
@@ -160,13 +160,13 @@ def check_request(kind: Any, flags: Any) -> None:
 
 
 def check_timeout(timeout_s: Any) -> None:
-    """Make sure that a board can count a timeout; 0 stands for its own.
+    """Make sure that a timeout is in a board's range; 0 stands for the board's own.
 
     Raises:
         LinkError: it cannot.
 
     """
-    if not _in_range(timeout_s, 0.0, MOST_TIMEOUT_S) or 0.0 < timeout_s < _LEAST_TIMEOUT_S:
+    if not _in_range(timeout_s, 0.0, MAX_TIMEOUT_S) or 0.0 < timeout_s < _MIN_TIMEOUT_S:
         raise LinkError(f"timeout_s: {shown(timeout_s)}; allowed: {_TIMEOUTS}, or 0 for the board's own")
 
 
@@ -179,14 +179,14 @@ def check_start(mode: Any, report_every: Any, timeout_s: Any, own_timeout_us: in
     """
     if not isinstance(mode, Integral) or mode not in Mode._value2member_map_:
         raise LinkError(f"mode: {shown(mode)}; allowed: STEP, DRIVE, BOARD")
-    integer("report_every", report_every, 0, MOST_REPORT_EVERY, error=LinkError)
+    integer("report_every", report_every, 0, MAX_REPORT_EVERY, error=LinkError)
     check_timeout(timeout_s)
-    if timeout_s == 0.0 and own_timeout_us == 0:  # firmware that was compiled so latches at its first tick
+    if timeout_s == 0.0 and own_timeout_us == 0:  # such firmware latches at its first tick
         raise LinkError(f"timeout_s: 0; allowed: {_TIMEOUTS}, as the board has none of its own")
 
 
 def check_size(kind: Type, payload: bytes, sizes: Sizes) -> None:
-    """Make sure that a payload is as long as its type says: a board drops others without a word.
+    """Make sure that a payload has the length of its type: a board drops others silently.
 
     Raises:
         RefusedError: it is not.
@@ -198,5 +198,5 @@ def check_size(kind: Type, payload: bytes, sizes: Sizes) -> None:
         raise RefusedError(f"{kind.name}: {len(payload)} bytes; allowed: {text or 'what its op says'}")
 
 
-def _in_range(value: Any, least: float, most: float) -> bool:
-    return least <= real(value) <= most
+def _in_range(value: Any, low: float, high: float) -> bool:
+    return low <= real(value) <= high

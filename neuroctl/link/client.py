@@ -1,4 +1,4 @@
-"""The host's end of the link: requests, answers, retries, and what goes wrong with them."""
+"""The host's end of the link: requests, answers, retries and errors."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ _RECONNECT_PAUSE_S: Final = 0.1
 class Link(Exchange):
     """An open link to a board that runs exported firmware. One request at a time: other threads wait for it.
 
-    Opening it says HELLO and, if a controller is given, checks that the board runs the same model. That starts nothing:
-    ``start``, or one of the modes (``HostDriven``, ``BoardDriven``, ``Shadow``), does.
+    Opening it sends HELLO and, with a controller ``q``, checks that the board runs the same model. The board does not
+    start before ``start`` or one of the modes (``HostDriven``, ``BoardDriven``, ``Shadow``).
 
     Args:
         port: such as ``"/dev/ttyACM0"`` or ``"COM3"``, a pseudo-terminal, or ``"serial:"`` and a USB serial number.
-        q: the controller that the board has to run; None takes any.
-        baud: bits a second.
-        timeout_s: how long an answer may take, besides the time that its bytes take at this baud rate.
-        retries: how often a request is repeated, with the same bits, before it counts as lost.
-        hello_s: how long to try for the first answer; some boards reset when their port is opened.
+        q: the controller that the board has to run; None: any.
+        baud: bits per second.
+        timeout_s: longest time to an answer, besides that of its bytes at this baud rate.
+        retries: number of repetitions of a request, with the same bits, before it counts as lost; an integer >= 0.
+        hello_s: longest time to the first answer; some boards reset when their port is opened.
 
     Raises:
         LinkError: an argument is out of range.
         PortError: the port cannot be used.
-        SilenceError: nothing came.
+        SilenceError: no byte came.
         NoiseError: bytes came, but no frame: the wrong baud rate, or another device.
         ModelError: the board runs another model.
         BackendUnavailable: pyserial or cobs is not installed.
@@ -90,7 +90,7 @@ class Link(Exchange):
         super().__init__(open_port(port, baud), baud, timeout_s)
         self.q, self.retries = q, retries
         self.mode = Mode.IDLE
-        """What we started; IDLE after anything that stops the board."""
+        """The mode that this link started; IDLE after anything that stops the board."""
         self._hello_s = hello_s
         try:
             self.hello = self._greet()
@@ -110,16 +110,16 @@ class Link(Exchange):
         return self._port.name
 
     def close(self) -> None:
-        """Close the port. It stops nothing by itself: the board's own timeout does."""
+        """Close the port. This does not stop the board: its own timeout does."""
         self._port.close()
 
     def reconnect(self, wait_s: float = 10.0) -> Hello:
-        """Open the port again after the board was unplugged, and say HELLO; it starts nothing.
+        """Open the port again after the board was unplugged, and send HELLO; the board is not started.
 
-        A USB device is found by its serial number, whatever its name is now; without one of its own by its USB socket.
+        A USB device is found by its serial number, whatever its name is now; one without, by its USB socket.
 
         Args:
-            wait_s: how long to wait for the port and the board.
+            wait_s: longest time to wait for the port and the board.
 
         Raises:
             LinkError: as when a link is opened.
@@ -147,8 +147,8 @@ class Link(Exchange):
 
         Raises:
             SilenceError: no answer.
-            LatchedError: the board's outputs went safe while we had it run.
-            BoardResetError: it started anew meanwhile.
+            LatchedError: the board's outputs went safe while it was running.
+            BoardResetError: the board has restarted.
 
         """
         pong = Pong.unpack(self.request(Type.PING, echo).payload)
@@ -161,9 +161,9 @@ class Link(Exchange):
 
         Args:
             mode: STEP, DRIVE or BOARD.
-            report_every: ticks from one REPORT to the next; 0: none. BOARD only.
+            report_every: number of ticks from one REPORT to the next; 0: none. BOARD only.
             with_state: whether REPORTs carry the state.
-            timeout_s: after how long without a frame of ours the board's outputs go safe; 0: the board's default.
+            timeout_s: longest time without a frame from the host before the outputs go safe; 0: the board's default.
 
         Raises:
             LinkError: an argument is out of range.
@@ -183,7 +183,7 @@ class Link(Exchange):
             self.mode = mode
 
     def stop(self) -> None:
-        """Let the board's outputs go safe and stay so.
+        """Make the board's outputs safe until the next start.
 
         Raises:
             SilenceError: no answer.
@@ -193,19 +193,19 @@ class Link(Exchange):
         self.request(Type.STOP)
 
     def step(self, inputs: bytes, *, reset: bool = False, with_state: bool = False, retry: bool = True) -> bytes:
-        """Let the board's controller step, and return its outputs, then its state's bytes if asked for.
+        """Step the board's controller once, and return the bytes of its outputs, then those of its state if requested.
 
         Args:
             inputs: int16 each.
-            reset: reset the controller before.
-            with_state: let the state come too.
-            retry: repeat what got no answer; a board takes the same bits but once.
+            reset: reset the controller first.
+            with_state: whether to return the state too.
+            retry: repeat the request if no answer comes; a board handles repetitions once.
 
         Raises:
             SilenceError: no answer.
             LatchedError: the board's outputs are safe, and it steps no more.
-            BoardResetError: it started anew meanwhile.
-            RefusedError: it was not started in this mode.
+            BoardResetError: the board has restarted.
+            RefusedError: the board is not in this mode.
 
         """
         flags = (Flag.RESET if reset else 0) | (Flag.STATE if with_state else 0)
@@ -217,8 +217,8 @@ class Link(Exchange):
         Raises:
             SilenceError: no answer.
             LatchedError: the board's outputs are safe.
-            BoardResetError: it started anew meanwhile.
-            RefusedError: it was not started in this mode.
+            BoardResetError: the board has restarted.
+            RefusedError: the board is not in this mode.
 
         """
         return self.request(Type.DRIVE, outputs, retry=False).payload
@@ -233,10 +233,10 @@ class Link(Exchange):
         return self.request(Type.STATE).payload
 
     def put_state(self, data: bytes) -> None:
-        """Let the board's controller go on from a state.
+        """Set the state of the board's controller.
 
         Raises:
-            RefusedError: it is of another length.
+            RefusedError: ``data`` has another length than the board's state.
             SilenceError: no answer.
 
         """
@@ -246,7 +246,7 @@ class Link(Exchange):
         self.request(Type.STATE, data)
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Take what has come: REPORTs go to ``on_report``. Waits at most ``wait_s`` seconds for the first byte.
+        """Handle received frames: REPORTs go to ``on_report``. Waits at most ``wait_s`` seconds for the first byte.
 
         Raises:
             PortError: the port has gone.
@@ -264,14 +264,14 @@ class Link(Exchange):
             kind: its type.
             payload: its bytes.
             flags: see the protocol.
-            retry: repeat what got no answer, with the same bits and seq.
+            retry: repeat the request, with the same bits and seq, if no answer comes.
 
         Raises:
             SilenceError: no answer.
             PortError: the port has gone.
-            LatchedError, BoardResetError, RefusedError, ModelError: the board says so.
+            LatchedError, BoardResetError, RefusedError, ModelError: the board's answer.
             RefusedError: ``payload`` is of another length than the type's; nothing is sent.
-            LinkError: there is no such request, or ``payload`` is no bytes; nothing is sent.
+            LinkError: there is no such request, or ``payload`` is not bytes; nothing is sent.
 
         """
         kind, payload = self._checked(kind, payload, flags)
@@ -280,7 +280,7 @@ class Link(Exchange):
 
     def _request(self, kind: Type, payload: bytes, flags: int, retry: bool) -> Frame:
         if self._unanswered >= WINDOW:
-            self._set_seq_straight(kind, retry)
+            self._resynchronize(kind, retry)
         asked, wire = self._next(kind, payload, flags)
         begin, foreign, attempts = time.perf_counter_ns(), False, 1 + (self.retries if retry else 0)
         for attempt in range(attempts):
@@ -301,12 +301,12 @@ class Link(Exchange):
         )
 
     def post(self, kind: Type, payload: bytes) -> None:
-        """Send a request whose answer nobody waits for; it is counted when it comes.
+        """Send a request without waiting for the answer, which is counted when it comes.
 
         Raises:
             PortError: the port has gone.
             RefusedError: ``payload`` is of another length than the type's.
-            LinkError: there is no such request, or ``payload`` is no bytes; nothing is sent.
+            LinkError: there is no such request, or ``payload`` is not bytes; nothing is sent.
 
         """
         kind, payload = self._checked(kind, payload, 0)
@@ -319,7 +319,7 @@ class Link(Exchange):
         """Make sure that the board runs the model of ``q``, by CRC-32, sizes, formats and time step, and keep ``q``.
 
         Raises:
-            ModelError: it runs another one; names both.
+            ModelError: it runs another one; names the values of both.
             LinkError: ``q`` is no QuantController.
 
         """
@@ -328,7 +328,7 @@ class Link(Exchange):
         self.q, self._is_checked = q, True
 
     def hello_again(self) -> Hello:
-        """Ask the board anew what it is; changes nothing there.
+        """Send HELLO again; this changes nothing on the board.
 
         Raises:
             SilenceError, NoiseError: no answer.
@@ -355,15 +355,15 @@ class Link(Exchange):
             self.check(self.q)
         return hello
 
-    def _set_seq_straight(self, kind: Type, retry: bool) -> None:
-        """Say HELLO before a request that the board might drop: so many were lost that its seq may look old."""
+    def _resynchronize(self, kind: Type, retry: bool) -> None:
+        """Send HELLO before a request whose seq the board may take for an old one, as many were lost."""
         if not self._hello(self.retries * self.timeout_s if retry else 0.0):
             raise SilenceError(f"board: no answer to HELLO before {kind.name}, as {self._unanswered} requests had none")
         if self.q is not None and kind != Type.STOP:  # any model may be stopped
             self.check(self.q)
 
     def _hello(self, patience_s: float) -> bool:
-        """Ask the board what it is, anew until so many seconds have passed. Returns whether it answered."""
+        """Send HELLO, repeatedly for ``patience_s`` seconds. Returns whether the board answered."""
         deadline = time.monotonic() + patience_s
         asked, wire = self._next(Type.HELLO, b"", 0)
         while (answer := self._exchange(asked, wire)) is None:

@@ -14,15 +14,15 @@ from neuroctl.link.port import Port
 from neuroctl.link.protocol import ANSWER, HELLO_SEED, PONG, Code, Type, longest_answer
 from neuroctl.link.stats import Stats
 
-_MOST_UNCHECKED_WIRE_S: Final = 0.5
-"""How long an answer may be on the wire at most, where nobody but the board says how long its frames are."""
-_MOST_HELD_BYTES: Final = 1 << 22
+_MAX_UNCHECKED_WIRE_S: Final = 0.5
+"""Longest time of an answer on the wire while only the board vouches for the length of its frames."""
+_MAX_HELD_BYTES: Final = 1 << 22
 _FRAME_BYTES: Final = 256
-"""What a REPORT takes in memory besides its payload."""
+"""Memory of a REPORT besides its payload."""
 
 
 class Asked(NamedTuple):
-    """A request as it was sent; an answer has its seq and its flags."""
+    """A request that was sent; its answer has the same seq and flags."""
 
     kind: Type
     seq: int
@@ -41,37 +41,37 @@ class Reports:
         return len(self._frames)
 
     def put(self, frame: Frame) -> int:
-        """Take a REPORT; returns how many older ones had to go for it."""
+        """Add a REPORT; return the number of older ones dropped for it."""
         self._frames.append(frame)
         self._bytes += len(frame.payload) + _FRAME_BYTES
         dropped = 0
-        while self._bytes > _MOST_HELD_BYTES:
+        while self._bytes > _MAX_HELD_BYTES:
             self.take()
             dropped += 1
         return dropped
 
     def take(self) -> Frame:
-        """Return the oldest."""
+        """Remove and return the oldest."""
         frame = self._frames.popleft()
         self._bytes -= len(frame.payload) + _FRAME_BYTES
         return frame
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all."""
         self._frames.clear()
         self._bytes = 0
 
 
 class Exchange:
-    """What a ``Link`` sends and takes, below the requests' meaning: one at a time, other threads wait for it."""
+    """Sending and receiving below the meaning of requests: one at a time, while other threads wait."""
 
     def __init__(self, port: Port, baud: int, timeout_s: float):
         self.baud, self.timeout_s = baud, timeout_s
         self.stats = Stats()
         self.on_report: Callable[[Frame], None] = lambda _: None
-        """Called with each REPORT as the request or ``poll`` during which it came ends; what it raises leaves that.
+        """Called with each REPORT at the end of the request or ``poll`` that received it; its exceptions propagate.
 
-        It may make requests itself; REPORTs that come during those wait for the next request or ``poll``.
+        It may make requests itself; REPORTs received during those wait for the next request or ``poll``.
         """
         self._port = port
         self._lock = threading.RLock()
@@ -88,13 +88,13 @@ class Exchange:
         self._foreign = False
         self._unanswered = 0
         self._is_checked = False
-        """Whether the board's sizes are those of a controller that we hold."""
+        """Whether the board's sizes have been checked against a controller on the host."""
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Hold the link, then hand over the REPORTs that came: on_report may make requests, but not in one's middle.
+        """Lock the link, then deliver the REPORTs received: on_report may make requests, but not inside another one.
 
-        Those that come in requests of on_report's own wait for the next turn, else this one might never end.
+        REPORTs received by requests of on_report wait for the next turn, else this one might never end.
         """
         with self._lock:
             self._depth += 1
@@ -124,9 +124,9 @@ class Exchange:
         self._resync = False
 
     def _wait_s(self, wire: bytes, kind: Type) -> float:
-        """Return how long an answer may take: its time, and what the longest answer takes on the wire."""
+        """Return the longest time to an answer: the timeout, and the longest answer's time on the wire."""
         wire_s = 10 * (len(wire) + longest_answer(kind, self._decoder.sizes)) / self.baud
-        return self.timeout_s + (wire_s if self._is_checked else min(wire_s, _MOST_UNCHECKED_WIRE_S))
+        return self.timeout_s + (wire_s if self._is_checked else min(wire_s, _MAX_UNCHECKED_WIRE_S))
 
     def _exchange(self, asked: Asked, wire: bytes) -> Frame | None:
         """Send once; return the answer, or None if none came in time or the board asks for a repetition."""
@@ -169,7 +169,7 @@ class Exchange:
             self.stats.stale += 1
 
     def _answers(self, frame: Frame, asked: Asked) -> bool:
-        """Whether a frame answers a request: with its seq and flags, and what that kind of request asks for."""
+        """Whether a frame answers a request: by seq and flags, and by the contents for that kind of request."""
         if (frame.seq, frame.flags) != (asked.seq, asked.flags):
             return False
         if frame.type == Type.ERROR:

@@ -1,4 +1,4 @@
-"""Which port a board is on, asked by the model that it runs."""
+"""Finding the port of a board by the model that it runs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from neuroctl.link.client import Link
 from neuroctl.link.port import ports
 
 _HELLO_S: Final = 2.0
-"""How long a board may take for its first answer: many start anew when their port is opened."""
+"""Longest time to a board's first answer: many restart when their port is opened."""
 
 
 def find_board(model_crc32: int | str, baud: int = 115200) -> str:
-    """Return the port of the one board that runs a model. Opens every USB serial port and says HELLO on it.
+    """Return the port of the one board that runs a model. Opens every USB serial port and sends HELLO.
 
     Args:
         model_crc32: the model's CRC-32, such as ``q.model_crc32``, or its hexadecimal digits.
-        baud: bits a second, of all of them.
+        baud: bits per second, for all ports.
 
     Raises:
-        ModelError: no board runs it, or several do; names what there is.
-        LinkError: the CRC-32 is none.
+        ModelError: no board runs it, or several do; names the boards.
+        LinkError: ``model_crc32`` is no CRC-32.
         BackendUnavailable: pyserial is not installed.
 
     """
     wanted = _crc32(model_crc32)
-    said = {port.device: _model_on(port.device, baud) for port in ports() if port.vid is not None}
-    found = [name for name, model in said.items() if model == f"{wanted:08x}"]
-    if len(found) != 1:
-        there = ", ".join(f"{name} ({model})" for name, model in said.items()) or "no USB serial port"
-        raise ModelError(f"model: {wanted:08x} is on {len(found)} boards; allowed: one; there are: {there}")
-    return str(found[0])
+    models = {port.device: _model_on(port.device, baud) for port in ports() if port.vid is not None}
+    matches = [name for name, model in models.items() if model == f"{wanted:08x}"]
+    if len(matches) != 1:
+        there = ", ".join(f"{name} ({model})" for name, model in models.items()) or "no USB serial port"
+        raise ModelError(f"model: {wanted:08x} is on {len(matches)} boards; allowed: one; there are: {there}")
+    return str(matches[0])
 
 
 def _model_on(name: str, baud: int) -> str:

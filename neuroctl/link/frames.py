@@ -12,7 +12,7 @@ from neuroctl.link.protocol import ANSWER, HELLO_SEED, VERSION, Code, Sizes, Typ
 
 _cobs = require("cobs.cobs", "serial")
 
-SHORTEST: Final = 6
+MIN_BODY_BYTES: Final = 6
 """Bytes of a frame without payload: version, type, seq, flags, CRC-16."""
 Fits = Callable[[int, int, bytes, Sizes | None], bool]
 
@@ -28,13 +28,13 @@ class Frame(NamedTuple):
 
 
 def encode(kind: int, seq: int, flags: int, payload: bytes, seed: int) -> bytes:
-    """Return a frame as it goes over the wire, its closing zero included.
+    """Return a frame as sent over the wire, including its closing zero.
 
     Args:
         kind: see ``protocol.Type``.
         seq: 0 to 255.
         flags: 0 to 255.
-        payload: at most as many bytes as the other side takes.
+        payload: no longer than the receiver's limit.
         seed: of the CRC: ``protocol.fold`` of the model's CRC-32, or ``HELLO_SEED``.
 
     """
@@ -44,13 +44,13 @@ def encode(kind: int, seq: int, flags: int, payload: bytes, seed: int) -> bytes:
 
 
 class Decoder:
-    """Finds frames in a stream of bytes. What does not count is dropped whole, up to the next zero, and counted.
+    """Finds frames in a stream of bytes. Invalid ones are dropped whole, up to the next zero, and counted.
 
-    It holds at most one frame's bytes, however long the noise is.
+    It holds the bytes of one frame at most, however long the noise is.
 
     Args:
         seed: of the CRC of frames other than HELLO and ERROR WRONG_MODEL.
-        sizes: the board's; None as long as they are not known, then only frames count whose length needs none.
+        sizes: the board's. While they are unknown, None, frames whose length depends on them are invalid.
         fits: ``protocol.answer_fits`` on the host, ``protocol.request_fits`` on a board.
 
     """
@@ -68,11 +68,11 @@ class Decoder:
         self._longest = longest + longest // 254 + 1
 
     def clear(self) -> None:
-        """Forget a frame's beginning, as after the port was opened anew."""
+        """Drop the beginning of a frame, as after the port was opened again."""
         self._rest, self._overlong = b"", False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes as they come and return the frames that they complete, oldest first."""
+        """Add received bytes and return the frames that they complete, oldest first."""
         *whole, rest = (self._rest + data).split(b"\0")
         frames = []
         for wire in whole:
@@ -95,7 +95,7 @@ class Decoder:
             body: bytes = _cobs.decode(wire)
         except _cobs.DecodeError:
             return None
-        if len(body) < SHORTEST or body[0] != VERSION:
+        if len(body) < MIN_BODY_BYTES or body[0] != VERSION:
             return None
         _, kind, seq, flags = body[:4]
         frame = Frame(kind, seq, flags, body[4:-2], int.from_bytes(body[-2:], "little"))

@@ -12,7 +12,7 @@ from neuroctl.checks import integer
 from neuroctl.errors import LinkError, SilenceError
 from neuroctl.link.arguments import check_share, check_timeout
 from neuroctl.link.client import Link
-from neuroctl.link.modes import MOST_LOST, controller_of
+from neuroctl.link.modes import MAX_LOST, controller_of
 from neuroctl.link.protocol import Mode
 from neuroctl.link.wire import Wire
 
@@ -20,18 +20,18 @@ Array = NDArray[Any]
 
 
 class BoardInLoop:
-    """A controller whose steps are taken by the board: ``reset()`` and ``step(u)``, as a simulation wants it.
+    """A controller that runs on the board: ``reset()`` and ``step(u)``, for a simulation.
 
-    Nothing is repeated, as a real-time loop could not: where a frame is lost, either way, the last outputs are held for
-    that step. After ``most_lost`` losses in a row, or if the board latches or starts anew, the outputs are safe (zero,
-    clipped into the limits) until ``reset``, and ``fault`` says why.
+    Requests are not repeated, as in a real-time loop: if a frame is lost, either way, the last outputs are held for
+    that step. After ``most_lost`` losses in a row, or if the board latches or restarts, the outputs are safe (zero,
+    clipped into the limits) until ``reset``, and ``fault`` tells the reason.
 
     Args:
         link: an open link with the controller that the board runs.
         loss: share of frames to lose on purpose in each direction, 0 to 1.
-        seed: of those losses.
-        most_lost: losses in a row that make the outputs safe.
-        timeout_s: after how long without a frame the board latches; of wall-clock time, not of the simulation's.
+        seed: seed of those losses, an integer >= 0.
+        most_lost: number of consecutive losses that makes the outputs safe, an integer >= 1.
+        timeout_s: longest wall-clock time without a frame before the board latches.
 
     Raises:
         LinkError: the link has no controller, or an argument is out of range.
@@ -39,7 +39,7 @@ class BoardInLoop:
     """
 
     def __init__(
-        self, link: Link, *, loss: float = 0.0, seed: int = 0, most_lost: int = MOST_LOST, timeout_s: float = 2.0
+        self, link: Link, *, loss: float = 0.0, seed: int = 0, most_lost: int = MAX_LOST, timeout_s: float = 2.0
     ):
         check_share("loss", loss)
         integer("seed", seed, 0, error=LinkError)
@@ -51,18 +51,18 @@ class BoardInLoop:
         self.model_crc32 = self.q.model_crc32
         self.loss, self.most_lost, self.timeout_s = loss, most_lost, timeout_s
         self.steps = self.held = self.went_safe = 0
-        """Steps; those whose outputs were held or safe; how often the outputs went safe."""
+        """Number of steps, of those with held or safe outputs, and of times that the outputs went safe."""
         self.lost_in_a_row = 0
         self.fault = ""
         """Why the outputs are safe; empty as long as the board is in the loop."""
         self.last_fault = ""
-        """The last fault that there was, in this episode or an earlier one."""
+        """The latest fault, of this episode or an earlier one."""
         self._random = np.random.default_rng(seed)
         self._wire = Wire(self.q)
         self._y = np.zeros(self.spec.outputs, self._wire.dtype)
 
     def reset(self) -> None:
-        """Start the board, its controller from reset; outputs are safe until its first answer.
+        """Start the board with its controller reset; outputs are safe until its first answer.
 
         Raises:
             LinkError: it cannot be reached or refuses.
@@ -77,7 +77,7 @@ class BoardInLoop:
         """Return the board's outputs for inputs in physical units; its own buffer, overwritten by the next step.
 
         Raises:
-            LayoutError: ``u`` holds not as many numbers as the controller has inputs; nothing is sent.
+            LayoutError: ``u`` is not one number for each input of the controller; nothing is sent.
 
         """
         inputs = self._wire.inputs_to_bytes(u)
@@ -97,7 +97,7 @@ class BoardInLoop:
         return self._y
 
     def close(self) -> None:
-        """Stop the board, if it can be reached, and close the link."""
+        """Stop the board, if it is in reach, and close the link."""
         with contextlib.suppress(LinkError):
             self.link.stop()
         self.link.close()

@@ -1,4 +1,4 @@
-"""Who runs the controller: the host, the board, or both."""
+"""Modes of a link: the controller runs on the host, the board, or both."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from neuroctl.errors import BoardResetError, LinkError, SilenceError
 from neuroctl.link.arguments import check_callback, check_flag, check_seconds, check_timeout, fill
 from neuroctl.link.client import Link
 from neuroctl.link.frames import Frame
-from neuroctl.link.protocol import MOST_REPORT_EVERY, TICK, Flag, Mode, Pong, Type
+from neuroctl.link.protocol import MAX_REPORT_EVERY, TICK, Flag, Mode, Pong, Type
 from neuroctl.link.wire import WIRE, Wire
 from neuroctl.quant import QuantController
 
 Array = NDArray[Any]
 
-MOST_LOST: Final = 5
-"""How many frames may be lost one after the other before a real-time user of the link goes safe."""
+MAX_LOST: Final = 5
+"""Number of consecutive lost frames after which a real-time user of the link goes safe."""
 _INT16: Final = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -41,11 +41,10 @@ def controller_of(link: Link) -> QuantController:
 
 
 class _Running:
-    """What the modes have in common: a ``with`` block starts the board and stops it.
+    """Common base of the modes: a ``with`` block starts the board and stops it.
 
-    ``inputs``, ``outputs``, ``dt_s``, ``spec`` and ``model_crc32`` are the controller's, which the board runs: whoever
-    steps another one with a mode, such as a loop, can tell before anything moves. ``model_crc32`` is None where any
-    parameters are allowed.
+    ``inputs``, ``outputs``, ``dt_s``, ``spec`` and ``model_crc32`` are those of the controller on the board, so that a
+    loop can refuse another one before anything moves. ``model_crc32`` is None if any parameters are allowed.
     """
 
     def __init__(self, link: Link, timeout_s: float):
@@ -71,23 +70,23 @@ class _Running:
         """Start the board, or start it again after its outputs went safe or the link was lost.
 
         Raises:
-            LinkError: it cannot be reached or refuses.
+            LinkError: the board is out of reach or refuses.
 
         """
         raise NotImplementedError
 
     def _start(self, mode: Mode, **options: Any) -> None:
-        self.link.check(self.q)  # since this was constructed the link may have got another controller
+        self.link.check(self.q)  # the link may have got another controller since then
         self.link.start(mode, timeout_s=self.timeout_s, **options)
 
     def safe(self) -> bool:
-        """Let the board's outputs go safe. Raises nothing: a board out of reach does it by its timeout.
+        """Make the board's outputs safe. Raises nothing: a board out of reach goes safe by its timeout.
 
         Returns:
-            Whether the board has answered that they are.
+            Whether the board has confirmed it.
 
         """
-        self.link.on_report = lambda _: None  # what a callback raises must not come before STOP
+        self.link.on_report = lambda _: None  # an exception of a callback must not prevent STOP
         answered = False
         with contextlib.suppress(LinkError):
             self.link.stop()
@@ -99,22 +98,22 @@ class _Running:
 class HostDriven(_Running):
     """The host runs the controller; the board is sensors and motors. A plant for a real-time loop.
 
-    A tick is ``read``, the controller's step, ``write``. ``read`` asks for sensors of that moment, with the last
-    outputs once more; ``write`` does not wait for an answer. A lost frame is not repeated: the last sensors are held.
+    A tick is ``read``, the controller's step, ``write``. ``read`` requests the current sensor values and repeats the
+    last outputs; ``write`` does not wait for an answer. A lost frame is not repeated: the last sensor values are held.
 
     Args:
-        link: an open link with a controller, whose formats and limits tell the units.
-        timeout_s: after how long without a frame the board's outputs go safe; 0: the board's default.
-        most_lost: how many answers in a row may be lost before ``read`` raises.
-        any_model: let a ``Loop`` drive the board with other parameters than those of the link's controller, such as
-            candidates of a search. Otherwise it refuses them, so that no robot gets another one's controller.
+        link: an open link with a controller, whose formats and limits define the units.
+        timeout_s: longest time without a frame before the board's outputs go safe; 0: the board's default.
+        most_lost: number of consecutive lost answers at which ``read`` raises, an integer >= 1.
+        any_model: let a ``Loop`` drive the board with parameters other than those of the link's controller, such as
+            candidates of a search. Otherwise it refuses them, so that no robot gets another robot's controller.
 
     Raises:
         LinkError: the link has no controller, or an argument is not allowed.
 
     """
 
-    def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MOST_LOST, any_model: bool = False):
+    def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MAX_LOST, any_model: bool = False):
         super().__init__(link, timeout_s)
         integer("most_lost", most_lost, 1, error=LinkError)
         self.any_model = check_flag("any_model", any_model)
@@ -126,10 +125,10 @@ class HostDriven(_Running):
         self._sensors = bytes(2 * self.q.spec.inputs)
 
     def start(self) -> None:
-        """Start the board with safe outputs, and read its sensors once; also what goes on after a fault.
+        """Start the board, also after a fault, with safe outputs, and read its sensors once.
 
         Raises:
-            LinkError: it cannot be reached or refuses.
+            LinkError: the board is out of reach or refuses.
 
         """
         self.lost_in_a_row = 0
@@ -138,7 +137,7 @@ class HostDriven(_Running):
         self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
 
     def arm(self) -> None:
-        """Start the board, anew if it runs: a loop does so once it is set up, as the board's timeout may have passed.
+        """Start or restart the board. A loop does so once it is set up, as the board's timeout may have passed.
 
         Raises:
             LinkError: as ``start``.
@@ -153,10 +152,10 @@ class HostDriven(_Running):
             Whether they are new; False: an answer was lost.
 
         Raises:
-            LayoutError: ``u`` is no float array of as many elements as the controller has inputs.
+            LayoutError: ``u`` is no float array with one element for each input of the controller.
             SilenceError: too many answers in a row were lost.
             LatchedError: the board's outputs are safe.
-            BoardResetError: it started anew meanwhile.
+            BoardResetError: the board has restarted.
             PortError: the port has gone.
 
         """
@@ -174,7 +173,7 @@ class HostDriven(_Running):
         """Send outputs in physical units, float ``[outputs]``, clipped into the output limits.
 
         Raises:
-            LayoutError: they are not as many numbers as the controller has outputs, or not finite; nothing is sent.
+            LayoutError: ``y`` is not one finite number for each output of the controller; nothing is sent.
             PortError: the port has gone.
 
         """
@@ -183,7 +182,7 @@ class HostDriven(_Running):
 
 
 class Report(NamedTuple):
-    """What a board that runs its controller says of one tick, counted from 1; inputs and outputs in physical units."""
+    """A board's report of one tick, counted from 1; inputs and outputs in physical units."""
 
     tick: int
     inputs: Array
@@ -195,11 +194,11 @@ class BoardDriven(_Running):
     """The board runs the controller; the host supervises and logs.
 
     Args:
-        link: an open link with a controller, whose formats tell the units.
-        report_every: ticks from one REPORT to the next; 0: none.
+        link: an open link with a controller, whose formats define the units.
+        report_every: number of ticks from one REPORT to the next; 0: none.
         with_state: whether REPORTs carry the state.
-        timeout_s: after how long without a frame of the host's the outputs go safe; 0: the board's default. The host
-            pings three times as often.
+        timeout_s: longest time without a frame from the host before the outputs go safe; 0: the board's default. The
+            host pings three times as often.
         on_report: called with each ``Report``.
 
     Raises:
@@ -217,17 +216,17 @@ class BoardDriven(_Running):
         on_report: Callable[[Report], None] = lambda _: None,
     ):
         super().__init__(link, timeout_s)
-        integer("report_every", report_every, 0, MOST_REPORT_EVERY, error=LinkError)
+        integer("report_every", report_every, 0, MAX_REPORT_EVERY, error=LinkError)
         check_callback("on_report", on_report)
         self.report_every, self.with_state, self.on_report = report_every, with_state, on_report
         self._ping_s = self._due_s = 0.0
         self._tick = 0
 
     def start(self) -> None:
-        """Start the board's controller from reset; also what goes on after a fault.
+        """Start the board's controller from reset, also after a fault.
 
         Raises:
-            LinkError: it cannot be reached or refuses.
+            LinkError: the board is out of reach or refuses.
 
         """
         self._tick = 0
@@ -237,15 +236,15 @@ class BoardDriven(_Running):
         self._due_s = time.monotonic() + self._ping_s
 
     def poll(self, wait_s: float = 0.0) -> Pong | None:
-        """Hand over the REPORTs that have come, and ping if it is time; call it at least every third of the timeout.
+        """Deliver the REPORTs received, and ping if it is due; call this at least every third of the timeout.
 
         Returns:
             The answer to a ping, if there was one: tick, counts of bad frames and overruns.
 
         Raises:
             SilenceError: the board does not answer.
-            LatchedError: its outputs went safe; says why.
-            BoardResetError: it started anew meanwhile.
+            LatchedError: its outputs went safe; names the reason.
+            BoardResetError: the board has restarted.
             PortError: the port has gone.
             LinkError: the wait is out of range.
 
@@ -263,7 +262,7 @@ class BoardDriven(_Running):
         return pong
 
     def run(self, duration_s: float) -> Pong:
-        """Supervise for some seconds; returns the last ping's answer.
+        """Supervise for ``duration_s`` seconds; return the last ping's answer.
 
         Raises:
             LinkError: as ``poll``, or the duration is out of range.
@@ -302,11 +301,11 @@ class Difference(NamedTuple):
 class Shadow(_Running):
     """Both run the controller on the host's inputs; every bit of outputs and state is compared at every step.
 
-    Lost frames are repeated; the board takes them once.
+    Lost frames are repeated; the board handles repetitions once.
 
     Args:
         link: an open link with a controller; its state is reset at the start.
-        timeout_s: after how long without a frame the board latches; 0: the board's default.
+        timeout_s: longest time without a frame before the board latches; 0: the board's default.
 
     Raises:
         LinkError: the link has no controller, or the timeout is out of range.
@@ -323,7 +322,7 @@ class Shadow(_Running):
         """Start the board and reset both controllers.
 
         Raises:
-            LinkError: it cannot be reached or refuses.
+            LinkError: the board is out of reach or refuses.
 
         """
         self.q.reset()
@@ -334,7 +333,7 @@ class Shadow(_Running):
 
         Raises:
             LinkError: as ``Link.step``.
-            LayoutError: they are not as many numbers as the controller has inputs; neither has stepped.
+            LayoutError: ``u`` is not one number for each input of the controller; neither has stepped.
 
         """
         fill("u", u, self._u)
@@ -374,10 +373,10 @@ def word_names(q: QuantController) -> list[str]:
 
 
 def words(q: QuantController, data: bytes) -> list[int]:
-    """Return the numbers of outputs and kept state, as ``Link.step`` with the state gives them."""
-    found, at = [], 0
+    """Return the integers of outputs and kept state from the bytes that ``Link.step`` with the state returns."""
+    numbers, at = [], 0
     for storage, count in [("int16", q.spec.outputs), *((part.storage, part.words) for part in q.kept)]:
         values = np.frombuffer(data, np.dtype(storage).newbyteorder("<"), count, at)
-        found += values.tolist()
+        numbers += values.tolist()
         at += values.nbytes
-    return found
+    return numbers

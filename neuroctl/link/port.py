@@ -16,28 +16,28 @@ from neuroctl.checks import shown
 from neuroctl.errors import PortError, require
 
 SERIAL: Final = "serial:"
-"""In front of a USB serial number, where a port's name may stand."""
+"""Prefix of a USB serial number in place of a port's name."""
 _CHUNK: Final = 4096
-_LONGEST_WAIT_S: Final = 1e6
-"""Below the 2^31 ms that poll takes: whoever waits for ever asks again."""
+_MAX_WAIT_S: Final = 1e6
+"""Longest single wait, below poll's 2^31 ms; longer waits are repeated."""
 _WRITE_S: Final = 1.0
-"""A port that takes no byte for this long counts as gone."""
+"""A port that accepts no byte for this time counts as gone."""
 _PIECE_S: Final = 0.001
-"""How long pyserial waits for a byte at once, where the system has no way to wait for as long as we like."""
+"""Time of one of pyserial's waits for a byte, on systems without ``poll``."""
 
 
 class Usb(NamedTuple):
-    """What a USB device is known by: its serial number, or, if it has none of its own, the socket that it is in."""
+    """Identity of a USB device: its serial number or, if that is missing or shared, its USB socket."""
 
     serial_number: str | None
     location: str | None
 
 
 class Port:
-    """An open port, by pyserial alone: for every system that pyserial knows. ``open_port`` opens one.
+    """An open port by pyserial alone, for every system that pyserial supports. ``open_port`` opens one.
 
     pyserial opens and configures it, for one user at a time; with a fixed timeout it never configures it again. The
-    driver's low-latency flag (FTDI: 1 ms instead of 16) is set where there is one.
+    driver's low-latency flag (FTDI: 1 ms instead of 16) is set if there is one.
     """
 
     _timeout_s = _PIECE_S
@@ -55,7 +55,7 @@ class Port:
         self.usb = usb_of(name)
 
     def read(self, wait_s: float) -> bytes:
-        """Return the bytes that have come, after waiting for the first at most ``wait_s`` seconds; empty: none.
+        """Return the bytes received, after waiting at most ``wait_s`` seconds for the first; empty: none.
 
         Raises:
             PortError: the port has gone.
@@ -74,7 +74,7 @@ class Port:
         """Hand all bytes to the driver.
 
         Raises:
-            PortError: the port has gone, or takes nothing.
+            PortError: the port has gone, or accepts no bytes.
 
         """
         try:
@@ -85,7 +85,7 @@ class Port:
             raise self._gone(error) from error
 
     def close(self) -> None:
-        """Close the port; twice does no harm."""
+        """Close the port; closing it twice is harmless."""
         with contextlib.suppress(OSError):
             self._serial.close()
 
@@ -113,7 +113,7 @@ class PolledPort(Port):
     def read(self, wait_s: float) -> bytes:
         """As of ``Port``."""
         try:
-            ready = self._readable.poll(min(max(0.0, wait_s), _LONGEST_WAIT_S) * 1e3)
+            ready = self._readable.poll(min(max(0.0, wait_s), _MAX_WAIT_S) * 1e3)
             if not ready:
                 return b""
             data = os.read(self._fd, _CHUNK)
@@ -148,8 +148,8 @@ def open_port(name: str, baud: int, usb: Usb | None = None) -> Port:
 
     Args:
         name: such as ``"/dev/ttyUSB0"`` or ``"COM3"``, or ``"serial:"`` and a USB serial number.
-        baud: bits a second.
-        usb: the device that has to be behind it, whatever its name is now.
+        baud: bits per second.
+        usb: the device that has to be on it, whatever its name is now.
 
     Raises:
         PortError: the port does not exist, is in use, is not allowed, or is no serial port; there is no such device.
@@ -165,50 +165,50 @@ def open_port(name: str, baud: int, usb: Usb | None = None) -> Port:
         return kind(name, baud)
     port = kind(_find(usb), baud)
     if port.usb is None or (usb.serial_number or usb.location) not in port.usb:
-        port.close()  # names were dealt anew in this very moment
+        port.close()  # names changed at this very moment
         raise PortError(f"port: {port.name} is another device now; allowed: {_known_by(usb)}")
     return port
 
 
 def ports() -> list[Any]:
-    """Return what pyserial knows of the serial ports that there are."""
+    """Return pyserial's descriptions of the serial ports present."""
     return list(require("serial.tools.list_ports", "serial").comports())
 
 
 def usb_of(name: str) -> Usb | None:
-    """Return what the USB device behind a port is known by; None: it is none, or nothing tells it from others."""
+    """Return the identity of the USB device behind a port; None: no USB device, or nothing tells it from others."""
     known, real = ports(), os.path.realpath(name)
     mine = next((port for port in known if port.device == name or os.path.realpath(port.device) == real), None)
     if mine is None:
         return None
     others = [port for port in known if port.serial_number == mine.serial_number]
-    is_own = mine.serial_number and len({_device_of(port) for port in others}) == 1
-    usb = Usb(mine.serial_number if is_own else None, mine.location or None)
+    is_unique = mine.serial_number and len({_device_of(port) for port in others}) == 1
+    usb = Usb(mine.serial_number if is_unique else None, mine.location or None)
     return usb if usb.serial_number or usb.location else None
 
 
-def listed(found: Iterable[Any]) -> str:
-    """Return ports as a message names them, with their USB serial numbers, in characters that a terminal can show."""
+def listed(known: Iterable[Any]) -> str:
+    """Return the names of ports for a message, with their USB serial numbers, in printable characters."""
     texts = (
-        f"{port.device} (serial number {port.serial_number})" if port.serial_number else port.device for port in found
+        f"{port.device} (serial number {port.serial_number})" if port.serial_number else port.device for port in known
     )
     return ", ".join(text if text.isprintable() else ascii(text) for text in texts) or "none"
 
 
 def _find(usb: Usb) -> str:
-    """Return the name of the port that a device has now; its interface decides where it has several."""
+    """Return the present name of a device's port; the interface decides between several."""
     known = ports()
     if usb.serial_number:
-        found = [port for port in known if port.serial_number == usb.serial_number]
+        matches = [port for port in known if port.serial_number == usb.serial_number]
         if usb.location:
-            found = [port for port in found if _interface_of(port.location) == _interface_of(usb.location)]
+            matches = [port for port in matches if _interface_of(port.location) == _interface_of(usb.location)]
     else:
-        found = [port for port in known if port.location == usb.location]
-    if not found:
+        matches = [port for port in known if port.location == usb.location]
+    if not matches:
         raise PortError(f"port: no device has {_known_by(usb)}; there are: {listed(known)}")
-    if len(found) > 1:
-        raise PortError(f"port: several have {_known_by(usb)}; allowed: one by its name, of {listed(found)}")
-    return str(found[0].device)
+    if len(matches) > 1:
+        raise PortError(f"port: several have {_known_by(usb)}; allowed: one by its name, of {listed(matches)}")
+    return str(matches[0].device)
 
 
 def _known_by(usb: Usb) -> str:
@@ -239,7 +239,7 @@ def _why_not(name: str, baud: int, error: Exception) -> str:
 
 
 def _check(name: Any, baud: Any) -> None:
-    """Refuse what pyserial takes for something else: None is a port that is not open yet, 0 baud hangs up."""
+    """Refuse values with another meaning to pyserial: None is a port that is not open yet, 0 baud hangs up."""
     if not isinstance(name, str) or not name.removeprefix(SERIAL) or "\0" in name:
         raise PortError(f"port: {name!r}; allowed: a name such as /dev/ttyACM0, or serial: and a USB serial number")
     if isinstance(baud, bool) or not isinstance(baud, Integral) or baud < 1:

@@ -1,7 +1,7 @@
-"""The link's protocol, version 1: types, modes, reasons, error codes, and what each payload holds.
+"""The link's protocol, version 1: types, modes, reasons, error codes, and the contents of payloads.
 
-docs/link.md says the same in prose; the board's C is ``firmware_export/runtime/nc_link.h``. All numbers are
-little-endian, those of the controller are int16 with its fractional bits.
+docs/link.md describes it in prose; the board's C is ``firmware_export/runtime/nc_link.h``. All numbers are
+little-endian; those of the controller are int16 with its fractional bits.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Final, NamedTuple, Self
 
 VERSION: Final = 1
 HELLO_SEED: Final = 0xFFFF
-"""Seed of the CRC where the two sides do not know each other's model: HELLO, and ERROR WRONG_MODEL."""
+"""Seed of the CRC of frames between sides that may run different models: HELLO, and ERROR WRONG_MODEL."""
 ANSWER: Final = 0x80
 """An answer's type is the request's with this bit."""
-MOST_ECHO: Final = 64
-MOST_DATA: Final = 128
-"""Bytes that a PING echoes, and that one PARAM DATA carries, at most."""
-MOST_REPORT_EVERY: Final = (1 << 16) - 1
-"""Ticks from one REPORT to the next, at most."""
-MOST_TIMEOUT_S: Final = 2147.0
-"""The longest timeout that START takes, below 2^31 us; the host itself waits no longer either."""
+MAX_ECHO: Final = 64
+MAX_DATA: Final = 128
+"""Largest number of bytes that a PING echoes, and that one PARAM DATA carries."""
+MAX_REPORT_EVERY: Final = (1 << 16) - 1
+"""Largest number of ticks from one REPORT to the next."""
+MAX_TIMEOUT_S: Final = 2147.0
+"""Longest timeout of a START, below 2^31 us, and longest wait of the host."""
 WINDOW: Final = 128
-"""How far a request's seq may be ahead of the last one that the board accepted."""
+"""Largest distance of a request's seq ahead of the last one that the board accepted."""
 
 
 class Type(IntEnum):
-    """Frame types: requests, and what a board sends unasked."""
+    """Frame types: requests, and those that a board sends by itself."""
 
     HELLO = 0x01
     STEP = 0x02
@@ -55,7 +55,7 @@ class Flag(IntFlag):
 
 
 class Mode(IntEnum):
-    """What a board does."""
+    """Modes of a board."""
 
     IDLE = 0
     STEP = 1
@@ -113,7 +113,7 @@ def fold(crc32: int) -> int:
 
 
 class Sizes(NamedTuple):
-    """What payloads' lengths depend on: inputs, outputs, and bytes of the state."""
+    """Sizes that determine the lengths of payloads: inputs, outputs, and bytes of the state."""
 
     inputs: int
     outputs: int
@@ -122,7 +122,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Hello:
-    """What a board says of itself; times in microseconds."""
+    """A board's answer to HELLO; times in microseconds."""
 
     protocol: int
     capabilities: int
@@ -148,7 +148,7 @@ class Hello:
 
     @property
     def sizes(self) -> Sizes:
-        """What its payloads' lengths depend on."""
+        """Sizes that determine the lengths of its payloads."""
         return Sizes(self.inputs, self.outputs, self.state_bytes)
 
     @classmethod
@@ -166,7 +166,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Pong:
-    """What a board answers to PING."""
+    """A board's answer to PING."""
 
     tick: int
     mode: Mode
@@ -188,29 +188,29 @@ class Pong:
 
 
 def mode_of(value: int) -> Mode:
-    """Return a board's mode; one that we do not know counts as LATCHED, which is safe to assume."""
+    """Return a board's mode; an unknown one counts as LATCHED, the safe assumption."""
     return Mode(value) if value in Mode._value2member_map_ else Mode.LATCHED
 
 
 def reason_of(value: int) -> Reason:
-    """Return a board's reason; one that we do not know counts as NONE."""
+    """Return a board's reason; an unknown one counts as NONE."""
     return Reason(value) if value in Reason._value2member_map_ else Reason.NONE
 
 
 def code_name(value: int) -> str:
-    """Return the name of an error code, or the number itself if we do not know it."""
+    """Return the name of an error code, or the number of an unknown one."""
     return Code(value).name if value in Code._value2member_map_ else str(value)
 
 
 def request_sizes(kind: int, payload: bytes, sizes: Sizes | None) -> Sequence[int]:
-    """Return how many bytes a request's payload may have; of a PARAM its first byte says so. None: it is unknown."""
+    """Return a request payload's allowed lengths in bytes, none if unknown; a PARAM's first byte decides."""
     match kind:
         case Type.HELLO | Type.STOP:
             return (0,)
         case Type.START:
             return (START.size,)
         case Type.PING:
-            return range(MOST_ECHO + 1)
+            return range(MAX_ECHO + 1)
         case Type.PARAM:
             return _param_sizes(payload)
         case Type.STEP:
@@ -228,19 +228,19 @@ def _param_sizes(payload: bytes) -> Sequence[int]:
         case Op.BEGIN:
             return (BEGIN.size,)
         case Op.DATA:
-            return range(DATA.size + 1, DATA.size + MOST_DATA + 1)
+            return range(DATA.size + 1, DATA.size + MAX_DATA + 1)
         case Op.COMMIT:
             return (1,)
     return ()
 
 
 def request_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> bool:
-    """Whether a request is of a known type, and its payload exactly as long as its type says."""
+    """Whether a request has a known type and a payload of exactly that type's length."""
     return len(payload) in request_sizes(kind, payload, sizes)
 
 
 def answer_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> bool:
-    """Whether what a board sends is of a known type, and its payload exactly as long as type and flags say."""
+    """Whether a board's frame has a known type and a payload of exactly the length for its type and flags."""
     n = len(payload)
     if kind == Type.ERROR:
         return n == ERROR.size
@@ -254,7 +254,7 @@ def answer_fits(kind: int, flags: int, payload: bytes, sizes: Sizes | None) -> b
         case Type.PARAM:
             return n == NEXT.size
         case Type.PING:
-            return PONG.size <= n <= PONG.size + MOST_ECHO
+            return PONG.size <= n <= PONG.size + MAX_ECHO
     return sizes is not None and _numbers_fit(kind, flags, n, sizes)
 
 
@@ -273,15 +273,15 @@ def _numbers_fit(kind: int, flags: int, n: int, sizes: Sizes) -> bool:
 
 
 def longest(sizes: Sizes | None) -> int:
-    """Return the bytes of the longest frame's body, CRC included, that either side may send."""
-    least = 4 + max(HELLO.size, PONG.size + MOST_ECHO, DATA.size + MOST_DATA) + 2
+    """Return the length in bytes of the longest body of a frame of either side, including the CRC."""
+    fixed = 4 + max(HELLO.size, PONG.size + MAX_ECHO, DATA.size + MAX_DATA) + 2
     if sizes is None:
-        return least
-    return max(least, 6 + TICK.size + 2 * (sizes.inputs + sizes.outputs) + sizes.state_bytes)
+        return fixed
+    return max(fixed, 6 + TICK.size + 2 * (sizes.inputs + sizes.outputs) + sizes.state_bytes)
 
 
 def longest_answer(kind: Type, sizes: Sizes | None) -> int:
-    """Return the bytes on the wire of the longest answer to a request: frame, zeros and COBS included."""
+    """Return the length in bytes on the wire of the longest answer to a request, with COBS and zeros."""
     payload = longest(sizes) - 6
     if sizes is not None:
         payload = {Type.STEP: 2 * sizes.outputs + sizes.state_bytes, Type.DRIVE: 2 * sizes.inputs}.get(kind, payload)

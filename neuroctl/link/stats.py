@@ -1,4 +1,4 @@
-"""What a link counts, and how long its round trips take."""
+"""A link's counts, and the durations of its round trips."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ class Stats:
     """Counts since the link was opened.
 
     Args:
-        sent: requests, each once, however often it was repeated.
-        answered: requests that got their answer, a refusal too.
+        sent: requests, without their repetitions.
+        answered: requests that got an answer, including refusals.
         retried: repetitions.
         lost: requests that got no answer.
-        bad: frames that were dropped: damaged, foreign, or of a wrong length.
-        stale: answers that nobody waited for (any more).
-        reports: REPORTs that came; ``reports_lost`` are those whose seq is missing.
+        bad: dropped frames: damaged, foreign, or of a wrong length.
+        stale: answers that nobody was waiting for.
+        reports: REPORTs received.
+        reports_lost: REPORTs whose seq is missing, or that were dropped unread.
         bytes_in: bytes read.
-        round_trips: how long answers took.
+        round_trips: durations from request to answer.
 
     """
 
@@ -37,7 +38,7 @@ class Stats:
     round_trips: Histogram = field(default_factory=Histogram)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return counts, and the round trips' median, 99th percentile and worst in microseconds, for JSON."""
+        """Return the counts, and the round trips' median, 99th percentile and maximum in microseconds, for JSON."""
         counts = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "round_trips"}
         trips = self.round_trips.to_dict()
         times = {"p50_us": trips["p50_us"], "p99_us": trips["p99_us"], "worst_us": trips["max_us"]}

@@ -1,4 +1,4 @@
-"""Physical units to the integers on the wire and back, by a controller's formats and limits."""
+"""Conversion of physical units to the integers on the wire and back, by a controller's formats and limits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WIRE: Final = np.dtype("<i2")
 class Wire:
     """Converts inputs and outputs of one controller; the same rounding and saturation as the controller itself.
 
-    Compiled code gets buffers of its own alone, whose sizes are the controller's. It is compiled when this is
-    constructed: a board that has been started does not wait for a compiler.
+    Compiled code gets only buffers of this object, whose sizes are the controller's. It is compiled at construction: a
+    board that has been started does not wait for a compiler.
     """
 
     def __init__(self, q: QuantController):
@@ -43,7 +43,7 @@ class Wire:
         """Return inputs in physical units as int16; out of range saturates, NaN gives 0.
 
         Raises:
-            LayoutError: they are not as many numbers as the controller has inputs.
+            LayoutError: ``u`` is not one number for each input of the controller.
 
         """
         fill("u", u, self._u)
@@ -55,8 +55,8 @@ class Wire:
         """Write inputs, in physical units, to ``u``.
 
         Raises:
-            LayoutError: u is no float array of as many elements as the controller has inputs.
-            LinkError: so many inputs did not come.
+            LayoutError: ``u`` is no float array with one element for each input of the controller.
+            LinkError: ``data`` has another length.
 
         """
         if not isinstance(u, np.ndarray) or u.shape != self._u.shape or u.dtype.kind != "f" or not u.flags.writeable:
@@ -68,7 +68,7 @@ class Wire:
         """Return outputs in physical units as int16, clipped into the output limits.
 
         Raises:
-            LayoutError: they are not as many numbers as the controller has outputs, or not finite.
+            LayoutError: ``y`` is not one finite number for each output of the controller.
 
         """
         fill("y", y, self._y)
@@ -78,10 +78,10 @@ class Wire:
         return self._yi.astype(WIRE).tobytes()
 
     def outputs_from_bytes(self, data: bytes, y: Array) -> None:
-        """Write outputs, in physical units, to ``y``, a buffer of ours of the spec's dtype.
+        """Write outputs, in physical units, to ``y``, a contiguous buffer of the spec's dtype.
 
         Raises:
-            LinkError: so many outputs did not come.
+            LinkError: ``data`` has another length.
 
         """
         self._yi[:] = _words("outputs", data, len(self._yi))

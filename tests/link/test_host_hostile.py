@@ -80,7 +80,7 @@ def test_reports_that_wait_are_bounded_and_the_newest_stay():
 
 def test_a_board_that_only_reports_takes_no_memory_for_ever(monkeypatch):
     """In the middle of a request that it never answers."""
-    monkeypatch.setattr(exchange, "_MOST_HELD_BYTES", 1 << 16)
+    monkeypatch.setattr(exchange, "_MAX_HELD_BYTES", 1 << 16)
     payload = TICK.pack(1) + bytes(2 * 3)
     flood = b"".join(encode(Type.REPORT, seq, 0, payload, SEED) for seq in range(256)) * 4
     with served(PlainBoard(Q)) as host, linked(host, Q, timeout_s=1.5, retries=0) as link:

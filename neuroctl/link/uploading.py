@@ -1,4 +1,4 @@
-"""New parameters for a board, without new firmware: sent in pieces, taken over in one step or not at all."""
+"""Uploading parameters to a board without new firmware: sent in pieces, activated all at once or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from neuroctl.checks import integer
 from neuroctl.errors import LinkError, RefusedError, SilenceError
 from neuroctl.link.arguments import as_bytes, check_callback
 from neuroctl.link.client import Link
-from neuroctl.link.protocol import BEGIN, DATA, MOST_DATA, NEXT, Mode, Op, Type
+from neuroctl.link.protocol import BEGIN, DATA, MAX_DATA, NEXT, Mode, Op, Type
 
-_MOST_CRC32: Final = 0xFFFFFFFF
+_MAX_CRC32: Final = 0xFFFFFFFF
 
 
 def upload(
@@ -25,24 +25,24 @@ def upload(
 ) -> None:
     """Send parameters to a board of equal shape. Its controller is reset and its outputs are safe until a start.
 
-    Until all have come and their CRC-32 is right, the board goes on with the old ones: a broken upload changes nothing.
+    The board keeps the old ones until all have arrived with the right CRC-32: a broken upload changes nothing.
 
     Args:
-        link: an open one; it knows the new model afterwards, call ``link.check(q)`` before the modes.
-        image: the parameter tables as the C has them.
-        model_crc32: of the controller that they belong to.
-        shape_crc32: of what the firmware has compiled in; has to equal the board's.
-        on_progress: called with the bytes sent so far.
+        link: an open link. It has the new model afterwards: call ``link.check(q)`` before the modes.
+        image: the parameter tables in their form in C.
+        model_crc32: CRC-32 of their controller.
+        shape_crc32: CRC-32 of the sizes and formats compiled into the firmware; has to equal the board's.
+        on_progress: called with the number of bytes sent so far.
 
     Raises:
-        LinkError: an argument is of another kind than is said above; nothing is sent.
-        RefusedError: the board takes no parameters, or not these; it runs on with the old ones.
+        LinkError: an argument is of another type; nothing is sent.
+        RefusedError: the board takes no parameters, or not these; it keeps the old ones.
         SilenceError: no answer; a later attempt starts from the beginning.
 
     """
     image = as_bytes("image", image)
-    integer("model_crc32", model_crc32, 0, _MOST_CRC32, error=LinkError)
-    integer("shape_crc32", shape_crc32, 0, _MOST_CRC32, error=LinkError)
+    integer("model_crc32", model_crc32, 0, _MAX_CRC32, error=LinkError)
+    integer("shape_crc32", shape_crc32, 0, _MAX_CRC32, error=LinkError)
     check_callback("on_progress", on_progress)
     hello = link.hello
     if not hello.takes_parameters:
@@ -53,8 +53,8 @@ def upload(
     if len(image) != hello.param_bytes:
         raise RefusedError(f"parameters: {len(image)} bytes; allowed: {hello.param_bytes}")
     _send(link, BEGIN.pack(Op.BEGIN, len(image), zlib.crc32(image), model_crc32, shape_crc32), 0)
-    for offset in range(0, len(image), MOST_DATA):
-        part = image[offset : offset + MOST_DATA]
+    for offset in range(0, len(image), MAX_DATA):
+        part = image[offset : offset + MAX_DATA]
         _send(link, DATA.pack(Op.DATA, offset) + part, offset + len(part))
         on_progress(offset + len(part))
     _commit(link, model_crc32)
@@ -67,9 +67,9 @@ def _send(link: Link, payload: bytes, next_offset: int) -> None:
 
 
 def _commit(link: Link, model_crc32: int) -> None:
-    """Let the board take the parameters over.
+    """Make the board activate the parameters.
 
-    Where the answer is lost the board may already know frames of the new model only, so that it is asked what it runs.
+    If the answer is lost, the board may already accept frames of the new model only, so HELLO asks for its model.
     """
     for _ in range(1 + link.retries):
         with contextlib.suppress(SilenceError):
