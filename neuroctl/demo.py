@@ -14,7 +14,7 @@ import neuroctl as nc
 from neuroctl import console, io, plots
 from neuroctl.errors import FileFormatError, require
 from neuroctl.evolve import StudyConfig, run_study
-from neuroctl.evolve.history import read_history
+from neuroctl.studies.history import read_history
 
 TASK: Final = "cartpole"
 STEPS: Final = 1000  # an episode's length; a balanced pole stands for all of it

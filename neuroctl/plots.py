@@ -59,7 +59,7 @@ def learning_curve(
     """Plot fitness over evaluations as a PNG.
 
     Args:
-        history: columns of ``history.csv``, see ``evolve.history``: evaluations, best, median, worst, best_validation.
+        history: columns of ``history.csv``, see ``studies.history``: evaluations, best, median, worst, best_validation.
         path: where to.
         title: headline.
         goal: the best possible return, drawn as a dashed line.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from neuroctl.errors import require
 from neuroctl.evolve.goals import MINUS
-from neuroctl.evolve.history import Group
 from neuroctl.plots import BLUE, GREY, ORANGE, new_figure, save
+from neuroctl.studies.history import Group
 
 Array = NDArray[Any]
 

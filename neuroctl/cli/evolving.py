@@ -293,7 +293,7 @@ def _several(
     config: Any, objective: Any, folder: Path, seeds: int, how: dict[str, Any], *, tensorboard: bool, as_json: bool
 ) -> None:
     """Run studies that differ in their seeds, in folders beside each other, and show mean and spread."""
-    from neuroctl.evolve.history import groups
+    from neuroctl.studies.history import groups
 
     results = []
     for seed in range(config.seed, config.seed + seeds):
@@ -346,7 +346,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare studies: those that differ in their seeds alone count as one, with mean and spread."""
-    from neuroctl.evolve.history import groups
+    from neuroctl.studies.history import groups
 
     check_pictures(out=picture)
     found = groups(folders)

@@ -106,8 +106,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Ask a board what it is, compare it, supervise it or drive it; `link PORT` is short for `link run PORT`."""
-    from neuroctl.evolve.interrupts import Interrupts
     from neuroctl.link import Link
+    from neuroctl.studies.interrupts import Interrupts
 
     name, path = _places((port, file), serial, model, baud)
     if path is None and mode != LinkMode.INFO:
@@ -216,7 +216,7 @@ def sim(
     as_json: Json = False,
 ) -> None:
     """Build a controller's firmware, run it on a pseudo-terminal, print its port, and go on until Ctrl-C."""
-    from neuroctl.evolve.interrupts import Interrupts
+    from neuroctl.studies.interrupts import Interrupts
 
     boards = require("neuroctl.firmware_export.boards", "export")
     q = quantized(file, weight_bits, state_bits)

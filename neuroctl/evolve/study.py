@@ -38,12 +38,11 @@ from neuroctl.errors import (
 )
 from neuroctl.evolve.archive import CELLS, MapElites
 from neuroctl.evolve.blame import blamed, defined
+from neuroctl.evolve.checkpoint import Checkpoint, EvolutionFolder
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
-from neuroctl.evolve.folder import Checkpoint, StudyFolder, versions
 from neuroctl.evolve.generations import COLUMNS, Generation
 from neuroctl.evolve.genome import Genome
-from neuroctl.evolve.interrupts import Aside, Interrupts
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.provenance import changes, provenance
@@ -53,6 +52,7 @@ from neuroctl.evolve.repeatable import check_repeatable
 from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.format_choice import check_coarse
 from neuroctl.io import file_name, write_archive
+from neuroctl.studies.interrupts import Aside, Interrupts
 
 _TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimiser's
 
@@ -117,7 +117,7 @@ def run_study(
     blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
         interrupts.hold()
-        with StudyFolder(path, config.to_dict(), resume=resume) as folder:
+        with EvolutionFolder(path, config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
                 objective = InFixedPoint(objective, config.fixed_point, len(config.measures))
             how = _How(workers, time_limit_s, task_timeout_s, cluster, allow_unrepeatable, on_stage or (lambda _: None))
@@ -137,7 +137,7 @@ class _How:
 
 
 class _Study:
-    def __init__(self, config: StudyConfig, objective: Objective, folder: StudyFolder, interrupts: Interrupts):
+    def __init__(self, config: StudyConfig, objective: Objective, folder: EvolutionFolder, interrupts: Interrupts):
         self.config, self.objective, self.folder, self.interrupts = config, objective, folder, interrupts
         self.genome = Genome(config.spec, config.encoding)
         self.measures = len(config.measures)
@@ -200,7 +200,7 @@ class _Study:
             self.last = self.genome.snapped(self.aside(optimizer.ask))
             self.aside(optimizer.tell, self._told(generation.told))
         if self.past and _digest(optimizer) != self.state.search:
-            now = versions()
+            now = folder.current_versions()
             changed = [f"{name} {old}, now {now.get(name)}" for name, old in folder.versions.items()
                        if old != now.get(name)]  # fmt: skip
             raise StudyError(

@@ -16,9 +16,9 @@ from neuroctl import console
 from neuroctl.cli.evolving import budget_of, fixed_of, plot
 from neuroctl.console import study_progress
 from neuroctl.errors import FileFormatError
-from neuroctl.evolve.history import Group, read_history
 from neuroctl.evolve.results import Progress
 from neuroctl.io import read_archive, write_archive
+from neuroctl.studies.history import Group, read_history
 from tests.cli.test_cli import neuroctl, one_line_error
 
 SMALL = ("--neurons", 3, "--population", 4, "--episodes", 2, "--validation", 4)

@@ -18,7 +18,6 @@ import pytest
 import neuroctl as nc
 from neuroctl.cells import genome_size
 from neuroctl.evolve import OPTIMIZERS, Genome, PoolEvaluator, SerialEvaluator, run_study
-from neuroctl.evolve.interrupts import Aside, Interrupts
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config
 
@@ -194,41 +193,6 @@ def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):
         assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_signal_waits_for_the_end_of_a_shield():
-    done = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.shield():
-        signal.raise_signal(signal.SIGTERM)
-        done.append("the rest of the block")
-    assert done
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_a_second_signal_does_not_wait():
-    done = []
-    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts, interrupts.shield():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        done.append("never")
-    assert not done
-
-
-def test_an_error_in_a_shield_goes_first():
-    with pytest.raises(ZeroDivisionError), Interrupts() as interrupts, interrupts.shield():
-        signal.raise_signal(signal.SIGINT)
-        raise ZeroDivisionError
-
-
-def test_handlers_of_the_caller_are_kept(tmp_path):
-    seen = []
-    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
-    try:
-        with Interrupts():
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert seen == ["mine"]
-
-
 SLOW_SEARCH = """\
 import hashlib
 from neuroctl.evolve.nes import XNES
@@ -253,14 +217,6 @@ def test_a_signal_is_obeyed_while_the_search_computes(tmp_path):
     study.send_signal(signal.SIGINT)
     out, err = study.communicate(timeout=20)
     assert (study.returncode, out, err) == (0, "True\n", "")
-
-
-def test_what_is_called_aside_raises_here():
-    aside = Aside()
-    assert aside(divmod, 7, 2) == (3, 1)
-    with pytest.raises(ZeroDivisionError):
-        aside(divmod, 1, 0)
-    aside.close()
 
 
 def test_an_interrupt_between_two_files_waits_for_the_second(tmp_path, monkeypatch):

@@ -13,10 +13,10 @@ import neuroctl as nc
 import sims
 from neuroctl.errors import ObjectiveError, UnrepeatableError
 from neuroctl.evolve import FixedPoint, run_study
-from neuroctl.evolve.folder import StudyFolder
 from neuroctl.evolve.goals import Goals
 from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.io import read_archive
+from neuroctl.studies.folder import StudyFolder
 from tests.cli.test_cli import neuroctl, one_line_error
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config

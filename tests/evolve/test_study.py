@@ -175,7 +175,8 @@ def test_killed_between_any_two_files(whole, tmp_path, after, monkeypatch):
             raise Killed
 
     monkeypatch.setattr("neuroctl.io.atomic_write", stop_after)
-    monkeypatch.setattr("neuroctl.evolve.folder.atomic_write", stop_after)
+    monkeypatch.setattr("neuroctl.studies.folder.atomic_write", stop_after)
+    monkeypatch.setattr("neuroctl.studies.history.atomic_write", stop_after)
     with pytest.raises(Killed):
         run_study(config(), objectives.follow, folder, resume=True)
     monkeypatch.undo()

@@ -10,8 +10,8 @@ import pytest
 
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.evolve import run_study
-from neuroctl.evolve.history import groups
 from neuroctl.evolve.study import _VALIDATION, episode_seeds
+from neuroctl.studies.history import groups
 from tests.evolve import objectives
 from tests.evolve.study_script import config
 

@@ -1,10 +1,10 @@
-"""Reading studies back: their histories, side by side over the same evaluations."""
+"""A study's history: written while it runs, read back, and side by side with others over the same evaluations."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import StudyError, warn
-from neuroctl.evolve.folder import MAY_CHANGE
+from neuroctl.errors import FileFormatError, StudyError, warn
+from neuroctl.io import atomic_write, output_file
+from neuroctl.studies.folder import MAY_CHANGE
 
 Array = NDArray[np.float64]
 
@@ -21,6 +22,53 @@ _GRID: Final = 200
 _MUCH_SHORTER: Final = 0.9  # studies under one time limit differ by less
 _ALIKE: Final = ("seed", "schema", "versions", *MAY_CHANGE)  # what may differ within a group
 _SHOWN: Final = ("task", "optimizer", "cell", "neurons", "population")
+
+
+class HistoryFile:
+    """A table of text with a header, and a row for each step of a study; NaN is an empty cell.
+
+    Args:
+        path: of ``history.csv``.
+        columns: their names; one that ends in ``_s`` holds seconds and is written to the millisecond.
+        integers: columns that hold integers.
+
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], integers: Sequence[str]):
+        self._path, self._columns, self._integers = path, tuple(columns), frozenset(integers)
+
+    def write(self, rows: Iterable[Sequence[float]]) -> None:
+        """Write the whole file anew.
+
+        Raises:
+            FileFormatError: it cannot be written.
+
+        """
+        text = ",".join(self._columns) + "\n" + "".join(map(self._line, rows))
+        atomic_write(self._path, text.encode())
+
+    def append(self, row: Sequence[float]) -> None:
+        """Append a row; a crash may leave half of it.
+
+        Raises:
+            FileFormatError: it cannot be written.
+
+        """
+        try:
+            with open(output_file(self._path), "ab") as file:
+                file.write(self._line(row).encode())
+        except OSError as error:
+            raise FileFormatError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+    def _line(self, row: Sequence[float]) -> str:
+        return ",".join(self._cell(name, value) for name, value in zip(self._columns, row, strict=True)) + "\n"
+
+    def _cell(self, name: str, value: float) -> str:
+        if np.isnan(value):
+            return ""
+        if name in self._integers:
+            return str(int(value))
+        return f"{value:.3f}" if name.endswith("_s") else repr(value)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from neuroctl import io, studyplots
 from neuroctl.errors import StudyError
 from neuroctl.evolve import run_study
 from neuroctl.evolve.goals import Goals
-from neuroctl.evolve.history import groups, read_history
+from neuroctl.studies.history import groups, read_history
 from tests.cli.test_cli import neuroctl
 from tests.evolve import objectives
 from tests.evolve.study_script import config
