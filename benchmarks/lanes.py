@@ -167,11 +167,11 @@ def jax_form(theta: np.ndarray, steps: int) -> Callable[[], Any] | None:
     def one(q: Any) -> Any:
         def control(carry: Any, _: Any) -> Any:
             x, y, total = carry
-            u = jnp.stack([x[0] / d.TRACK_M, x[2] / d.MOST_ANGLE, x[4] / d.MOST_ANGLE])
+            u = jnp.stack([x[0] / d.TRACK_M, x[2] / d.MAX_ANGLE, x[4] / d.MAX_ANGLE])
             s = jax.nn.sigmoid(q["gain"] * (y + q["bias"]))
             y = y + 0.02 / q["tau_s"] * (q["W"] @ s + q["W_in"] @ u - y)
             force = jnp.clip((q["W_out"] @ jax.nn.sigmoid(q["gain"] * (y + q["bias"])) + q["b_out"])[0], -10, 10)
-            force = jnp.where(jnp.abs(force) < d.LEAST_FORCE_N, jnp.sign(force) * d.LEAST_FORCE_N, force)
+            force = jnp.where(jnp.abs(force) < d.MIN_FORCE_N, jnp.sign(force) * d.MIN_FORCE_N, force)
             for _ in range(2):
                 h = 0.01
                 k1 = slope(x, force)

@@ -83,7 +83,7 @@ FIGURES: dict[str, Callable[[str, Any], str]] = {
 }  # fmt: skip
 
 
-def shipped(task: str) -> Path:
+def pretrained(task: str) -> Path:
     """Return where the controller that comes with a task lies."""
     return CONTROLLERS / f"{task}.npz"
 
@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", StabilityWarning)
-    names = [arguments.task] if arguments.task else [name for name in FIGURES if shipped(name).is_file()]
-    files = {name: arguments.files or [shipped(name)] for name in names}
+    names = [arguments.task] if arguments.task else [name for name in FIGURES if pretrained(name).is_file()]
+    files = {name: arguments.files or [pretrained(name)] for name in names}
     rows = []
     for name, paths in files.items():
         for path in paths:

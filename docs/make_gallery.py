@@ -38,7 +38,7 @@ PUBLISHED = {
 HEAD = """# Gallery
 
 The tasks that run in PyBullet, each with a hand-made baseline and, where one is given, an evolved controller that
-comes with the package (`sims.shipped("quadruped")`, `python -m sims quadruped --play`). Returns are means over
+comes with the package (`sims.pretrained("quadruped")`, `python -m sims quadruped --play`). Returns are means over
 starts that evolution did not see, with the worst in brackets: over 100 (seeds 5000 to 5099), or, where the table says
 20, over those of seeds 1000 to 1019. Fixed point has 16-bit weights; flash is that of Cortex-M0+ at `-Os`, code and
 tables together. A worst far below the mean is a fall: `double-pole`'s network loses 2 starts of these 100, and 9 of 400
@@ -83,7 +83,7 @@ def measure(task: str) -> dict[str, Any]:
 
 
 def measure_published(environment: str) -> dict[str, Any]:
-    """Return the figures of the controller that was evolved on a published environment, if one is shipped."""
+    """Return the figures of the controller that was evolved on a published environment, if there is one."""
     file = CONTROLLERS / f"{environment}.npz"
     if not file.is_file():
         return {}

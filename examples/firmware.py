@@ -12,7 +12,7 @@ import sims
 
 task = sys.argv[1] if len(sys.argv) > 1 else "double-pole"
 folder = Path(tempfile.mkdtemp()) / "firmware"
-controller = sims.shipped(task)
+controller = sims.pretrained(task)
 recorded = sims.record(task, controller, seed=0).observations
 fe.export(controller.quantize(weight_bits=8, calibration=recorded), folder, name="balance")
 

@@ -11,7 +11,7 @@ from neuroctl import plots
 task = sys.argv[1] if len(sys.argv) > 1 else "quadruped"
 seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
 
-controller = sims.shipped(task)
+controller = sims.pretrained(task)
 dt_s = sims.get(task).control_dt_s
 every = plots.frame_every(dt_s)
 episode = sims.record(task, controller, seed=1000, max_steps=round(seconds / dt_s), frames=True, frame_every=every)

@@ -13,15 +13,15 @@ if __name__ == "sims":
     try:
         siblings.share(__name__)
     except BackendUnavailable as error:
-        if sys.argv[:1] == ["-m"]:  # python -m sims: nothing of ours has begun that could tell it in one line
+        if sys.argv[:1] == ["-m"]:  # python -m sims: no code that shows one line runs yet
             sys.exit(f"error: {error}")
         raise
 else:
     require("gymnasium", "evolve")
     from .disturb import robustness
     from .episodes import Episode, EpisodeReturn, objective, record, show
-    from .foreign import GymReturn, Problem, problem, score, search_of, task_of
-    from .registry import TASKS, baseline, controller_spec, get, known, make, names, register, shipped
+    from .problems import GymReturn, Problem, problem, score, search_of, task_of
+    from .registry import TASKS, baseline, controller_spec, get, known, make, names, pretrained, register
     from .simplant import SimPlant
     from .task import Task
 
@@ -42,12 +42,12 @@ __all__ = [
     "make",
     "names",
     "objective",
+    "pretrained",
     "problem",
     "record",
     "robustness",
     "score",
     "search_of",
-    "shipped",
     "show",
     "task_of",
 ]

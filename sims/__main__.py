@@ -6,7 +6,7 @@ from neuroctl.__main__ import run
 
 
 def app(arguments: list[str]) -> None:
-    """Run the command line, and import what it needs not before."""
+    """Import and run the command line."""
     from .commands import app as commands
 
     commands(arguments, prog_name="python -m sims")

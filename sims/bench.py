@@ -1,4 +1,4 @@
-"""How much a task and its controller cost over the physics engine's own step."""
+"""Cost of a task and its controller over the physics engine's own step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Overhead:
 
     Args:
         physics_us: inside ``stepSimulation``: the robot, its contacts and its motors.
-        task_us: besides: reading sensors, handing over the action, reward and end.
+        task_us: in the rest of the task: sensors, action, reward and end.
         controller_us: the controller's step.
 
     """
@@ -30,7 +30,7 @@ class Overhead:
 
     @property
     def share(self) -> float:
-        """What comes on top of the physics engine, as a share of it."""
+        """Times of task and controller as a share of the physics engine's."""
         return (self.task_us + self.controller_us) / self.physics_us
 
 
@@ -43,7 +43,7 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._engine, name)
-        setattr(self, name, value)  # found at once from now on, as in the engine itself
+        setattr(self, name, value)  # looked up directly from now on, as in the engine itself
         return value
 
     def stepSimulation(self, **client: int) -> None:  # noqa: N802
@@ -53,13 +53,13 @@ class _Timed:
 
 
 def overhead(task: str, *, episodes: int = 5, neurons: int = 8, seed: int = 0) -> Overhead:
-    """Measure a task under its baseline, so that contacts are those of the task well done.
+    """Measure a task under its baseline, which makes realistic contacts.
 
     Args:
         task: name of one that runs in PyBullet.
-        episodes: that the medians are of.
-        neurons: of the CTRNN that is stepped beside it; its outputs are not used.
-        seed: of the first episode.
+        episodes: number of episodes for the medians.
+        neurons: number of neurons of the CTRNN that is stepped beside it; its outputs are not used.
+        seed: seed of the first episode.
 
     Raises:
         TaskError: there is no such task, or it has no baseline.

@@ -1,4 +1,4 @@
-"""``python -m sims TASK``: evolve on a task, watch the controller that ships with it, its baseline, or its speed."""
+"""``python -m sims TASK``: evolve on a task, watch its pretrained controller or its baseline, or measure its speed."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def main(
     check_pictures(gif=gif)
     if evolve:
         shared = {"--episodes": episodes, "--seed": seed}
-        given = [text for name, value in shared.items() if value is not None for text in (name, str(value))]
-        code = cli(["evolve", task, *given, *context.args], standalone_mode=False)
+        forwarded = [text for name, value in shared.items() if value is not None for text in (name, str(value))]
+        code = cli(["evolve", task, *forwarded, *context.args], standalone_mode=False)
         raise typer.Exit(code or 0)
     elif bench:
         _bench(task)
     else:
         first = 1000 if seed is None else seed
         seeds = range(first, first + (episodes or 10))
-        _watch(task, sims.baseline(task) if baseline else sims.shipped(task), gif, seeds, play)
+        _watch(task, sims.baseline(task) if baseline else sims.pretrained(task), gif, seeds, play)
 
 
 def _watch(task: str, controller: Any, gif: Path | None, seeds: range, play: bool) -> None:
@@ -83,10 +83,10 @@ def _watch(task: str, controller: Any, gif: Path | None, seeds: range, play: boo
 def _bench(task: str) -> None:
     from .bench import overhead
 
-    found = overhead(task)
+    cost = overhead(task)
     out.print(
-        f"{task}: a control step takes {found.physics_us:.1f} us in the physics engine, {found.task_us:.1f} us in the "
-        f"task and {found.controller_us:.2f} us in a controller: {100 * found.share:.0f} % over bare stepping",
+        f"{task}: a control step takes {cost.physics_us:.1f} us in the physics engine, {cost.task_us:.1f} us in the "
+        f"task and {cost.controller_us:.2f} us in a controller: {100 * cost.share:.0f} % over bare stepping",
         highlight=False,
         soft_wrap=True,
     )

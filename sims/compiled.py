@@ -40,13 +40,13 @@ class PlantReturn:
 
     Args:
         task: with a plant.
-        max_steps: control steps of an episode; None takes the task's own limit.
-        measured: whether the plant's measures come with the fitness, for quality diversity.
-        backend: what populations run on, ``"cpu"`` or ``"cuda"``; the two agree to rounding.
+        max_steps: control steps of an episode; None: the task's own limit.
+        measured: whether to return the plant's measures too, for quality diversity.
+        backend: backend of populations, ``"cpu"`` or ``"cuda"``; the two agree to rounding.
 
     Raises:
         BackendUnavailable: there is no such backend here.
-        TaskError: measures are asked for that the plant does not have.
+        TaskError: the plant has no measures, though ``measured`` asks for them.
 
     """
 
@@ -60,7 +60,7 @@ class PlantReturn:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """What comes besides the fitness."""
+        """The measures besides the fitness."""
         return tuple(Measure(*row) for row in self._plant.module.MEASURES) if self._measured else ()
 
     def __call__(self, controller: Any, seed: int) -> Any:
@@ -76,59 +76,59 @@ class PlantReturn:
             )
         start = np.array(self._plant.start_of(seed))
         if isinstance(controller, QuantController):
-            found = get("cpu").rollout_quantized(
+            episodes = get("cpu").rollout_quantized(
                 [controller], self._plant.module, self.max_steps, starts=start, threads=1
             )
         else:
-            found = get("cpu").rollout(
+            episodes = get("cpu").rollout(
                 controller.spec, controller.theta, self._plant.module, self.max_steps, starts=start, threads=1
             )
-        values = self._values(found)[0]
+        values = self._values(episodes)[0]
         return tuple(values.tolist()) if self._measured else float(values[0])
 
     def batch(self, spec: Spec, theta: Array, seeds: Sequence[int], threads: int) -> Array:
         """Return values ``[P, seeds, 1 + measures]`` of parameters ``[P, n_params]``; the same bits as one by one."""
-        # Without a choice of starts all seeds give the same episode: run it once.
-        own = list(seeds[:1]) if self._plant.same_start else list(seeds)
-        if not own or not len(theta):
+        # With a single start all seeds give the same episode: run it once.
+        distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
+        if not distinct or not len(theta):
             return np.zeros((len(theta), len(seeds), 1 + len(self.measures)))
-        starts = np.array([self._plant.start_of(seed) for seed in own])
-        found = get(self._backend).rollout(
+        starts = np.array([self._plant.start_of(seed) for seed in distinct])
+        episodes = get(self._backend).rollout(
             spec,
-            np.ascontiguousarray(np.repeat(theta, len(own), axis=0).T),
+            np.ascontiguousarray(np.repeat(theta, len(distinct), axis=0).T),
             self._plant.module,
             self.max_steps,
             starts=np.ascontiguousarray(np.tile(starts, (len(theta), 1)).T),
             threads=threads if self._backend == "cpu" else None,
         )
-        values = self._values(found).reshape(len(theta), len(own), -1)
+        values = self._values(episodes).reshape(len(theta), len(distinct), -1)
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
 
-    def _values(self, found: Any) -> Array:
-        fitness = np.asarray(found.fitness, np.float64)[:, None]
+    def _values(self, episodes: Any) -> Array:
+        fitness = np.asarray(episodes.fitness, np.float64)[:, None]
         if not self._measured:
             return fitness
-        return np.concatenate([fitness, [self._plant.module.measures(tuple(x)) for x in found.final.T]], axis=1)
+        return np.concatenate([fitness, [self._plant.module.measures(tuple(x)) for x in episodes.final.T]], axis=1)
 
     def observations(self, controller: Any, seed: int) -> Array:
-        """Return what the controller sees in one episode, float32[T, inputs]."""
+        """Return the controller's inputs in one episode, float32[T, inputs]."""
         env, over = PlantEnv(self.task.name), False
-        seen: list[Array] = []
+        rows: list[Array] = []
         controller.reset()
         u, _ = env.reset(seed=seed)
-        while not over and len(seen) < self.max_steps:
-            seen.append(u)
+        while not over and len(rows) < self.max_steps:
+            rows.append(u)
             u, _, ended, cut, _ = env.step(controller.step(u.astype(controller.spec.dtype)))
             over = ended or cut
-        return np.array(seen)
+        return np.array(rows)
 
     def made_of(self) -> dict[str, str]:
-        """Return what gives the fitness, see ``neuroctl.evolve.provenance``."""
+        """Return the sources of the fitness, see ``neuroctl.evolve.provenance``."""
         return source_of(self._plant.module.fitness) | {"objective": repr(self)}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"max_steps": self.max_steps, "measured": self._measured, "backend": self._backend}
-        return {"task": self.task} | own
+        arguments = {"max_steps": self.max_steps, "measured": self._measured, "backend": self._backend}
+        return {"task": self.task} | arguments
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -162,11 +162,11 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         self._x: tuple[float, ...] = self._plant.start
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode; without a seed from the plant's own start."""
+        """Start an episode; without a seed, at the plant's ``START``."""
         super().reset(seed=seed)
         self._x = self._plant.start if seed is None else self._plant.start_of(seed)
         self._rewards: list[float] = []
-        return self._seen(), {}
+        return self._observed(), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Advance one control step; a NaN among the actions is refused."""
@@ -177,9 +177,9 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         self._rewards.append(float(module.reward(self._x, a)) if self._plant.has("reward") else 0.0)
         over = bool(module.done(self._x)) if self._plant.has("done") else False
         last = over or len(self._rewards) >= self.task.max_episode_steps
-        return self._seen(), self._fitness() if last else 0.0, over, last and not over, {}
+        return self._observed(), self._fitness() if last else 0.0, over, last and not over, {}
 
-    def _seen(self) -> Array:
+    def _observed(self) -> Array:
         return np.array(self._plant.module.observe(self._x), np.float32)
 
     def _fitness(self) -> float:

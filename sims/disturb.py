@@ -1,4 +1,4 @@
-"""Disturbances: what a controller sees is noisy or late, to find out how much of that it bears."""
+"""Disturbances: noisy or late observations, to measure how much of them a controller tolerates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import integer, real
 from neuroctl.errors import TaskError
 
-from . import foreign, registry
+from . import problems, registry
 from .episodes import EpisodeReturn
 from .sensors import Sensors
 
@@ -23,11 +23,11 @@ class Disturbed:
     """A controller whose observations are noisy and late.
 
     Args:
-        controller: resets and steps.
-        limits: see ``Sensors``, and so for noise and latency.
-        noise: see there.
-        latency: see there.
-        seed: of the noise; every episode has the same.
+        controller: an object with ``spec``, ``reset`` and ``step``.
+        limits: see ``Sensors``.
+        noise: see ``Sensors``.
+        latency: see ``Sensors``.
+        seed: seed of the noise, the same in every episode.
 
     """
 
@@ -40,7 +40,7 @@ class Disturbed:
         self.reset()
 
     def __copy__(self) -> Self:
-        """Return a copy with buffers and a memory of its own."""
+        """Return an independent copy."""
         return copy.deepcopy(self)
 
     def reset(self) -> None:
@@ -50,7 +50,7 @@ class Disturbed:
         self._controller.reset()
 
     def step(self, u: Any) -> Any:
-        """Return what the controller answers to what it sees."""
+        """Return the controller's outputs for the disturbed observation."""
         return self._controller.step(self._sensors.see(u, self._rng))
 
     def rollout(self, inputs: Any) -> Any:
@@ -58,7 +58,7 @@ class Disturbed:
         return np.stack([np.array(self.step(u)) for u in np.asarray(inputs, self.spec.dtype)])
 
     def __getattr__(self, name: str) -> Any:
-        """Let a fitness see the rest of the controller."""
+        """Look up further attributes of the controller, for a fitness."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._controller, name)
@@ -67,14 +67,14 @@ class Disturbed:
 def robustness(
     task: str, controller: Any, noises: Sequence[float], latencies: Sequence[int], seeds: Sequence[int]
 ) -> Array:
-    """Return the returns ``[len(noises), len(latencies), len(seeds)]`` under noise and latency.
+    """Return the episodes' returns ``[len(noises), len(latencies), len(seeds)]`` under noise and latency.
 
     Args:
         task: name of the task, or anything else that ``problem`` takes.
         controller: float, fixed-point or hand-made.
-        noises: standard deviations, as shares of half an observation's declared range.
-        latencies: in control steps.
-        seeds: of the episodes, the same in every cell.
+        noises: standard deviations, numbers >= 0, as shares of half an observation's declared range.
+        latencies: delays in control steps, integers from 0 to 1000.
+        seeds: seeds of the episodes, the same for each noise and latency.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
@@ -86,19 +86,19 @@ def robustness(
         raise TaskError("latency: none; allowed: integers from 0 to 1000")
     latencies = [integer("latency", steps, 0, 1000, error=TaskError) for steps in latencies]
     episode, limits = _undisturbed(task, controller)
-    found = np.empty((len(noises), len(latencies), len(seeds)))
+    returns = np.empty((len(noises), len(latencies), len(seeds)))
     try:
         for i, noise in enumerate(noises):
             for k, latency in enumerate(latencies):
                 disturbed = Disturbed(controller, limits, noise=noise, latency=latency)
-                found[i, k] = [foreign.value_of(episode, disturbed, seed) for seed in seeds]
+                returns[i, k] = [problems.value_of(episode, disturbed, seed) for seed in seeds]
     finally:
         getattr(episode, "close", lambda: None)()
-    return found
+    return returns
 
 
 def _undisturbed(task: str, controller: Any) -> tuple[Any, Sequence[tuple[float, float]]]:
-    """Return what evaluates a controller in a task, and the limits that noise is a share of.
+    """Return the function that evaluates a controller in a task, and the limits that scale the noise.
 
     Raises:
         TaskError: neither the task nor the controller has limits.
@@ -106,7 +106,7 @@ def _undisturbed(task: str, controller: Any) -> tuple[Any, Sequence[tuple[float,
     """
     if registry.known(task):
         return EpisodeReturn(task), registry.get(task).input_limits
-    returns, about = foreign.returns_of(task, controller)
+    returns, about = problems.returns_of(task, controller)
     limits = about.input_limits if np.isfinite(about.input_limits).all() else controller.spec.input_limits
     if limits is None:
         raise TaskError("input_limits: None; allowed for noise: a controller whose spec declares them")

@@ -1,6 +1,6 @@
-"""Environments: what a controller is run in, a task of ours or anything else with ``reset`` and ``step``.
+"""Environments of controllers: our tasks, and anything else with ``reset`` and ``step``.
 
-``create`` takes what a user types and returns an ``Environment``, in which all episodes are run alike.
+``create`` returns an ``Environment`` for the name that a user types; all episodes are run in one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from neuroctl.errors import NeuroctlError, NotFiniteError, TaskError, require, t
 from neuroctl.evolve.blame import blamed, number_of
 from neuroctl.spec import Spec
 
-from . import published, registry
+from . import pybullet_envs, registry
 from .modules import imported
-from .quiet import STDERR, STDOUT, silent
+from .output import STDERR, STDOUT, suppress_output
 from .task import Limits, Sized, Task
 
 Array = NDArray[Any]
 Stepped = tuple[Array, float, bool, bool, Any]
-"""Observation, reward, terminated, truncated, and what else the environment tells."""
+"""Observation, reward, terminated, truncated, and the environment's info."""
 
 ASSUMED_LIMIT: Final = 10.0
-"""How far an action without a limit may go: from 0, or from the limit at its other side."""
+"""Distance of an action's assumed limit from 0, or from the limit on its other side."""
 _ASSUMED_DT_S: Final = 0.02
 _MAX_STEPS: Final = 1000
 _UNLIMITED: Final = 1e6  # some spaces write infinity as the largest float
@@ -43,11 +43,11 @@ _EXPLORED_EPISODES: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Interface(Sized):
-    """What a controller has to fit in what is no task of ours. Its limits are infinite where nobody says any.
+    """Sizes and limits of an environment that is no task of ours. Undeclared limits are infinite.
 
     Args:
         control_dt_s: time between two steps, in seconds.
-        dt_from: what says so; empty if nothing does.
+        dt_from: source of ``control_dt_s``; empty if it is assumed.
         declared: fields of a controller's Spec that the environment's own class declares.
 
     """
@@ -58,13 +58,13 @@ class Interface(Sized):
 
 
 class Environment(Protocol):
-    """What episodes are run in."""
+    """An environment for episodes."""
 
     about: Any
     """A ``Task`` or an ``Interface``."""
 
     def begin(self, seed: int, dtype: str) -> tuple[Array, Callable[[Any], Stepped]]:
-        """Begin an episode; return the first observation, ``dtype[inputs]``, and what makes a control step.
+        """Begin an episode; return the first observation, ``dtype[inputs]``, and a function that makes a control step.
 
         Observations are new arrays, and an action is never kept: the caller may overwrite it.
         """
@@ -75,24 +75,24 @@ class Environment(Protocol):
         ...
 
     def feet_down(self) -> Any:
-        """Return which legs touch the ground, bool[legs]; None for what has no legs."""
+        """Return for each leg whether it touches the ground, bool[legs]; None without legs."""
         ...
 
     def close(self) -> None:
-        """Free it."""
+        """Free the environment."""
         ...
 
 
 def create(name: str, render_mode: str | None = None, **drawing: int) -> Environment:
-    """Return the environment of a task, a Gymnasium id, or a class of the user's own, ``"module:Class"``.
+    """Return the environment of a task, a Gymnasium id, or a class of the user's, ``"module:Class"``.
 
     Args:
-        name: what the user types.
+        name: name of any of these.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
         drawing: width and height of a frame of a task of ours, in pixels.
 
     Raises:
-        TaskError: there is no such environment, it cannot be made, or it does not suit.
+        TaskError: there is no such environment, it cannot be made, or its interface is not supported.
 
     """
     if registry.known(name):
@@ -101,7 +101,7 @@ def create(name: str, render_mode: str | None = None, **drawing: int) -> Environ
 
 
 class OurEnvironment:
-    """A task of ours. It returns new observations, float32, and keeps no action, so that nothing need be copied."""
+    """A task of ours. It returns new observations, float32, and keeps no action, so nothing needs to be copied."""
 
     def __init__(self, task: Task, render_mode: str | None = None, **drawing: int):
         self.about = task
@@ -117,7 +117,7 @@ class OurEnvironment:
         return observation.astype(dtype), lambda action: _cast(self._env.step(action), dtype)
 
     def feet_down(self) -> Any:
-        """Return which legs touch the ground; None for what has no legs."""
+        """Return for each leg whether it touches the ground; None without legs."""
         feet_down = getattr(self._env, "feet_down", None)
         return None if feet_down is None else feet_down()
 
@@ -131,12 +131,13 @@ class AnyEnvironment:
     """A Gymnasium environment with spaces of floats, or an object of the user's own with ``reset`` and ``step``.
 
     ``reset`` may take a seed, and returns an observation, or a tuple of it and a dict. ``step`` returns (observation,
-    reward, terminated, truncated, info), or (observation, reward, done) with or without a dict at the end. What has no
-    spaces needs an attribute ``spec``, a dict with at least inputs, outputs and dt_s. Observations are flattened.
+    reward, terminated, truncated, info), or (observation, reward, done) with or without a dict at the end. An
+    object without spaces needs an attribute ``spec``, a dict with at least inputs, outputs and dt_s. Observations are
+    flattened.
 
     Args:
         name: a registered id, or ``"module:Class"``.
-        render_mode: None, ``"rgb_array"`` or ``"human"``; for what is filmed or shown.
+        render_mode: None, ``"rgb_array"`` or ``"human"``.
 
     Raises:
         TaskError: there is no such environment, it cannot be made, or its spaces are no boxes of floats.
@@ -152,7 +153,7 @@ class AnyEnvironment:
         self._action = (np.dtype(np.float32), (self.about.outputs,)) if space is None else (space.dtype, space.shape)
 
     def layers(self) -> list[type]:
-        """Return the classes of its wrappers, and of what they wrap, the innermost last."""
+        """Return the classes of its wrappers, outermost first, and of the wrapped environment."""
         env, layers = self._env, []
         while isinstance(env, gymnasium.Wrapper):
             layers.append(type(env))
@@ -163,14 +164,14 @@ class AnyEnvironment:
         """Begin an episode; see ``Environment``.
 
         Raises:
-            TaskError: an answer is not what was agreed on.
+            TaskError: a result of ``reset`` or ``step`` has another form.
             NotFiniteError: an observation holds NaN or Inf, or a reward is NaN.
 
         """
         self._steps = 0
         answer = self._reset(seed)
         bare = not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping))
-        return self._seen(answer if bare else answer[0], dtype), lambda action: self._step(action, dtype)
+        return self._observed(answer if bare else answer[0], dtype), lambda action: self._step(action, dtype)
 
     def _step(self, action: Any, dtype: str) -> Stepped:
         action_dtype, shape = self._action
@@ -181,8 +182,8 @@ class AnyEnvironment:
             observation, reward, terminated, truncated, info = answer
         except (TypeError, ValueError):
             observation, reward, terminated, truncated, info = self._older(answer)
-        seen, earned = self._seen(observation, dtype), self._earned(reward)
-        return seen, earned, self._flag("terminated", terminated), self._flag("truncated", truncated), info
+        checked, earned = self._observed(observation, dtype), self._earned(reward)
+        return checked, earned, self._flag("terminated", terminated), self._flag("truncated", truncated), info
 
     def _older(self, answer: Any) -> Any:
         parts = list(answer) if isinstance(answer, tuple) else []
@@ -191,20 +192,20 @@ class AnyEnvironment:
         text = "(observation, reward, terminated, truncated, info), or (observation, reward, done)"
         raise self._wrong("step", answer, text)
 
-    def _seen(self, observation: Any, dtype: str) -> Array:
+    def _observed(self, observation: Any, dtype: str) -> Array:
         allowed = f"{self.about.inputs} numbers, none of them masked"
         try:
-            found = array("observation", observation, allowed, error=TaskError)
+            numbers = array("observation", observation, allowed, error=TaskError)
         except TaskError:
             raise self._wrong("observation", observation, allowed) from None
-        if found.size != self.about.inputs:
+        if numbers.size != self.about.inputs:
             raise self._wrong("observation", observation, allowed)
-        seen = cast(found, dtype).flatten()
-        if not np.isfinite(seen).all():
-            index = int(np.isfinite(seen).argmin())
-            value = found.ravel()[index].item()
+        checked = cast(numbers, dtype).flatten()
+        if not np.isfinite(checked).all():
+            index = int(np.isfinite(checked).argmin())
+            value = numbers.ravel()[index].item()
             raise self._wrong(f"observation[{index}]", value, f"finite {dtype} numbers", NotFiniteError)
-        return seen
+        return checked
 
     def _earned(self, reward: Any) -> float:
         try:
@@ -218,14 +219,14 @@ class AnyEnvironment:
         return earned
 
     def _flag(self, name: str, value: Any) -> bool:
-        """Return a bool; numbers that equal one are taken: ``"no"`` and other texts would all count as true."""
+        """Return a bool from a bool, 0 or 1. Others are refused: ``"no"`` and all other texts would count as true."""
         plain = value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
         if isinstance(plain, Real) and plain in (0, 1):
             return bool(plain)
         raise self._wrong(name, value, "True or False")
 
     def _wrong(self, field: str, value: Any, allowed: str, kind: type[TaskError] = TaskError) -> TaskError:
-        """Return what to raise for a wrong answer of the user's ``reset`` or ``step``."""
+        """Return the error for a wrong result of the user's ``reset`` or ``step``."""
         when = f"step {self._steps}" if self._steps else "its reset"
         return kind(f"{field}: {shown(value)} of {self.about.name!r} at {when}; allowed: {allowed}")
 
@@ -251,7 +252,7 @@ class AnyEnvironment:
         return frame
 
     def feet_down(self) -> Any:
-        """Return None: only robots of ours tell."""
+        """Return None: only our robots report this."""
         return None
 
     def close(self) -> None:
@@ -264,39 +265,39 @@ class AnyEnvironment:
         return getattr(self._env, "unwrapped", self._env)
 
     def explored(self) -> NDArray[np.float64]:
-        """Return observations ``[T, inputs]`` of episodes under random actions: what there is to measure limits on.
+        """Return observations ``[T, inputs]`` of episodes under random actions, for measuring limits.
 
-        Actions are drawn anew every 1, 2, 4, 8 or 16 steps by turns: quick ones shake, slow ones get far. The same
-        environment gives the same numbers. An episode is over where an observation is not finite.
+        The episodes draw new actions every 1, 2, 4, 8 or 16 steps by turns: quick ones shake, slow ones get far. The
+        same environment gives the same numbers. An observation that is not finite ends its episode.
 
         Raises:
             NotFiniteError: no observation is finite.
 
         """
         rng = np.random.default_rng(0)
-        found: list[Array] = []
+        rows: list[Array] = []
         problem = None
         for episode in range(_EXPLORED_EPISODES):
             try:
-                self._explore(episode, rng, found)
+                self._explore(episode, rng, rows)
             except NotFiniteError as error:
                 problem = error
-            if len(found) >= _EXPLORED_STEPS:
+            if len(rows) >= _EXPLORED_STEPS:
                 break
-        if problem is not None and not found:
+        if problem is not None and not rows:
             raise problem
-        return np.stack(found)
+        return np.stack(rows)
 
-    def _explore(self, episode: int, rng: np.random.Generator, found: list[Array]) -> None:
+    def _explore(self, episode: int, rng: np.random.Generator, rows: list[Array]) -> None:
         low, high = np.array(action_limits(self.about.output_limits)).T
         observation, step = self.begin(episode, "float64")
-        found.append(observation)
+        rows.append(observation)
         action = low
-        for number in range(min(self.about.max_episode_steps, _EXPLORED_STEPS - len(found))):
+        for number in range(min(self.about.max_episode_steps, _EXPLORED_STEPS - len(rows))):
             if number % 2 ** (episode % 5) == 0:
                 action = rng.uniform(low, high)
             observation, _, terminated, truncated, _ = step(action)
-            found.append(observation)
+            rows.append(observation)
             if terminated or truncated:
                 break
 
@@ -313,7 +314,7 @@ def action_limits(limits: Limits) -> Limits:
 
 
 def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any]:
-    """Return a reset that takes a seed, and hands it on to one that takes any."""
+    """Return a function of a seed that calls ``reset``, with the seed if ``reset`` accepts one."""
     try:
         parameters = inspect.signature(reset).parameters
     except (TypeError, ValueError):
@@ -326,25 +327,25 @@ def _seeded(reset: Callable[..., Any]) -> Callable[[int], Any]:
 def registered(name: str) -> bool:
     """Whether Gymnasium knows an id; those of ``pybullet_envs_gymnasium`` are registered by importing it."""
     if name not in gymnasium.registry and re.search(r"Bullet(MuJoCo)?Env-v\d+$", name):
-        with silent(STDOUT, STDERR):
+        with suppress_output(STDOUT, STDERR):
             for module in ("pybullet", "pybullet_envs_gymnasium"):
                 require(module, "bullet-envs")
     return name in gymnasium.registry
 
 
 def _made(name: str, render_mode: str | None) -> Any:
-    """Create an environment, reset once: some build their scene then, and begin a little otherwise than later."""
+    """Create an environment and reset it once: some build their scene then, and differ a little in that episode."""
     if ":" not in name:
         registered(name)
     try:
-        with silent(STDOUT, STDERR):
+        with suppress_output(STDOUT, STDERR):
             if ":" in name:
                 env = _object(name, render_mode)
             else:
                 env = gymnasium.make(name, disable_env_checker=True, render_mode=render_mode)
             if callable(getattr(env, "reset", None)) and callable(getattr(env, "step", None)):
                 _seeded(env.reset)(0)
-                published.quicken(name, env)
+                pybullet_envs.speed_up(name, env)
                 return env
     except NeuroctlError:
         raise
@@ -369,15 +370,15 @@ def _interface(name: str, env: Any) -> Interface:
     if not hasattr(env, "observation_space") and not hasattr(env, "action_space"):
         return _declared_interface(name, env)
     dt_s, dt_from = _period(env)
-    own = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    registered_steps = getattr(getattr(env, "spec", None), "max_episode_steps", None)
     inputs = _limits(name, env, "observation_space")
     return Interface(
         name=name,
-        input_limits=published.input_limits_of(name, len(inputs)) or inputs,
+        input_limits=pybullet_envs.input_limits_of(name, len(inputs)) or inputs,
         output_limits=_limits(name, env, "action_space"),
         control_dt_s=dt_s,
         dt_from=dt_from,
-        max_episode_steps=own or getattr(env, "max_episode_steps", None) or _MAX_STEPS,
+        max_episode_steps=registered_steps or getattr(env, "max_episode_steps", None) or _MAX_STEPS,
     )
 
 
@@ -397,10 +398,10 @@ def _declared_interface(name: str, env: Any) -> Interface:
 
 
 def declared_spec(owner: Any, name: str) -> dict[str, Any]:
-    """Return the dict that a function, class or object of the user's own declares as its ``spec``.
+    """Return the dict ``spec`` of a function, class or object of the user's.
 
     Raises:
-        TaskError: it declares none.
+        TaskError: there is none.
 
     """
     declared = getattr(owner, "spec", None)
@@ -411,7 +412,7 @@ def declared_spec(owner: Any, name: str) -> dict[str, Any]:
 
 
 def _limits(name: str, env: Any, which: str) -> Limits:
-    """Return (low, high) of each entry of a space; infinite where it says no limit."""
+    """Return (low, high) of each entry of a space; infinite where it has no limit."""
     space = getattr(env, which, None)
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise TaskError(f"{which}: {space} of {name!r}; allowed: a Box of floats")
@@ -421,7 +422,7 @@ def _limits(name: str, env: Any, which: str) -> Limits:
 
 
 def _period(env: Any) -> tuple[float, str]:
-    """Return the time between two steps, and what says so: the task, else ``dt``, else its frames a second."""
+    """Return the time between two steps and its source: the task, else ``dt``, else the frames per second."""
     inner = getattr(env, "unwrapped", env)
     if isinstance(task := getattr(inner, "task", None), Task):
         return task.control_dt_s, "the task's control rate"

@@ -1,4 +1,4 @@
-"""Episodes: run a controller in a task, for one number, for many, or for a full record."""
+"""Episodes: running a controller in a task, for its return, the returns of many seeds, or a full record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sizes(Protocol):
 
 
 class ControllerLike(Protocol):
-    """Anything that is stepped: a float controller, a fixed-point one, a hand-made one."""
+    """Any controller: float, fixed-point or hand-made."""
 
     @property
     def spec(self) -> Sizes:
@@ -49,7 +49,7 @@ class ControllerLike(Protocol):
         ...
 
     def reset(self) -> Any:
-        """Go back to the start state."""
+        """Return to the initial state."""
         ...
 
     def step(self, u: Any, /) -> Any:
@@ -60,7 +60,7 @@ class ControllerLike(Protocol):
 def run_episode(
     env: Environment, controller: ControllerLike, seed: int, max_steps: int, recorder: _Recorder | None = None
 ) -> float:
-    """Begin an episode, reset the controller, and return the sum of the rewards: the one place that runs episodes."""
+    """Begin an episode, reset the controller, and return the sum of the rewards. All episodes are run here."""
     observation, advance = env.begin(seed, getattr(controller.spec, "dtype", "float32"))
     controller.reset()
     answer = controller.step
@@ -79,7 +79,7 @@ def run_episode(
 
 
 class _Returns:
-    """The return of one seeded episode: a fitness that can be sent to other processes, without its environment."""
+    """The return of one seeded episode: a fitness that can be pickled, without its environment."""
 
     _env: Environment | None = None
     _second: Environment | None = None  # for records, so that those leave no trace in the first
@@ -97,11 +97,11 @@ class _Returns:
         """Reset the controller, run one episode and return the sum of its rewards.
 
         Args:
-            controller: resets and steps; its sizes and its time step must be the task's.
-            seed: of the start, an integer >= 0.
+            controller: an object with ``spec``, ``reset`` and ``step``; sizes and time step must be the task's.
+            seed: seed of the start, an integer >= 0.
 
         Raises:
-            TaskError: the controller does not fit the task, gives a value that is not finite, or the seed is bad.
+            TaskError: the controller does not fit the task, an output is not finite, or the seed is not allowed.
 
         """
         check_fit(controller, self._about)
@@ -111,7 +111,7 @@ class _Returns:
         return run_episode(self._env, controller, start, self._max_steps)
 
     def observations(self, controller: ControllerLike, seed: int) -> NDArray[np.float32]:
-        """Return what the controller sees in one episode, float32[T, inputs]: recorded inputs for fixed point."""
+        """Return the controller's inputs in one episode, float32[T, inputs], as recorded inputs for fixed point."""
         check_fit(controller, self._about)
         if self._second is None:
             self._second = create(self._about.name)
@@ -139,7 +139,7 @@ class EpisodeReturn(_Returns):
 
     Args:
         task: name of the task.
-        max_steps: control steps of an episode; None takes the task's own limit.
+        max_steps: control steps of an episode; None: the task's own limit.
 
     Raises:
         TaskError: there is no such task, or max_steps is not an integer >= 1.
@@ -156,23 +156,23 @@ class EpisodeReturn(_Returns):
 
     @property
     def task(self) -> Task:
-        """The task that is run."""
+        """The task."""
         return self._about  # type: ignore[no-any-return]
 
     def made_of(self) -> dict[str, str]:
-        """Return what gives the returns, see ``neuroctl.evolve.provenance``."""
+        """Return the sources of the returns, see ``neuroctl.evolve.provenance``."""
         engine = {"pybullet": str(version_of("pybullet"))}
         return source_of(registry.environment(self.task)) | engine | {"objective": repr(self)}
 
 
 class GymReturn(_Returns):
-    """The return of one seeded episode of a Gymnasium environment, or of an object of a class of the user's own.
+    """The return of one seeded episode of a Gymnasium environment, or of an object of a user's class.
 
     The environment stays behind when the object is pickled.
 
     Args:
         name: a registered id, or ``"module:Class"``; see ``environments.AnyEnvironment``.
-        max_steps: steps of an episode at most; None takes the environment's own limit, or 1000.
+        max_steps: largest number of steps of an episode; None: the environment's own limit, or 1000.
 
     Raises:
         TaskError: there is no such environment, it cannot be made, or its spaces are no boxes.
@@ -186,19 +186,19 @@ class GymReturn(_Returns):
 
     @property
     def about(self) -> Interface:
-        """What a controller has to fit."""
+        """Sizes and limits of the environment."""
         return self._about  # type: ignore[no-any-return]
 
     def made_of(self) -> dict[str, str]:
-        """Return what gives the returns, see ``neuroctl.evolve.provenance``: the environment and its wrappers."""
+        """Return the sources of the returns, see ``neuroctl.evolve.provenance``: the environment and its wrappers."""
         env = self._env if isinstance(self._env, AnyEnvironment) else AnyEnvironment(self.about.name)
         self._env = env
         return source_of(*env.layers()) | {"objective": repr(self)}
 
     def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits | None:
-        """Return limits of the inputs by what was observed, under random actions if nothing is given.
+        """Return input limits measured on observations; without any, on episodes under random actions.
 
-        Sides that the environment declares are kept; None if it declares all of them.
+        Limits that the environment declares are kept; None if it declares all of them.
         """
         declared = self.about.input_limits
         if np.isfinite(declared).all():
@@ -218,15 +218,15 @@ class Episode:
 
     Args:
         task: name of the task.
-        seed: of the start.
+        seed: seed of the start.
         control_dt_s: time between two rows, in seconds.
-        observations: float32[T, inputs], what the controller saw.
-        actions: float32[T, outputs], what it answered, before the environment clips it.
-        states: [T, n_state] of the controller's own dtype, after each step; None if it shows no ``state``.
+        observations: float32[T, inputs], the controller's inputs.
+        actions: float32[T, outputs], its outputs, before the environment clips them.
+        states: [T, n_state] of the controller's own dtype, after each step; None if it has no ``state``.
         rewards: float64[T].
         terminated: whether the episode ended in failure, before its limit.
-        feet_down: bool[T, legs], which legs touch the ground after each step; None where there are none.
-        frames: uint8[height, width, 3] each, the first of the start; empty unless asked for.
+        feet_down: bool[T, legs], whether each leg touches the ground after each step; None without legs.
+        frames: uint8[height, width, 3] each, the first of the start; empty unless requested.
 
     """
 
@@ -262,22 +262,22 @@ def record(
     frame_every: int = 2,
     size: tuple[int, int] = (320, 240),
 ) -> Episode:
-    """Run one episode and keep all of it.
+    """Run one episode and record it.
 
     Args:
         task: name of the task, a Gymnasium id, or ``"module:Class"``.
-        controller: resets and steps; its sizes must be the task's.
-        seed: of the start, an integer >= 0.
-        max_steps: control steps at most; None takes the task's own limit.
+        controller: an object with ``spec``, ``reset`` and ``step``; its sizes must be the task's.
+        seed: seed of the start, an integer >= 0.
+        max_steps: largest number of control steps; None: the task's own limit.
         frames: whether to draw; a frame takes some tens of milliseconds.
-        frame_every: control steps from one frame to the next.
+        frame_every: number of control steps from one frame to the next, an integer >= 1.
         size: (width, height) of a frame of a task of ours, in pixels; others draw in their own size.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
 
     """
-    every = _checked_whole("frame_every", frame_every)
+    every = _checked_integer("frame_every", frame_every)
     env = create(task, **(_drawing(size) if frames else {}))
     try:
         check_fit(controller, env.about)
@@ -321,13 +321,13 @@ def show(task: str, controller: ControllerLike, seed: int, max_steps: int | None
 def objective(
     task: str, max_steps: int | None = None, *, measured: bool = False, backend: str = "cpu"
 ) -> EpisodeReturn | PlantReturn:
-    """Return what a study evaluates a task by: on lanes if it is compiled.
+    """Return the objective of a study on a task: on lanes if the task is compiled.
 
     Args:
         task: name of the task.
-        max_steps: control steps of an episode; None takes the task's own limit.
-        measured: with the measures for quality diversity.
-        backend: what a compiled task's population runs on, ``"cpu"`` or ``"cuda"``.
+        max_steps: control steps of an episode; None: the task's own limit.
+        measured: whether to return the measures for quality diversity too.
+        backend: backend of a compiled task's population, ``"cpu"`` or ``"cuda"``.
 
     Raises:
         BackendUnavailable: there is no such backend here.
@@ -345,7 +345,7 @@ def objective(
 
 
 class _Recorder:
-    """What is kept of an episode while it runs."""
+    """The record of an episode while it runs."""
 
     def __init__(self, env: Environment, controller: ControllerLike, frame_every: int):
         self._env, self._controller, self._frame_every = env, controller, frame_every
@@ -375,19 +375,19 @@ class _Recorder:
 
 
 def _recorded(env: Environment, controller: ControllerLike, seed: int, limit: int, frame_every: int) -> Episode:
-    kept = _Recorder(env, controller, frame_every)
-    run_episode(env, controller, seed, limit, kept)
+    recorder = _Recorder(env, controller, frame_every)
+    run_episode(env, controller, seed, limit, recorder)
     return Episode(
         task=env.about.name,
         seed=seed,
         control_dt_s=env.about.control_dt_s,
-        observations=np.stack(kept.observations).astype(np.float32),
-        actions=np.stack(kept.actions),
-        states=np.stack(kept.states) if kept.states else None,
-        rewards=np.array(kept.rewards, np.float64),
-        terminated=kept.terminated,
-        feet_down=np.array(kept.feet) if kept.feet else None,
-        frames=kept.frames,
+        observations=np.stack(recorder.observations).astype(np.float32),
+        actions=np.stack(recorder.actions),
+        states=np.stack(recorder.states) if recorder.states else None,
+        rewards=np.array(recorder.rewards, np.float64),
+        terminated=recorder.terminated,
+        feet_down=np.array(recorder.feet) if recorder.feet else None,
+        frames=recorder.frames,
     )
 
 
@@ -400,10 +400,10 @@ def _drawing(size: tuple[int, int]) -> dict[str, Any]:
 
 
 def check_fit(controller: ControllerLike, task: Task | Interface) -> None:
-    """Refuse a controller that a task does not fit.
+    """Refuse a controller that does not fit a task.
 
     Raises:
-        TaskError: it lacks a method, or its sizes or time step are not the task's.
+        TaskError: the controller lacks a method, or its sizes or time step are not the task's.
 
     """
     if not all(hasattr(controller, name) for name in ("spec", "reset", "step")):
@@ -420,12 +420,12 @@ def check_fit(controller: ControllerLike, task: Task | Interface) -> None:
 
 
 def _checked_steps(max_steps: int | None, task: Task | Interface) -> int:
-    return task.max_episode_steps if max_steps is None else _checked_whole("max_steps", max_steps)
+    return task.max_episode_steps if max_steps is None else _checked_integer("max_steps", max_steps)
 
 
 def _checked_seed(seed: int) -> int:
-    return _checked_whole("seed", seed, least=0)
+    return _checked_integer("seed", seed, low=0)
 
 
-def _checked_whole(name: str, value: int, least: int = 1) -> int:
-    return integer(name, value, least, error=TaskError)
+def _checked_integer(name: str, value: int, low: int = 1) -> int:
+    return integer(name, value, low, error=TaskError)

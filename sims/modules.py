@@ -1,4 +1,4 @@
-"""Modules: what a user's ``"module:name"`` stands for."""
+"""Importing the class or function of a user's ``"module:name"``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuroctl.errors import NeuroctlError, TaskError, told
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """Return what ``"module:name"`` names; modules of the current folder come before all others.
+    """Import a class or function by ``"module:name"``; modules of the current folder come first.
 
     Raises:
         TaskError: it names a file, cannot be imported, or is neither a class nor a function.
@@ -24,27 +24,27 @@ def imported(name: str) -> Callable[..., Any]:
     if sys.path[:1] not in ([""], [os.getcwd()]):
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        target = getattr(importlib.import_module(module), attribute)
     except NeuroctlError:
         raise
     except Exception as error:
         raise TaskError(f"task: {name!r}: {told(error)}") from error
-    if not callable(found):
-        raise TaskError(f"task: {name!r} is a {type(found).__name__}; allowed: a class, or a function")
-    return found  # type: ignore[no-any-return]
+    if not callable(target):
+        raise TaskError(f"task: {name!r} is a {type(target).__name__}; allowed: a class, or a function")
+    return target  # type: ignore[no-any-return]
 
 
 def check_no_file(name: str) -> None:
-    """Refuse a file's name where a module's is meant, such as ``mine.py:fitness``, and say how it is written.
+    """Refuse a file's name in place of a module's, such as ``mine.py:fitness``, and name the module.
 
     Raises:
-        TaskError: it is one.
+        TaskError: ``name`` is that of a file.
 
     """
     file, _, attribute = name.partition(":")
     if file.endswith(".py"):
         path = PurePath(file.removesuffix(".py"))
-        here = not path.is_absolute() and ".." not in path.parts
-        meant = f"{'.'.join(path.parts) if here else path.name}:{attribute or 'NAME'}"
-        where = "" if here else f", in the folder {path.parent}"
+        is_below = not path.is_absolute() and ".." not in path.parts
+        meant = f"{'.'.join(path.parts) if is_below else path.name}:{attribute or 'NAME'}"
+        where = "" if is_below else f", in the folder {path.parent}"
         raise TaskError(f"task: {name!r} names a file; allowed: {meant!r}{where}")

@@ -68,10 +68,10 @@ def names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether a name or Gymnasium id, with options or without, is that of a task.
+    """Whether a name or Gymnasium id, with or without options, is that of a task.
 
     Raises:
-        TaskError: it is no name, but a class or an object.
+        TaskError: ``name`` is not a string.
 
     """
     if not isinstance(name, str):
@@ -80,7 +80,7 @@ def known(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return a task's name, also of its Gymnasium id."""
+    """Return a task's name from its Gymnasium id; other names as they are."""
     return _IDS.get(name, name)
 
 
@@ -93,10 +93,10 @@ def get(name: str) -> Task:
     """
     if not isinstance(name, str):
         raise TaskError(f"task: {name!r} is not a name; allowed: {', '.join(names())}")
-    plain, *given = name.split(",")
+    plain, *options = name.split(",")
     plain = _plain(plain)
     if plain in TASKS:
-        return replace(TASKS[plain], name=name, options=_options(TASKS[plain], given)) if given else TASKS[plain]
+        return replace(TASKS[plain], name=name, options=_options(TASKS[plain], options)) if options else TASKS[plain]
     close = difflib.get_close_matches(plain.lower(), names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise TaskError(f"task: {name!r} is unknown; {hint}allowed: {', '.join(names())}")
@@ -108,22 +108,22 @@ def environment(task: Task) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _options(task: Task, given: Sequence[str]) -> dict[str, Any]:
+def _options(task: Task, texts: Sequence[str]) -> dict[str, Any]:
     allowed = () if task.plant else environment(task).options
-    found: dict[str, Any] = {}
-    for text in given:
+    options: dict[str, Any] = {}
+    for text in texts:
         option, _, value = text.partition("=")
         if option not in allowed or not value:
             hint = f"{', '.join(allowed)}, each with = and a value" if allowed else "none"
             raise TaskError(f"options of {task.name!r}: {text!r}; allowed: {hint}")
-        if option in found:
+        if option in options:
             raise TaskError(f"options of {task.name!r}: {option} is given twice; allowed: once")
-        found[option] = _value(value)
-    return found
+        options[option] = _value(value)
+    return options
 
 
 def _value(text: str) -> Any:
-    """Return the number or truth value that a text is, else the text: the environment checks its arguments."""
+    """Return a text as a number or bool if it is one: the environment checks its arguments."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -136,8 +136,8 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Create a task's environment with its time limit, as ``gymnasium.make`` does.
 
     Args:
-        name: of the task, with options or without.
-        kwargs: for the environment (``render_mode``, ``width``, ``height``) or for ``gymnasium.make``.
+        name: name of the task, with or without options.
+        kwargs: arguments of the environment (``render_mode``, ``width``, ``height``) or of ``gymnasium.make``.
 
     Raises:
         TaskError: there is no such task, or the environment refuses an argument.
@@ -166,27 +166,27 @@ def baseline(name: str) -> Scripted:
     if task.plant:
         have = ", ".join(name for name in names() if not TASKS[name].plant)
         raise TaskError(f"task: {name!r} has no baseline; allowed: {have}")
-    made: Scripted = importlib.import_module(task.entry_point.partition(":")[0]).Baseline()
-    return made
+    controller: Scripted = importlib.import_module(task.entry_point.partition(":")[0]).Baseline()
+    return controller
 
 
-def shipped(name: str) -> Controller:
-    """Return the evolved controller that comes with a task or published environment; docs/gallery.md says how.
+def pretrained(name: str) -> Controller:
+    """Return the evolved controller that comes with a task or Gymnasium id; see docs/gallery.md.
 
     Raises:
-        TaskError: there is no such task, or none comes with it.
+        TaskError: there is no such task, or it comes without a controller.
 
     """
     plain = _plain(str(name).partition(",")[0])
-    have = {file.stem: file for file in sorted(CONTROLLERS.glob("*.npz"))}
-    if plain not in have:
-        raise TaskError(f"task: no controller comes with {get(plain).name!r}; allowed: {', '.join(have)}")
-    model = io.load_model(have[plain])
+    files = {file.stem: file for file in sorted(CONTROLLERS.glob("*.npz"))}
+    if plain not in files:
+        raise TaskError(f"task: no controller comes with {get(plain).name!r}; allowed: {', '.join(files)}")
+    model = io.load_model(files[plain])
     return Controller(model.spec, model.theta)
 
 
 def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Spec:
-    """Return the Spec of a controller that fits a task: its sizes, limits and time step.
+    """Return the Spec of a controller for a task, with its sizes, limits and time step.
 
     Raises:
         TaskError: there is no such task.

@@ -1,4 +1,4 @@
-"""Scripted: hand-made controllers that stand in where a network does, as baselines of the tasks."""
+"""Scripted: hand-made controllers, as baselines of the tasks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .task import Task
 
 
 class Scripted:
-    """A controller written by hand, which sees what a network sees. A task's file has its own, named ``Baseline``.
+    """A hand-made controller with the inputs of a network. Each task's file has one, named ``Baseline``.
 
-    It sets ``spec`` and overrides ``act``, and ``reset`` if it remembers anything.
+    It sets ``spec`` and overrides ``act``, and ``reset`` if it has a memory.
     """
 
     spec: ClassVar[Task]  # has the sizes that a controller's spec has
@@ -23,7 +23,7 @@ class Scripted:
         self.reset()
 
     def __copy__(self) -> Self:
-        """Return a copy with buffers and a memory of its own."""
+        """Return an independent copy."""
         return copy.deepcopy(self)
 
     def reset(self) -> None:
@@ -34,6 +34,6 @@ class Scripted:
         raise NotImplementedError
 
     def step(self, u: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the actions, within their limits: a new array."""
+        """Return the actions, clipped into their limits, as a new array."""
         pairs = zip(self.act(u), self.spec.output_limits, strict=True)
         return np.array([min(max(value, low), high) for value, (low, high) in pairs], np.float32)

@@ -1,4 +1,4 @@
-"""What lies between a scene and a controller: observations that are noisy and late."""
+"""Sensors between a scene and a controller: noisy and late observations."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Sensors:
 
     Args:
         limits: (low, high) of each observation; noise is a share of half their distance.
-        noise: standard deviation of the noise, from 0.
-        latency: control steps that an observation is late, from 0; before there is one that old, the first is seen.
+        noise: standard deviation of the noise as such a share, a number >= 0.
+        latency: delay in control steps, an integer >= 0; at the start of an episode its first observation is returned.
 
     """
 
@@ -25,11 +25,11 @@ class Sensors:
         self._late: deque[Any] = deque(maxlen=latency + 1)
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Forget earlier observations."""
         self._late.clear()
 
     def see(self, observation: Any, rng: np.random.Generator) -> Any:
-        """Return what is seen when ``observation`` is what is there: a new array."""
+        """Return the noisy, late reading for the true ``observation``, as a new array."""
         self._late.append(np.array(observation))
-        seen = self._late[0]
-        return (seen + self._scale * rng.standard_normal(len(seen), np.float32)).astype(seen.dtype)
+        oldest = self._late[0]
+        return (oldest + self._scale * rng.standard_normal(len(oldest), np.float32)).astype(oldest.dtype)

@@ -16,14 +16,14 @@ Array = NDArray[Any]
 
 
 class SimPlant:
-    """A task that advances one control step a tick: ``write`` makes the step, ``read`` gives what it showed.
+    """A task that advances one control step per tick: ``write`` makes the step, ``read`` gives its observation.
 
-    Where an episode ends, the next one begins, from the next seed. Not safe for use by several threads at once.
+    After the end of an episode the next one begins, with the next seed. Not safe for use by several threads at once.
 
     Args:
         task: name of the task, a Gymnasium id, or ``"module:Class"``.
-        seed: of the first episode.
-        on_reset: called when a later episode begins; a controller's ``reset``.
+        seed: seed of the first episode, an integer >= 0.
+        on_reset: called when a later episode begins, such as a controller's ``reset``.
 
     Raises:
         TaskError: there is no such task.
@@ -35,7 +35,7 @@ class SimPlant:
         self._env = create(task)
         self.task = self._env.about
         self.inputs, self.outputs = self.task.inputs, self.task.outputs
-        # A loop refuses a controller of another time step, unless nothing says the environment's own.
+        # A loop refuses a controller of another time step, unless the environment declares none.
         self.dt_s = self.task.control_dt_s if getattr(self.task, "dt_from", "task") else None
         self._seed, self._on_reset = integer("seed", seed, 0, error=TaskError), on_reset
         self.episodes = 1
@@ -43,15 +43,15 @@ class SimPlant:
         self._begin()
 
     def _begin(self) -> None:
-        self._seen, self._step = self._env.begin(self._seed + self.episodes - 1, "float64")
+        self._observation, self._step = self._env.begin(self._seed + self.episodes - 1, "float64")
 
     def read(self, u: Array) -> None:
-        """Put the last observation into u ``[inputs]``."""
-        u[:] = self._seen
+        """Write the last observation into u ``[inputs]``."""
+        u[:] = self._observation
 
     def write(self, y: Array) -> None:
         """Hold the outputs ``[outputs]`` for one control step."""
-        self._seen, reward, terminated, truncated, _ = self._step(y)
+        self._observation, reward, terminated, truncated, _ = self._step(y)
         self.total_reward += float(reward)
         if terminated or truncated:
             self.episodes += 1

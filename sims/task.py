@@ -1,4 +1,4 @@
-"""Task: what a controller has to know about an environment, without creating one."""
+"""Task: the properties of an environment that matter to a controller, without creating one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Limits = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Sized:
-    """What a controller's sizes follow from, in a task of ours or in any other environment.
+    """Name, length and limits, which give a controller's sizes, of a task of ours or any other environment.
 
     Args:
-        name: what the user types.
-        max_episode_steps: control steps after which an episode is truncated.
+        name: name that the user types.
+        max_episode_steps: number of control steps after which an episode is truncated.
         input_limits: (low, high) of each observation.
         output_limits: (low, high) of each action.
 
@@ -41,19 +41,18 @@ class Sized:
 class Task(Sized):
     """One row of the task table. Everything here is known without the physics engine.
 
-    The limits of a task are in the units of its names: those of inputs hold while an episode lasts, and the environment
-    clips to those of outputs.
+    Limits are in the units of the names. Inputs stay within theirs during an episode; the environment clips outputs.
 
     Args:
         env_id: Gymnasium's id.
         entry_point: ``"module:Class"`` of the environment.
         summary: one line for a list of tasks.
         control_hz: control steps per second.
-        input_names: what the controller reads, with units; in the order of the observation.
-        output_names: what the controller drives, with units; in the order of the action.
+        input_names: names of the observation's entries, in order, with units.
+        output_names: names of the action's entries, in order, with units.
         plant: module of a compiled plant; empty for a simulation in PyBullet.
-        search: how to evolve on it where the user does not say: options of ``neuroctl evolve`` by their names.
-        options: arguments of the environment that differ from its own defaults.
+        search: defaults for a search: options of ``neuroctl evolve`` by their names.
+        options: arguments of the environment that differ from its defaults.
 
     """
 

@@ -25,10 +25,10 @@ def test_the_page_is_up_to_date(gallery):
 def test_every_task_has_its_picture_and_every_controller_its_command(gallery):
     for name in gallery.BULLET:
         assert (DOCS / "images" / f"{name}.png").is_file()
-    shipped = {file.stem for file in gallery.CONTROLLERS.glob("*.npz")}
+    pretrained = {file.stem for file in gallery.CONTROLLERS.glob("*.npz")}
     figures = gallery.json.loads(gallery.FIGURES.read_text())
-    assert shipped == {name for name, row in figures.items() if "made_by" in row}
-    assert all(figures[name]["made_by"].startswith("neuroctl evolve ") for name in shipped)
+    assert pretrained == {name for name, row in figures.items() if "made_by" in row}
+    assert all(figures[name]["made_by"].startswith("neuroctl evolve ") for name in pretrained)
 
 
 def test_controllers_that_ship_earn_what_the_page_says(gallery):
@@ -36,7 +36,7 @@ def test_controllers_that_ship_earn_what_the_page_says(gallery):
     assert gallery.CONTROLLERS.is_dir()
     for file in sorted(gallery.CONTROLLERS.glob("*.npz")):
         mean, worst = (float(part.strip("()")) for part in figures[file.stem]["float"].split())
-        found = gallery.sims.score(file.stem, gallery.sims.shipped(file.stem), gallery.UNSEEN[:2])
+        found = gallery.sims.score(file.stem, gallery.sims.pretrained(file.stem), gallery.UNSEEN[:2])
         assert found.mean() >= min(worst, 0.9 * mean), file.stem
         assert file.stat().st_size < 150_000
 
@@ -46,5 +46,5 @@ def test_the_page_tells_of_falls(gallery):
     figures = gallery.json.loads(gallery.FIGURES.read_text())["double-pole"]
     bad = 5012
     assert figures["starts"] == len(gallery.UNSEEN) > bad - gallery.UNSEEN[0]
-    found = gallery.sims.score("double-pole", gallery.sims.shipped("double-pole"), [bad])[0]
+    found = gallery.sims.score("double-pole", gallery.sims.pretrained("double-pole"), [bad])[0]
     assert f"({found:.4g})" in figures["float"]

@@ -62,7 +62,7 @@ class Arm(BulletTask):
     ``Box((10,), float32)``: the joints' angles from their stance, of 1.5 rad; the target as seen from the hand [m].
 
     ## Reward
-    For each second 1, less twice the distance from the hand to the target in metres (at most 1).
+    For each second 1, less twice the distance from the hand to the target in meters (at most 1).
 
     ## Start
     The arm stands within 0.1 rad of its stance.
@@ -91,7 +91,7 @@ class Arm(BulletTask):
 
     @property
     def miss_m(self) -> float:
-        """Distance from the hand to the target, in metres."""
+        """Distance from the hand to the target, in meters."""
         return float(np.linalg.norm(self._observation[JOINTS:]))
 
     def _load(self) -> None:

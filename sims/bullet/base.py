@@ -1,4 +1,4 @@
-"""BulletTask: what every PyBullet task shares. A task adds four short methods."""
+"""BulletTask: the common part of all PyBullet tasks. A task adds four short methods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import integer, real
 from neuroctl.errors import TaskError, require
 
-from ..quiet import STDERR, silent
+from ..output import STDERR, suppress_output
 from ..sensors import Sensors
 from ..task import Task
 
@@ -34,13 +34,13 @@ MAX_FRAME_PIXELS: Final = 2048
 _AWAY_M: Final = (0.0, 0.0, 100.0)
 
 _CLOSED: Final = -1  # a client number that PyBullet never hands out
-# What is seen behind the scene, from a frame's top to its bottom: (height fraction, red, green, blue).
+# The background, from a frame's top to its bottom: (height fraction, red, green, blue).
 _BACKDROP: Final = ((0.0, 205, 222, 240), (0.57, 246, 249, 252), (0.57, 226, 229, 233), (1.0, 205, 209, 214))
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a task is looked at from; the field of view is that across a frame's width."""
+    """Position and field of view of the camera; the field of view spans a frame's width."""
 
     target_m: tuple[float, float, float]
     distance_m: float
@@ -57,7 +57,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     ``_load()``
         build the scene, once.
     ``_start(options)``
-        put everything at the start of an episode, drawing from ``self.np_random`` alone.
+        set the start of an episode, drawing from ``self.np_random`` alone.
     ``_act(values)``
         hand one clipped action to the motors.
     ``_sense()``
@@ -69,14 +69,14 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     Args:
         render_mode: None, ``"rgb_array"`` (needs no display) or ``"human"`` (a window, in real time).
         noise: standard deviation of the sensors' noise, as a share of half an observation's declared range.
-        latency: control steps that observations are late.
-        strength: of the actuators, at most 1: their largest force or torque as a share of the nominal one.
-        randomize: masses and friction are drawn anew for each episode, within so large a share of the nominal ones.
-        width: of a frame, in pixels.
-        height: of a frame, in pixels.
+        latency: delay of observations in control steps, an integer from 0 to 1000.
+        strength: largest force or torque of the actuators as a share of the nominal one, 0.01 to 1.
+        randomize: largest deviation of masses and friction, drawn for each episode, as a share of the nominal ones.
+        width: width of a frame, in pixels.
+        height: height of a frame, in pixels.
 
     Raises:
-        TaskError: an argument is not allowed, or no display for ``"human"``.
+        TaskError: an argument is not allowed, or there is no display for ``"human"``.
         BackendUnavailable: PyBullet is not installed.
 
     """
@@ -88,13 +88,13 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     options: ClassVar[tuple[str, ...]] = ("noise", "latency", "strength", "randomize")
     """Arguments that may follow a task's name, as in ``cartpole,noise=0.02``."""
     acts_by_force: ClassVar[bool] = True
-    """Whether actions are forces or torques, which ``strength`` limits; else the task limits its motors itself."""
+    """Whether actions are forces or torques, which ``strength`` limits; else the task applies it to its motors."""
 
     _client: int = _CLOSED
     _begun: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Give a task's class the frame rate that recorders ask for: one frame a control step."""
+        """Set the frame rate for recorders in a task's class: one frame per control step."""
         super().__init_subclass__(**options)
         if "task" in cls.__dict__:
             cls.metadata = cls.metadata | {"render_fps": cls.task.control_hz}
@@ -201,7 +201,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return observation, reward, failed, False, {}
 
     def render(self) -> Frame | None:
-        """Return a frame ``uint8[height, width, 3]``; a window draws itself, and gives None.
+        """Return a frame ``uint8[height, width, 3]``, or None for a window, which draws itself.
 
         Raises:
             TaskError: the environment was created without a render mode, or is closed.
@@ -229,11 +229,11 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     # What tasks may use, or override.
 
     def _looked_at(self) -> tuple[float, float, float]:
-        """Return where the camera points to, in metres; it may follow a robot."""
+        """Return the camera's target, in meters; it may follow a robot."""
         return self.camera.target_m
 
     def _load_robot(self, file: str, *, fixed: bool) -> int:
-        """Load ``assets/<file>`` and return its body; joints have neither motor nor damping, only their inertia."""
+        """Load ``assets/<file>`` and return its body; joints have neither motors nor damping."""
         p, client = self._p, self._client
         body = p.loadURDF(
             str(ASSETS / file), useFixedBase=fixed, flags=p.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client
@@ -255,9 +255,9 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         fixed: bool = False,
         own_inertia: bool = True,
     ) -> int:
-        """Load a robot or a scene of the package ``pybullet_data``, or of ours by its whole path; return its body.
+        """Load a robot or a scene of the package ``pybullet_data``, or by an absolute path; return its body.
 
-        Inertia is the file's own, or the engine's, from masses and shapes, where a file has placeholders.
+        Inertia is the file's own; for files with placeholders the engine computes it from masses and shapes.
         """
         data = require("pybullet_data", "sim")
         path = file if os.path.isabs(file) else os.path.join(data.getDataPath(), file)
@@ -275,7 +275,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return body
 
     def _load_ball(self, radius_m: float) -> None:
-        """Create a ball that shows where a target is and touches nothing, if anything is drawn."""
+        """Create a ball that marks a target and collides with nothing, if anything is drawn."""
         if self.render_mode is None:
             return
         p, client, red = self._p, self._client, (0.85, 0.25, 0.2, 1)
@@ -295,10 +295,10 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
     # Inner parts.
 
     def _forget(self) -> None:
-        """Let go of what restoring a state keeps: forces of an interrupted step, and contacts with what they pushed.
+        """Drop the forces of an interrupted step and all contacts, which restoring a state keeps.
 
-        A contact ends when its bodies part. The snapshot holds none; else what touches the ground where an episode
-        begins would be pushed by the last one's force in the first step.
+        A contact ends when its bodies part. Otherwise a body on the ground at the start of an episode would be pushed
+        by the previous episode's force in the first step.
         """
         for body in self._bodies:
             self._p.resetBasePositionAndOrientation(body, _AWAY_M, (0, 0, 0, 1), physicsClientId=self._client)
@@ -313,7 +313,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
         return body, link, mass, friction, inertia
 
     def _vary(self) -> None:
-        """Draw masses and friction: a snapshot does not hold them, so they are set anew for every episode."""
+        """Draw masses and friction for an episode: a snapshot does not hold them."""
         factors = 1.0 + self._randomize * self.np_random.uniform(-1.0, 1.0, (len(self._nominal), 2))
         for (body, link, mass, friction, inertia), (m, f) in zip(self._nominal, factors.tolist(), strict=True):
             self._p.changeDynamics(
@@ -396,10 +396,10 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
 
 
 def _substeps(physics_hz: int, control_hz: int) -> int:
-    """Return how many engine steps make a control step.
+    """Return the number of engine steps per control step.
 
-    Only powers of two are allowed: with them the engine's own division of the control step is exact in floating
-    point, so that it carries no remainder from one step, or one episode, into the next.
+    Only powers of two are allowed: with them the engine's division of the control step is exact in floating point, and
+    no remainder is carried from one step, or one episode, to the next.
     """
     count = physics_hz // control_hz
     if count * control_hz != physics_hz or count & (count - 1):
@@ -435,7 +435,7 @@ def _checked_pixels(name: str, value: int) -> int:
 
 
 def _backdrop(height: int) -> Frame:
-    """Return one colour a row, ``[height, 3]``: a sky that pales towards the horizon, and the ground."""
+    """Return one color per row, ``[height, 3]``: a sky that pales toward the horizon, and the ground."""
     stops, *channels = np.array(_BACKDROP).T
     rows = np.linspace(0.0, 1.0, height)
     return np.stack([np.interp(rows, stops, channel) for channel in channels], axis=1).astype(np.uint8)
@@ -446,8 +446,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _physics_engine() -> Any:
-    """Import PyBullet; the line with its build time, which it writes to stderr, is swallowed."""
+    """Import PyBullet without the line on stderr with its build time."""
     if "pybullet" in sys.modules:
         return require("pybullet", "sim")
-    with silent(STDERR):
+    with suppress_output(STDERR):
         return require("pybullet", "sim")

@@ -40,7 +40,7 @@ class CartPole(BulletTask):
     """A cart on a rail balances a pole that is hinged to its top.
 
     ## Description
-    A cart of 1 kg runs without friction on a straight track. A pole of 0.1 kg and 1 m, with its centre of mass in
+    A cart of 1 kg runs without friction on a straight track. A pole of 0.1 kg and 1 m, with its center of mass in
     the middle, is hinged to it without friction and turns in the plane of the track. The controller pushes the cart.
     It sees where things are but not how fast they move. Without friction, no force that depends on positions alone
     can damp the motion: to hold the pole from every start, a controller has to remember. Physics run at 240 Hz,

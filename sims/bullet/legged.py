@@ -1,4 +1,4 @@
-"""Legged: what robots on legs share. A robot adds its file, its joints and how it stands."""
+"""Legged: the common part of robots on legs. A robot adds its file, its joints and its stance."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .base import BulletTask, Observation
 SHARED: Final = ("roll [rad]", "pitch [rad]", "yaw rate [rad/s]", "commanded speed [m/s]", "commanded turn [rad/s]")
 SHARED_LIMITS: Final = ((-0.6, 0.6), (-0.6, 0.6), (-2.0, 2.0), (0.0, 1.5), (-1.0, 1.0))
 ANGLE_LIMITS: Final = (-1.2, 1.2)
-"""Of a joint's angle from its stance, as a share of its reach."""
+"""Limits of a joint's angle from its stance, as a share of its reach."""
 
-ANGLE_NOISE: Final = 0.1  # of the reach, at the start: equal legs would else do the same for ever
+ANGLE_NOISE: Final = 0.1  # share of the reach, at the start: equal legs would otherwise move alike for ever
 _SWERVE_COST: Final = 0.3  # m for each rad turned beside the command
 _TILTED_RAD: Final = 0.8
 
@@ -30,11 +30,11 @@ class Leg:
     """A leg's joints, from the body outwards.
 
     Args:
-        name: of the leg.
-        joints: their names in the robot's file.
-        stance_rad: their angles when the robot stands.
-        reach_rad: how far an action of 1 moves each from there; negative where the joint is mirrored, so that the
-            same action moves left and right legs alike.
+        name: name of the leg.
+        joints: names of the joints in the robot's file.
+        stance_rad: angles of the joints when the robot stands.
+        reach_rad: movement of each joint from there for an action of 1; negative for mirrored joints, so that the same
+            action moves left and right legs alike.
 
     """
 
@@ -45,7 +45,7 @@ class Leg:
 
 
 class LeggedTask(BulletTask):
-    """A robot that is to walk as fast as commanded, and to turn as fast as commanded.
+    """A robot that has to walk and turn at commanded speeds.
 
     A robot sets ``task``, ``camera``, ``file``, ``legs``, ``height_m``, ``torque_nm`` and the motors' gains.
     Observations are each joint's angle from its stance as a share of its reach, leg by leg, and then ``SHARED``.
@@ -53,7 +53,7 @@ class LeggedTask(BulletTask):
 
     Args:
         render_mode: see ``BulletTask``.
-        steer: draw the commands anew for each episode; else the robot is to walk straight ahead at ``speed_m_s``.
+        steer: draw the commands for each episode; else the robot has to walk straight ahead at ``speed_m_s``.
         options: see ``BulletTask``.
 
     """
@@ -65,12 +65,12 @@ class LeggedTask(BulletTask):
     height_m: ClassVar[float]
     torque_nm: ClassVar[float]
     own_inertia: ClassVar[bool] = True
-    """Whether the file's inertia is that of the robot, and no placeholder."""
+    """Whether the file's inertia is the robot's, not a placeholder."""
     speed_m_s: ClassVar[float] = 0.8
     position_gain: ClassVar[float] = 0.3
     velocity_gain: ClassVar[float] = 1.0
     energy_cost: ClassVar[float] = 0.05
-    """Metres for each metre's worth of the work that lifting the robot by a metre takes."""
+    """Cost in meters for work equal to that of lifting the robot by one meter."""
 
     def __init__(self, render_mode: str | None = None, *, steer: bool = False, **options: Any):
         if not isinstance(steer, bool):
@@ -87,7 +87,7 @@ class LeggedTask(BulletTask):
 
     @property
     def distance_m(self) -> float:
-        """How far the robot has come along x since the start, in metres."""
+        """Distance of the robot along x since the start, in meters."""
         return float(self._p.getBasePositionAndOrientation(self._body, physicsClientId=self._client)[0][0])
 
     def feet_down(self) -> list[bool]:
@@ -104,7 +104,7 @@ class LeggedTask(BulletTask):
     def _load(self) -> None:
         p, client = self._p, self._client
         self._ground = self._load_model("plane_implicit.urdf")
-        self._bodies.clear()  # the ground is not drawn anew
+        self._bodies.clear()  # the ground is not randomized
         p.changeDynamics(self._ground, -1, lateralFriction=1.0, physicsClientId=client)
         self._body = self._load_model(self.file, (0.0, 0.0, self.height_m), own_inertia=self.own_inertia)
         named = self._joints(self._body)
@@ -118,12 +118,12 @@ class LeggedTask(BulletTask):
         )
 
     def _outwards(self, joint: int) -> set[int]:
-        """Return a joint's link and all that hang on it."""
-        p, found = self._p, {joint}
+        """Return a joint's link and all links beyond it."""
+        p, links = self._p, {joint}
         for link in range(joint + 1, p.getNumJoints(self._body, physicsClientId=self._client)):
-            if p.getJointInfo(self._body, link, physicsClientId=self._client)[16] in found:
-                found.add(link)
-        return found
+            if p.getJointInfo(self._body, link, physicsClientId=self._client)[16] in links:
+                links.add(link)
+        return links
 
     def _start(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options) - {"command"}):
@@ -132,7 +132,7 @@ class LeggedTask(BulletTask):
         drawn = self.np_random.uniform(0.0, 1.0, 2).tolist()
         self._command = (0.2 + drawn[0], drawn[1] - 0.5) if self._steer else (self.speed_m_s, 0.0)
         if "command" in options:
-            self._command = _given_command(options["command"])
+            self._command = _command_of(options["command"])
         self._ahead_m = self._command[0] * self.task.control_dt_s  # the first reading, at rest, is of no step
         for joint, stance, reach, share in zip(self._motors, self._stance, self._reach, shares, strict=True):
             self._p.resetJointState(self._body, joint, stance + share * reach, 0.0, physicsClientId=self._client)
@@ -152,13 +152,13 @@ class LeggedTask(BulletTask):
         (vx, vy, _), (_, _, turning) = p.getBaseVelocity(body, physicsClientId=client)
         roll, pitch, yaw = p.getEulerFromQuaternion(quaternion)
         speed, turn = self._command
-        seen = [(s[0] - a) / r for s, a, r in zip(states, self._stance, self._reach, strict=True)]
-        seen += (roll, pitch, turning, speed, turn)
-        self._observation[:] = seen
+        readings = [(s[0] - a) / r for s, a, r in zip(states, self._stance, self._reach, strict=True)]
+        readings += (roll, pitch, turning, speed, turn)
+        self._observation[:] = readings
         forward = vx * math.cos(yaw) + vy * math.sin(yaw)
         power_w = sum([abs(s[1] * s[3]) for s in states])
         dt = self.task.control_dt_s
-        # Too fast is who gets ahead of the commanded way: the speed itself goes up and down with each stride.
+        # Too fast is getting ahead of the commanded way: the speed itself varies within each stride.
         before, self._ahead_m = self._ahead_m, self._ahead_m + (forward - speed) * dt
         way = min(forward, speed) * dt - max(0.0, self._ahead_m) + max(0.0, before)
         costs = _SWERVE_COST * abs(turning - turn) + self.energy_cost * power_w / self._weight_n
@@ -166,7 +166,7 @@ class LeggedTask(BulletTask):
         return self._observation.copy(), way - costs * dt, failed
 
 
-def _given_command(value: Any) -> tuple[float, float]:
+def _command_of(value: Any) -> tuple[float, float]:
     """Return (speed [m/s], turn [rad/s]) of a reset's options."""
     try:
         speed, turn = (float(part) for part in value)
@@ -178,16 +178,16 @@ def _given_command(value: Any) -> tuple[float, float]:
 
 
 class Gait(Scripted):
-    """Legs that go round in a fixed rhythm, without looking: a robot's ``Baseline`` sets ``phases`` and ``swings``."""
+    """Legs in a fixed rhythm, without feedback: a robot's ``Baseline`` sets ``phases`` and ``swings``."""
 
     hz: ClassVar[float]
     phases: ClassVar[tuple[float, ...]]
-    """Of each leg, as a share of the period."""
+    """Phase of each leg, as a share of the period."""
     swings: ClassVar[tuple[tuple[float, float, float], ...]]
-    """Of each joint of a leg: its middle, its swing, and its lead on the leg's phase as a share of a period."""
+    """Of each joint of a leg: middle, swing, and lead on the leg's phase as a share of a period."""
 
     def reset(self) -> None:
-        """Begin the rhythm anew."""
+        """Restart the rhythm."""
         self._steps = 0
 
     def act(self, u: NDArray[Any]) -> list[float]:

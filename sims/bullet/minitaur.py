@@ -9,7 +9,7 @@ from ..task import Task
 from .base import Camera
 from .legged import ANGLE_LIMITS, ANGLE_NOISE, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 
-# In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
+# In a ring around the body, so that legs that are coupled to their neighbors may trot: opposite legs together.
 _NAMES: Final = ("front_left", "front_right", "back_right", "back_left")
 _SIDES: Final = {name: ("L", "R") if name.endswith("left") else ("R", "L") for name in _NAMES}
 """A leg's motors, in the order in which they do the same on the left and on the right of the robot."""
@@ -115,9 +115,9 @@ class Minitaur(LeggedTask):
             p.setJointMotorControl2(self._body, knee, p.VELOCITY_CONTROL, force=0, physicsClientId=client)
 
     def _from_mass(self, link: int, place: tuple[float, float, float]) -> list[float]:
-        """Return a link's place as constraints want it, from its centre of mass."""
-        centre = self._p.getLinkState(self._body, link, physicsClientId=self._client)[2]
-        return [a - b for a, b in zip(place, centre, strict=True)]
+        """Return a link's place as constraints want it, from its center of mass."""
+        center = self._p.getLinkState(self._body, link, physicsClientId=self._client)[2]
+        return [a - b for a, b in zip(place, center, strict=True)]
 
     def _start(self, options: dict[str, Any]) -> None:
         super()._start(options)

@@ -83,7 +83,7 @@ class Hover(BulletTask):
     [m/s], roll, pitch and yaw [rad], and their rates in the body's frame [rad/s].
 
     ## Reward
-    For each second 1, less the distance to the target in metres (at most 1).
+    For each second 1, less the distance to the target in meters (at most 1).
 
     ## Start
     Within 0.3 m of the target along each axis, level and at rest.
@@ -116,7 +116,7 @@ class Hover(BulletTask):
 
     @property
     def miss_m(self) -> float:
-        """Distance to the target, in metres."""
+        """Distance to the target, in meters."""
         return float(np.linalg.norm(self._observation[:3]))
 
     def _load(self) -> None:

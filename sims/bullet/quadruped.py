@@ -8,7 +8,7 @@ from ..task import Task
 from .base import Camera
 from .legged import ANGLE_LIMITS, SHARED, SHARED_LIMITS, Gait, Leg, LeggedTask
 
-# In a ring around the body, so that legs that are coupled to their neighbours may trot: opposite legs together.
+# In a ring around the body, so that legs that are coupled to their neighbors may trot: opposite legs together.
 _NAMES: Final = ("FL", "FR", "RR", "RL")
 _PARTS: Final = ("hip", "thigh", "knee")
 

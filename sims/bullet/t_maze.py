@@ -43,7 +43,7 @@ class TMaze(Rover):
 
     ## Description
     A classic of memory: for the first ten steps (0.67 s) the cue is 1 (left) or -1 (right), and 0 from then on. The
-    junction is four metres away.
+    junction is four meters away.
 
     ## Action space
     ``Box((-0.25, -1), (1, 1), (2,), float32)``.

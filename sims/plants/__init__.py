@@ -1,1 +1,1 @@
-"""Compiled plants: scalar dynamics, one plant a file, for lanes on the CPU and for CUDA alike."""
+"""Compiled plants: scalar dynamics, one plant per file, for lanes on the CPU and for CUDA."""

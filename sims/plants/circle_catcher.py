@@ -1,4 +1,4 @@
-"""A body that has to be under a falling circle when it lands: minimally cognitive behaviour.
+"""A body that has to be under a falling circle when it lands: minimally cognitive behavior.
 
 After R. D. Beer, "Toward the evolution of dynamical neural networks for minimally cognitive behavior", From Animals to
 Animats 4 (1996): an agent moves along the ground; rays that fan out from it tell how near the circle is. State: the
@@ -13,9 +13,9 @@ ACTIONS = 2
 START = (0.0, 25.0, 275.0, 0.5, -3.5)
 STARTS = ((0.0, 0.0), (-50.0, 50.0), (275.0, 275.0), (-2.0, 2.0), (-4.0, -3.0))
 
-RADIUS = 15.0  # of the agent; it lands when the circle's centre is that high
+RADIUS = 15.0  # of the agent; it lands when the circle's center is at this height
 CIRCLE = 13.0
-MOST_SPEED = 5.0
+MAX_SPEED = 5.0
 RAY = 220.0
 FAR = 200.0
 ANGLES = tuple((k - 3) * math.pi / 36 for k in range(7))  # seven rays over 30 degrees
@@ -49,8 +49,8 @@ def observe(x):
 
 def step(x, a, dt_s):
     """Move the agent by its motors and the circle along its line."""
-    push = MOST_SPEED * (a[0] - a[1])
-    push = MOST_SPEED if push > MOST_SPEED else (-MOST_SPEED if push < -MOST_SPEED else push)
+    push = MAX_SPEED * (a[0] - a[1])
+    push = MAX_SPEED if push > MAX_SPEED else (-MAX_SPEED if push < -MAX_SPEED else push)
     return x[0] + dt_s * push, x[1] + dt_s * x[3], x[2] + dt_s * x[4], x[3], x[4]
 
 

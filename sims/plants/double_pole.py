@@ -21,18 +21,18 @@ HALF_LENGTH_M = (0.5, 0.05)
 CART_FRICTION = 0.0005
 POLE_FRICTION = 0.000002
 TRACK_M = 2.4
-MOST_ANGLE = 0.6283185307179586
-MOST_FORCE_N = 10.0
-LEAST_FORCE_N = 0.0390625
+MAX_ANGLE = 0.6283185307179586
+MAX_FORCE_N = 10.0
+MIN_FORCE_N = 0.0390625
 
 
 def force(a):
-    """Clip into +-10 N; no weaker than 10/256 N, as the published code has it."""
+    """Clip into +-10 N, but no weaker than 10/256 N, as in the published code."""
     f = a[0]
-    f = MOST_FORCE_N if f > MOST_FORCE_N else f
-    f = -MOST_FORCE_N if f < -MOST_FORCE_N else f
-    weak = abs(f) < LEAST_FORCE_N
-    return (LEAST_FORCE_N if f >= 0 else -LEAST_FORCE_N) if weak else f
+    f = MAX_FORCE_N if f > MAX_FORCE_N else f
+    f = -MAX_FORCE_N if f < -MAX_FORCE_N else f
+    weak = abs(f) < MIN_FORCE_N
+    return (MIN_FORCE_N if f >= 0 else -MIN_FORCE_N) if weak else f
 
 
 def derivative(x, a):
@@ -53,16 +53,16 @@ def derivative(x, a):
 
 def observe(x):
     """Return position and both angles, each scaled into [-1, 1]."""
-    return x[0] / TRACK_M, x[2] / MOST_ANGLE, x[4] / MOST_ANGLE
+    return x[0] / TRACK_M, x[2] / MAX_ANGLE, x[4] / MAX_ANGLE
 
 
 def done(x):
     """Off the track, or a pole beyond 36 degrees."""
-    return not (abs(x[0]) <= TRACK_M and abs(x[2]) <= MOST_ANGLE and abs(x[4]) <= MOST_ANGLE)
+    return not (abs(x[0]) <= TRACK_M and abs(x[2]) <= MAX_ANGLE and abs(x[4]) <= MAX_ANGLE)
 
 
 def reward(x, a):
-    """Return how far from rest the cart and the long pole are; the damping fitness divides by its sum."""
+    """Return the distance of the cart and the long pole from rest; the damping fitness divides by its sum."""
     return abs(x[0]) + abs(x[1]) + abs(x[2]) + abs(x[3])
 
 

@@ -3,7 +3,7 @@
 V. Braitenberg, "Vehicles" (1984); the fitness is that of R. D. Beer's and E. J. Izquierdo's studies of taxis, mean
 nearness over the episode. State: the vehicle's position and heading [rad], and the light's position. Actions: the speed
 of the left and of the right wheel, each -1 to 1. Lengths are in vehicle's widths, so that a wheel at full speed
-moves one width a second.
+moves one width per second.
 """
 
 import math
@@ -41,7 +41,7 @@ def eye(x, side):
 
 
 def observe(x):
-    """Return what the left and the right eye see."""
+    """Return the intensities at the left and the right eye."""
     return eye(x, 1.0), eye(x, -1.0)
 
 
@@ -53,7 +53,7 @@ def derivative(x, a):
 
 
 def reward(x, a):
-    """Return how near the light is: 1 at it, 0 as far as at the start or farther."""
+    """Return the nearness of the light: 1 at it, 0 at the distance of the start and beyond."""
     dx, dy = x[3] - x[0], x[4] - x[1]
     near = 1 - (dx * dx + dy * dy) / (FIRST_DISTANCE * FIRST_DISTANCE)
     return near if near > 0 else 0.0
@@ -65,5 +65,5 @@ def fitness(x, steps, total, recent):
 
 
 def measures(x):
-    """Return where the vehicle ends up."""
+    """Return the final position of the vehicle."""
     return x[0], x[1]

@@ -14,38 +14,38 @@ from neuroctl.maths.trigonometry import atan, cos, sin
 
 ACTIONS = 3
 LEG_LENGTH = 15.0
-MOST_FORCE = 0.05
-MOST_ANGLE = 0.5235987755982988
-MOST_VELOCITY = 6.0
-MOST_TORQUE = 0.5
-MOST_OMEGA = 1.0
+MAX_FORCE = 0.05
+MAX_ANGLE = 0.5235987755982988
+MAX_VELOCITY = 6.0
+MAX_TORQUE = 0.5
+MAX_OMEGA = 1.0
 REACH = 20.0
 DURATION = 220.0
 
-START = (0.0, 0.0, 0.0, MOST_ANGLE, 0.0, 7.5, 12.990381056766578)
+START = (0.0, 0.0, 0.0, MAX_ANGLE, 0.0, 7.5, 12.990381056766578)
 
 
-def clip(x, most):
-    """Return x clipped into [-most, most]."""
-    low = -most if x < -most else x
-    return most if low > most else low
+def clip(x, limit):
+    """Return x clipped into [-limit, limit]."""
+    low = -limit if x < -limit else x
+    return limit if low > limit else low
 
 
 def step(x, a, dt_s):
     """Move body and leg; a standing foot stays and pushes, a lifted one swings."""
     cx, vx, _, angle, omega, ahead, below = x
     stands = a[0] > 0.5
-    f = MOST_FORCE * (a[1] - a[2])
+    f = MAX_FORCE * (a[1] - a[2])
     # Beyond its mechanical limits a leg only pushes back towards them.
-    pushes = (abs(angle) <= MOST_ANGLE) or (angle < 0 and f < 0) or (angle > 0 and f > 0)
-    vx = clip(vx + (dt_s * f if stands and pushes else 0.0), MOST_VELOCITY)
+    pushes = (abs(angle) <= MAX_ANGLE) or (angle < 0 and f < 0) or (angle > 0 and f > 0)
+    vx = clip(vx + (dt_s * f if stands and pushes else 0.0), MAX_VELOCITY)
     moved = dt_s * vx
     cx = cx + moved
 
-    swing_omega = clip((0.0 if stands else omega) - dt_s * MOST_TORQUE * f, MOST_OMEGA)
+    swing_omega = clip((0.0 if stands else omega) - dt_s * MAX_TORQUE * f, MAX_OMEGA)
     swing_angle = angle + dt_s * swing_omega
-    stopped = abs(swing_angle) > MOST_ANGLE
-    swing_angle = clip(swing_angle, MOST_ANGLE)
+    stopped = abs(swing_angle) > MAX_ANGLE
+    swing_angle = clip(swing_angle, MAX_ANGLE)
     swing_omega = 0.0 if stopped else swing_omega
 
     ahead = ahead - moved if stands else LEG_LENGTH * sin(swing_angle)
@@ -60,7 +60,7 @@ def step(x, a, dt_s):
 
 def observe(x):
     """Return the leg's angle, 1 at its limit."""
-    return (x[3] / MOST_ANGLE,)
+    return (x[3] / MAX_ANGLE,)
 
 
 def fitness(x, steps, total, recent):

@@ -57,7 +57,7 @@ def test_the_perfect_stepper_walks_at_the_published_speed():
     """Push while the leg stands, lift it where the body would fall, swing it forward, set it down at its limit."""
     x, stands = walker.START, True
     for _ in range(2200):
-        if not stands and x[3] >= walker.MOST_ANGLE:
+        if not stands and x[3] >= walker.MAX_ANGLE:
             stands = True
         elif stands and -x[5] > walker.REACH:
             stands = False
@@ -79,12 +79,12 @@ def test_no_schedule_of_full_pushes_and_swings_passes_the_bound():
         while x[1] > 0.0 or len(distance) == 1:
             x = walker.step(x, push, 0.1)
             distance.append(x[0] - begin)
-            beyond.append(x[3] < -walker.MOST_ANGLE)
+            beyond.append(x[3] < -walker.MAX_ANGLE)
         return np.array(distance), np.array(beyond), x
 
     first, lifts, x = pushed(walker.START)
     cycles = []
-    while not cycles or x[3] < walker.MOST_ANGLE:
+    while not cycles or x[3] < walker.MAX_ANGLE:
         x = walker.step(x, swing, 0.1)
         cycles.append(pushed(x)[:2])
     best = np.zeros(steps + 1)  # distance within so many steps that begin with a swing

@@ -317,7 +317,7 @@ def test_a_warning_is_shown_once(capsys, monkeypatch):
     assert capsys.readouterr().err == "warning: a\nwarning: b\n"
 
 
-def test_a_shipped_controller_above_the_stable_step_says_why_that_is_harmless():
+def test_a_pretrained_controller_above_the_stable_step_says_why_that_is_harmless():
     with pytest.warns(nc.StabilityWarning, match="max_stable_dt: .*; harmless in a controller evolved at this dt_s"):
         nc.load(sims.registry.CONTROLLERS / "quadruped.npz")
 

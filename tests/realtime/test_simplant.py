@@ -35,7 +35,7 @@ def test_where_an_episode_ends_the_next_begins():
 
 
 def test_loop_reports_logs_and_plots(tmp_path):
-    ctl = sims.shipped("double-pole")
+    ctl = sims.pretrained("double-pole")
     ctl.save(tmp_path / "c.npz", meta={"task": "double-pole"})
     logs = ("--log", tmp_path / "run.mcap", "--log", tmp_path / "run.npz")
     shown = json.loads(neuroctl("loop", tmp_path / "c.npz", "--seconds", 1, *logs, "--quantized", "--json").stdout)
@@ -48,7 +48,7 @@ def test_loop_reports_logs_and_plots(tmp_path):
 
 
 def test_loop_says_what_is_wrong(tmp_path):
-    ctl = sims.shipped("double-pole")
+    ctl = sims.pretrained("double-pole")
     ctl.save(tmp_path / "c.npz")
     one_line_error(neuroctl("loop", tmp_path / "c.npz", "--task", "cartpole", code=2), "inputs: 3")
     run = ("loop", tmp_path / "c.npz", "--task", "double-pole", "--seconds", 1)

@@ -30,7 +30,7 @@ def test_a_copy_is_equal_and_independent(way, name):
 
 
 def test_a_disturbed_controller():
-    ctl = Disturbed(sims.shipped("cartpole"), ((-1, 1), (-1, 1)), noise=0.1, latency=2)
+    ctl = Disturbed(sims.pretrained("cartpole"), ((-1, 1), (-1, 1)), noise=0.1, latency=2)
     us = np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32)
     for u in us[:4]:
         ctl.step(u)

@@ -516,10 +516,10 @@ def test_a_finite_side_of_an_action_is_kept():
 
 
 def test_published_environments_keep_their_limits():
-    from sims import published
+    from sims import pybullet_envs
 
-    assert published.input_limits_of("AntBulletEnv-v0", 2) == ((-10.0, 10.0),) * 2
-    assert published.input_limits_of("Pendulum-v1", 2) is None
+    assert pybullet_envs.input_limits_of("AntBulletEnv-v0", 2) == ((-10.0, 10.0),) * 2
+    assert pybullet_envs.input_limits_of("Pendulum-v1", 2) is None
 
 
 def test_exploring_is_the_same_each_time():

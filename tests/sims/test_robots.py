@@ -11,7 +11,7 @@ import pytest
 import neuroctl as nc
 import sims
 from neuroctl import TaskError
-from sims import published
+from sims import pybullet_envs
 from sims.environments import create
 from tests.sims.helpers import Noisy
 
@@ -234,7 +234,7 @@ def test_published_environments_in_fewer_calls_give_the_same_bits(name):
     rng = np.random.default_rng(0)
     for env in (own, quick):
         env.reset(seed=0)
-    published.quicken(name, quick)
+    pybullet_envs.speed_up(name, quick)
     for seed in range(1, 4):
         assert own.reset(seed=seed)[0].tobytes() == quick.reset(seed=seed)[0].tobytes()
         for _ in range(100):

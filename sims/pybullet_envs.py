@@ -1,4 +1,4 @@
-"""Environments of the package ``pybullet-envs-gymnasium``: how they are searched, and stepped with fewer calls."""
+"""Environments of the package ``pybullet-envs-gymnasium``: defaults for searches, and steps with fewer calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CALLS: Final = ("stepSimulation", "getContactPoints", "getBaseVelocity", "getLi
 
 
 def search_of(name: str) -> Mapping[str, Any]:
-    """Return how one of them is searched where the user does not say; nothing for other names."""
+    """Return the defaults for a search on one of them; nothing for other names."""
     if not _NAMES.fullmatch(name):
         return {}
     return {**_SEARCH, **(_HOPPER if name.startswith("Hopper") else {})}
@@ -43,11 +43,11 @@ def input_limits_of(name: str, inputs: int) -> Limits | None:
     return ((-_INPUT_LIMIT, _INPUT_LIMIT),) * inputs if _NAMES.fullmatch(name) else None
 
 
-def quicken(name: str, env: Any) -> None:
-    """Have an environment that was reset once step with fewer calls of the engine, to the same bits.
+def speed_up(name: str, env: Any) -> None:
+    """Make an environment that was reset once step with fewer calls of the engine, to the same bits.
 
-    The package asks for each link and each joint by itself, and for each coordinate again; here all are asked for once
-    when a state is computed, by the package's own arithmetic. About a third of a step is saved.
+    The package requests each link and each joint separately, and again for each coordinate. Here all are requested once
+    for a state, which the package's own arithmetic computes. This saves about a third of a step.
     """
     if not _NAMES.fullmatch(name):
         return
@@ -65,29 +65,29 @@ def quicken(name: str, env: Any) -> None:
 
 
 def _forgetful(env: Any, engine: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
-    """Return the environment's ``reset``, made to leave no contact of the episode before.
+    """Return a ``reset`` of the environment that leaves no contact of the previous episode.
 
-    The package's saved state holds no contact, and restoring one leaves all that there are. What touched the ground
-    where the next episode begins was then pushed by the last episode's force in the first step. Without a ground,
-    looking for contacts drops them all.
+    The package's saved state holds no contacts, and restoring it keeps existing ones. A body on the ground at the
+    start of the next episode was then pushed by the last episode's force in the first step. Without a ground,
+    collision detection drops all contacts.
     """
     reset, place, detect = env.reset, engine("resetBasePositionAndOrientation"), engine("performCollisionDetection")
     grounds = [(body, *engine("getBasePositionAndOrientation")(body)) for body in env.stadium_scene.ground_plane_mjcf]
 
     def forgetful(**options: Any) -> Any:
-        found = reset(**options)
+        result = reset(**options)
         for body, (x, y, z), turn in grounds:
             place(body, (x, y, z - _AWAY_M), turn)
         detect()
         for body, position, turn in grounds:
             place(body, position, turn)
-        return found
+        return result
 
     return forgetful
 
 
 def _torques(robot: Any, control: Callable[..., Any], mode: int) -> Callable[[Any], None]:
-    """Return the robot's ``apply_action``, in one call; its joints are all of one body."""
+    """Return an ``apply_action`` of the robot that makes one call; all joints belong to one body."""
     joints = robot.ordered_joints
     body, indices = joints[0].bodies[joints[0].bodyIndex], [joint.jointIndex for joint in joints]
     strengths = [robot.power * joint.power_coef for joint in joints]
@@ -102,7 +102,7 @@ def _torques(robot: Any, control: Callable[..., Any], mode: int) -> Callable[[An
 
 
 class _Readings:
-    """What a robot's links and joints read while it computes its state."""
+    """Readings of a robot's links and joints while it computes its state."""
 
     def __init__(self, robot: Any, engine: Callable[[str], Callable[..., Any]]):
         self._robot, self._compute = robot, robot.calc_state
@@ -131,7 +131,7 @@ class _Readings:
             self._fresh = False
 
     def _attach(self, parts: list[Any]) -> None:
-        """Have links and joints answer from here; outside of ``state`` they ask the engine as before."""
+        """Make links and joints return these readings; outside ``state`` they call the engine as before."""
         self._parts = parts
         self._poses = np.zeros((len(parts), 7))
         places = [(part.bodies[part.bodyIndex], part.bodyPartIndex) for part in parts]

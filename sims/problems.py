@@ -1,6 +1,6 @@
-"""Anything else to evolve on: a Gymnasium environment by its id or class, a class of one's own, or a plain function.
+"""Problems to evolve on: tasks, Gymnasium environments by id or class, and classes or functions of the user's.
 
-``problem`` takes what a user types: a task's name, ``Pendulum-v1``, ``my_module:MyEnv`` or ``my_module:fitness``.
+``problem`` takes a name from the user: a task's name, ``Pendulum-v1``, ``my_module:MyEnv`` or ``my_module:fitness``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from neuroctl.evolve import Goals
 from neuroctl.evolve.blame import blamed, number_of
 from neuroctl.spec import Spec
 
-from . import environments, episodes, published, registry
+from . import environments, episodes, pybullet_envs, registry
 from .environments import Interface, registered
 from .episodes import GymReturn as GymReturn
 from .episodes import check_fit, objective
@@ -30,27 +30,27 @@ from .task import Limits
 
 @dataclass(frozen=True)
 class Problem:
-    """What is evolved on: its name, a controller's Spec, and the objective."""
+    """A problem to evolve on: its name, a controller's Spec, and the objective."""
 
     name: str
     spec: Spec
     objective: Any
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Where numbers of the spec come from, by their fields."""
+    """Sources of the spec's numbers, by field."""
 
 
 class FunctionReturn:
-    """A fitness of the user's own: a function ``f(controller, seed)``, or an object of a class that is called so.
+    """A fitness of the user's: a function ``f(controller, seed)``, or an object of a class with such a ``__call__``.
 
     The controller is reset before each call. An object is made on first use and stays behind when this is pickled.
-    What else it has (``batch``, ``measures``, ``observations``, ``close``) is seen here too.
+    Its further attributes (``batch``, ``measures``, ``observations``, ``close``) are those of this object too.
 
     Args:
         name: ``"module:name"``.
         target: the function, or the class.
 
     Raises:
-        TaskError: it declares no spec.
+        TaskError: the target declares no spec.
 
     """
 
@@ -73,7 +73,7 @@ class FunctionReturn:
         return self._called()(controller, seed)
 
     def __getattr__(self, name: str) -> Any:
-        """Look up what the function or object has besides."""
+        """Look up further attributes of the function or object."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._called(), name)
@@ -95,43 +95,44 @@ def problem(
     goals: Sequence[str] = (),
     input_limits: Limits | None = None,
 ) -> Problem:
-    """Return what a user names: a task, an environment, or a function ``f(controller, seed) -> fitness``.
+    """Return the problem of a name: a task, an environment, or a function ``f(controller, seed) -> fitness``.
 
     An environment is one of Gymnasium's, or any class with ``reset`` and ``step``; see
-    ``environments.AnyEnvironment``. Where its observations have no limits, those of the spec are measured over episodes
-    under random actions. A class whose objects are called as ``f(controller, seed)`` is taken as a function is.
+    ``environments.AnyEnvironment``. If its observations have no limits, those of the spec are measured over episodes
+    under random actions. A class whose objects are called as ``f(controller, seed)`` counts as a function.
 
-    A function needs an attribute ``spec``, a dict with what a Spec needs besides cell and neurons: at least
-    ``{"inputs": 2, "outputs": 1, "dt_s": 0.02}``; with ``input_limits`` it can be exported without recorded inputs.
+    A function needs an attribute ``spec``, a dict with the fields of a Spec besides cell and neurons: at least
+    ``{"inputs": 2, "outputs": 1, "dt_s": 0.02}``; with ``input_limits`` the controller can be exported without
+    recorded inputs.
 
     Args:
         name: a task's name, a Gymnasium id, or ``"module:name"`` of a class or a function.
         cell: kind of network.
         neurons: number of neurons.
-        measured: with a compiled task's measures, for quality diversity.
-        backend: what a compiled task's population runs on, ``"cpu"`` or ``"cuda"``.
-        goals: besides the fitness, of ``neuroctl.evolve.GOALS``.
-        input_limits: taken instead of measured ones, as when a study is resumed.
+        measured: whether to return a compiled task's measures too, for quality diversity.
+        backend: backend of a compiled task's population, ``"cpu"`` or ``"cuda"``.
+        goals: goals besides the fitness, names in ``neuroctl.evolve.GOALS``.
+        input_limits: limits instead of measured ones, as when a study is resumed.
 
     Raises:
         StudyError: there is no such goal.
         BackendUnavailable: there is no such backend here.
-        TaskError: there is nothing of that name, or it does not suit; names the nearest.
+        TaskError: there is nothing of that name, or it cannot be evolved on; names the nearest.
 
     """
-    found = _posed(name, cell, neurons, measured, backend, input_limits)
+    resolved = _resolve(name, cell, neurons, measured, backend, input_limits)
     if not goals:
-        return found
+        return resolved
     if "energy" in goals and registry.known(name) and registry.get(name).plant:
         raise TaskError(f"goals: energy for {name!r}; allowed for a compiled task: bytes")
-    return replace(found, objective=Goals(found.objective, goals, found.spec))
+    return replace(resolved, objective=Goals(resolved.objective, goals, resolved.spec))
 
 
 def search_of(name: str) -> Mapping[str, Any]:
-    """Return how a task is searched where the user does not say: options of ``neuroctl evolve`` by their names."""
+    """Return a task's defaults for a search: options of ``neuroctl evolve`` by their names."""
     if registry.known(name):
         return registry.get(name).search
-    return published.search_of(name)
+    return pybullet_envs.search_of(name)
 
 
 def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | None = None) -> NDArray[np.float64]:
@@ -139,13 +140,13 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
 
     Args:
         task: a task's name, or anything else that ``problem`` takes.
-        controller: resets and steps; its sizes must be the task's.
-        seeds: of the episodes.
-        max_steps: control steps of an episode; None takes the task's own limit. A function has no such limit.
+        controller: an object with ``spec``, ``reset`` and ``step``; its sizes must be the task's.
+        seeds: seeds of the episodes.
+        max_steps: control steps of an episode; None: the task's own limit. It does not apply to functions.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
-        ObjectiveError: code of the user's own raised, or returned no number.
+        ObjectiveError: code of the user's raised, or returned no number.
 
     """
     if registry.known(task):
@@ -158,10 +159,10 @@ def score(task: str, controller: Any, seeds: Iterable[int], max_steps: int | Non
 
 
 def value_of(returns: Callable[[Any, int], Any], controller: Any, seed: int) -> float:
-    """Return one episode's return, or say in one line where the user's own code failed.
+    """Return one episode's return.
 
     Raises:
-        ObjectiveError: it raised, or returned no number.
+        ObjectiveError: the user's code raised, or returned no number; one line names the place.
 
     """
     try:
@@ -173,7 +174,7 @@ def value_of(returns: Callable[[Any, int], Any], controller: Any, seed: int) -> 
 def returns_of(
     task: str, controller: Any, max_steps: int | None = None
 ) -> tuple[GymReturn | FunctionReturn, Interface]:
-    """Return what evaluates a controller in what is no task of ours, and what the controller has to fit.
+    """Return the evaluation of controllers in an environment or function that is no task of ours, and its interface.
 
     Raises:
         TaskError: there is nothing of that name, or the controller does not fit.
@@ -186,7 +187,7 @@ def returns_of(
 
 
 def _returns(name: str, max_steps: int | None = None) -> GymReturn | FunctionReturn:
-    """Return what evaluates an environment or function that is no task of ours."""
+    """Return the evaluation of controllers in an environment or function that is no task of ours."""
     if ":" in name:
         target = imported(name)
         if not isinstance(target, type):
@@ -201,7 +202,7 @@ def _returns(name: str, max_steps: int | None = None) -> GymReturn | FunctionRet
 
 
 def _interface(name: str, function: FunctionReturn) -> Interface:
-    """Return what a controller of a function has to fit."""
+    """Return the sizes and limits for controllers of a function."""
     spec = Spec.from_dict({"cell": "elman", "neurons": 1} | function.declared)
     unknown = (-np.inf, np.inf)
     return Interface(
@@ -211,14 +212,14 @@ def _interface(name: str, function: FunctionReturn) -> Interface:
 
 
 def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
-    """Return the task to run a saved controller in: the one asked for, else the one that its file notes.
+    """Return the task to run a saved controller in: the user's choice, else the one in the file's notes.
 
-    A file may come from anybody. A note is followed only to a task of ours, by its name or its Gymnasium id, or to a
-    published environment that we know; never to a module that the file names, as importing one runs its code.
+    A file may come from anybody. A note is followed only to one of our tasks, by its name or Gymnasium id, or to an
+    environment of ``pybullet_envs``; never to a module that the file names, as importing one runs its code.
 
     Args:
-        notes: the file's own notes.
-        asked: what the user asks for; anything that ``problem`` takes.
+        notes: the file's notes.
+        asked: the user's choice, anything that ``problem`` takes; empty for none.
 
     Raises:
         TaskError: neither names a task, or the file names one that is not ours.
@@ -229,7 +230,7 @@ def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
     noted = notes.get("task")
     if not noted:
         raise TaskError("task: missing; allowed: --task NAME, as the file names none")
-    if isinstance(noted, str) and (registry.known(noted) or published.search_of(noted)):
+    if isinstance(noted, str) and (registry.known(noted) or pybullet_envs.search_of(noted)):
         return noted
     raise TaskError(
         f"task: {shown(noted)}, named by the file, is no task of ours and may run code; "
@@ -237,24 +238,24 @@ def task_of(notes: Mapping[str, Any], asked: str = "") -> str:
     )
 
 
-def _posed(name: str, cell: str, neurons: int, measured: bool, backend: str, input_limits: Limits | None) -> Problem:
+def _resolve(name: str, cell: str, neurons: int, measured: bool, backend: str, input_limits: Limits | None) -> Problem:
     if registry.known(name):
-        returns = objective(name, measured=measured, backend=backend)
+        fitness = objective(name, measured=measured, backend=backend)
         spec = registry.controller_spec(name, neurons, cell)
-        return Problem(name, spec, returns, {"dt_s": f"{spec.dt_s:.6g}, by the task's control rate"})
+        return Problem(name, spec, fitness, {"dt_s": f"{spec.dt_s:.6g}, by the task's control rate"})
     if backend != "cpu":
         raise TaskError(f"backend: {backend!r} for {name!r}; allowed: cpu, as it is not compiled")
     if measured:
         raise TaskError(f"task: {name!r} has no measures; allowed for quality diversity: phototaxis")
-    found = _returns(name)
-    if isinstance(found, FunctionReturn):
-        return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | found.declared), found)
-    fields, notes = _fields(found, input_limits)
-    return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | fields), found, notes)
+    returns = _returns(name)
+    if isinstance(returns, FunctionReturn):
+        return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | returns.declared), returns)
+    fields, notes = _fields(returns, input_limits)
+    return Problem(name, Spec.from_dict({"cell": cell, "neurons": neurons} | fields), returns, notes)
 
 
 def _fields(returns: GymReturn, input_limits: Limits | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a Spec's fields for an environment, and where their numbers come from."""
+    """Return a Spec's fields for an environment, and the sources of their numbers."""
     about = returns.about
     outputs = environments.action_limits(about.output_limits)
     told = f"by {about.dt_from}" if about.dt_from else "assumed, as nothing says it"
@@ -285,7 +286,7 @@ def _ranges(limits: Limits, indices: Sequence[int]) -> str:
 
 
 def _name_nearest(name: str) -> None:
-    """Say which name may have been meant, of our tasks and of Gymnasium's."""
+    """Refuse an unknown name; suggest the nearest of our tasks and Gymnasium's ids."""
     check_no_file(name)
     known = [*registry.names(), *gymnasium.registry]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)

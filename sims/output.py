@@ -1,4 +1,4 @@
-"""Quiet: engines in C that write to the terminal by themselves are not let through."""
+"""Suppressing the output of engines in C that write to the terminal by themselves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ STDERR: Final = 2
 
 
 @contextlib.contextmanager
-def silent(*descriptors: int) -> Iterator[None]:
-    """Send what is written to these file descriptors nowhere, also from outside Python."""
+def suppress_output(*descriptors: int) -> Iterator[None]:
+    """Discard what is written to these file descriptors, also by code outside Python."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(descriptor) for descriptor in descriptors]
