@@ -351,9 +351,9 @@ def compare(
     check_pictures(out=picture)
     found = groups(folders)
     if picture is not None:
-        from neuroctl import studyplots
+        from neuroctl import plots
 
-        studyplots.compare(found, picture, title="studies" if len(found) > 1 else found[0].label)
+        plots.compare(found, picture, title="studies" if len(found) > 1 else found[0].label)
     show_groups(found, as_json=as_json)
 
 
@@ -364,17 +364,17 @@ def plot(
     picture: Annotated[Path, typer.Option("--out", help="PNG to write.")],
 ) -> None:
     """Draw an archive of behaviours as a heat map, a front of several goals, or a loop's log."""
-    from neuroctl import logplots, studyplots
+    from neuroctl import plots
     from neuroctl.realtime import read_log
 
     check_pictures(out=picture)
     if file.is_dir():
         raise StudyError(f"{file}: is a folder; allowed: a file; `neuroctl compare` draws studies")
     kept = None if file.suffix in (".mcap", ".part") else io.read_archive(file)
-    drawers = {"archive": studyplots.archive, "front": studyplots.front}
+    drawers = {"archive": plots.archive, "front": plots.front}
     try:
         if kept is None or kept.kind == "log":
-            logplots.log(read_log(file), picture)
+            plots.log(read_log(file), picture)
         elif kept.kind in drawers:
             drawers[kept.kind](kept.fields, kept.arrays, picture)
         else:

@@ -1,5 +1,7 @@
 """Pictures that move: what a viewer makes of them."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -20,3 +22,14 @@ def test_a_film_lasts_as_long_as_its_episode(tmp_path, hz):
             shown_ms.append(film.info["duration"])
     assert sum(shown_ms) == pytest.approx(1000 * 40 * every / hz, abs=10)
     assert min(shown_ms) >= 20
+
+
+def test_all_pictures_are_named_in_one_place():
+    """Wherever a picture is drawn, it is asked for as ``neuroctl.plots.<name>``."""
+    modules = (plots.episodes, plots.loops, plots.quantization, plots.studies)
+    drawn = {name for module in modules for name, made in vars(module).items() if public(module, name, made)}
+    assert drawn < set(plots.__all__)
+
+
+def public(module, name, made):
+    return inspect.isfunction(made) and made.__module__ == module.__name__ and not name.startswith("_")

@@ -7,7 +7,7 @@ import pytest
 
 import neuroctl as nc
 import sims
-from neuroctl import logplots
+from neuroctl.plots import loops
 from neuroctl.realtime import Loop, read_log
 from tests.cli.test_cli import neuroctl, one_line_error
 from tests.realtime.pieces import Echo, Recorder, fake
@@ -59,14 +59,14 @@ def test_loop_says_what_is_wrong(tmp_path):
 def test_a_picture_of_a_faulty_log(tmp_path):
     plant = Recorder(lambda tick, u: u.fill(np.nan) if tick == 30 else None)
     Loop(Echo(), plant, log=tmp_path / "run.npz", **fake()).run()
-    logplots.log(read_log(tmp_path / "run.npz"), tmp_path / "run.png")
+    loops.log(read_log(tmp_path / "run.npz"), tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 10_000
 
 
 def test_thinning_keeps_the_extremes():
     values = np.random.default_rng(0).normal(size=100_003)
     values[[5_000, 77_777]] = 50.0, -60.0
-    t, shown = logplots._thinned(np.arange(100_003.0), values)
+    t, shown = loops._thinned(np.arange(100_003.0), values)
     assert len(t) < 10_000
     assert (np.diff(t) >= 0).all()
     assert (shown.max(), shown.min()) == (50.0, -60.0)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from neuroctl import io, studyplots
+from neuroctl import io, plots
 from neuroctl.errors import StudyError
 from neuroctl.evolve import run_study
 from neuroctl.evolve.goals import Goals
@@ -67,24 +67,24 @@ def is_png(path):
 def test_pictures(studies, tmp_path):
     with pytest.warns(UserWarning, match="ended after"):
         found = groups([studies])
-    studyplots.compare(found, tmp_path / "compare.png", title="studies")
+    plots.compare(found, tmp_path / "compare.png", title="studies")
     assert is_png(tmp_path / "compare.png")
     for optimizer, name in (("cma-me", "archive"), ("nsga2", "front")):
         fields = {"generations": 8, "population": 12, "optimizer": optimizer, "measures": AXES}
         run_study(config(**fields), objectives.measured, tmp_path / optimizer)
         kept = io.read_archive(tmp_path / optimizer / f"{name}.npz")
-        getattr(studyplots, name)(kept.fields, kept.arrays, tmp_path / f"{name}.png")
+        getattr(plots, name)(kept.fields, kept.arrays, tmp_path / f"{name}.png")
         assert is_png(tmp_path / f"{name}.png")
     one = {"task": "t", "cells": 5, "measures": [{"name": "m", "low": 0.0, "high": 1.0}]}
     arrays = {"fitness": np.array([1.0, 2.0, 0.5]), "measures": np.array([[0.1], [0.15], [1.0]])}
-    studyplots.archive(one, arrays, tmp_path / "one.png")
+    plots.archive(one, arrays, tmp_path / "one.png")
     assert is_png(tmp_path / "one.png")
 
 
 def drawn(monkeypatch, draw, *arguments, **keywords):
     """The axes of a picture that would have been saved."""
     figures = []
-    monkeypatch.setattr(studyplots, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr("neuroctl.plots.studies.save", lambda figure, path: figures.append(figure))
     draw(*arguments, "unused.png", **keywords)
     return figures[0].axes
 
@@ -94,11 +94,11 @@ def test_a_study_of_one_generation_leaves_no_empty_frame(tmp_path, monkeypatch):
         run_study(config(seed=seed, generations=generations), objectives.follow, tmp_path / str(seed))
     with pytest.warns(UserWarning, match="ended after 6 to 36 evaluations"):
         found = groups([tmp_path])
-    (axis,) = drawn(monkeypatch, studyplots.compare, found, title="t")
+    (axis,) = drawn(monkeypatch, plots.compare, found, title="t")
     assert axis.lines[0].get_xdata()[-1] == 36
     assert np.isfinite(axis.lines[0].get_ydata()).all()
     assert (np.diff(axis.lines[0].get_ydata()) >= 0).all()  # a best so far never falls
-    (axis,) = drawn(monkeypatch, studyplots.compare, groups([tmp_path / "1"]), title="t")
+    (axis,) = drawn(monkeypatch, plots.compare, groups([tmp_path / "1"]), title="t")
     assert axis.lines[0].get_marker() == "o"
 
 
@@ -106,7 +106,7 @@ def test_a_front_shows_costs_as_what_they_are(monkeypatch):
     measures = Goals(objectives.follow, ["bytes"], config().spec).measures
     fields = {"task": "t", "measures": [dataclasses.asdict(measure) for measure in measures]}
     arrays = {"values": np.array([[1.0, -40.0], [2.0, -80.0], [0.5, -60.0]])}
-    (axis,) = drawn(monkeypatch, studyplots.front, fields, arrays)
+    (axis,) = drawn(monkeypatch, plots.front, fields, arrays)
     assert axis.get_ylabel() == "parameters [bytes] (less is better)"
     assert sorted(axis.lines[0].get_ydata()) == [40.0, 60.0, 80.0]
     assert sorted(axis.lines[1].get_ydata()) == [40.0, 80.0]

@@ -1,4 +1,4 @@
-"""Pictures of a loop's log: what it read and wrote, and how long everything took. Needs the extra ``viz``."""
+"""A picture of a loop's log: what it read and wrote, and how long everything took."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import FileFormatError, require
-from neuroctl.plots import BLUE, GREY, ORANGE, save
+from neuroctl.errors import FileFormatError
+from neuroctl.plots.style import COLORS, GREY, figure_of, plain, save
 from neuroctl.realtime import LogData
 
 Array = NDArray[Any]
 
-_COLOURS: Final = (BLUE, ORANGE, "#3a8f5b", "#9251a6", "#b0892b", "#c2446b", "#4aa3b5", GREY)
 _RED: Final = "#c2243f"
 _MOST: Final = 8  # lines in a panel
 _POINTS: Final = 4000  # a line has at most twice as many
@@ -30,13 +29,11 @@ def log(data: LogData, path: str | os.PathLike[str]) -> None:
     """
     if not len(data):
         raise FileFormatError("log: no records; allowed: one or more to plot")
-    figure = require("matplotlib.figure", "viz").Figure(figsize=(8.0, 9.0), layout="constrained")
+    figure = figure_of(8.0, 9.0)
     seen, driven, taken = figure.subplots(3, 1, height_ratios=(1.0, 1.0, 1.2))
     driven.sharex(seen)
     for axis in (seen, driven, taken):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(True, color="#e6e8eb", linewidth=0.8)
-        axis.set_axisbelow(True)
+        plain(axis)
     time_s = 1e-9 * (data["time_ns"] - data["time_ns"][0])
     _lines(seen, time_s, data["inputs"], "inputs", "in")
     _lines(driven, time_s, data["outputs"], "outputs", "out")
@@ -61,7 +58,7 @@ def _headline(data: LogData) -> str:
 
 def _lines(axis: Any, time_s: Array, values: Array, label: str, short: str) -> None:
     for k, column in enumerate(values.T[:_MOST]):
-        axis.plot(*_thinned(time_s, column), color=_COLOURS[k % len(_COLOURS)], linewidth=1.2, label=f"{short} {k}")
+        axis.plot(*_thinned(time_s, column), color=COLORS[k % len(COLORS)], linewidth=1.2, label=f"{short} {k}")
     more = values.shape[1] - _MOST
     axis.set_ylabel(label if more <= 0 else f"{label} (first {_MOST} of {values.shape[1]})")
 
@@ -100,7 +97,7 @@ def _durations(axis: Any, data: LogData) -> None:
         longer = 1.0 - np.arange(len(took_us)) / len(took_us)
         p50, p9999 = (float(took_us[min(int(q * len(took_us)), len(took_us) - 1)]) for q in (0.5, 0.9999))
         text = f"{label}: p50 {_us(p50)}, p99.99 {_us(p9999)}"
-        axis.step(*_few(took_us, longer), where="post", color=_COLOURS[k], linewidth=1.6, label=text)
+        axis.step(*_few(took_us, longer), where="post", color=COLORS[k], linewidth=1.6, label=text)
     period_us = 1e6 * data.about["period_s"]
     axis.axvline(period_us, color=GREY, linestyle="--", linewidth=1.0, label=f"period: {_us(period_us)}")
     axis.set_xscale("log")

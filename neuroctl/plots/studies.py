@@ -1,4 +1,4 @@
-"""Pictures of studies: runs compared with bands over seeds, archives of behaviours, fronts. Needs the extra ``viz``."""
+"""Pictures of studies: learning curves, bands over seeds, archives of behaviors, and fronts of several goals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,44 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.errors import require
 from neuroctl.evolve.goals import MINUS
-from neuroctl.plots import BLUE, GREY, ORANGE, new_figure, save
+from neuroctl.plots.style import BLUE, COLORS, GREY, ORANGE, figure_of, new_figure, save
 from neuroctl.studies.history import Group
 
 Array = NDArray[Any]
 
-_COLOURS: Final = (BLUE, ORANGE, "#3a8f5b", "#9251a6", "#b0892b", "#c2446b", "#4aa3b5", GREY)
-_STYLES: Final = ("-", "--", ":", "-.")  # each with all colours in turn
+_STYLES: Final = ("-", "--", ":", "-.")  # each with all colors in turn
+
+
+def learning_curve(
+    history: Mapping[str, Array], path: str | os.PathLike[str], *, title: str, goal: float | None = None
+) -> None:
+    """Plot fitness over evaluations as a PNG.
+
+    Args:
+        history: columns of ``history.csv``, see ``studies.history``: evaluations, best, median, worst, best_validation.
+        path: where to.
+        title: headline.
+        goal: the best possible return, drawn as a dashed line.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    figure, (axis,) = new_figure(1, 4.2)
+    x = np.asarray(history["evaluations"], float)
+    axis.fill_between(x, history["worst"], history["best"], color=BLUE, alpha=0.15, linewidth=0, label="population")
+    axis.plot(x, history["median"], color=BLUE, linewidth=1.8, label="median")
+    axis.plot(x, history["best_validation"], color=ORANGE, linewidth=2.0, label="best so far, on unseen starts")
+    if goal is not None:
+        axis.axhline(goal, color=GREY, linestyle="--", linewidth=1.2, label="best possible")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("evaluations (one = all episodes of one controller)")
+    axis.set_ylabel("return")
+    axis.set_title(title, loc="left", fontweight="bold")
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
+    save(figure, path)
 
 
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
@@ -32,7 +61,7 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
     """
     figure, (axis,) = new_figure(1, 4.6)
     for k, group in enumerate(groups):
-        colour, style = _COLOURS[k % len(_COLOURS)], _STYLES[k // len(_COLOURS) % len(_STYLES)]
+        color, style = COLORS[k % len(COLORS)], _STYLES[k // len(COLORS) % len(_STYLES)]
         shown = ~np.isnan(group.scores).all(axis=0)  # where any of the studies has a score
         x, scores = group.evaluations[shown], np.fmax.accumulate(group.scores[:, shown], axis=1)
         if not len(x):
@@ -41,14 +70,14 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
         if group.common < group.evaluations[-1]:
             seeds += f"; dotted: the shortest ended after {group.common:.0f}"
         low, middle, high = np.nanmin(scores, axis=0), np.nanmedian(scores, axis=0), np.nanmax(scores, axis=0)
-        axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
         label = f"{group.label} ({seeds})"
         if len(x) == 1:  # a line of one point is invisible
-            axis.errorbar(x, middle, [middle - low, high - middle], fmt="o", color=colour, capsize=4.0, label=label)
+            axis.errorbar(x, middle, [middle - low, high - middle], fmt="o", color=color, capsize=4.0, label=label)
         else:
-            axis.plot(x, middle, style, color=colour, linewidth=2.0, label=label)
+            axis.plot(x, middle, style, color=color, linewidth=2.0, label=label)
         if group.common < group.evaluations[-1]:
-            axis.axvline(group.common, color=colour, linestyle=":", linewidth=1.2)
+            axis.axvline(group.common, color=color, linestyle=":", linewidth=1.2)
     axis.set_xlim(left=0)
     axis.set_xlabel("evaluations (one = all episodes of one controller)")
     axis.set_ylabel("best so far, on unseen starts")
@@ -61,7 +90,7 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
 
 
 def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
-    """Plot an archive's cells, coloured by fitness; of three measures the first two, with the best of the third.
+    """Plot an archive's cells, colored by fitness; of three measures the first two, with the best of the third.
 
     Args:
         fields: measures and number of cells, as in ``archive.npz``.
@@ -81,7 +110,7 @@ def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | 
     ]
     np.maximum.at(grid, tuple(places), arrays["fitness"])
     grid[np.isinf(grid)] = np.nan
-    figure = require("matplotlib.figure", "viz").Figure(figsize=(6.4, 5.2), layout="constrained")
+    figure = figure_of(6.4, 5.2)
     axis = figure.subplots()
     if len(shown) == 1:
         edges = np.linspace(shown[0]["low"], shown[0]["high"], cells + 1)
