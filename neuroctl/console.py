@@ -115,8 +115,8 @@ def _figures(target: Any) -> list[str]:
     return [*figures, f"{cost.cost_mean:.0f}", flash, str(cost.ram), str(cost.stack)]
 
 
-def show_quantisation(found: Any) -> None:
-    """Print what quantising did: blocks, outputs, dead zone, and the overflow certificate."""
+def show_quantization(found: Any) -> None:
+    """Print what quantization did: blocks, outputs, dead zone, and the overflow certificate."""
     numbers = ("from", "to", "bits", "frac", "largest error", "rms error")
     if found.blocks:
         table = plain_table("Formats", "block", *numbers, numbers=numbers)

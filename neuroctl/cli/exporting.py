@@ -15,7 +15,7 @@ from neuroctl.console import (
     emit,
     out,
     plain_table,
-    show_quantisation,
+    show_quantization,
     show_report,
 )
 from neuroctl.errors import QuantizationWarning, require
@@ -43,7 +43,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a controller as fixed-point C99: weights, step and self-test, with proof that nothing overflows."""
-    from neuroctl import report as reports
+    from neuroctl.quantization_report import measure_quantization, read_inputs
 
     firmware = require("neuroctl.firmware_export", "export")
     io.check_folder("out", out_dir)
@@ -51,23 +51,23 @@ def export(
     if sweep:
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
-    recorded = None if calibration is None else reports.read_inputs(calibration)
+    recorded = None if calibration is None else read_inputs(calibration)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report tells it
         q, ctl = firmware.quantized_file(
             file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded, allow_coarse=allow_coarse
         )
     header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
-    found = reports.quantisation(q, ctl)
+    found = measure_quantization(q, ctl)
     if report is not None:
         from neuroctl import plots
 
-        plots.quantisation(found, report)
+        plots.quantization_report(found, report)
     if as_json:
         files = sorted(str(path) for path in out_dir.rglob("*") if path.is_file())
         emit({"header": str(header), "files": files, "report": found.to_dict()})
         return
-    show_quantisation(found)
+    show_quantization(found)
     out.print(f"header: {header}", highlight=False, soft_wrap=True)
     out.print(f"prove it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 from neuroctl.plots.episodes import episode, frame_every, gait, gif, robustness
 from neuroctl.plots.loops import log
-from neuroctl.plots.quantization import quantisation, sweep
+from neuroctl.plots.quantization import quantization_report, sweep
 from neuroctl.plots.studies import archive, compare, front, learning_curve
 from neuroctl.plots.style import BLUE, GREY, ORANGE, new_figure, save
 
@@ -20,7 +20,7 @@ __all__ = [
     "learning_curve",
     "log",
     "new_figure",
-    "quantisation",
+    "quantization_report",
     "robustness",
     "save",
     "sweep",

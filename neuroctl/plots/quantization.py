@@ -6,38 +6,38 @@ import os
 from collections.abc import Sequence
 
 from neuroctl.plots.style import BLUE, GREY, ORANGE, figure_of, legend_above, new_figure, plain, save
-from neuroctl.report import Quantisation, bits_of
+from neuroctl.quantization_report import QuantizationReport, bits_of
 from neuroctl.sweep import Point
 
 
-def quantisation(found: Quantisation, path: str | os.PathLike[str]) -> None:
-    """Plot what quantising did as a PNG: up to three outputs in float and fixed point, and the bits that sums take.
+def quantization_report(report: QuantizationReport, path: str | os.PathLike[str]) -> None:
+    """Plot what quantization did as a PNG: up to three outputs in float and fixed point, and the bits that sums take.
 
     Args:
-        found: the report.
+        report: what to plot.
         path: where to.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
 
     """
-    shown = min(3, found.fixed.shape[1])
-    figure = figure_of(9.0, 1.8 + 1.5 * shown + 0.22 * len(found.bounds))
-    axes = figure.subplots(shown + 1, 1, height_ratios=[1.5] * shown + [0.22 * len(found.bounds) + 0.4])
+    shown = min(3, report.fixed.shape[1])
+    figure = figure_of(9.0, 1.8 + 1.5 * shown + 0.22 * len(report.bounds))
+    axes = figure.subplots(shown + 1, 1, height_ratios=[1.5] * shown + [0.22 * len(report.bounds) + 0.4])
     for index, axis in enumerate(axes[:-1]):
-        if found.exact is not None:
-            axis.plot(found.time_s, found.exact[:, index], color=BLUE, linewidth=2.0, label="float32")
-        axis.plot(found.time_s, found.fixed[:, index], color=ORANGE, linewidth=1.0, label="fixed point")
+        if report.exact is not None:
+            axis.plot(report.time_s, report.exact[:, index], color=BLUE, linewidth=2.0, label="float32")
+        axis.plot(report.time_s, report.fixed[:, index], color=ORANGE, linewidth=1.0, label="fixed point")
         axis.set_ylabel(f"out[{index}]")
-        axis.set_xlim(0, max(float(found.time_s[-1]), 1e-9))
-    inputs = "recorded inputs" if found.recorded else "inputs that wander through their limits"
+        axis.set_xlim(0, max(float(report.time_s[-1]), 1e-9))
+    inputs = "recorded inputs" if report.recorded else "inputs that wander through their limits"
     axes[0].set_title(f"outputs to {inputs}", loc="left", fontweight="bold")
     legend_above(axes[0])
     axes[-2].set_xlabel("time [s]")
-    names = list(found.bounds)[::-1]
-    bits = [bits_of(found.bounds[name]) for name in names]
+    names = list(report.bounds)[::-1]
+    bits = [bits_of(report.bounds[name]) for name in names]
     axes[-1].barh(names, bits, color=BLUE, height=0.6)
-    axes[-1].axvline(bits_of((0, found.limit)), color=ORANGE, linestyle="--")
+    axes[-1].axvline(bits_of((0, report.limit)), color=ORANGE, linestyle="--")
     axes[-1].set_xlim(0, 32)
     axes[-1].set_xlabel("bits that the largest magnitude takes")
     axes[-1].set_title("overflow certificate; dashed: the limit, 2^30", loc="left", fontweight="bold")

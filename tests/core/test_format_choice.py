@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl import report
 from neuroctl.input_limits import BeyondLimits
+from neuroctl.quantization_report import measure_quantization
 from neuroctl.spec import CELL_NAMES
 
 UNIT = ((-1.0, 1.0),)
@@ -82,14 +82,14 @@ def test_no_weight_saturates_and_the_report_counts_them():
             spec = nc.Spec(cell=cell, inputs=3, neurons=6, outputs=2, dt_s=0.02, input_limits=UNIT * 3)
             ctl = nc.Controller(spec, seed=seed)
             q = ctl.quantize(bits, wander(seed))
-            assert sum(block.saturated for block in report.quantisation(q, ctl).blocks) == 0
+            assert sum(block.saturated for block in measure_quantization(q, ctl).blocks) == 0
 
 
 def test_a_weight_beyond_its_format_is_counted_and_refused():
     ctl = nc.Controller(nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02, input_limits=UNIT), seed=0)
     q = ctl.quantize()
     ctl.params["W_in"][0] = 100.0
-    (block,) = (block for block in report.quantisation(q, ctl).blocks if block.name == "W_in")
+    (block,) = (block for block in measure_quantization(q, ctl).blocks if block.name == "W_in")
     assert block.saturated == 1
     with pytest.raises(nc.ExportError, match="W_in: up to 100; allowed in its format"):
         q.requantize(ctl.theta)
@@ -170,7 +170,7 @@ def test_recorded_inputs_beyond_the_limits_are_counted():
     text = r"4 of 400 numbers \(1 %\) lie beyond input_limits, most of input 1 \(-1 to 1\): 1.5 % of the steps"
     with pytest.warns(nc.QuantizationWarning, match=text):
         q = ctl.quantize(calibration=recorded)
-    told = report.quantisation(q, ctl).to_dict()["inputs_beyond_limits"]
+    told = measure_quantization(q, ctl).to_dict()["inputs_beyond_limits"]
     assert told == {"numbers": 4, "steps": 200, "by_input": [1, 3]}
 
 
@@ -190,10 +190,10 @@ def test_a_16_bit_state_that_saves_no_ram_says_so():
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=8, outputs=1, dt_s=1 / 60, input_limits=((-3.0, 3.0), (-0.5, 0.5)))
     ctl = nc.Controller(spec, seed=1)
     ctl.params["tau_s"][:] = 1.0
-    note = report.quantisation(ctl.quantize(state_bits=16), ctl).state_note
+    note = measure_quantization(ctl.quantize(state_bits=16), ctl).state_note
     assert note.startswith("state_bits 16 saves no RAM: 48 bytes, and 48 with 32")
-    assert report.quantisation(ctl.quantize(state_bits=32), ctl).state_note == ""
+    assert measure_quantization(ctl.quantize(state_bits=32), ctl).state_note == ""
     ctl = relu(1, seed=0, activation="hard_tanh")
     narrow = ctl.quantize(state_bits=16)
     assert len(narrow.state_bytes()) < len(ctl.quantize().state_bytes())
-    assert report.quantisation(narrow, ctl).state_note == ""
+    assert measure_quantization(narrow, ctl).state_note == ""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.report import read_inputs
+from neuroctl.quantization_report import read_inputs
 
 
 def test_both_kinds_of_file_are_read(tmp_path):

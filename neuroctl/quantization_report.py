@@ -1,4 +1,4 @@
-"""What quantising does to a controller: ranges, bits and errors of each block, dead zones, and its trajectories."""
+"""What quantization does to a controller: ranges, bits and errors of each block, dead zones, and its trajectories."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class OutputReport:
 
 
 @dataclass(frozen=True)
-class Quantisation:
-    """What quantising did.
+class QuantizationReport:
+    """What quantization did.
 
     Args:
         blocks: one entry a block; empty where the float controller is not known.
@@ -98,7 +98,7 @@ class Quantisation:
         }
 
 
-def quantisation(q: QuantController, ctl: Controller | None) -> Quantisation:
+def measure_quantization(q: QuantController, ctl: Controller | None) -> QuantizationReport:
     """Compare an integer controller with the float one that it was made of, if that is known.
 
     Both run over the recorded inputs, 1,000 steps at most, or over inputs that wander through the declared limits.
@@ -107,7 +107,7 @@ def quantisation(q: QuantController, ctl: Controller | None) -> Quantisation:
     fixed_q = QuantController(q.spec, q.formats, q.theta_q, q.calibration)
     fixed = fixed_q.rollout(inputs)
     exact = None if ctl is None else Controller(ctl.spec, ctl.theta).rollout(inputs)
-    return Quantisation(
+    return QuantizationReport(
         blocks=[] if ctl is None else _blocks(q, ctl),
         bounds={name: (int(low), int(high)) for name, (low, high) in q.bounds.items()},
         limit=LIMIT,
