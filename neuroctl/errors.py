@@ -9,7 +9,7 @@ import traceback
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 _PACKAGE: Final = Path(__file__).resolve().parent
 _NOT_USERS: Final = (
@@ -78,7 +78,17 @@ class UnrepeatableError(StudyError):
 
 
 class ExportError(NeuroctlError, ValueError):
-    """A controller that cannot be quantised or exported as asked; nothing has been written."""
+    """A controller that cannot be quantised or exported as asked; nothing has been written.
+
+    Args:
+        message: what is wrong.
+        refused: which controllers of a population it is said of, bool ``[P]``; None where it is said of all.
+
+    """
+
+    def __init__(self, message: str, refused: Any = None):
+        super().__init__(message)
+        self.refused = refused
 
 
 class StabilityWarning(RuntimeWarning):

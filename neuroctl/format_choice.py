@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import integer_of
-from neuroctl.cells.base import Formats
-from neuroctl.cells.fixed.base import Choice
+from neuroctl.cells.base import Formats, formats_at
+from neuroctl.cells.fixed.base import FormatOptions
 from neuroctl.errors import ExportError, QuantizationWarning, warn
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
 from neuroctl.spec import Spec
@@ -121,12 +121,12 @@ def search(
     spec: Spec,
     theta: Array,
     u_format: QFormat,
-    choice: Choice,
+    options: FormatOptions,
     recorded: Array,
     reference: Callable[[Array], Array],
     rollout: Callable[[Formats, NDArray[np.int32], Array], Array],
-) -> Choice:
-    """Return the choice with the fractional bits of ReLU's activations that leave the outputs the smallest error.
+) -> FormatOptions:
+    """Return the options with the fractional bits of ReLU's activations that leave the outputs the smallest error.
 
     All from the worst case's to Q15's are tried, as errors may stay the same for several: as long as the format is so
     coarse that a layer is 0. Of those within 1 % of the smallest error it takes the fewest, which saturate last.
@@ -135,32 +135,36 @@ def search(
         spec: the controller.
         theta: its parameters ``[n_params]``.
         u_format: of the inputs.
-        choice: all other choices.
+        options: all others.
         recorded: inputs ``[T, inputs]``; those that hardly moved are swept through their limits in a second run.
         reference: what the float controller makes of inputs from reset.
         rollout: what an integer controller of formats and theta_q makes of them.
 
     """
     if spec.activation != "relu":
-        return choice
+        return options
     runs = [(inputs, reference(inputs)) for inputs in _excited(spec, recorded)]
 
-    def error_of(candidate: Choice) -> float:
+    def quantized(candidate: FormatOptions) -> tuple[Formats, NDArray[np.int32]]:
+        many, theta_q = integer_of(spec).quantize(spec, theta[None], u_format, candidate)
+        return formats_at(many, 0), theta_q[0]
+
+    def error_of(candidate: FormatOptions) -> float:
         try:
-            formats, theta_q = integer_of(spec).quantize(spec, theta, u_format, candidate)
+            formats, theta_q = quantized(candidate)
             errors = [np.mean((rollout(formats, theta_q, u).astype(np.float64) - truth) ** 2) for u, truth in runs]
         except ExportError:
             return math.inf
         return math.sqrt(float(np.mean(errors)))
 
-    formats, _ = integer_of(spec).quantize(spec, theta, u_format, choice)
+    formats, _ = quantized(options)
     candidates = [
-        dataclasses.replace(choice, s_frac_bits=frac_bits)
+        dataclasses.replace(options, s_frac_bits=frac_bits)
         for frac_bits in range(formats["s"].frac_bits, ACTIVATION_FRAC_BITS + 1)
     ]
     errors = [error_of(candidate) for candidate in candidates]
     enough = min(errors, default=math.inf) / _GAIN
-    return next((one for one, error in zip(candidates, errors, strict=True) if error <= enough), choice)
+    return next((one for one, error in zip(candidates, errors, strict=True) if error <= enough), options)
 
 
 def _excited(spec: Spec, recorded: Array) -> list[Array]:

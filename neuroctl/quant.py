@@ -1,43 +1,33 @@
-"""Fixed point: choosing formats, proving that 32 bits suffice, and the integer controller."""
+"""Fixed point: choosing formats, and proving that 32 bits suffice, for one controller or a population at once."""
 
 from __future__ import annotations
 
-import os
-import zlib
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, overload
 
 import numpy as np
-from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of, integer_of
-from neuroctl.cells.base import Bounds, Formats, input_map
-from neuroctl.cells.fixed.base import Choice
-from neuroctl.cells.fixed.kept import Kept, kept
-from neuroctl.checks import array, choice_of
-from neuroctl.controller_inputs import accepted, raw, sequence
+from neuroctl.cells.base import Formats, Population, formats_at
+from neuroctl.cells.fixed.base import FormatOptions, refuse
+from neuroctl.checks import array, cast, choice_of
 from neuroctl.controller_inputs import recorded as _recorded
-from neuroctl.copying import Rebuilt
-from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError, QuantizationWarning, warn
+from neuroctl.errors import ExportError, LayoutError, QuantizationWarning, warn
 from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
-from neuroctl.format_fields import check_fits, format_from_field, formats_as_fields
 from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
-from neuroctl.io import Archive, canonical_json, write_archive
-from neuroctl.maths.fixed import QFormat, clip_in_place, dequantize_into, quantize_into
+from neuroctl.maths.fixed import QFormat
+from neuroctl.quant_controller import LIMIT as LIMIT
+from neuroctl.quant_controller import IntArray, input_range, prove, start_states
+from neuroctl.quant_controller import QuantController as QuantController
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
-IntArray = NDArray[np.int32]
 
 WEIGHT_BITS: Final = (8, 16)
 STATE_BITS: Final = (16, 32)
-LIMIT: Final = 1 << 30
-"""What every intermediate of an integer step stays below in magnitude: see ``prove``."""
-_CODES: Final = {"int16": "i2", "uint16": "u2", "int32": "i4"}
-_MOST_SEARCH_STEPS: Final = 1000
+_MAX_SEARCH_STEPS: Final = 1000
 
 
 def quantize(
@@ -103,21 +93,119 @@ def integer_form(
         LayoutError: as ``quantize``.
 
     """
-    choice = Choice(_weight_bits(spec, weight_bits), choice_of("state_bits", state_bits, STATE_BITS, error=ExportError))
+    options = _options(spec, weight_bits, state_bits)
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
     u_format = input_format(spec, recorded)
-    outputs = [value for pair in spec.output_limits or () for value in pair]
-    check_magnitude("theta", flat, LARGEST)
-    check_magnitude("output_limits", outputs, LARGEST)
+    _check_magnitudes(spec, flat[None])
     if recorded is not None and reference is not None:
 
         def rollout(formats: Formats, theta_q: IntArray, inputs: Array) -> Array:
             return QuantController(spec, formats, theta_q).rollout(inputs)
 
-        choice = search(spec, flat, u_format, choice, recorded[:_MOST_SEARCH_STEPS], reference, rollout)
-    formats, theta_q = integer_of(spec).quantize(spec, flat, u_format, choice)
-    return QuantController(spec, formats, theta_q, recorded)
+        options = search(spec, flat, u_format, options, recorded[:_MAX_SEARCH_STEPS], reference, rollout)
+    formats, theta_q = integer_of(spec).quantize(spec, flat[None], u_format, options)
+    return QuantController(spec, formats_at(formats, 0), theta_q[0], recorded)
+
+
+def quantize_many(
+    spec: Spec,
+    theta: ArrayLike,
+    *,
+    weight_bits: int | Mapping[str, int] = 16,
+    state_bits: int = 32,
+    allow_coarse: bool = False,
+) -> QuantizedPopulation:
+    """Quantise P float controllers at once: each one equals what ``quantize`` makes of it without a recording.
+
+    Args:
+        spec: of all; with ``input_limits``.
+        theta: their parameters ``[P, n_params]``.
+        weight_bits: as ``quantize``.
+        state_bits: as ``quantize``.
+        allow_coarse: as ``quantize``.
+
+    Returns:
+        A sequence of P ``QuantController``, each made when it is asked for. ``rollout_quantized`` of a backend takes it
+        as it is.
+
+    Warns:
+        QuantizationWarning: as ``quantize``.
+
+    Raises:
+        ExportError: as ``quantize``; of a controller, it names the row of theta.
+        LayoutError: theta has the wrong shape, or holds NaN or Inf.
+
+    """
+    options = _options(spec, weight_bits, state_bits)
+    layout = cell_of(spec).layout(spec)
+    numbers = array("theta", theta, f"numbers of shape (P, {layout.size})")
+    if numbers.ndim != 2 or numbers.shape[1] != layout.size or len(numbers) == 0:
+        raise LayoutError(f"theta: shape {numbers.shape}; allowed: (P, {layout.size}) with P at least 1")
+    rows = np.ascontiguousarray(cast(numbers.astype(np.float64), spec.dtype))
+    layout.check(rows.T)
+    try:
+        population = _quantized(spec, rows, options)
+    except ExportError as error:
+        if error.refused is None:
+            raise
+        raise ExportError(f"theta[{int(np.argmax(error.refused))}]: {error}", error.refused) from None
+    check_coarse(spec, allow=allow_coarse)
+    return population
+
+
+def quantize_possible(
+    spec: Spec, theta: Array, weight_bits: int | Mapping[str, int] = 16, state_bits: int = 32
+) -> tuple[QuantizedPopulation | None, NDArray[np.bool_]]:
+    """Quantise those of P controllers that fixed point can hold, None where that is none of them.
+
+    Args:
+        spec: of all; with ``input_limits``.
+        theta: their parameters ``[P, n_params]`` in the spec's dtype, finite and within the layout's bounds.
+        weight_bits: as ``quantize``.
+        state_bits: as ``quantize``.
+
+    Returns:
+        The population, and which rows of theta it holds, bool ``[P]``.
+
+    Raises:
+        ExportError: the spec has no fixed-point form.
+
+    """
+    options, holds = _options(spec, weight_bits, state_bits), np.ones(len(theta), np.bool_)
+    while holds.any():
+        try:
+            return _quantized(spec, theta[holds], options), holds
+        except ExportError as error:
+            if error.refused is None:
+                raise
+            holds[holds] = ~error.refused
+    return None, holds
+
+
+def _quantized(spec: Spec, rows: Array, options: FormatOptions) -> QuantizedPopulation:
+    """Quantise rows of theta; an error that concerns some of them says which."""
+    u_format = input_format(spec, None)
+    _check_magnitudes(spec, rows)
+    form = integer_of(spec)
+    formats, theta_q = form.quantize(spec, rows, u_format, options)
+    ints = form.ints_q(spec, formats)
+    prove(form.ranges_q(spec, formats, theta_q, ints))
+    return QuantizedPopulation(spec, formats, theta_q, ints)
+
+
+def _check_magnitudes(spec: Spec, rows: Array) -> None:
+    largest = np.abs(rows).max(axis=1)
+    refuse(
+        largest > LARGEST,
+        lambda at: f"theta: up to {largest[at]:g}; allowed in fixed point: up to {LARGEST:g}",
+    )
+    check_magnitude("output_limits", [value for pair in spec.output_limits or () for value in pair], LARGEST)
+
+
+def _options(spec: Spec, weight_bits: int | Mapping[str, int], state_bits: int) -> FormatOptions:
+    state_bits = choice_of("state_bits", state_bits, STATE_BITS, error=ExportError)
+    return FormatOptions(_weight_bits(spec, weight_bits), state_bits)
 
 
 def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
@@ -130,354 +218,64 @@ def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
     return {name: int(given.get(name, 16)) for name in matrices}
 
 
-class QuantController(Rebuilt):
-    """A fixed-point controller: the same ``reset``, ``step`` and ``rollout`` as ``Controller``, in integers inside.
-
-    ``step_int`` is the definition that generated C equals bit for bit. Construct it with ``Controller.quantize``.
+class QuantizedPopulation(Sequence[QuantController]):
+    """P integer controllers of one spec, as ``quantize_many`` makes them; each is built when it is asked for.
 
     Args:
-        spec: the controller.
-        formats: format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` and ``out``.
-        theta_q: int32 ``[n_params]``, theta's layout.
-        calibration: recorded inputs ``[T, inputs]`` in physical units, or None.
-
-    Raises:
-        ExportError: the interval analysis cannot prove that 32 bits hold every intermediate.
+        spec: of all.
+        formats: of each block, and of ``u``, ``y``, ``s`` and ``out``: ``QFormats`` of P.
+        theta_q: int32 ``[P, n_params]``.
+        ints: what a step needs besides, int64 ``[P, I]``; see the cell's ``ints_q``.
 
     Example:
         >>> spec = Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01, input_limits=((-1, 1),))
-        >>> q = quantize(spec, np.zeros(29))
-        >>> q
-        <QuantController elman: 1 input, 4 neurons, 1 output, dt_s 0.01, 29 parameters, fixed point>
-        >>> q.step_int([100])
+        >>> population = quantize_many(spec, np.zeros((100, 29)))
+        >>> population
+        <QuantizedPopulation of 100: elman: 1 input, 4 neurons, 1 output, dt_s 0.01>
+        >>> population[7].step_int([100])
         array([0], dtype=int32)
 
     """
 
-    __slots__ = (
-        "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_kept", "_ints",
-        "_start", "_u", "_ui", "_yi", "_y", "_spare_state", "_spare_yi", "_spare_y", "_step", "_rollout", "_offset",
-        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb",
-    )  # fmt: skip
-    _made_of = ("_spec", "_formats", "_theta", "calibration", "_state")
-
-    def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):
-        self._build(spec, formats, _whole_theta(spec, theta_q), calibration)
-
-    def _build(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None) -> None:
-        """Take theta as it is, and make all that follows from it."""
-        cell = integer_of(spec)
-        self._spec = spec
-        self.layout = cell_of(spec).layout(spec)
-        self.state_layout = cell.state_layout_q(spec)
-        self._formats = dict(formats)
-        self._theta = theta_q
-        self._bounds = prove(cell.bounds_q(spec, formats, self._theta))
-        self.calibration = calibration
-        self._kept = kept(spec, formats, self._bounds)
-        self._ints = cell.ints_q(spec, formats)
-        self._start = cell.start_q(spec, formats, self._theta)
-        self._state = self._start.copy()
-        self._u = np.zeros(spec.inputs, spec.dtype)
-        self._ui = np.zeros(spec.inputs, np.int32)
-        self._yi = np.zeros(spec.outputs, np.int32)
-        self._y = np.zeros(spec.outputs, spec.dtype)
-        self._spare_state, self._spare_yi, self._spare_y = self._state.copy(), self._yi.copy(), self._y.copy()
-        self._step, self._rollout = cell.step_q, cell.rollout_q
-        self._offset, self._gain = input_map(spec)
-        self._u_low, self._u_high = self._input_range()
-        self._u_lsb, self._y_lsb = formats["u"].lsb, formats["out"].lsb
-        self.step(np.zeros(spec.inputs, spec.dtype))  # compile, or load from the cache, now
-        clip_in_place(self._ui, self._u_low, self._u_high)
-        self.reset()
-
-    def _input_range(self) -> tuple[IntArray, IntArray]:
-        u = self._formats["u"]
-        limits = self._spec.input_limits or ((u.low * u.lsb, u.high * u.lsb),) * self._spec.inputs
-        lows, highs = zip(*limits, strict=True)
-        return u.quantize(self._seen(lows)), u.quantize(self._seen(highs))
-
-    def _seen(self, u: ArrayLike) -> NDArray[np.float64]:
-        """Return physical inputs as the network sees them: scaled, if the spec asks for it."""
-        with np.errstate(over="ignore"):  # Inf, which saturates, as a huge number would
-            return (np.asarray(u, np.float64) - self._offset) * self._gain
+    def __init__(self, spec: Spec, formats: Population, theta_q: IntArray, ints: NDArray[np.int64]):
+        self.spec, self.formats, self.theta_q, self.ints = spec, formats, theta_q, ints
 
     def __repr__(self) -> str:
-        return f"<QuantController {self._spec.summary()}, {self.layout.size} parameters, fixed point>"
+        return f"<QuantizedPopulation of {len(self)}: {self.spec.summary()}>"
+
+    def __len__(self) -> int:
+        return len(self.theta_q)
+
+    @overload
+    def __getitem__(self, index: int) -> QuantController: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[QuantController]: ...
+    def __getitem__(self, index: int | slice) -> QuantController | list[QuantController]:
+        """Return a new controller, or a list of them."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        return QuantController(self.spec, formats_at(self.formats, place), self.theta_q[place].copy())
+
+    def __iter__(self) -> Iterator[QuantController]:
+        return (self[place] for place in range(len(self)))
+
+    def repeat(self, times: int) -> QuantizedPopulation:
+        """Return a population in which each controller stands ``times`` times, one behind the other."""
+        formats = {name: form.repeat(times) for name, form in self.formats.items()}
+        theta_q, ints = np.repeat(self.theta_q, times, axis=0), np.repeat(self.ints, times, axis=0)
+        return QuantizedPopulation(self.spec, formats, theta_q, ints)
 
     @property
-    def spec(self) -> Spec:
-        """Topology and time base."""
-        return self._spec
-
-    @property
-    def formats(self) -> Mapping[str, QFormat]:
-        """Format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` (activations) and ``out``."""
-        return MappingProxyType(self._formats)
-
-    @property
-    def theta_q(self) -> IntArray:
-        """Integer parameters int32 ``[n_params]`` in theta's layout; a tau's slot holds dt/tau, see the cell."""
-        return self._theta
-
-    @property
-    def state(self) -> IntArray:
-        """Integer state int32, see ``state_layout``; CTRNN: ``state[:neurons]`` is y, then s."""
-        return self._state
-
-    @property
-    def kept(self) -> tuple[Kept, ...]:
-        """The parts of ``state`` that outlive a step, in C's order; the rest is scratch."""
-        return self._kept
-
-    def state_bytes(self) -> bytes:
-        """Return what outlives a step of the state: C's words in C's order, little-endian, without gaps."""
-        return b"".join(
-            self._state[part.start : part.start + part.words].astype(f"<{_CODES[part.storage]}").tobytes()
-            for part in self._kept
-        )
-
-    def set_state_bytes(self, data: bytes) -> None:
-        """Go on from what ``state_bytes`` returned, here or on a board of the same model.
-
-        Raises:
-            LayoutError: it is of another length.
-
-        """
-        size = sum(int(_CODES[part.storage][1:]) * part.words for part in self._kept)
-        if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) != size:
-            got = f"{len(data)} bytes" if isinstance(data, (bytes, bytearray)) else type(data).__name__
-            raise LayoutError(f"state: {got}; allowed: {size} bytes")
-        at = 0
-        for part in self._kept:
-            words = np.frombuffer(data, f"<{_CODES[part.storage]}", part.words, at)
-            self._state[part.start : part.start + part.words] = words
-            at += words.nbytes
-
-    @property
-    def ints(self) -> NDArray[np.int64]:
-        """Sizes, shifts and limits that the integer step uses; see the cell's ``ints_q``."""
-        return self._ints
-
-    @property
-    def conversion(self) -> tuple[Any, ...]:
-        """Arguments of ``quantize_into`` (offset, gain, lsb, low, high) and of ``dequantize_into`` (lsb)."""
-        return (self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._y_lsb)
-
-    @property
-    def input_range(self) -> tuple[IntArray, IntArray]:
-        """Lowest and highest raw inputs int32 ``[inputs]``: the declared limits, else what int16 holds."""
-        return self._u_low, self._u_high
-
-    @property
-    def start(self) -> IntArray:
-        """State after reset, int32, as ``state``."""
-        return self._start
-
-    @property
-    def bounds(self) -> Bounds:
-        """Proven range (low, high) of every intermediate of a step."""
-        return self._bounds
-
-    @property
-    def fault(self) -> bool:
-        """Always False: integers know no NaN; ``quantize_input`` turns NaN into 0 and saturates the rest."""
-        return False
-
-    @property
-    def model_crc32(self) -> int:
-        """CRC-32 over spec, formats and integer parameters: equal for equal firmware."""
-        header = canonical_json(self.fields)
-        return zlib.crc32(self._theta.astype("<i4").tobytes(), zlib.crc32(header))
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Spec and formats as JSON has them: with theta_q all that makes the controller."""
-        return {"spec": self._spec.to_dict(), "formats": formats_as_fields(self._formats)}
-
-    def requantize(self, theta: ArrayLike) -> QuantController:
-        """Return the integer controller of other parameters in the formats of this one.
-
-        It differs from this one in numbers alone, so that a board that runs this one can be given the other's.
-
-        Args:
-            theta: float parameters ``[n_params]``, laid out as this one's.
-
-        Raises:
-            ExportError: a parameter does not fit its format, or with them 32 bits are not proven to suffice.
-            LayoutError: theta has the wrong length, or holds NaN, Inf or what the spec does not allow.
-
-        """
-        flat = self.layout.coerce(theta, self._spec.dtype)
-        for name, block in self.layout.blocks.items():
-            form = self._formats.get(name)
-            scaled = np.ldexp(flat[block.part].astype(np.float64), form.frac_bits if form else 0)
-            if form and not (form.low <= np.floor(scaled + 0.5).min() and np.floor(scaled + 0.5).max() <= form.high):
-                most = form.high * form.lsb
-                raise ExportError(f"{name}: up to {np.abs(flat[block.part]).max():g}; allowed in its format: {most:g}")
-        theta_q = integer_of(self._spec).quantize_theta(self._spec, flat, self._formats)
-        return QuantController(self._spec, self._formats, theta_q, self.calibration)
-
-    def reset(self) -> None:
-        """Set the whole state to its start."""
-        self._state[:] = self._start
-
-    def quantize_input(self, u: ArrayLike) -> IntArray:
-        """Physical inputs ``[..., inputs]`` to int32; half up, saturating at the declared range; NaN gives 0."""
-        found = array("u", u, f"numbers of shape (..., {self._spec.inputs})")
-        if found.shape[-1:] != (self._spec.inputs,):
-            raise LayoutError(f"u: shape {found.shape}; allowed: numbers of shape (..., {self._spec.inputs})")
-        return np.clip(self._formats["u"].quantize(self._seen(found)), self._u_low, self._u_high).astype(np.int32)
-
-    def dequantize_output(self, y: ArrayLike) -> Array:
-        """Integer outputs ``[..., outputs]`` to physical units in the spec's dtype."""
-        found = array("y", y, f"numbers of shape (..., {self._spec.outputs})")
-        if found.shape[-1:] != (self._spec.outputs,):
-            raise LayoutError(f"y: shape {found.shape}; allowed: numbers of shape (..., {self._spec.outputs})")
-        return self._formats["out"].dequantize(found).astype(self._spec.dtype)
-
-    def step(self, u: ArrayLike) -> Array:
-        """Advance one time step on physical inputs ``[inputs]``; returns the controller's own output buffer.
-
-        NaN counts as 0, Inf as the limit on its side. What is no C-contiguous array in the spec's dtype is converted to
-        that first, as by ``Controller.step``.
-
-        Raises:
-            LayoutError: u has the wrong shape, holds no numbers or masked entries. The state is untouched.
-
-        Warns:
-            SlowInputWarning: once for a process, if u has to be converted.
-
-        """
-        if type(u) is not ndarray or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
-            u = accepted(u, self._u)
-        quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
-        self._step(self._theta, self._state, self._ui, self._yi, self._ints)
-        dequantize_into(self._yi, self._y_lsb, self._y)
-        return self._y
-
-    def warm_up(self, u: Array) -> None:
-        """Do what ``step(u)`` would on copies of state and outputs; see ``Controller.warm_up``.
-
-        Raises:
-            LayoutError: as ``step``.
-
-        """
-        self._spare_state[:] = self._state
-        if not isinstance(u, np.ndarray) or u.shape != self._ui.shape or u.dtype != self._y.dtype or not u.flags.carray:
-            u = accepted(u, self._u)
-        quantize_into(u, self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._ui)
-        self._step(self._theta, self._spare_state, self._ui, self._spare_yi, self._ints)
-        dequantize_into(self._spare_yi, self._y_lsb, self._spare_y)
-
-    def step_int(self, u: ArrayLike) -> IntArray:
-        """Advance one time step on raw integers.
-
-        Args:
-            u: int32 ``[inputs]`` in the format ``"u"``; clipped into ``input_range``, as in C. Lists and other
-                integers are converted first.
-
-        Returns:
-            Outputs int32 ``[outputs]`` in the format ``"out"``: the controller's own buffer.
-
-        Raises:
-            LayoutError: u has the wrong shape, holds no integers or masked entries. The state is untouched.
-
-        """
-        if type(u) is not ndarray or u.dtype != np.int32 or u.shape != self._ui.shape:
-            u = raw(u, *self._ui.shape)
-        self._ui[:] = u
-        clip_in_place(self._ui, self._u_low, self._u_high)
-        self._step(self._theta, self._state, self._ui, self._yi, self._ints)
-        return self._yi
-
-    def rollout(self, inputs: ArrayLike) -> Array:
-        """Step through physical inputs ``[T, inputs]``, going on from the current state; returns ``[T, outputs]``.
-
-        NaN and Inf count as in ``step``.
-
-        Raises:
-            LayoutError: wrong shape, or not numbers.
-
-        """
-        u = sequence(inputs, np.float64, self._spec.inputs)
-        return self.dequantize_output(self.rollout_int(self.quantize_input(u)))
-
-    def rollout_int(self, u: ArrayLike) -> IntArray:
-        """Step through raw inputs int32 ``[T, inputs]``, taken as in ``step_int``; returns int32 ``[T, outputs]``.
-
-        Raises:
-            LayoutError: u has the wrong shape, holds no integers or masked entries.
-
-        """
-        whole = raw(u, "T", self._spec.inputs)
-        y = np.empty((len(whole), self._spec.outputs), np.int32)
-        clipped = np.require(np.clip(whole, self._u_low, self._u_high), requirements=["C", "A", "W"])
-        self._rollout(self._theta, self._state, clipped, y, self._ints)
-        return y
-
-    def save(self, path: str | os.PathLike[str], *, meta: Mapping[str, Any] | None = None) -> None:
-        """Write the integer controller (not its state) to an ``.npz`` file.
-
-        Args:
-            path: where to; an existing file is replaced atomically.
-            meta: notes of plain JSON types, such as the task.
-
-        Raises:
-            FileFormatError: it cannot be written.
-
-        """
-        arrays: dict[str, Array] = {"theta_q": self._theta}
-        if self.calibration is not None:
-            arrays["calibration"] = self.calibration
-        notes = {} if meta is None else {"meta": dict(meta)}
-        write_archive(path, "quant", self.fields | notes, arrays)
-
-    @classmethod
-    def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:
-        """Build the controller that an archive holds; its bounds are proven again.
-
-        Raises:
-            FileFormatError: a field or an array is missing or bad.
-
-        """
-        try:
-            spec = Spec.from_dict(archive.fields["spec"])
-            formats = {name: format_from_field(name, pair) for name, pair in archive.fields["formats"].items()}
-            theta_q = archive.arrays["theta_q"]
-            size = cell_of(spec).layout(spec).size
-            if theta_q.dtype != np.int32 or theta_q.shape != (size,):
-                raise LayoutError(f"theta_q: {theta_q.dtype} of shape {theta_q.shape}; allowed: int32 ({size},)")
-            for name, block in cell_of(spec).layout(spec).blocks.items():
-                check_fits(name, theta_q[block.part], formats.get(name))
-            calibration = archive.arrays.get("calibration")
-            return cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
-        except KeyError as error:
-            raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
-        except (NeuroctlError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-            raise FileFormatError(f"{os.fspath(path)}: {error}") from None
-
-
-def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
-    """Return integer parameters as int32; compiled code takes the length on trust."""
-    size = cell_of(spec).layout(spec).size
-    found = array("theta_q", theta_q, f"{size} integers")
-    if found.dtype.kind not in "iu" or found.shape != (size,):
-        raise LayoutError(f"theta_q: {found.dtype} of shape {found.shape}; allowed: int32 ({size},)")
-    return np.ascontiguousarray(found, dtype=np.int32)
-
-
-def prove(bounds: Bounds) -> Bounds:
-    """Return the bounds if 32-bit arithmetic holds them all.
-
-    The terms that enter a multiplication by a 16-bit mantissa, and those that a rounding shift adds half a unit
-    to, have to stay below 2^30; so the one limit is 2^30.
-
-    Raises:
-        ExportError: one may overflow; names it, its bound and what to change.
-
-    """
-    for name, (low, high) in bounds.items():
-        if max(-low, high) >= LIMIT:
-            raise ExportError(f"{name}: can reach {max(-low, high)}; allowed: below 2^30; narrow its weights or inputs")
-    return MappingProxyType(dict(bounds))
+    def columns(self) -> dict[str, Array]:
+        """What lanes are made of, each ``[P, ...]``: theta, ints, start, lowest and highest raw input, last bits."""
+        lanes = len(self)
+        low, high = input_range(self.spec, QFormat(16, int(self.formats["u"].frac_bits[0])))
+        return {
+            "theta": self.theta_q,
+            "ints": self.ints,
+            "start": start_states(self.spec, self.theta_q, self.ints),
+            "low": np.broadcast_to(low, (lanes, len(low))),
+            "high": np.broadcast_to(high, (lanes, len(high))),
+            "lsb": np.stack([self.formats["u"].lsb, self.formats["out"].lsb], axis=1),
+        }

@@ -7,7 +7,7 @@ has its own controller, formats included.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +18,11 @@ from neuroctl.backends.base import Episodes, check_plant, check_steps, starts_of
 from neuroctl.backends.blocks import Population, run_episodes, thread_count
 from neuroctl.backends.lanes import integer_kernel
 from neuroctl.backends.plant import load
+from neuroctl.cells.base import input_map
 from neuroctl.checks import shown
 from neuroctl.errors import LayoutError
 from neuroctl.maths.packs import INT64
-from neuroctl.quant import QuantController
+from neuroctl.quant import QuantController, QuantizedPopulation
 
 Array = NDArray[Any]
 
@@ -38,7 +39,8 @@ def rollout_quantized(
     """Run integer controllers in a plant, a lane each; their own states are neither read nor changed.
 
     Args:
-        controllers: P of them, of one spec; formats may differ. A single one, in a list or not, runs from all starts.
+        controllers: P of them, of one spec, such as ``quantize_many`` gives; formats may differ. A single one, in a
+            list or not, runs from all starts.
         plant: a module, or the path of its file; see ``neuroctl.backends.plant``.
         steps: most control steps of an episode.
         starts: the plant's states at the start, ``[S]`` or ``[S, P]``; the plant's ``START`` if None.
@@ -52,24 +54,14 @@ def rollout_quantized(
     """
     known, workers = load(plant), thread_count(threads)
     controllers = _checked(controllers)
-    q = controllers[0]
-    spec = q.spec
+    spec = controllers.spec if isinstance(controllers, QuantizedPopulation) else controllers[0].spec
     check_plant(known, spec, fitness)
     begin = starts_of(known, starts, spec.dtype)
     lanes = max(len(controllers), begin.shape[1])
     if len(controllers) not in (1, lanes) or begin.shape[1] not in (1, lanes):
         raise LayoutError(f"starts: {begin.shape[1]}; allowed: 1, or one for each of {len(controllers)} controllers")
-    offset, gain, *_ = q.conversion
-    lsbs = [(c.formats["u"].lsb, c.formats["out"].lsb) for c in controllers]
-    columns = {
-        "theta": [c.theta_q for c in controllers],
-        "ints": [c.ints for c in controllers],
-        "start": [c.start for c in controllers],
-        "low": [c.input_range[0] for c in controllers],
-        "high": [c.input_range[1] for c in controllers],
-        "lsb": lsbs,
-    }
-    sources = {name: np.ascontiguousarray(np.array(rows).T) for name, rows in columns.items()}
+    offset, gain = input_map(spec)
+    sources = {name: np.ascontiguousarray(rows.T) for name, rows in _columns(controllers).items()}
     packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in sources.items()}
     packs |= {"u": (spec.inputs, np.int32), "y": (spec.outputs, np.int32)}
     population = Population(tuple(sources.values()), packs, (offset, gain), INT64.width)
@@ -77,8 +69,25 @@ def rollout_quantized(
     return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
 
 
-def _checked(controllers: object) -> list[QuantController]:
+def _columns(controllers: Sequence[QuantController]) -> dict[str, Array]:
+    """Return what lanes are made of, each ``[P, ...]``."""
+    if isinstance(controllers, QuantizedPopulation):
+        return controllers.columns
+    rows = {
+        "theta": [c.theta_q for c in controllers],
+        "ints": [c.ints for c in controllers],
+        "start": [c.start for c in controllers],
+        "low": [c.input_range[0] for c in controllers],
+        "high": [c.input_range[1] for c in controllers],
+        "lsb": [(c.formats["u"].lsb, c.formats["out"].lsb) for c in controllers],
+    }
+    return {name: np.array(each) for name, each in rows.items()}
+
+
+def _checked(controllers: object) -> Sequence[QuantController]:
     """Return controllers, 1 or more, that all have one spec."""
+    if isinstance(controllers, QuantizedPopulation):
+        return controllers
     given = [controllers] if isinstance(controllers, QuantController) else controllers
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
         raise LayoutError(f"controllers: {shown(given)}; allowed: a list of QuantController")

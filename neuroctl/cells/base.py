@@ -10,13 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.layout import Layout
-from neuroctl.maths.fixed import QFormat
+from neuroctl.maths.fixed import QFormat, QFormats
 from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 Formats = Mapping[str, QFormat]
 Bounds = Mapping[str, tuple[int, int]]
+Population = Mapping[str, QFormats]
+"""Formats of P controllers of one spec, by name."""
+Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Lowest and highest value of P controllers' intermediates, int64 ``[P]`` each, by name."""
+
+
+def formats_at(formats: Population, index: int) -> Formats:
+    """Return one controller's formats out of those of a population."""
+    alone = {name: form.at(index) for name, form in formats.items()}
+    return {name: form for name, form in alone.items() if form is not None}
 
 
 @dataclass(frozen=True)
@@ -55,18 +65,18 @@ class Integer:
     ``prepare_q`` refreshes what in the state is derived from the rest; ``step_prepared_q`` assumes that and preserves
     it.
 
-    theta_q has theta's layout; ``ints_q`` holds sizes, shifts and limits. ``bounds_q`` proves by interval analysis
-    over all int16 inputs and all reachable states which range each intermediate of the step stays in.
-    ``quantize`` takes the inputs' format and a ``cells.fixed.base.Choice``; ``quantize_theta`` takes formats as they
-    are.
+    All else is for P controllers of one spec at once: theta ``[P, n_params]``, theta_q int32 of the same layout, and
+    ``ints_q`` int64 ``[P, I]`` with sizes, shifts and limits. ``ranges_q`` proves by interval analysis over all int16
+    inputs and all reachable states which range each intermediate of the step stays in.
+    ``quantize`` takes the inputs' format and a ``cells.fixed.base.FormatOptions``; ``quantize_theta`` takes formats as
+    they are. A state after reset is 0, then prepared.
     """
 
-    quantize: Callable[[Spec, Array, QFormat, Any], tuple[Formats, NDArray[np.int32]]]
-    quantize_theta: Callable[[Spec, Array, Formats], NDArray[np.int32]]
+    quantize: Callable[[Spec, Array, QFormat, Any], tuple[Population, NDArray[np.int32]]]
+    quantize_theta: Callable[[Spec, Array, Population], NDArray[np.int32]]
     state_layout_q: Callable[[Spec], Layout]
-    ints_q: Callable[[Spec, Formats], NDArray[np.int64]]
-    bounds_q: Callable[[Spec, Formats, NDArray[np.int32]], Bounds]
-    start_q: Callable[[Spec, Formats, NDArray[np.int32]], NDArray[np.int32]]
+    ints_q: Callable[[Spec, Population], NDArray[np.int64]]
+    ranges_q: Callable[[Spec, Population, NDArray[np.int32], NDArray[np.int64]], Ranges]
     prepare_q: Callable[[Array, Array, Array], None]
     step_prepared_q: Callable[[Array, Array, Array, Array, Array], None]
     step_q: Callable[[Array, Array, Array, Array, Array], None]

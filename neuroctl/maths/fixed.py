@@ -58,25 +58,85 @@ class QFormat:
 
     def quantize(self, values: ArrayLike) -> NDArray[np.int32]:
         """Round half up and saturate; NaN gives 0. Returns int32 of the shape of ``values``."""
-        with np.errstate(over="ignore"):  # what overflows saturates
-            scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), self.frac_bits) + 0.5)
-        scaled = np.minimum(np.maximum(scaled, self.low), self.high)  # a third of clip's time, for few numbers
-        if np.isnan(scaled).any():
-            scaled = np.where(np.isnan(scaled), 0.0, scaled)
-        return scaled.astype(np.int32)
+        return _quantize(values, self.frac_bits, self.low, self.high)
 
     def dequantize(self, q: ArrayLike) -> NDArray[np.float64]:
         """Return ``q 2^-frac_bits`` in float64."""
         return np.asarray(np.ldexp(np.asarray(q, dtype=np.float64), -self.frac_bits))
 
 
-def widest_frac_bits(largest: float, bits: int, most: int = 30) -> int:
-    """Return the most fractional bits with which +-``largest`` still fits ``bits`` of signed storage."""
-    if largest == 0.0:
-        return most
-    frac_bits = min(most, bits - 1 - math.frexp(largest)[1])
+def _quantize(values: ArrayLike, frac_bits: Any, low: Any, high: Any) -> NDArray[np.int32]:
+    scaled: NDArray[np.float64]
+    with np.errstate(over="ignore"):  # what overflows saturates
+        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), frac_bits) + 0.5)
+    scaled = np.minimum(np.maximum(scaled, low), high)  # a third of clip's time, for few numbers
+    if np.isnan(scaled).any():
+        scaled = np.where(np.isnan(scaled), 0.0, scaled)
+    return scaled.astype(np.int32)
+
+
+class QFormats:
+    """The formats of one block in P controllers.
+
+    Args:
+        bits: of storage: one number for all, or int64 ``[P]``; a controller with 0 bits has no such block.
+        frac_bits: int64 ``[P]``.
+
+    """
+
+    __slots__ = ("bits", "frac_bits", "high", "low")
+
+    def __init__(self, bits: Any, frac_bits: NDArray[np.int64]):
+        self.bits, self.frac_bits = bits, frac_bits
+        self.high = (1 << np.maximum(bits, 1) - 1) - 1
+        """Largest integer that the storage holds: one number for all, or int64 ``[P]``."""
+        self.low = -self.high - 1
+        """Smallest integer that the storage holds, as ``high``."""
+
+    def __len__(self) -> int:
+        return len(self.frac_bits)
+
+    @property
+    def lsb(self) -> NDArray[np.float64]:
+        """Value of each last bit, float64 ``[P]``."""
+        lsb: NDArray[np.float64] = np.ldexp(1.0, -self.frac_bits)
+        return lsb
+
+    def quantize(self, values: NDArray[Any]) -> NDArray[np.int32]:
+        """Round half up and saturate each controller's values ``[P, ...]``; NaN gives 0. Returns int32."""
+        column = (-1,) + (1,) * (values.ndim - 1)
+        low, high = np.reshape(self.low, column), np.reshape(self.high, column)
+        return _quantize(values, self.frac_bits.reshape(column), low, high)
+
+    def at(self, index: int) -> QFormat | None:
+        """Return one controller's format, None where it has no such block."""
+        bits = self.bits if isinstance(self.bits, int) else int(self.bits[index])
+        return QFormat(bits, int(self.frac_bits[index])) if bits else None
+
+    def repeat(self, times: int) -> QFormats:
+        """Return formats in which each controller's stand ``times`` times, one behind the other."""
+        bits = self.bits if isinstance(self.bits, int) else np.repeat(self.bits, times)
+        return QFormats(bits, np.repeat(self.frac_bits, times))
+
+
+def widest_frac_bits(largest: Any, bits: int, most: Any = 30) -> Any:
+    """Return the most fractional bits with which +-``largest`` still fits ``bits`` of signed storage.
+
+    Args:
+        largest: a magnitude, or an array of them.
+        bits: of storage.
+        most: what is allowed: an integer, or an array like ``largest``.
+
+    Returns:
+        An int, or int64 of the shape of ``largest``.
+
+    """
+    largest = np.asarray(largest, np.float64)
+    frac_bits = np.minimum(most, bits - 1 - np.frexp(largest)[1].astype(np.int64))
     # frexp leaves room for all but the numbers that round up to 2^(bits-1); step down for those.
-    return frac_bits if math.floor(math.ldexp(largest, frac_bits) + 0.5) < 1 << (bits - 1) else frac_bits - 1
+    frac_bits = frac_bits - (np.floor(np.ldexp(largest, frac_bits) + 0.5) >= 1 << (bits - 1))
+    frac_bits = np.where(largest == 0.0, most, frac_bits)
+    return frac_bits if frac_bits.ndim else int(frac_bits)
 
 
 LOGISTIC_TABLE: Final = np.array(

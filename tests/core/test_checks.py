@@ -11,7 +11,7 @@ from neuroctl import checks, hopfield, io, plots
 from neuroctl.backends import get
 from neuroctl.cells import decode, layout
 from neuroctl.dynamics import state_from_output
-from neuroctl.evolve import Encoding, FixedPoint, Genome, StudyConfig, run_study
+from neuroctl.evolve import Encoding, FixedPointConfig, Genome, StudyConfig, run_study
 from neuroctl.evolve.evaluators import PoolEvaluator
 from neuroctl.input_limits import limits_from
 from neuroctl.link.arguments import check_seconds
@@ -52,8 +52,8 @@ INTEGERS = {
     "limbs": (lambda n: Encoding(limbs=n), 2),
     "shared_inputs": (lambda n: Encoding(shared_inputs=n), 2),
     "integer_bits": (lambda n: Encoding(integer_bits=n), 8),
-    "fixed point's weight_bits": (lambda n: FixedPoint(weight_bits=n), 8),
-    "fixed point's state_bits": (lambda n: FixedPoint(state_bits=n), 16),
+    "fixed point's weight_bits": (lambda n: FixedPointConfig(weight_bits=n), 8),
+    "fixed point's state_bits": (lambda n: FixedPointConfig(state_bits=n), 16),
     **{
         name: (lambda n, name=name: study(**{name: n}), 6) for name in ("seed", "generations", "population", "episodes")
     },

@@ -127,8 +127,8 @@ def test_a_slow_integrator_does_not_stall():
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-6.9, 8.9))
 def test_decays_keep_sixteen_bits(kept):
-    packed = pack_decay(kept, "u")
-    assert abs(unpack_decay(packed) - (1 - kept)) <= max(2.0**-16 * abs(1 - kept), 2.0**-30)
+    packed = pack_decay(np.array([[kept]]), "u")
+    assert abs(unpack_decay(packed).item() - (1 - kept)) <= max(2.0**-16 * abs(1 - kept), 2.0**-30)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)

@@ -7,7 +7,7 @@ from typing import Any
 
 from neuroctl.cells.fixed.base import Q15_HIGH
 from neuroctl.cells.fixed.ctrnn import READOUT
-from neuroctl.cells.fixed.ctrnn_formats import MOST_RESIDUAL_BITS
+from neuroctl.cells.fixed.ctrnn_formats import MAX_RESIDUAL_BITS
 from neuroctl.quant import QuantController
 
 from .. import parts
@@ -48,7 +48,7 @@ def _fields(q: QuantController, p: parts.Blocks, big: str) -> list[parts.Field]:
         parts.field(q, "s", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
     ]
     if "residual" in q.formats:
-        most = (1 << min(int(p["tau_s"].max()) >> 16, MOST_RESIDUAL_BITS)) - 1
+        most = (1 << min(int(p["tau_s"].max()) >> 16, MAX_RESIDUAL_BITS)) - 1
         fields.append(parts.field(q, "residual", size, (0, most), "what y's last steps left over"))
     return fields
 
@@ -99,8 +99,8 @@ def _slow(form: parts.Form, size: str, rates: list[tuple[int, int]]) -> tuple[di
         return form.column(suffix, size, tuple(values), constant=storage, parameter=storage)
 
     alpha = column("alpha", "uint16_t", (m for m, _ in rates))
-    over = column("alpha_over", "uint8_t", (max(0, s - MOST_RESIDUAL_BITS) for _, s in rates))
-    shift = column("alpha_shift", "uint8_t", (min(s, MOST_RESIDUAL_BITS) for _, s in rates))
+    over = column("alpha_over", "uint8_t", (max(0, s - MAX_RESIDUAL_BITS) for _, s in rates))
+    shift = column("alpha_shift", "uint8_t", (min(s, MAX_RESIDUAL_BITS) for _, s in rates))
     change = f"nc_mul_q16_u16(net - s->y[i], {alpha.at('i')})"
     if form.tunable or any(over.values):
         change = f"nc_round_shift({change}, {over.at('i')})"

@@ -15,9 +15,9 @@ CONSTANT: Final = parts.Form("")
 """Of numbers that the spec gives, not theta."""
 
 
-def net(q: QuantController, remembered: str) -> str:
-    """Return the sum of ``recurrent``, U times what is in the format ``remembered``, and ``drive`` in net's format."""
-    recurrent, drive = d.sum_shift(q.formats, "U", remembered), d.sum_shift(q.formats, "W_in", "u")
+def net(q: QuantController) -> str:
+    """Return the sum of ``recurrent``, U times what is remembered, and ``drive`` in net's format."""
+    recurrent, drive = parts.ints(q.ints[[d.REC_SHIFT, d.IN_SHIFT]])
     return f"{shifted('recurrent', recurrent)} + {shifted('drive', drive)}"
 
 

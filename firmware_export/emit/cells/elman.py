@@ -17,7 +17,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
 
     """
     p, big = q.layout.views(q.theta_q), form.name.upper()
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q, "s"))
+    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q))
     result = parts.readout(q, p, form, d.READOUT)
     sizes = {"W_in": f"{big}_NEURONS * {big}_INPUTS", "U": f"{big}_NEURONS * {big}_NEURONS"}
     if "W_out" in p:

@@ -51,19 +51,19 @@ def _layer(q: QuantController, p: parts.Blocks, form: parts.Form, k: int, column
     """Return one layer's expressions at neuron ``i``; append the columns that they use."""
     spec, net_frac, first = q.spec, q.formats["net"].frac_bits, len(columns)
     lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, form, f"d_{k}")
-    biases = parts.ints(p[f"bias.{k}"])
+    biases, own = parts.ints(p[f"bias.{k}"]), q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :]
     if spec.activation == "tanh":
         bias, new = dense.activation(q, form, f"bias_{k}", biases, "net")
         new, added = shifted(f"(int32_t){new}", ACTIVATION_FRAC_BITS - net_frac), ""
     else:
         bias = form.column(f"bias_{k}", f"{form.name.upper()}_NEURONS", biases)
-        high = int(q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs + spec.layers + k])
+        high = int(own[spec.layers + k])
         new, added = f"nc_clip(net, {0 if spec.activation == 'relu' else -high}, {high})", f" + {bias.at('i')}"
     columns.append(bias)
     return {
         "block": f"W_in.{k}",
         "table": f"{form.at}{parts.suffix_of(f'W_in.{k}')}",
-        "drive": shifted("drive", d.sum_shift(q.formats, f"W_in.{k}", "u" if k == 0 else "s")),
+        "drive": shifted("drive", int(own[k])),
         "lost": lost,
         "bias": added,
         "new": new,

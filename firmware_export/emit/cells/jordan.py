@@ -19,7 +19,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     """
     p, big = q.layout.views(q.theta_q), form.name.upper()
     packed, y_shift, narrow = parts.ints(q.ints[d.OWN : d.OWN + 3])
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q, "c"))
+    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q))
     result = parts.readout(q, p, form, d.READOUT)
     sizes = {
         "W_in": f"{big}_NEURONS * {big}_INPUTS",

@@ -1,16 +1,19 @@
-"""What the integer forms of all cells share: choices, sums of products, the readout, and intervals."""
+"""What the integer forms of all cells share: options, sums of products, the readout, and intervals.
+
+Formats, integers and ranges are worked out for P controllers of one spec at once: parameters are ``[P, n_params]``, and
+a format or a range has a number for each controller. A single controller is a population of one.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Formats
+from neuroctl.cells.base import Population
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import ACTIVATIONS, IDENTITY, LOGISTIC
 from neuroctl.maths.fixed import (
@@ -18,6 +21,7 @@ from neuroctl.maths.fixed import (
     ARGUMENT_FRAC_BITS,
     ARGUMENT_LIMIT,
     QFormat,
+    QFormats,
     logistic_q,
     round_shift,
     saturate,
@@ -30,22 +34,44 @@ from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
+Range = tuple[Array, Array]
+"""Lowest and highest integers: of each controller ``[P]``, or of each of its rows ``[P, n]``."""
 
 GUARD_BITS: Final = 30  # sums, and numbers that a 16-bit mantissa multiplies, stay below 2^30
 Q15_HIGH: Final = 32767
-MOST_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
-_MOST_LEFT: Final = 16  # of an activation's argument
+MAX_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
+_MAX_LEFT: Final = 16  # of an activation's argument
 Q15: Final = QFormat(16, ACTIVATION_FRAC_BITS)
 
 
+RANGE_CEILING: Final = 1 << 40
+"""What ranges are cut at: far beyond what is refused, and no sum of such overflows."""
+
+
+def refuse(bad: NDArray[np.bool_], text: Callable[[tuple[int, ...]], str]) -> None:
+    """Refuse the controllers for which something holds: bool ``[P]`` or ``[P, ...]``.
+
+    Args:
+        bad: what is wrong.
+        text: what to say of the first place in ``bad``.
+
+    Raises:
+        ExportError: some are refused; it holds which.
+
+    """
+    if bad.any():
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        raise ExportError(text(place), bad.reshape(len(bad), -1).any(axis=1))
+
+
 @dataclass(frozen=True)
-class Choice:
+class FormatOptions:
     """What the user, or a search, wants of the formats.
 
     Args:
         weight_bits: storage of each matrix: 8 or 16.
         state_bits: storage of what is integrated over time (y, h, context): 16 or 32.
-        s_frac_bits: fractional bits of ReLU's activations instead of the cell's own choice, with which they cannot
+        s_frac_bits: fractional bits of ReLU's activations instead of the cell's own, with which they cannot
             saturate before h does.
 
     """
@@ -55,48 +81,51 @@ class Choice:
     s_frac_bits: int | None = None
 
     def weights(
-        self, name: str, w: Array, x_high: int, most: int, offset: float = 0.0, x_frac_bits: int = 0
-    ) -> QFormat:
-        """Return the format of weights: the most fractional bits that fit storage, and each row's sum 30 bits.
+        self, name: str, w: Array, x_high: int, most: Array, offset: Array | float = 0.0, x_frac_bits: Array | int = 0
+    ) -> QFormats:
+        """Return the formats of weights: the most fractional bits that fit storage, and each row's sum 30 bits.
 
         Args:
             name: the block.
-            w: the weights ``[to, from]``.
+            w: the weights ``[P, to, from]``.
             x_high: the largest integer that they multiply.
-            most: the most fractional bits allowed.
-            offset: a number that each sum gets added, in units of weight times x.
-            x_frac_bits: fractional bits of x.
+            most: the most fractional bits allowed, ``[P]``.
+            offset: a number that each sum gets added, in units of weight times x, ``[P]``.
+            x_frac_bits: fractional bits of x, ``[P]``.
 
         """
         bits = self.weight_bits[name]
-        frac_bits = widest_frac_bits(float(np.abs(w).max()), bits, min(24, most))
+        frac_bits = widest_frac_bits(np.abs(w).max(axis=(-2, -1)), bits, np.minimum(24, most))
         while True:
-            q = QFormat(bits, frac_bits).quantize(w).astype(np.int64)
-            largest = np.abs(q).sum(axis=1).max() * x_high + math.ldexp(offset, frac_bits + x_frac_bits)
-            if largest < 1 << GUARD_BITS:
-                return QFormat(bits, frac_bits)
-            frac_bits -= 1
+            formats = QFormats(bits, frac_bits)
+            sums = np.abs(formats.quantize(w).astype(np.int64)).sum(axis=-1).max(axis=-1)
+            too_large = sums * x_high + np.ldexp(offset, frac_bits + x_frac_bits) >= 1 << GUARD_BITS
+            if not too_large.any():
+                return formats
+            frac_bits = frac_bits - too_large
 
-    def state_frac_bits(self, reach: float, frac_bits: int) -> int:
+    def state_frac_bits(self, reach: Array, frac_bits: Array) -> Array:
         """Return the given fractional bits, or as many as leave a state up to ``reach`` its storage."""
-        return frac_bits if self.state_bits == 32 else min(frac_bits, widest_frac_bits(reach, 16))
+        return frac_bits if self.state_bits == 32 else np.minimum(frac_bits, widest_frac_bits(reach, 16))
 
 
-def check_shift(where: str, shift: int, least: int = -MOST_SHIFT) -> int:
-    """Return a shift to the right (negative: to the left) that 32 bits can do.
+def check_shift(where: str, shift: Array, least: int = -MAX_SHIFT) -> Array:
+    """Return shifts to the right (negative: to the left) that 32 bits can do, of any shape.
 
     Raises:
-        ExportError: it is too far: limits of extreme magnitude, or a damaged file.
+        ExportError: one is too far: limits of extreme magnitude, or a damaged file.
 
     """
-    if not least <= shift <= MOST_SHIFT:
-        raise ExportError(f"formats: {where} is shifted by {shift} bits; allowed: {least} to {MOST_SHIFT}")
+    refuse(
+        (shift < least) | (shift > MAX_SHIFT),
+        lambda at: f"formats: {where} is shifted by {shift[at]} bits; allowed: {least} to {MAX_SHIFT}",
+    )
     return shift
 
 
-def check_argument_shift(shift: int) -> int:
-    """Return the shift of an activation's argument, as ``check_shift``."""
-    return check_shift("an activation's argument", shift, -_MOST_LEFT)
+def check_argument_shift(shift: Array) -> Array:
+    """Return the shifts of an activation's argument, as ``check_shift``."""
+    return check_shift("an activation's argument", shift, -_MAX_LEFT)
 
 
 @jit_integer_inline
@@ -155,74 +184,122 @@ def readout_q(
 
 
 def readout_formats(
-    spec: Spec, p: Mapping[str, Array], choice: Choice, s: QFormat = Q15, s_reach: float = 1.0
-) -> dict[str, QFormat]:
+    spec: Spec,
+    p: Mapping[str, Array],
+    options: FormatOptions,
+    s: QFormats | QFormat = Q15,
+    s_reach: Array | float = 1.0,
+) -> dict[str, QFormats]:
     """Return the formats of W_out, b_out and out: as many fractional bits as the sum, the weights and the limits allow.
 
-    ``s`` is the format of what is read out, ``s_reach`` its largest magnitude.
+    ``p`` are the parameters by name ``[P, ...]``, ``s`` is the format of what is read out, ``s_reach`` its largest
+    magnitude.
     """
     squashed = spec.output_activation != "identity"
-    reach = 1.0 if squashed else s_reach
+    reach: Any = 1.0 if squashed else s_reach
     if spec.output_limits is not None and squashed:
         # Where limits leave [-1, 1] out, the nearer one is what comes out.
         reach = max(abs(min(max(end, low), high)) for low, high in spec.output_limits for end in (-1.0, 1.0))
     elif spec.output_limits is not None:
         reach = max(abs(value) for pair in spec.output_limits for value in pair)
     elif spec.readout == "affine" and not squashed:
-        reach = float((s_reach * np.abs(p["W_out"]).sum(axis=1) + np.abs(p["b_out"])).max())
+        sums = np.abs(p["W_out"]).sum(axis=-1)
+        reach = (np.expand_dims(s_reach, -1) * sums + np.abs(p["b_out"])).max(axis=-1)
     if spec.readout == "identity":
         # s itself (in Q15 its 1 is 32767); coarser only where the limits ask for more.
-        return {"out": QFormat(16, s.frac_bits if reach <= s_reach else widest_frac_bits(reach, 16))}
-    out_frac = min(widest_frac_bits(reach, 16), ACTIVATION_FRAC_BITS if squashed else MOST_SHIFT)
-    most = (ARGUMENT_FRAC_BITS if squashed else out_frac) + MOST_SHIFT - s.frac_bits
-    offset = float(np.abs(p["b_out"]).max())
-    w_out = choice.weights("W_out", p["W_out"], Q15_HIGH, most, offset, s.frac_bits)
+        frac_bits = np.where(reach <= s_reach, s.frac_bits, widest_frac_bits(reach, 16))
+        return {"out": QFormats(16, np.broadcast_to(frac_bits, _lanes(p)))}
+    out_frac = np.minimum(widest_frac_bits(reach, 16), ACTIVATION_FRAC_BITS if squashed else MAX_SHIFT)
+    most = np.asarray((ARGUMENT_FRAC_BITS if squashed else out_frac) + MAX_SHIFT - s.frac_bits)
+    offset = np.abs(p["b_out"]).max(axis=-1)
+    w_out = options.weights("W_out", p["W_out"], Q15_HIGH, most, offset, s.frac_bits)
     sum_frac = w_out.frac_bits + s.frac_bits
-    out = QFormat(16, out_frac if squashed else min(out_frac, sum_frac))
-    return {"W_out": w_out, "b_out": QFormat(32, sum_frac), "out": out}
+    out_frac = out_frac if squashed else np.minimum(out_frac, sum_frac)
+    out = QFormats(16, np.broadcast_to(out_frac, sum_frac.shape))
+    return {"W_out": w_out, "b_out": QFormats(32, sum_frac), "out": out}
+
+
+def _lanes(p: Mapping[str, Array]) -> tuple[int]:
+    return (len(next(iter(p.values()))),)
 
 
 READOUT_INTS: Final = 4
 """How many numbers stand in front of the outputs' lows and highs in ``readout_ints``."""
 
 
-def readout_ints(spec: Spec, formats: Formats) -> list[int]:
+def readout_ints(spec: Spec, formats: Population) -> list[Any]:
     """Return the shift to out; the squash's code, its argument's shift and clamp; the outputs' lows and highs."""
     out = formats["out"]
-    sum_frac = formats["b_out"].frac_bits if spec.readout == "affine" else formats["s"].frac_bits
-    squash = [ACTIVATIONS[spec.output_activation], 0, 0]
+    sum_frac = formats["b_out" if spec.readout == "affine" else "s"].frac_bits
+    squash: list[Any] = [ACTIVATIONS[spec.output_activation], 0, 0]
     if spec.output_activation != "identity":
         argument_shift = check_argument_shift(sum_frac - ARGUMENT_FRAC_BITS)
         # A sum stays below 2^30; where 11 does not, nothing has to be clamped.
-        squash[1:] = [argument_shift, min(ARGUMENT_LIMIT << sum_frac, 1 << GUARD_BITS)]
-        sum_frac = ACTIVATION_FRAC_BITS
-    lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
-    if spec.output_limits is not None:
-        lows, highs = out.quantize(np.array(spec.output_limits).T).tolist()
+        squash[1:] = [argument_shift, np.minimum(ARGUMENT_LIMIT << sum_frac, 1 << GUARD_BITS)]
+        sum_frac = np.full_like(sum_frac, ACTIVATION_FRAC_BITS)
     # Never to the left: that would take a sum, which fills 30 bits, beyond its word.
-    return [check_shift("out", sum_frac - out.frac_bits, 0), *squash, *lows, *highs]
+    return [check_shift("out", sum_frac - out.frac_bits, 0), *squash, *output_ends(spec, out)]
 
 
-def readout_bounds(
-    spec: Spec, formats: Formats, w_out: Array, b_out: Array, s: tuple[int, int]
-) -> dict[str, tuple[int, int]]:
+def output_ends(spec: Spec, out: QFormats) -> list[Any]:
+    """Return the outputs' lows, then their highs, each ``[P]``: the declared limits, else what the format holds."""
+    if spec.output_limits is None:
+        return [out.low] * spec.outputs + [out.high] * spec.outputs
+    limits = np.array(spec.output_limits, np.float64).T.ravel()
+    return list(out.quantize(np.broadcast_to(limits, (len(out), limits.size))).T)
+
+
+def stacked(numbers: Sequence[Any], lanes: int) -> NDArray[np.int64]:
+    """Return ``ints`` int64 ``[P, I]`` of I numbers, each one for all or ``[P]``."""
+    ints = np.empty((lanes, len(numbers)), np.int64)
+    for place, number in enumerate(numbers):
+        ints[:, place] = number
+    return ints
+
+
+def readout_ranges(spec: Spec, formats: Population, w_out: Array, b_out: Array, s: tuple[Any, Any]) -> dict[str, Range]:
     """Range of the readout's sum, and of the sum with its rounding, for activations in the range s."""
-    sums = row_ranges(w_out, *s)
-    low, high = hull([(a + int(b), c + int(b)) for (a, c), b in zip(sums, b_out, strict=True)])
+    low, high = hull(plus(row_ranges(w_out, *s), (b_out, b_out)))
     squashed = spec.output_activation != "identity"
     shift = formats["b_out"].frac_bits - (ARGUMENT_FRAC_BITS if squashed else formats["out"].frac_bits)
-    return {"W_out s + b_out": (low, high), "out, rounded": (low, high + (1 << shift >> 1 if shift > 0 else 0))}
+    half = np.where(shift > 0, np.int64(1) << np.clip(shift, 0, MAX_SHIFT) >> 1, 0)
+    return {"W_out s + b_out": (low, high), "out, rounded": (low, high + half)}
 
 
-def row_ranges(matrix: Array, low: int, high: int) -> list[tuple[int, int]]:
-    """Range of any partial sum of w_j x_j in each row w, with each x_j in [low, high] and low <= 0 <= high."""
-    w = np.asarray(matrix, np.int64)
-    ups = np.maximum(w, 0).sum(axis=1)
-    downs = w.sum(axis=1) - ups
-    sums = zip(ups.tolist(), downs.tolist(), strict=True)
-    return [(up * low + down * high, up * high + down * low) for up, down in sums]
+def row_ranges(w: Array, low: Any, high: Any) -> Range:
+    """Range of any partial sum of w_j x_j in each row w, with each x_j in [low, high] and low <= 0 <= high.
+
+    Args:
+        w: int64 ``[P, rows, columns]``.
+        low: an integer, or ``[P, 1]``.
+        high: as ``low``.
+
+    """
+    ups = np.maximum(w, 0).sum(axis=-1)
+    downs = w.sum(axis=-1) - ups
+    return ups * low + downs * high, ups * high + downs * low
 
 
-def hull(ranges: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return the smallest range that holds them all."""
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
+def plus(*ranges: Range) -> Range:
+    """Return the range of a sum."""
+    (low, high), *others = ranges
+    for other_low, other_high in others:
+        low, high = low + other_low, high + other_high
+    return low, high
+
+
+def hull(range_: Range) -> Range:
+    """Return the smallest range ``[P]`` that holds those of all rows ``[P, n]``."""
+    return range_[0].min(axis=-1), range_[1].max(axis=-1)
+
+
+def shifted(range_: Range, shift: Array) -> Range:
+    """Return a range after a rounding shift by ``[P]`` bits; see ``maths.fixed.round_shift``.
+
+    Cut at 2^40: beyond 2^30 a controller is refused, whatever comes after.
+    """
+    shift = shift if range_[0].ndim == 1 else shift[:, None]
+    right, left = np.maximum(shift, 0), np.maximum(-shift, 0)
+    cut = (np.clip(end, -(1 << 32), 1 << 32) if (left > 0).any() else end for end in range_)
+    low, high = (((end << left) + ((np.int64(1) << right) >> 1)) >> right for end in cut)
+    return np.maximum(low, -RANGE_CEILING), np.minimum(high, RANGE_CEILING)

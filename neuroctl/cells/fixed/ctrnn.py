@@ -12,25 +12,29 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Bounds, Formats, Integer
+from neuroctl.cells.base import Integer, Population, Ranges
 from neuroctl.cells.ctrnn import layout
 from neuroctl.cells.fixed.base import (
-    MOST_SHIFT,
+    MAX_SHIFT,
     Q15_HIGH,
-    Choice,
+    FormatOptions,
     check_argument_shift,
     check_shift,
     drive_q,
     hull,
     matvec_q,
-    readout_bounds,
+    plus,
     readout_formats,
     readout_ints,
     readout_q,
+    readout_ranges,
+    refuse,
     row_ranges,
+    shifted,
     size,
+    stacked,
 )
-from neuroctl.cells.fixed.ctrnn_formats import ALPHA, MOST_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
+from neuroctl.cells.fixed.ctrnn_formats import INTEGRATORS, MAX_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import (
@@ -38,6 +42,7 @@ from neuroctl.maths.fixed import (
     ARGUMENT_FRAC_BITS,
     ARGUMENT_LIMIT,
     QFormat,
+    QFormats,
     logistic_q,
     mul_q16,
     round_shift,
@@ -69,13 +74,6 @@ def prepare_q(theta: Array, state: Array, ints: Array) -> None:
     for i in range(n):
         x = mul_q16(wide(state, i) + wide(theta, bias + i), wide(theta, gain + i))
         store(state, n + i, logistic_q(round_shift(saturate(x, -clamp, clamp), gain_shift)))
-
-
-def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the state after reset: y = 0 and s to match."""
-    state = np.zeros(3 * spec.neurons, np.int32)
-    prepare_q(theta_q, state, ints_q(spec, formats))
-    return state
 
 
 @jit_integer
@@ -110,7 +108,7 @@ def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array)
         away, mantissa, shift = net - before, alpha & 65535, alpha >> 16
         after, left = before, rest
         if some_keep:
-            over = select(shift > MOST_RESIDUAL_BITS, shift - MOST_RESIDUAL_BITS, 0 * shift)
+            over = select(shift > MAX_RESIDUAL_BITS, shift - MAX_RESIDUAL_BITS, 0 * shift)
             change = round_shift(mul_q16(away, mantissa), over) + rest
             after, left = before + (change >> (shift - over)), change & ((1 << (shift - over)) - 1)
         if not all_keep:
@@ -130,32 +128,33 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_prepared_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q. Integrators: euler and etd1.
+def quantize(
+    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
+) -> tuple[Population, NDArray[np.int32]]:
+    """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
-        ExportError: alpha = dt/tau is above 1, or a range is too wide for the words.
+        ExportError: the integrator is none of ``INTEGRATORS``, alpha = dt/tau is above 1, or a range is too wide for
+            the words.
 
     """
-    if spec.integrator not in ALPHA:
-        raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(ALPHA)}")
-    blocks = layout(spec)
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    formats = {"u": u_format, "s": QFormat(16, ACTIVATION_FRAC_BITS), "y": y_format(p, u_format, choice)}
-    y_frac = formats["y"].frac_bits
-    formats["bias"] = formats["y"]
-    formats["gain"] = gain_format(p["gain"], y_frac)
-    most = y_frac + MOST_SHIFT
-    formats["W"] = choice.weights("W", p["W"], Q15_HIGH, most - ACTIVATION_FRAC_BITS)
-    formats["W_in"] = choice.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
-    formats |= readout_formats(spec, p, choice)
-    if stalls(spec, p, u_format, y_frac):
-        formats["residual"] = QFormat(16, y_frac + MOST_RESIDUAL_BITS)
-
+    if spec.integrator not in INTEGRATORS:
+        raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(INTEGRATORS)}")
+    p = layout(spec).rows(theta.astype(np.float64))
+    y = y_format(p, u_format, options)
+    y_frac, s_frac = y.frac_bits, np.full_like(y.frac_bits, ACTIVATION_FRAC_BITS)
+    formats = {"u": QFormats(16, np.full_like(y_frac, u_format.frac_bits)), "s": QFormats(16, s_frac)}
+    formats |= {"y": y, "bias": y, "gain": gain_format(p["gain"], y_frac)}
+    most = y_frac + MAX_SHIFT
+    formats["W"] = options.weights("W", p["W"], Q15_HIGH, most - ACTIVATION_FRAC_BITS)
+    formats["W_in"] = options.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
+    formats |= readout_formats(spec, p, options)
+    slow = stalls(spec, p, u_format.lsb, y_frac)
+    formats["residual"] = QFormats(np.where(slow, 16, 0), y_frac + MAX_RESIDUAL_BITS)
     return formats, quantize_theta(spec, theta, formats)
 
 
-def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats.
 
     Raises:
@@ -163,62 +162,68 @@ def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int
 
     """
     blocks = layout(spec)
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    if "residual" not in formats and stalls(spec, p, formats["u"], formats["y"].frac_bits):
-        raise ExportError(f"tau_s: up to {p['tau_s'].max():g}; allowed in formats without a residual: faster")
-    packed = np.zeros(blocks.size, np.int32)
-    for name, block in blocks.blocks.items():
-        packed[block.part] = alpha_q(spec, p[name]) if name == "tau_s" else formats[name].quantize(p[name]).ravel()
-    return packed
+    p = blocks.rows(theta.astype(np.float64))
+    kept = _keeps(formats)
+    if not kept.all():
+        refuse(
+            ~kept & stalls(spec, p, formats["u"].lsb, formats["y"].frac_bits),
+            lambda at: f"tau_s: up to {p['tau_s'][at].max():g}; allowed in formats without a residual: faster",
+        )
+    theta_q = np.zeros(theta.shape, np.int32)
+    views = blocks.rows(theta_q)
+    for name, values in p.items():
+        views[name][:] = alpha_q(spec, values) if name == "tau_s" else formats[name].quantize(values)
+    return theta_q
 
 
-def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+def _keeps(formats: Population) -> NDArray[np.bool_]:
+    """Return which controllers keep a residual, bool ``[P]``."""
+    lanes = len(formats["y"])
+    return np.broadcast_to(formats["residual"].bits > 0 if "residual" in formats else False, lanes)
+
+
+def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Sizes n, m, q, affine; shifts of W s, W_in u, g (y + b), its clamp; 1 with residual; then ``readout_ints``."""
     y_frac = formats["y"].frac_bits
     x_frac = y_frac + formats["gain"].frac_bits - 16
-    shifts = [
+    numbers = [
+        *(spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")),
         check_shift("W", formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac),
         check_shift("W_in", formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac),
         check_argument_shift(x_frac - ARGUMENT_FRAC_BITS),
         ARGUMENT_LIMIT << x_frac,
-        int("residual" in formats),
+        _keeps(formats),
     ]
-    sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
-    return np.array([*sizes, *shifts, *readout_ints(spec, formats)], dtype=np.int64)
+    return stacked([*numbers, *readout_ints(spec, formats)], len(y_frac))
 
 
-def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all states reachable from reset.
 
     y starts at 0 and each update moves it towards net without passing it: a number d times alpha < 1, rounded half up
     once or twice, lies between 0 and d; a residual below 2^shift adds less than one before the shift's floor, and
-    nothing to d = 0. So y stays in the hull of 0 and net's range. Exact Python integers.
+    nothing to d = 0. So y stays in the hull of 0 and net's range.
     """
-    ints = [int(value) for value in ints_q(spec, formats)]
-    rec_shift, in_shift = ints[4], ints[5]
-    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    for alpha in p["tau_s"]:  # a file may hold any
-        check_shift("tau_s, as dt/tau,", alpha >> 16, 0)
+    p = layout(spec).rows(theta_q.astype(np.int64))
+    check_shift("tau_s, as dt/tau,", p["tau_s"] >> 16, 0)  # a file may hold any
     rec = row_ranges(p["W"], 0, Q15_HIGH)
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
-    rec_y = [(round_shift(low, rec_shift), round_shift(high, rec_shift)) for low, high in rec]
-    drive_y = [(round_shift(low, in_shift), round_shift(high, in_shift)) for low, high in drive]
-    net = [(a + c, b + d) for (a, b), (c, d) in zip(rec_y, drive_y, strict=True)]
-    y = [(min(0, low), max(0, high)) for low, high in net]
-    biased = [(low + b, high + b) for (low, high), b in zip(y, p["bias"], strict=True)]
-    bounds = {
+    rec_y, drive_y = shifted(rec, ints[:, 4]), shifted(drive, ints[:, 5])
+    net = plus(rec_y, drive_y)
+    y = np.minimum(0, net[0]), np.maximum(0, net[1])
+    ranges = {
         "W s": hull(rec),
         "W s, shifted": hull(rec_y),
         "W_in u": hull(drive),
         "W_in u, shifted": hull(drive_y),
         "net": hull(net),
         "y": hull(y),
-        "net - y": hull([(a - d, b - c) for (a, b), (c, d) in zip(net, y, strict=True)]),
-        "y + bias": hull(biased),
+        "net - y": hull((net[0] - y[1], net[1] - y[0])),
+        "y + bias": hull(plus(y, (p["bias"], p["bias"]))),
     }
     if spec.readout == "affine":
-        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], (0, Q15_HIGH))
-    return bounds
+        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], (0, Q15_HIGH))
+    return ranges
 
 
 INTEGER: Final = Integer(
@@ -226,8 +231,7 @@ INTEGER: Final = Integer(
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
+    ranges_q=ranges_q,
     prepare_q=prepare_q,
     step_prepared_q=step_prepared_q,
     step_q=step_q,

@@ -1,62 +1,75 @@
-"""The CTRNN's numbers in fixed point: which formats they get, and how far a tau lets a state go in a step."""
+"""The CTRNN's numbers in fixed point: which formats they get, and how far a tau lets a state go in a step.
+
+For P controllers at once: ``p`` holds their parameters by name, float64 ``[P, ...]``.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.fixed.base import GUARD_BITS, Choice
-from neuroctl.errors import ExportError
-from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
+from neuroctl.cells.fixed.base import GUARD_BITS, FormatOptions, refuse
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, widest_frac_bits
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-# How far y gets towards net in a step, from dt/tau.
-ALPHA: Final[Mapping[str, Callable[[float], float]]] = {"euler": lambda r: r, "etd1": lambda r: -math.expm1(-r)}
-_MOST_Y_FRAC_BITS: Final = 26
-_LEAST_Y_FRAC_BITS: Final = 8
-_LEAST_X_FRAC_BITS: Final = 4
-MOST_RESIDUAL_BITS: Final = 16
+INTEGRATORS: Final = ("euler", "etd1")
+_MAX_Y_FRAC_BITS: Final = 26
+_MIN_Y_FRAC_BITS: Final = 8
+_MIN_X_FRAC_BITS: Final = 4
+MAX_RESIDUAL_BITS: Final = 16
 
 
-def stalls(spec: Spec, p: Mapping[str, Array], u_format: QFormat, y_frac_bits: int) -> bool:
+def alphas_of(spec: Spec, tau_s: Array) -> NDArray[np.float64]:
+    """Return how far y gets towards net in a step, of the shape of ``tau_s``: dt/tau, of etd1 1 - exp(-dt/tau)."""
+    alphas: NDArray[np.float64] = spec.dt_s / tau_s
+    if spec.integrator == "euler":
+        return alphas
+    # Python's expm1: NumPy's differs from it, and from CPU to CPU, in the last bit.
+    return np.array([-math.expm1(-alpha) for alpha in alphas.ravel().tolist()]).reshape(alphas.shape)
+
+
+def stalls(spec: Spec, p: Mapping[str, Array], u_lsb: Array | float, y_frac_bits: Array) -> NDArray[np.bool_]:
     """Whether a neuron is slower than 2^-16, or would stop short of net by more than half an input's least change.
 
     y stays where it is while alpha (net - y) rounds to 0: up to half of y's last bit, over alpha.
     """
-    alphas = np.array([ALPHA[spec.integrator](spec.dt_s / float(tau)) for tau in p["tau_s"]])
-    stalled = np.ldexp(0.5, -y_frac_bits) / alphas
-    finest = np.abs(p["W_in"]).max(axis=1) * u_format.lsb
-    recurrent = np.abs(p["W"]).max(axis=1) * 2.0**-ACTIVATION_FRAC_BITS
+    alphas = alphas_of(spec, p["tau_s"])
+    stalled = np.ldexp(0.5, -y_frac_bits)[:, None] / alphas
+    finest = np.abs(p["W_in"]).max(axis=-1) * np.expand_dims(u_lsb, -1)
+    recurrent = np.abs(p["W"]).max(axis=-1) * 2.0**-ACTIVATION_FRAC_BITS
     finest = np.where(finest > 0, finest, np.where(recurrent > 0, recurrent, np.inf))
-    return bool((stalled > 0.5 * finest).any() or alphas.min() < 2.0**-MOST_RESIDUAL_BITS)
+    slow: NDArray[np.bool_] = (stalled > 0.5 * finest).any(axis=-1) | (alphas.min(axis=-1) < 2.0**-MAX_RESIDUAL_BITS)
+    return slow
 
 
-def y_format(p: Mapping[str, Array], u_format: QFormat, choice: Choice) -> QFormat:
+def y_format(p: Mapping[str, Array], u_format: QFormat, options: FormatOptions) -> QFormats:
     """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29.
 
     Raises:
         ExportError: too few are left.
 
     """
-    drive = np.abs(p["W_in"]).sum(axis=1) * -u_format.low * u_format.lsb
-    low, high = np.minimum(p["W"], 0).sum(axis=1) - drive, np.maximum(p["W"], 0).sum(axis=1) + drive
-    reach = max(float((high - low).max()), float((np.maximum(high, -low) + np.abs(p["bias"])).max()))
-    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MOST_Y_FRAC_BITS)
-    least = _LEAST_Y_FRAC_BITS if choice.state_bits == 32 else 0
-    frac_bits = choice.state_frac_bits(float(np.maximum(high, -low).max()), frac_bits)
-    if frac_bits < least:
-        most = math.ldexp(1.0, GUARD_BITS - 1 - _LEAST_Y_FRAC_BITS)
-        raise ExportError(f"W, W_in, bias: y can reach {reach:g}; allowed in fixed point: less than {most:g}")
-    return QFormat(32, frac_bits)
+    drive = np.abs(p["W_in"]).sum(axis=-1) * -u_format.low * u_format.lsb
+    low, high = np.minimum(p["W"], 0).sum(axis=-1) - drive, np.maximum(p["W"], 0).sum(axis=-1) + drive
+    largest = np.maximum(high, -low)
+    reach = np.maximum((high - low).max(axis=-1), (largest + np.abs(p["bias"])).max(axis=-1))
+    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MAX_Y_FRAC_BITS)
+    frac_bits = options.state_frac_bits(largest.max(axis=-1), frac_bits)
+    allowed = math.ldexp(1.0, GUARD_BITS - 1 - _MIN_Y_FRAC_BITS)
+    refuse(
+        frac_bits < (_MIN_Y_FRAC_BITS if options.state_bits == 32 else 0),
+        lambda at: f"W, W_in, bias: y can reach {reach[at]:g}; allowed in fixed point: less than {allowed:g}",
+    )
+    return QFormats(32, frac_bits)
 
 
-def gain_format(gain: Array, y_frac_bits: int) -> QFormat:
+def gain_format(gain: Array, y_frac_bits: Array) -> QFormats:
     """Give gains the most fractional bits with which g (y + b) still has some, and fits.
 
     Raises:
@@ -64,28 +77,31 @@ def gain_format(gain: Array, y_frac_bits: int) -> QFormat:
 
     """
     # The clamp of the product, 11 in its own format, has to fit 32 bits too.
-    frac_bits = widest_frac_bits(float(np.abs(gain).max()), 16, 43 - y_frac_bits)
-    if y_frac_bits + frac_bits - 16 < _LEAST_X_FRAC_BITS:
-        raise ExportError(f"gain: {np.abs(gain).max():g} with y in {y_frac_bits} fractional bits; allowed: smaller")
-    return QFormat(16, frac_bits)
+    largest = np.abs(gain).max(axis=-1)
+    frac_bits = widest_frac_bits(largest, 16, 43 - y_frac_bits)
+    refuse(
+        y_frac_bits + frac_bits - 16 < _MIN_X_FRAC_BITS,
+        lambda at: f"gain: {largest[at]:g} with y in {y_frac_bits[at]} fractional bits; allowed: smaller",
+    )
+    return QFormats(16, frac_bits)
 
 
 def alpha_q(spec: Spec, tau_s: Array) -> NDArray[np.int32]:
-    """Return how far y gets towards net in a step as mantissa | shift << 16.
+    """Return how far y gets towards net in a step as mantissa | shift << 16, of the shape of ``tau_s``.
 
     Raises:
         ExportError: a tau is below dt, or above 2^30 of them.
 
     """
-    packed = []
-    for i, tau in enumerate(tau_s):
-        alpha = ALPHA[spec.integrator](spec.dt_s / float(tau))
-        # The tolerance admits tau = dt stored in float32; its alpha becomes 65535/65536.
-        if alpha > 1.0 + 1e-6:
-            raise ExportError(f"tau_s[{i}]: {tau:g}; allowed in fixed point: at least dt_s = {spec.dt_s:g} s")
-        shift = max(0, -math.frexp(alpha)[1])
-        mantissa = min(65535, math.floor(math.ldexp(alpha, 16 + shift) + 0.5))
-        if shift > 30:
-            raise ExportError(f"tau_s[{i}]: {tau:g}; allowed in fixed point: at most 2^30 dt_s")
-        packed.append(mantissa | shift << 16)
-    return np.array(packed, np.int32)
+    alphas = alphas_of(spec, tau_s)
+
+    def told(allowed: str) -> Any:
+        return lambda at: f"tau_s[{at[-1]}]: {tau_s[at]:g}; allowed in fixed point: {allowed}"
+
+    # The tolerance admits tau = dt stored in float32; its alpha becomes 65535/65536.
+    refuse(alphas > 1.0 + 1e-6, told(f"at least dt_s = {spec.dt_s:g} s"))
+    shifts = np.maximum(0, -np.frexp(alphas)[1].astype(np.int64))
+    refuse(shifts > 30, told("at most 2^30 dt_s"))
+    mantissas = np.minimum(65535, np.floor(np.ldexp(alphas, 16 + shifts) + 0.5).astype(np.int64))
+    packed: NDArray[np.int64] = mantissas | shifts << 16
+    return packed.astype(np.int32)

@@ -8,27 +8,30 @@ uint16 mantissa and a shift, so that slow decays keep their precision. Every >> 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Formats
+from neuroctl.cells.base import Population
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
-    MOST_SHIFT,
-    Q15,
+    MAX_SHIFT,
     Q15_HIGH,
-    Choice,
+    FormatOptions,
+    Range,
     check_argument_shift,
     check_shift,
     hull,
+    plus,
     readout_ints,
+    refuse,
+    shifted,
     size,
     squash_q,
+    stacked,
 )
-from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS, LOGISTIC, TANH
 from neuroctl.maths.fixed import (
@@ -36,6 +39,7 @@ from neuroctl.maths.fixed import (
     ARGUMENT_FRAC_BITS,
     ARGUMENT_LIMIT,
     QFormat,
+    QFormats,
     mul_q16,
     round_shift,
     saturate,
@@ -48,11 +52,10 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 Blocks = Mapping[str, NDArray[np.float64]]
-Range = tuple[int, int]
 
-_MOST_NET_FRAC_BITS: Final = 26  # the clamp of the argument, 11, has to fit 30 bits
-_LEAST_NET_FRAC_BITS: Final = 8
-MOST_GROWTH: Final = 16.0
+_MAX_NET_FRAC_BITS: Final = 26  # the clamp of the argument, 11, has to fit 30 bits
+_MIN_NET_FRAC_BITS: Final = 8
+MAX_GROWTH: Final = 16.0
 """ReLU neurons saturate at this many times what the inputs alone bring, where what they remember may add up to more."""
 _SHIFT_ORIGIN: Final = 4  # the packed shift is positive
 
@@ -81,92 +84,98 @@ def decayed_q(x: Any, packed: Any) -> Any:
     return select(packed < 0, x + part, x - part)
 
 
-def pack_decay(kept: float, name: str) -> int:
-    """Return d = 1 - kept as mantissa | (shift + 4) << 16, negated if d is negative; 0 for 0.
+def pack_decay(kept: Array, name: str) -> NDArray[np.int32]:
+    """Return d = 1 - kept as mantissa | (shift + 4) << 16, negated if d is negative; 0 for 0. ``kept`` is ``[P, n]``.
 
     d = mantissa 2^-(16 + shift), its top bit set: a decay of 1/T keeps 16 bits, however slow it is.
+
+    Raises:
+        ExportError: a number is beyond -7 to 9.
+
     """
-    d = 1.0 - kept
-    if abs(d) < 2.0**-30:
-        return 0
-    shift = -math.frexp(abs(d))[1]
-    mantissa = math.floor(math.ldexp(abs(d), 16 + shift) + 0.5)
-    if mantissa == 65536:
-        mantissa, shift = 32768, shift - 1
-    if shift <= -_SHIFT_ORIGIN:
-        raise ExportError(f"{name}: {kept:g}; allowed in fixed point: -7 to 9")
+    d = 1.0 - np.asarray(kept, np.float64)
+    shift = -np.frexp(d)[1].astype(np.int64)
+    mantissa = np.floor(np.ldexp(np.abs(d), 16 + shift) + 0.5).astype(np.int64)
+    mantissa, shift = np.where(mantissa == 65536, 32768, mantissa), shift - (mantissa == 65536)
+    small = np.abs(d) < 2.0**-30
+    refuse(
+        (shift <= -_SHIFT_ORIGIN) & ~small,
+        lambda at: f"{name}[{at[-1]}]: {kept[at]:g}; allowed in fixed point: -7 to 9",
+    )
     packed = mantissa | (shift + _SHIFT_ORIGIN) << 16
-    return packed if d > 0 else -packed
+    return np.where(small, 0, np.where(d > 0, packed, -packed)).astype(np.int32)
 
 
-def unpack_decay(packed: int) -> float:
-    """Return d; see ``pack_decay``.
+def unpack_decay(packed: Array) -> NDArray[np.float64]:
+    """Return d, of the shape ``[P, n]`` of ``packed``; see ``pack_decay``.
 
     Raises:
         ExportError: its shift is beyond what ``pack_decay`` gives; a damaged file can hold such.
 
     """
-    shift = check_shift("a decay", (abs(packed) >> 16) - _SHIFT_ORIGIN, -_SHIFT_ORIGIN)
-    return math.copysign(math.ldexp(abs(packed) & 65535, -16 - shift), packed)
+    much = np.abs(packed.astype(np.int64))
+    shift = check_shift("a decay", (much >> 16) - _SHIFT_ORIGIN, -_SHIFT_ORIGIN)
+    size: Array = np.ldexp((much & 65535).astype(np.float64), -16 - shift)
+    return np.copysign(size, packed)
 
 
-def net_format(reach: float, names: str) -> QFormat:
-    """Return the int32 format with the most fractional bits that keep sums up to ``reach`` below 2^29.
+def net_format(reach: Array, names: str) -> QFormats:
+    """Return the int32 formats with the most fractional bits that keep sums up to ``reach`` below 2^29.
 
     Raises:
         ExportError: too wide for 32 bits.
 
     """
-    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MOST_NET_FRAC_BITS)
-    if frac_bits < _LEAST_NET_FRAC_BITS:
-        most = math.ldexp(1.0, GUARD_BITS - 1 - _LEAST_NET_FRAC_BITS)
-        raise ExportError(f"{names}: sums can reach {reach:g}; allowed in fixed point: less than {most:g}")
-    return QFormat(32, frac_bits)
+    frac_bits = widest_frac_bits(reach, GUARD_BITS, _MAX_NET_FRAC_BITS)
+    most = math.ldexp(1.0, GUARD_BITS - 1 - _MIN_NET_FRAC_BITS)
+    refuse(
+        frac_bits < _MIN_NET_FRAC_BITS,
+        lambda at: f"{names}: sums can reach {reach[at]:g}; allowed in fixed point: less than {most:g}",
+    )
+    return QFormats(32, frac_bits)
 
 
-def s_format(spec: Spec, s_reach: float, choice: Choice) -> tuple[QFormat, float]:
-    """Return the int16 format of activations up to ``s_reach``, and how far it reaches; Q15 where 1 bounds them.
+def s_format(spec: Spec, s_reach: Array, options: FormatOptions) -> tuple[QFormats, Array]:
+    """Return the int16 formats of activations up to ``s_reach``, and how far they reach; Q15 where 1 bounds them.
 
-    ReLU saturates where a choice asks for more fractional bits.
+    ReLU saturates where an option asks for more fractional bits.
     """
+    widest = widest_frac_bits(s_reach, 16)
     if spec.activation != "relu":
-        form = Q15 if s_reach <= 1.0 else QFormat(16, widest_frac_bits(s_reach, 16))
-        return form, s_reach
-    asked = choice.s_frac_bits
-    frac_bits = min(widest_frac_bits(s_reach, 16) if asked is None else asked, ACTIVATION_FRAC_BITS)
-    return QFormat(16, frac_bits), math.ldexp(1.0, 15 - frac_bits)
+        return QFormats(16, np.where(s_reach <= 1.0, ACTIVATION_FRAC_BITS, widest)), s_reach
+    asked = widest if options.s_frac_bits is None else np.full_like(widest, options.s_frac_bits)
+    frac_bits = np.minimum(asked, ACTIVATION_FRAC_BITS)
+    return QFormats(16, frac_bits), np.ldexp(1.0, 15 - frac_bits)
 
 
-def weights(choice: Choice, name: str, w: Array, x: QFormat, x_high: int, net: QFormat) -> QFormat:
-    """Return the format of weights on x whose sums are shifted into ``net``."""
-    return choice.weights(name, w, x_high, net.frac_bits + MOST_SHIFT - x.frac_bits)
+def input_formats(u_format: QFormat, lanes: int) -> QFormats:
+    """Return the inputs' format for P controllers."""
+    return QFormats(u_format.bits, np.full(lanes, u_format.frac_bits))
 
 
-def quantized(blocks: Layout, theta: Array, formats: Formats, packed: Iterable[str]) -> NDArray[np.int32]:
+def weights(options: FormatOptions, name: str, w: Array, x: QFormats, x_high: int, net: QFormats) -> QFormats:
+    """Return the formats of weights on x whose sums are shifted into ``net``."""
+    return options.weights(name, w, x_high, net.frac_bits + MAX_SHIFT - x.frac_bits)
+
+
+def quantized(blocks: Layout, theta: Array, formats: Population, packed: Iterable[str]) -> NDArray[np.int32]:
     """Return theta_q: each block of a float theta in its format, those in ``packed`` as decays."""
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    theta_q = np.zeros(blocks.size, np.int32)
-    decays = set(packed)
-    for name, block in blocks.blocks.items():
-        if name in decays:
-            theta_q[block.part] = [pack_decay(float(kept), f"{name}[{i}]") for i, kept in enumerate(p[name])]
-        else:
-            theta_q[block.part] = formats[name].quantize(p[name]).ravel()
+    theta_q = np.zeros(theta.shape, np.int32)
+    views, decays = blocks.rows(theta_q), set(packed)
+    for name, values in blocks.rows(theta.astype(np.float64)).items():
+        views[name][:] = pack_decay(values, name) if name in decays else formats[name].quantize(values)
     return theta_q
 
 
-def sum_shift(formats: Formats, weights: str, x: str) -> int:
-    """Return the shift to the right from a sum of weights times x to net's format."""
+def sum_shift(formats: Population, weights: str, x: str) -> Array:
+    """Return the shifts to the right from sums of weights times x to net's format."""
     return check_shift(weights, formats[weights].frac_bits + formats[x].frac_bits - formats["net"].frac_bits)
 
 
-def shifted(ranges: list[Range], shift: int) -> list[Range]:
-    """Return ranges after a rounding shift."""
-    return [(round_shift(low, shift), round_shift(high, shift)) for low, high in ranges]
-
-
-def dense_ints(spec: Spec, formats: Formats, w_in: str, rec_shift: int, own: tuple[int, int, int]) -> NDArray[np.int64]:
-    """Return ``ints``; see the places above."""
+def dense_ints(
+    spec: Spec, formats: Population, w_in: str, rec_shift: Any, own: Sequence[Any], last: Sequence[Any] = ()
+) -> NDArray[np.int64]:
+    """Return ``ints``, see the places above; ``own`` are three numbers of the cell's, ``last`` those at the end."""
     net, s = formats["net"], formats["s"]
     argument = net.frac_bits - ARGUMENT_FRAC_BITS
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine"), ACTIVATIONS[str(spec.activation)]]
@@ -178,7 +187,7 @@ def dense_ints(spec: Spec, formats: Formats, w_in: str, rec_shift: int, own: tup
         check_shift("net", net.frac_bits - s.frac_bits),
         -Q15_HIGH if spec.activation == "hard_tanh" else 0,
     ]
-    return np.array([*sizes, *shifts, *own, *readout_ints(spec, formats)], dtype=np.int64)
+    return stacked([*sizes, *shifts, *own, *readout_ints(spec, formats), *last], len(net.frac_bits))
 
 
 def s_range(spec: Spec) -> tuple[int, int]:
@@ -186,13 +195,17 @@ def s_range(spec: Spec) -> tuple[int, int]:
     return (0 if spec.activation in ("logistic", "relu") else -Q15_HIGH), Q15_HIGH
 
 
-def net_bounds(drive: list[Range], in_shift: int, kept: list[Range], bias: Array) -> dict[str, Range]:
+def input_range(formats: Population) -> tuple[Any, Any]:
+    """Return the range of raw inputs, which is int16's for all."""
+    return formats["u"].low, formats["u"].high
+
+
+def net_ranges(drive: Range, in_shift: Array, kept: Range, bias: Array) -> dict[str, Range]:
     """Range of the sums that make up net: ``drive`` before its shift, ``kept`` in net's format."""
     driven = shifted(drive, in_shift)
-    net = [(a + c + int(b), e + f + int(b)) for (a, e), (c, f), b in zip(driven, kept, bias, strict=True)]
     return {
         "W_in x": hull(drive),
         "W_in x, shifted": hull(driven),
         "remembered": hull(kept),
-        "net": hull(net),
+        "net": hull(plus(driven, kept, (bias, bias))),
     }

@@ -7,24 +7,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import (
-    Bounds,
-    Formats,
-    Integer,
-    prepare_nothing_q,
-)
+from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.elman import layout
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     Q15_HIGH,
-    Choice,
+    FormatOptions,
     drive_q,
     hull,
     matvec_q,
-    readout_bounds,
     readout_formats,
     readout_q,
+    readout_ranges,
     row_ranges,
+    shifted,
     size,
 )
 from neuroctl.layout import Layout, cache_layout
@@ -41,11 +37,6 @@ Array = NDArray[Any]
 def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: s, activations in the format ``"s"``; new is scratch."""
     return Layout(("s", (spec.neurons,), "1"), ("new", (spec.neurons,), "1"))
-
-
-def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the state after reset: zeros."""
-    return np.zeros(2 * spec.neurons, np.int32)
 
 
 @jit_integer
@@ -77,55 +68,55 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> float:
+def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
     """Return the largest activation: 1, or of ReLU what the inputs bring, summed up by U's largest row."""
     if spec.activation != "relu":
-        return 1.0
-    driven = float(np.maximum(np.abs(p["W_in"]).sum(axis=1) * u_reach + p["bias"], 0.0).max())
-    growth = float(np.maximum(p["U"], 0.0).sum(axis=1).max())
-    return max(driven * min(d.MOST_GROWTH, 1.0 / max(1.0 - growth, 1e-9)), 1e-3)
+        return np.ones(len(p["bias"]))
+    driven = np.maximum(np.abs(p["W_in"]).sum(axis=-1) * u_reach + p["bias"], 0.0).max(axis=-1)
+    growth = np.maximum(p["U"], 0.0).sum(axis=-1).max(axis=-1)
+    summed: Array = driven * np.minimum(d.MAX_GROWTH, 1.0 / np.maximum(1.0 - growth, 1e-9))
+    return np.maximum(summed, 1e-3)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q.
+def quantize(
+    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
+) -> tuple[Population, NDArray[np.int32]]:
+    """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
         ExportError: a range is too wide for the words.
 
     """
-    blocks, u_reach = layout(spec), -u_format.low * u_format.lsb
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), choice)
-    rows = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["U"]).sum(axis=1) * s_reach + np.abs(p["bias"])
-    net = d.net_format(float(rows.max()), "W_in, U, bias")
-    formats = {"u": u_format, "net": net, "s": s, "bias": net}
-    formats["W_in"] = d.weights(choice, "W_in", p["W_in"], u_format, -u_format.low, net)
-    formats["U"] = d.weights(choice, "U", p["U"], s, Q15_HIGH, net)
-    formats |= readout_formats(spec, p, choice, s, s_reach)
+    p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
+    s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), options)
+    rows = np.abs(p["W_in"]).sum(axis=-1) * u_reach + np.abs(p["U"]).sum(axis=-1) * s_reach[:, None]
+    net = d.net_format((rows + np.abs(p["bias"])).max(axis=-1), "W_in, U, bias")
+    formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s, "bias": net}
+    formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
+    formats["U"] = d.weights(options, "U", p["U"], s, Q15_HIGH, net)
+    formats |= readout_formats(spec, p, options, s, s_reach)
     return formats, quantize_theta(spec, theta, formats)
 
 
-def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats."""
     return d.quantized(layout(spec), theta, formats, ())
 
 
-def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return sizes, shifts and limits; see ``cells.fixed.dense``."""
     return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "s"), (0, 0, 0))
 
 
-def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all int16 activations."""
-    ints = ints_q(spec, formats)
-    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
-    drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
-    kept = row_ranges(p["U"], *s)
-    bounds = {"U s": hull(kept)} | d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])
+    p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
+    drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], *s)
+    ranges = {"U s": hull(kept)}
+    ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
     if spec.readout == "affine":
-        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], s)
-    return bounds
+        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
+    return ranges
 
 
 INTEGER: Final = Integer(
@@ -133,8 +124,7 @@ INTEGER: Final = Integer(
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
+    ranges_q=ranges_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,

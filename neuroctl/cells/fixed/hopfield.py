@@ -5,24 +5,18 @@ The binary forms are exact: a neuron is -1, 0 or 1, a field a sum of whole weigh
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import (
-    Bounds,
-    Formats,
-    Integer,
-    prepare_nothing_q,
-)
+from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.base import Choice, hull, matvec_q, row_ranges
+from neuroctl.cells.fixed.base import FormatOptions, hull, matvec_q, output_ends, refuse, row_ranges, stacked
 from neuroctl.cells.hopfield import ASYNCHRONOUS, SYNCHRONOUS, layout, own_ints
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, saturate, widest_frac_bits
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, saturate, widest_frac_bits
 from neuroctl.maths.jit import jit_integer
 from neuroctl.spec import Spec
 
@@ -34,11 +28,6 @@ def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: s; field is scratch; converged and sweeps as in the float form."""
     n = spec.neurons
     return Layout(("s", (n,), "1"), ("field", (n,), "1"), ("converged", (), "1"), ("sweeps", (), "1"))
-
-
-def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the state after reset: zeros."""
-    return np.zeros(state_layout_q(spec).size, np.int32)
 
 
 @jit_integer
@@ -106,8 +95,10 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q. Updates: asynchronous and synchronous.
+def quantize(
+    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
+) -> tuple[Population, NDArray[np.int32]]:
+    """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
         ExportError: the continuous form, or a bias that 30 bits do not hold beside the weights.
@@ -115,25 +106,27 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tup
     """
     if spec.update == "continuous":
         raise ExportError(f"update: {spec.update!r}; allowed in fixed point: asynchronous, synchronous")
-    blocks = layout(spec)
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
+    lanes, p = len(theta), layout(spec).rows(theta.astype(np.float64))
     limits = [abs(value) for pair in spec.output_limits or () for value in pair]
-    out = QFormat(16, widest_frac_bits(max(1.0, *limits) if limits else 1.0, 16))
-    w = choice.weights("W", p["W"], 1, 24)
-    bias = QFormat(32, w.frac_bits)
-    if float(np.abs(p["bias"]).max()) * 2.0**bias.frac_bits >= 1 << 29:
-        most = math.ldexp(1.0, 29 - bias.frac_bits)
-        raise ExportError(f"bias: {np.abs(p['bias']).max():g}; allowed with these weights: below {most:g}")
-    formats = {"u": u_format, "s": QFormat(16, 0), "W": w, "bias": bias, "out": out}
+    w = options.weights("W", p["W"], 1, np.full(lanes, 24))
+    largest, most = np.abs(p["bias"]).max(axis=-1), np.ldexp(1.0, 29 - w.frac_bits)
+    refuse(largest >= most, lambda at: f"bias: {largest[at]:g}; allowed with these weights: below {most[at]:g}")
+    formats = {
+        "u": d.input_formats(u_format, lanes),
+        "s": QFormats(16, np.zeros(lanes, np.int64)),
+        "W": w,
+        "bias": QFormats(32, w.frac_bits),
+        "out": QFormats(16, np.full(lanes, widest_frac_bits(max(1.0, *limits) if limits else 1.0, 16))),
+    }
     return formats, quantize_theta(spec, theta, formats)
 
 
-def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats."""
     return d.quantized(layout(spec), theta, formats, ())
 
 
-def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return what ``step_q`` needs in whole numbers, as it lists them.
 
     Raises:
@@ -141,27 +134,22 @@ def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
 
     """
     out, (mode, steps, clamp, *order) = formats["out"], own_ints(spec)
-    lows, highs = [out.low] * spec.outputs, [out.high] * spec.outputs
-    if spec.output_limits is not None:
-        lows = [int(out.quantize(low)) for low, _ in spec.output_limits]
-        highs = [int(out.quantize(high)) for _, high in spec.output_limits]
-    if not 0 <= out.frac_bits <= ACTIVATION_FRAC_BITS:  # with less than none, 1 is less than the last bit
-        raise ExportError(
-            f"output_limits: with them out has {out.frac_bits} fractional bits; "
+    refuse(  # with less than none, 1 is less than the last bit
+        (out.frac_bits < 0) | (out.frac_bits > ACTIVATION_FRAC_BITS),
+        lambda at: (
+            f"output_limits: with them out has {out.frac_bits[at]} fractional bits; "
             f"allowed for cell 'hopfield' in fixed point: 0 to {ACTIVATION_FRAC_BITS}, limits up to 32767"
-        )
-    sizes = [spec.neurons, spec.inputs, spec.outputs, mode, steps, clamp, out.frac_bits]
-    return np.array([*sizes, *lows, *highs, *order], dtype=np.int64)
+        ),
+    )
+    numbers = [spec.neurons, spec.inputs, spec.outputs, mode, steps, clamp, out.frac_bits]
+    return stacked([*numbers, *output_ends(spec, out), *order], len(out.frac_bits))
 
 
-def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
     """Range of every intermediate of ``step_q``: any state of -1, 0 and 1."""
-    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
+    p = layout(spec).rows(theta_q.astype(np.int64))
     fields = row_ranges(p["W"], -1, 1)
-    return {
-        "W s": hull(fields),
-        "W s - bias": hull([(low - int(b), high - int(b)) for (low, high), b in zip(fields, p["bias"], strict=True)]),
-    }
+    return {"W s": hull(fields), "W s - bias": hull((fields[0] - p["bias"], fields[1] - p["bias"]))}
 
 
 INTEGER: Final = Integer(
@@ -169,8 +157,7 @@ INTEGER: Final = Integer(
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
+    ranges_q=ranges_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,

@@ -6,37 +6,35 @@ lose none. The next layer and the readout take x narrowed to int16, the format "
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import (
-    Bounds,
-    Formats,
-    Integer,
-    prepare_nothing_q,
-)
+from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     Q15_HIGH,
+    RANGE_CEILING,
     READOUT_INTS,
-    Choice,
+    FormatOptions,
+    Range,
     drive_q,
     hull,
     matvec_q,
-    readout_bounds,
+    plus,
     readout_formats,
     readout_q,
+    readout_ranges,
+    refuse,
     row_ranges,
+    shifted,
     size,
 )
 from neuroctl.cells.indrnn import layout
-from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.activations import RELU, TANH
-from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, round_shift, saturate
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, ARGUMENT_FRAC_BITS, QFormat, QFormats, round_shift, saturate
 from neuroctl.maths.jit import jit_integer, jit_integer_inline
 from neuroctl.maths.packs import store, wide
 from neuroctl.maths.vectors import U
@@ -46,7 +44,7 @@ Array = NDArray[Any]
 
 _LAYERS, _RESIDUAL = d.OWN, d.OWN + 1
 _TO_NET: Final = ACTIVATION_FRAC_BITS - ARGUMENT_FRAC_BITS  # less net's own bits beyond the argument's
-_MOST_STEPS: Final = 100.0
+_MAX_STEPS: Final = 100.0
 """ReLU neurons with u near 1 or above saturate at what that many steps add up, if the spec has no horizon."""
 
 
@@ -55,11 +53,6 @@ def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: h of each layer, the output x of the last one, and x narrowed, s."""
     n = spec.neurons
     return Layout(*((f"h.{layer}", (n,), "1") for layer in range(spec.layers)), ("x", (n,), "1"), ("s", (n,), "1"))
-
-
-def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the state after reset: zeros."""
-    return np.zeros(state_layout_q(spec).size, np.int32)
 
 
 @jit_integer
@@ -117,55 +110,67 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: float) -> tuple[list[float], float, float]:
+def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: Array) -> tuple[list[Array], Array, Array]:
     """Return each layer's largest h (of ReLU a power of two, at most ``most``), the largest x, and the largest sum."""
-    x_reach, skip, h_reaches, x_most, sum_most = u_reach, 0.0, [], 0.0, 0.0
+    lanes = len(p["bias.0"])
+    x_reach, skip, h_reaches, x_most, sum_most = np.full(lanes, u_reach), np.zeros(lanes), [], *np.zeros((2, lanes))
     for layer in range(spec.layers):
         bias, u = p[f"bias.{layer}"], p[f"u.{layer}"]
-        driven = np.abs(p[f"W_in.{layer}"]).sum(axis=1) * x_reach
-        h_reach = 1.0
+        driven = np.abs(p[f"W_in.{layer}"]).sum(axis=-1) * x_reach[:, None]
+        h_reach = np.ones(lanes)
         if spec.activation == "relu":
-            steps = float(spec.horizon or _MOST_STEPS)
+            steps = float(spec.horizon or _MAX_STEPS)
             h = np.maximum(driven + bias, 0.0) * np.minimum(steps, 1.0 / np.maximum(1.0 - np.maximum(u, 0.0), 1e-9))
-            h_reach = min(most, 2.0 ** math.ceil(math.log2(max(float(h.max()), 2.0**-20))))
+            h_reach = np.minimum(most, _next_power_of_two(np.maximum(h.max(axis=-1), 2.0**-20)))
         h_reaches.append(h_reach)
         x_reach = h_reach + (skip if spec.residual and layer > 0 else 0.0)
         skip = x_reach
         # What decays is subtracted, so both it and what it leaves have to fit.
-        sums = driven + np.abs(bias) + h_reach * np.maximum(np.abs(1.0 - u), np.abs(u))
-        x_most, sum_most = max(x_most, x_reach), max(sum_most, float(sums.max()))
+        sums = driven + np.abs(bias) + h_reach[:, None] * np.maximum(np.abs(1.0 - u), np.abs(u))
+        x_most, sum_most = np.maximum(x_most, x_reach), np.maximum(sum_most, sums.max(axis=-1))
     return h_reaches, x_most, sum_most
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q.
+def _next_power_of_two(x: Array) -> Array:
+    """Return the least powers of two that are not below x."""
+    mantissa, exponent = np.frexp(x)
+    power: Array = np.ldexp(1.0, exponent - (mantissa == 0.5))
+    return power
+
+
+def quantize(
+    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
+) -> tuple[Population, NDArray[np.int32]]:
+    """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
         ExportError: a range is too wide for the words.
 
     """
-    blocks = layout(spec)
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    u_reach = -u_format.low * u_format.lsb
-    h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, math.inf)
-    s, s_reach = d.s_format(spec, x_reach, choice)
-    if s_reach < x_reach:  # asked for: h saturates earlier, and all else follows
-        h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, s_reach)
-    net = d.net_format(max(sum_reach, x_reach), "W_in, u, bias")
-    net = QFormat(32, choice.state_frac_bits(max(h_reaches), net.frac_bits))
-    if net.frac_bits < 0:
-        raise ExportError(f"W_in, u, bias: h can reach {max(h_reaches):g}; allowed with state_bits 16: less than 32767")
-    formats = {"u": u_format, "net": net, "s": s}
+    p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
+    h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, np.full(len(theta), np.inf))
+    s, s_reach = d.s_format(spec, x_reach, options)
+    if (s_reach < x_reach).any():  # asked for: h saturates earlier, and all else follows
+        most = np.where(s_reach < x_reach, s_reach, np.inf)
+        h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, most)
+    net = d.net_format(np.maximum(sum_reach, x_reach), "W_in, u, bias")
+    h_most = np.max(h_reaches, axis=0)
+    net = QFormats(32, options.state_frac_bits(h_most, net.frac_bits))
+    refuse(
+        net.frac_bits < 0,
+        lambda at: f"W_in, u, bias: h can reach {h_most[at]:g}; allowed with state_bits 16: less than 32767",
+    )
+    formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s}
     for layer, h_reach in enumerate(h_reaches):
-        x = u_format if layer == 0 else s
-        formats[f"W_in.{layer}"] = d.weights(choice, f"W_in.{layer}", p[f"W_in.{layer}"], x, -x.low, net)
+        x, x_high = (formats["u"], -u_format.low) if layer == 0 else (s, Q15_HIGH + 1)
+        formats[f"W_in.{layer}"] = d.weights(options, f"W_in.{layer}", p[f"W_in.{layer}"], x, x_high, net)
         formats[f"bias.{layer}"] = net
-        formats[f"h.{layer}"] = QFormat(max(2, math.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
-    formats |= readout_formats(spec, p, choice, s, x_reach)
+        formats[f"h.{layer}"] = QFormats(np.maximum(2, np.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
+    formats |= readout_formats(spec, p, options, s, x_reach)
     return formats, quantize_theta(spec, theta, formats)
 
 
-def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats.
 
     Raises:
@@ -175,42 +180,47 @@ def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int
     return d.quantized(layout(spec), theta, formats, [f"u.{layer}" for layer in range(spec.layers)])
 
 
-def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return what ``step_q`` needs in whole numbers."""
     layers = range(spec.layers)
-    ints = d.dense_ints(spec, formats, "W_in.0", 0, (spec.layers, int(spec.residual), 0))
     shifts = [d.sum_shift(formats, f"W_in.{layer}", "u" if layer == 0 else "s") for layer in layers]
-    one = 1 << formats["net"].frac_bits
+    one = np.int64(1) << formats["net"].frac_bits
     highs = [formats[f"h.{layer}"].high if spec.activation == "relu" else one for layer in layers]
-    return np.concatenate([ints, np.array([*shifts, *highs], np.int64)])
+    own = (spec.layers, int(spec.residual), 0)
+    return d.dense_ints(spec, formats, "W_in.0", 0, own, (*shifts, *highs))
 
 
-def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all h up to their limits."""
-    ints = [int(value) for value in ints_q(spec, formats)]
-    own, s_shift = ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[d.S_SHIFT]
-    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    bounds: dict[str, tuple[int, int]] = {}
-    narrow, x = (formats["u"].low, formats["u"].high), (0, 0)
+    own, s_shift = ints[:, d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
+    p = layout(spec).rows(theta_q.astype(np.int64))
+    ranges: dict[str, Range] = {}
+    narrow = d.input_range(formats)
+    x = narrow  # not read before the first layer has set it
     for layer in range(spec.layers):
-        shift, high = own[layer], own[spec.layers + layer]
-        low = 0 if spec.activation == "relu" else -high
+        shift, high = own[:, layer], own[:, spec.layers + layer]
+        low = 0 * high if spec.activation == "relu" else -high
         drive = row_ranges(p[f"W_in.{layer}"], *narrow)
-        lost = [_lost(int(packed), low, high) for packed in p[f"u.{layer}"]]
-        kept = [(min(low, low - b, high - b), max(high, high - a, low - a)) for a, b in lost]
-        x = (low, high) if layer == 0 or not spec.residual else (low + x[0], high + x[1])
-        here = d.net_bounds(drive, shift, kept, p[f"bias.{layer}"]) | {"lost": hull(lost), "h": (low, high), "x": x}
-        bounds |= {f"{name}, layer {layer}": value for name, value in here.items()}
-        narrow = (max(-Q15_HIGH, round_shift(x[0], s_shift)), min(Q15_HIGH, round_shift(x[1], s_shift)))
+        lost = _lost(d.unpack_decay(p[f"u.{layer}"]), low[:, None], high[:, None])
+        kept = (
+            np.minimum(low[:, None], np.minimum(low[:, None], high[:, None]) - lost[1]),
+            np.maximum(high[:, None], np.maximum(low[:, None], high[:, None]) - lost[0]),
+        )
+        x = (low, high) if layer == 0 or not spec.residual else plus((low, high), x)
+        own_ranges = d.net_ranges(drive, shift, kept, p[f"bias.{layer}"])
+        own_ranges |= {"lost": hull(lost), "h": (low, high), "x": x}
+        ranges |= {f"{name}, layer {layer}": range_ for name, range_ in own_ranges.items()}
+        s = shifted(x, s_shift)
+        narrow = np.maximum(-Q15_HIGH, s[0])[:, None], np.minimum(Q15_HIGH, s[1])[:, None]
     if spec.readout == "affine":
-        bounds |= readout_bounds(spec, formats, p["W_out"], p["b_out"], narrow)
-    return bounds
+        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], narrow)
+    return ranges
 
 
-def _lost(packed: int, low: int, high: int) -> tuple[int, int]:
+def _lost(d_: Array, low: Array, high: Array) -> Range:
     """Return the range of d h for h in [low, high]; rounding adds at most 8, when d is above 4."""
-    ends = [d.unpack_decay(packed) * end for end in (low, high)]
-    return math.floor(min(0.0, *ends)) - 8, math.ceil(max(0.0, *ends)) + 8
+    ends = np.clip([d_ * low, d_ * high, 0.0 * d_], -RANGE_CEILING, RANGE_CEILING)
+    return np.floor(ends.min(axis=0)).astype(np.int64) - 8, np.ceil(ends.max(axis=0)).astype(np.int64) + 8
 
 
 INTEGER: Final = Integer(
@@ -218,8 +228,7 @@ INTEGER: Final = Integer(
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
+    ranges_q=ranges_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,

@@ -7,38 +7,34 @@ step can leave its bounds: outputs are clipped, and the context sums them up to 
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import (
-    Bounds,
-    Formats,
-    Integer,
-    prepare_nothing_q,
-)
+from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
     Q15_HIGH,
+    RANGE_CEILING,
     READOUT_INTS,
-    Choice,
+    FormatOptions,
     check_shift,
     drive_q,
     hull,
     matvec_q,
-    readout_bounds,
     readout_formats,
     readout_q,
+    readout_ranges,
+    refuse,
     row_ranges,
+    shifted,
     size,
 )
 from neuroctl.cells.jordan import layout
-from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths.fixed import QFormat, round_shift, saturate, widest_frac_bits
+from neuroctl.maths.fixed import QFormat, QFormats, round_shift, saturate, widest_frac_bits
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.packs import store, wide
 from neuroctl.maths.vectors import U
@@ -47,8 +43,8 @@ from neuroctl.spec import Spec
 Array = NDArray[Any]
 
 _DECAY, _Y_SHIFT, _NARROW = d.OWN, d.OWN + 1, d.OWN + 2
-_MOST_EXTRA_BITS: Final = 14
-_MOST_ROUNDING: Final = 0.5  # as a share of the context's reach
+_MAX_EXTRA_BITS: Final = 14
+_MAX_ROUNDING: Final = 0.5  # as a share of the context's reach
 
 
 @cache_layout
@@ -56,11 +52,6 @@ def state_layout_q(spec: Spec) -> Layout:
     """Blocks of the integer state: context; s, activations; narrow is scratch, the context in the format ``"c"``."""
     n, q = spec.neurons, spec.outputs
     return Layout(("context", (q,), "1"), ("s", (n,), "1"), ("narrow", (q,), "1"))
-
-
-def start_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the state after reset: zeros."""
-    return np.zeros(state_layout_q(spec).size, np.int32)
 
 
 @jit_integer
@@ -97,68 +88,74 @@ def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> No
         step_q(theta, state, u[t], y[t], ints)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, choice: Choice) -> tuple[Formats, NDArray[np.int32]]:
-    """Choose the formats of all blocks and return them with theta_q.
+def quantize(
+    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
+) -> tuple[Population, NDArray[np.int32]]:
+    """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
         ExportError: a range is too wide for the words.
 
     """
-    blocks, u_reach = layout(spec), -u_format.low * u_format.lsb
-    p = {name: np.asarray(view, np.float64) for name, view in blocks.views(theta).items()}
-    driven = np.abs(p["W_in"]).sum(axis=1) * u_reach + np.abs(p["bias"])
-    s_reach = 1.0 if spec.activation != "relu" else max(d.MOST_GROWTH * float(driven.max()), 1e-3)
-    s, s_reach = d.s_format(spec, s_reach, choice)
-    formats = {"u": u_format, "s": s} | readout_formats(spec, p, choice, s, s_reach)
+    p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
+    driven = np.abs(p["W_in"]).sum(axis=-1) * u_reach + np.abs(p["bias"])
+    relu = np.maximum(d.MAX_GROWTH * driven.max(axis=-1), 1e-3)
+    s, s_reach = d.s_format(spec, relu if spec.activation == "relu" else np.ones(len(theta)), options)
+    formats = {"u": d.input_formats(u_format, len(theta)), "s": s} | readout_formats(spec, p, options, s, s_reach)
     out = formats["out"]
     lost = 1.0 - spec.context_decay
     c_reach = -out.low * out.lsb / lost
-    most = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MOST_EXTRA_BITS)
+    most = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MAX_EXTRA_BITS)
     rounding = 2**-10 + 2**-15 / lost  # of a step at most 1, which adds up like the outputs do; of int16's 2^15
-    if most < out.frac_bits or (choice.state_bits == 16 and rounding > _MOST_ROUNDING):
-        raise ExportError(f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller")
-    context = choice.state_frac_bits(c_reach / (1.0 - rounding), most)
-    formats["context"], formats["c"] = QFormat(32, context), QFormat(16, widest_frac_bits(c_reach, 16))
-    rows = driven + np.abs(p["U"]).sum(axis=1) * c_reach
-    net = d.net_format(float(rows.max()), "W_in, U, bias")
+    coarse = options.state_bits == 16 and rounding > _MAX_ROUNDING
+    refuse(
+        (most < out.frac_bits) | coarse,
+        lambda _: f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller",
+    )
+    formats["context"] = QFormats(32, options.state_frac_bits(c_reach / (1.0 - rounding), most))
+    formats["c"] = QFormats(16, widest_frac_bits(c_reach, 16))
+    rows = driven + np.abs(p["U"]).sum(axis=-1) * c_reach[:, None]
+    net = d.net_format(rows.max(axis=-1), "W_in, U, bias")
     formats |= {"net": net, "bias": net}
-    formats["W_in"] = d.weights(choice, "W_in", p["W_in"], u_format, -u_format.low, net)
-    formats["U"] = d.weights(choice, "U", p["U"], formats["c"], Q15_HIGH, net)
+    formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
+    formats["U"] = d.weights(options, "U", p["U"], formats["c"], Q15_HIGH, net)
     return formats, quantize_theta(spec, theta, formats)
 
 
-def quantize_theta(spec: Spec, theta: Array, formats: Formats) -> NDArray[np.int32]:
+def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats."""
     return d.quantized(layout(spec), theta, formats, ())
 
 
-def ints_q(spec: Spec, formats: Formats) -> NDArray[np.int64]:
+def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return sizes, shifts and limits; see ``cells.fixed.dense``."""
     context = formats["context"].frac_bits
     own = (
-        d.pack_decay(spec.context_decay, "context_decay"),
+        _packed_decay(spec),
         check_shift("context", formats["out"].frac_bits - context),
         check_shift("context", context - formats["c"].frac_bits),
     )
     return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), own)
 
 
-def bounds_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32]) -> Bounds:
+def _packed_decay(spec: Spec) -> int:
+    return int(d.pack_decay(np.array([[spec.context_decay]]), "context_decay")[0, 0])
+
+
+def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
     """Range of every intermediate of ``step_q``, over all int16 inputs and all reachable contexts.
 
     A decay by d takes c to one of magnitude at most (1 - d) |c| + 1.
     """
-    ints = ints_q(spec, formats)
-    p = {name: view.astype(object) for name, view in layout(spec).views(theta_q).items()}
-    s, shift = d.s_range(spec), int(ints[d.REC_SHIFT])
-    drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
-    kept = row_ranges(p["U"], -Q15_HIGH, Q15_HIGH)
-    limits = [abs(int(limit)) for limit in ints[d.READOUT + READOUT_INTS :]]
-    most = round_shift(max(limits), int(ints[_Y_SHIFT]))
-    summed = math.ceil((most + 1) / d.unpack_decay(int(ints[_DECAY])))
-    bounds = {"U context": hull(kept), "context": (-summed, summed)}
-    bounds |= d.net_bounds(drive, int(ints[d.IN_SHIFT]), d.shifted(kept, shift), p["bias"])
-    return bounds | readout_bounds(spec, formats, p["W_out"], p["b_out"], s)
+    p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
+    drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], -Q15_HIGH, Q15_HIGH)
+    limit = np.abs(ints[:, d.READOUT + READOUT_INTS :]).max(axis=-1)
+    _, most = shifted((-limit, limit), ints[:, _Y_SHIFT])
+    summed = np.ceil((most + 1) / d.unpack_decay(ints[:, _DECAY]))
+    summed = np.minimum(summed, RANGE_CEILING).astype(np.int64)
+    ranges = {"U context": hull(kept), "context": (-summed, summed)}
+    ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
+    return ranges | readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
 
 
 INTEGER: Final = Integer(
@@ -166,8 +163,7 @@ INTEGER: Final = Integer(
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
-    bounds_q=bounds_q,
-    start_q=start_q,
+    ranges_q=ranges_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
