@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from neuroctl.evolve import FixedPoint, Genome, SerialEvaluator, StudyConfig, run_study
-from neuroctl.evolve.quantized import InFixedPoint
+from neuroctl.evolve import FixedPointConfig, Genome, SerialEvaluator, StudyConfig, run_study
+from neuroctl.evolve.quantized import QuantizedObjective
 from sims import EpisodeReturn, controller_spec
 
-FORMS = {"float32": None, "fixed point": FixedPoint()}
+FORMS = {"float32": None, "fixed point": FixedPointConfig()}
 SEEDS, GENERATIONS = (1, 2, 3, 4, 5), 25
 CANDIDATES, EPISODES, ROUNDS = 12, 4, 7
 
@@ -40,7 +40,7 @@ class Counted:
         return value
 
 
-def study(seed: int, storage: FixedPoint | None) -> float:
+def study(seed: int, storage: FixedPointConfig | None) -> float:
     """Return control steps a second of a short study in this process."""
     config = StudyConfig(
         spec=controller_spec("cartpole", neurons=8), task="cartpole", seed=seed, generations=GENERATIONS,
@@ -62,7 +62,7 @@ def beginners() -> dict[str, float]:
     rates: dict[str, list[float]] = {name: [] for name in FORMS}
     evaluators = {
         name: SerialEvaluator(
-            genome, InFixedPoint(EpisodeReturn("cartpole"), form) if form else EpisodeReturn("cartpole")
+            genome, QuantizedObjective(EpisodeReturn("cartpole"), form) if form else EpisodeReturn("cartpole")
         )
         for name, form in FORMS.items()
     }

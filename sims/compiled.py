@@ -21,7 +21,7 @@ from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.evolve import Measure
 from neuroctl.evolve.provenance import source_of
-from neuroctl.quant import QuantController
+from neuroctl.quant import QuantController, QuantizedPopulation
 from neuroctl.spec import Spec
 
 from .plants.tasks import TASKS
@@ -102,6 +102,22 @@ class PlantReturn:
             threads=threads if self._backend == "cpu" else None,
         )
         values = self._values(episodes).reshape(len(theta), len(distinct), -1)
+        return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
+
+    def batch_quantized(self, controllers: QuantizedPopulation, seeds: Sequence[int], threads: int) -> Array:
+        """Return values ``[P, seeds, 1 + measures]`` of integer controllers; the same bits as one by one."""
+        distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
+        if not distinct:
+            return np.zeros((len(controllers), 0, 1 + len(self.measures)))
+        starts = np.array([self._plant.start_of(seed) for seed in distinct])
+        episodes = get("cpu").rollout_quantized(
+            controllers.repeat(len(distinct)),
+            self._plant.module,
+            self.max_steps,
+            starts=np.ascontiguousarray(np.tile(starts, (len(controllers), 1)).T),
+            threads=threads,
+        )
+        values = self._values(episodes).reshape(len(controllers), len(distinct), -1)
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
 
     def _values(self, episodes: Any) -> Array:

@@ -178,7 +178,7 @@ def evolve(
     as_json: Json = False,
 ) -> None:
     """Evolve a controller for a task; survives a crash: run again with --resume."""
-    from neuroctl.evolve import Encoding, FixedPoint, StudyConfig
+    from neuroctl.evolve import Encoding, FixedPointConfig, StudyConfig
 
     sims = require("neuroctl.sims", "evolve")
     name = re.sub(r"[:/,=]", "-", task)
@@ -236,7 +236,7 @@ def evolve(
             optional_neurons=chosen["optional_neurons"],
             integer_bits=bits[0] if chosen["integer_genes"] else None,
         ),
-        fixed_point=FixedPoint(*bits, allow_coarse) if chosen["quantized"] or chosen["integer_genes"] else None,
+        fixed_point=FixedPointConfig(*bits, allow_coarse) if chosen["quantized"] or chosen["integer_genes"] else None,
         notes=notes,
     )
     how = {

@@ -6,7 +6,7 @@ from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.goals import GOALS, Goals
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import OPTIMIZERS, OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
-from neuroctl.evolve.quantized import FixedPoint
+from neuroctl.evolve.quantized import FixedPointConfig
 from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.evolve.study import run_study
 
@@ -16,7 +16,7 @@ __all__ = [
     "OPTIMIZERS_OF_MANY",
     "Encoding",
     "Evaluator",
-    "FixedPoint",
+    "FixedPointConfig",
     "Genome",
     "Goals",
     "Measure",

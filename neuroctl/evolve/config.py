@@ -12,7 +12,7 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, check_name
-from neuroctl.evolve.quantized import FixedPoint
+from neuroctl.evolve.quantized import FixedPointConfig
 from neuroctl.spec import Spec
 
 
@@ -57,7 +57,7 @@ class StudyConfig:
     target_score: float | None = None
     encoding: Encoding = field(default_factory=Encoding)
     measures: tuple[Measure, ...] = ()
-    fixed_point: FixedPoint | None = None
+    fixed_point: FixedPointConfig | None = None
     notes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -70,8 +70,8 @@ class StudyConfig:
             object.__setattr__(self, name, integer(name, getattr(self, name), low, error=StudyError))
         if not isinstance(self.spec, Spec):
             raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
-        if self.fixed_point is not None and not isinstance(self.fixed_point, FixedPoint):
-            raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPoint, or None")
+        if self.fixed_point is not None and not isinstance(self.fixed_point, FixedPointConfig):
+            raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPointConfig, or None")
         if not isinstance(self.encoding, Encoding):
             raise StudyError(f"encoding: {self.encoding!r}; allowed: an Encoding")
         Genome(self.spec, self.encoding)  # raises if the two do not fit

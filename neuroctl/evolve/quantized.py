@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError, StudyError
 from neuroctl.evolve.provenance import provenance
-from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_form
+from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_form, quantize_possible
+from neuroctl.spec import Spec
 
 
 @dataclass(frozen=True)
-class FixedPoint:
+class FixedPointConfig:
     """Storage of the integer controllers that a study evaluates: bits of weights (8 or 16) and state (16 or 32).
 
     ``allow_coarse`` lets a study begin whose limits ``neuroctl.quant.quantize`` refuses; it changes no number.
@@ -53,8 +55,11 @@ class FixedPoint:
         return QuantController(fixed.spec, fixed.formats, fixed.theta_q, np.asarray(recorded, np.float64))
 
 
-class InFixedPoint:
+class QuantizedObjective:
     """An objective on the integer form of the controller that it is given; NaN where that has none.
+
+    Whole populations are evaluated by the objective's ``batch_quantized(controllers, seeds, threads)``, if it has one:
+    it takes P ``QuantController`` and returns what ``batch`` would.
 
     Args:
         objective: callable ``(controller, seed) -> float``.
@@ -63,7 +68,7 @@ class InFixedPoint:
 
     """
 
-    def __init__(self, objective: Any, storage: FixedPoint, measures: int = 0):
+    def __init__(self, objective: Any, storage: FixedPointConfig, measures: int = 0):
         self._objective, self._storage = objective, storage
         self.__wrapped__ = objective
         self._none = (float("nan"),) * (1 + measures) if measures else float("nan")
@@ -87,6 +92,25 @@ class InFixedPoint:
         if self._quantized is not None:
             self._quantized.reset()
         return self._quantized
+
+    def __getattr__(self, name: str) -> Any:
+        """Have ``batch`` if the objective has a form of it for integer controllers."""
+        if name == "batch" and hasattr(self.__dict__.get("_objective"), "batch_quantized"):
+            return self._batch
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    def _batch(self, spec: Spec, theta: NDArray[Any], seeds: Sequence[int], threads: int) -> NDArray[np.float64]:
+        """Return the objective of the integer forms of a population, NaN for those that have none."""
+        storage = self._storage
+        population, holds = quantize_possible(spec, theta, storage.weight_bits, storage.state_bits)
+        if population is None:
+            return np.full((len(theta), len(seeds), np.size(self._none)), np.nan)
+        values = np.asarray(self._objective.batch_quantized(population, seeds, threads), np.float64)
+        if holds.all() or len(values) != len(population):  # of another length: the evaluator tells
+            return values
+        all_values = np.full((len(theta), *values.shape[1:]), np.nan)
+        all_values[holds] = values
+        return all_values
 
     def observations(self, controller: Controller, seed: int) -> Any:
         """Return what the integer form sees in one episode, if the objective can tell."""

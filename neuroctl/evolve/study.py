@@ -46,7 +46,7 @@ from neuroctl.evolve.genome import Genome
 from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.provenance import changes, provenance
-from neuroctl.evolve.quantized import InFixedPoint
+from neuroctl.evolve.quantized import QuantizedObjective
 from neuroctl.evolve.racing import race
 from neuroctl.evolve.repeatable import check_repeatable
 from neuroctl.evolve.results import Progress, StudyResult
@@ -119,7 +119,7 @@ def run_study(
         interrupts.hold()
         with EvolutionFolder(path, config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
-                objective = InFixedPoint(objective, config.fixed_point, len(config.measures))
+                objective = QuantizedObjective(objective, config.fixed_point, len(config.measures))
             how = _How(workers, time_limit_s, task_timeout_s, cluster, allow_unrepeatable, on_stage or (lambda _: None))
             return _Study(config, objective, folder, interrupts).run(how, on_generation)
 
@@ -164,7 +164,7 @@ class _Study:
         optimizer = self._replayed()
         over = self._over() is not None
         if not over:
-            alone = hasattr(self.objective, "batch") or (how.workers == 1 and how.cluster is None)
+            alone = how.cluster is None and (hasattr(self.objective, "batch") or how.workers == 1)
             how.on_stage("compiling, once" if alone else "starting workers; compiling, once")
         with make_evaluator(
             self.genome, self.objective, how.workers, self.measures,

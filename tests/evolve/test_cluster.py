@@ -40,6 +40,12 @@ def test_an_actor_that_hangs_is_replaced_once(tmp_path):
         assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
 
 
+def test_populations_are_shared_out():
+    with on_ray(objectives.Batched()) as evaluator:
+        assert evaluator.evaluate(GENOMES, SEEDS).tobytes() == expected().tobytes()
+        assert evaluator.evaluate(GENOMES[:1], SEEDS).tobytes() == expected()[:1].tobytes()
+
+
 @pytest.mark.parametrize(
     ("objective", "text"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.cells import genome_size
-from neuroctl.evolve import Encoding, FixedPoint, Genome, Goals, run_study
+from neuroctl.evolve import Encoding, FixedPointConfig, Genome, Goals, run_study
 from neuroctl.io import read_archive
 from neuroctl.prune import heard, parameter_bytes
 from tests.evolve import objectives, study_script
@@ -58,7 +58,7 @@ def test_unknown_goals_are_named(names):
 def test_a_front_of_three_goals_also_in_fixed_point(tmp_path):
     goals = Goals(Stepped(), ("energy", "bytes"), SPEC)
     fields = {"optimizer": "nsga2", "measures": goals.measures, "encoding": Encoding(optional_neurons=True)}
-    for name, storage in (("float", None), ("fixed", FixedPoint(8, 16))):
+    for name, storage in (("float", None), ("fixed", FixedPointConfig(8, 16))):
         run_study(config(**fields, spec=SPEC, fixed_point=storage, population=12), goals, tmp_path / name)
         front = read_archive(tmp_path / name / "front.npz").arrays["values"]
         assert front.shape[1] == 3
@@ -116,7 +116,7 @@ def test_genes_between_integers_are_snapped_and_far_ones_clipped():
 
 @pytest.mark.parametrize("optimizer", ["cmaes", "snes"])
 def test_a_study_on_integers_searches_and_keeps_integers(tmp_path, optimizer):
-    fields = {"encoding": Encoding(integer_bits=8), "fixed_point": FixedPoint(8, 32), "optimizer": optimizer}
+    fields = {"encoding": Encoding(integer_bits=8), "fixed_point": FixedPointConfig(8, 32), "optimizer": optimizer}
     result = run_study(config(**fields, generations=20), objectives.follow, tmp_path / "s")
     genomes = read_archive(tmp_path / "s" / "population.npz").arrays["genomes"]
     assert np.array_equal(genomes, np.rint(genomes))

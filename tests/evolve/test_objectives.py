@@ -12,7 +12,7 @@ import pytest
 import neuroctl as nc
 import sims
 from neuroctl.errors import ObjectiveError, UnrepeatableError
-from neuroctl.evolve import FixedPoint, run_study
+from neuroctl.evolve import FixedPointConfig, run_study
 from neuroctl.evolve.goals import Goals
 from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.io import read_archive
@@ -251,7 +251,7 @@ def test_what_a_task_is_made_of(task, parts):
 
 
 def test_a_study_in_fixed_point_notes_the_objective(tmp_path):
-    run_study(config(generations=1, fixed_point=FixedPoint()), objectives.follow, tmp_path / "s")
+    run_study(config(generations=1, fixed_point=FixedPointConfig()), objectives.follow, tmp_path / "s")
     noted = read_archive(tmp_path / "s" / "checkpoint.npz").fields["objective"]
     assert noted == provenance(objectives.follow)
 

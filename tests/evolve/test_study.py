@@ -16,7 +16,7 @@ import threadpoolctl
 import neuroctl as nc
 from neuroctl import io
 from neuroctl.errors import ObjectiveError
-from neuroctl.evolve import FixedPoint, run_study
+from neuroctl.evolve import FixedPointConfig, run_study
 from neuroctl.evolve.optimizers import make_optimizer
 from neuroctl.evolve.study import _TRAINING, _VALIDATION, episode_seeds
 from tests.evolve import objectives
@@ -217,7 +217,7 @@ def test_a_first_generation_without_a_finite_score_ends_a_study(name, value, tmp
         f"^objective: none of 6 candidates of 'follow' has a finite score, but {value}; allowed: at least one finite "
         rf"score; defined at .*objectives\.py:{line}$"
     )
-    fixed = FixedPoint(16, 32)
+    fixed = FixedPointConfig(16, 32)
     for kind, objective in ((config(), function), (config(fixed_point=fixed), function), (config(), Late(function, 0))):
         with pytest.raises(ObjectiveError, match=told):
             run_study(kind, objective, tmp_path / "s")

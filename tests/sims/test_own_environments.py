@@ -17,7 +17,7 @@ import neuroctl as nc
 import sims
 from neuroctl import io
 from neuroctl.errors import NotFiniteError, ObjectiveError, TaskError
-from neuroctl.evolve import Encoding, FixedPoint, StudyConfig, run_study
+from neuroctl.evolve import Encoding, FixedPointConfig, StudyConfig, run_study
 from neuroctl.evolve.evaluators import SerialEvaluator
 from neuroctl.evolve.genome import Genome
 from sims.environments import AnyEnvironment, action_limits
@@ -544,7 +544,7 @@ def test_the_best_controller_s_limits_hold_what_it_saw(tmp_path):
     assert high[1] > 40 > 1
     assert json.loads((tmp_path / "s" / "study.json").read_text())["notes"] == {"a": "b"}
     # A fitness that was measured in fixed point was so with the limits as they are.
-    config = dataclasses.replace(config, fixed_point=FixedPoint())
+    config = dataclasses.replace(config, fixed_point=FixedPointConfig())
     result = run_study(config, posed.objective, tmp_path / "q")
     assert io.load_model(result.best_path).spec == narrow
 

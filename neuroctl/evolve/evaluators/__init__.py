@@ -3,7 +3,8 @@
 An objective is any callable ``objective(controller, seed) -> float``, higher is better; or one that returns a tuple of
 the fitness and its measures. For a pool it has to be picklable: a function or class of an importable module. If it has
 a method ``batch(spec, theta, seeds, threads)``, which takes a population ``[P, n_params]`` and returns values
-``[P, seeds]`` (or ``[P, seeds, 1 + measures]``), that is called instead, in this process.
+``[P, seeds]`` (or ``[P, seeds, 1 + measures]``), that is called instead, in this process or a cluster's. A study in
+fixed point calls ``batch_quantized(controllers, seeds, threads)`` instead, with P ``QuantController``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def make_evaluator(
     task_timeout_s: float | None = None,
     cluster: str | None = None,
 ) -> Evaluator:
-    """Return an evaluator: of whole batches, on a Ray cluster, in this process (1 worker) or in a pool.
+    """Return an evaluator: on a Ray cluster, of whole batches, in this process (1 worker) or in a pool.
 
     Args:
         genome: how genes become a controller.
@@ -36,12 +37,12 @@ def make_evaluator(
         cluster: ``"local"``, or the address of a running Ray cluster; None for this machine without Ray.
 
     """
-    if hasattr(objective, "batch"):
-        return BatchEvaluator(genome, objective, workers, measures)
     if cluster is not None:
         from neuroctl.evolve.evaluators.cluster import RayEvaluator
 
         return RayEvaluator(genome, objective, cluster, workers, measures, task_timeout_s)
+    if hasattr(objective, "batch"):
+        return BatchEvaluator(genome, objective, workers, measures)
     if workers == 1 and task_timeout_s is None:
         return SerialEvaluator(genome, objective, measures)
     return PoolEvaluator(genome, objective, workers, measures, task_timeout_s)

@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 Task = tuple[int, slice]  # a candidate and which of the seeds
 
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
+TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
 
 
 class Evaluator(Protocol):
@@ -97,7 +97,7 @@ class SerialEvaluator:
 
 def split(candidates: int, seeds: int, workers: int) -> list[Task]:
     """Split into (candidate, seeds) so that there is work for all even if there is one candidate."""
-    parts = min(seeds, max(1, -(-_TASKS_A_WORKER * workers // max(1, candidates))))
+    parts = min(seeds, max(1, -(-TASKS_A_WORKER * workers // max(1, candidates))))
     edges = np.linspace(0, seeds, parts + 1).astype(int)
     cuts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     return [(candidate, cut) for candidate in range(candidates) for cut in cuts]

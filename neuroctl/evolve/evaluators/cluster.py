@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import signal
 import socket
@@ -16,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import BackendUnavailable, StudyError, require
-from neuroctl.evolve.evaluators.base import THREADS, Objective, SerialEvaluator, Task, Values, split
+from neuroctl.evolve.evaluators.base import TASKS_A_WORKER, THREADS, Objective, SerialEvaluator, Values, split
+from neuroctl.evolve.evaluators.batch import BatchEvaluator
 from neuroctl.evolve.genome import Genome
+
+Task = tuple[slice, slice]  # which of the candidates, and which of the seeds
 
 _LOSSES: Final = 6  # times that one task may take its actor with it
 _HANGS: Final = 2
@@ -29,7 +33,8 @@ class RayEvaluator:
     """Evaluate on a Ray cluster. The values are the same bits as those of ``SerialEvaluator``.
 
     Actors are replaced when they or their node die, which costs only the tasks they had; before each generation
-    there are as many actors as the cluster then has cores.
+    there are as many actors as the cluster then has cores. An objective's own ``batch`` gets as many candidates at once
+    as give each actor four tasks.
 
     Args:
         genome: how genes become a controller.
@@ -55,7 +60,7 @@ class RayEvaluator:
     ):
         self._ray: Any = require("ray", "cluster")
         self._local, self._workers, self._timeout_s = address == "local", workers, task_timeout_s
-        self._width = 1 + measures
+        self._width, self._batch = 1 + measures, hasattr(objective, "batch")
         self._connect(address)
         self._shared = self._ray.put((genome, objective, measures))
         self._actors: list[Any] = []
@@ -116,7 +121,7 @@ class RayEvaluator:
         """
         self._enough_actors()
         values = np.empty((len(genomes), len(seeds), self._width))
-        waiting = deque(split(len(genomes), len(seeds), len(self._actors)))
+        waiting = deque(self._tasks(len(genomes), len(seeds)))
         losses: dict[tuple[int, int], int] = {}
         idle = list(self._actors)
         running: dict[Any, tuple[Task, Any]] = {}
@@ -124,7 +129,7 @@ class RayEvaluator:
         while waiting or running:
             while waiting and idle:
                 task, actor = waiting.popleft(), idle.pop()
-                answer = actor.row.remote(genomes[task[0]], list(seeds[task[1]]), task[0])
+                answer = actor.rows.remote(genomes[task[0]], list(seeds[task[1]]), task[0].start)
                 running[answer] = (task, actor)
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=self._timeout_s)
             for answer in done or list(running):  # without an answer in time, all who are at work hang
@@ -145,6 +150,15 @@ class RayEvaluator:
             raise failed[min(failed)]
         return values
 
+    def _tasks(self, candidates: int, seeds: int) -> list[Task]:
+        """Split the work so that there is some for all actors."""
+        if not self._batch:
+            tasks = split(candidates, seeds, len(self._actors))
+            return [(slice(candidate, candidate + 1), cut) for candidate, cut in tasks]
+        parts = min(candidates, TASKS_A_WORKER * len(self._actors))
+        edges = np.linspace(0, candidates, parts + 1).astype(int).tolist()
+        return [(slice(a, b), slice(0, seeds)) for a, b in itertools.pairwise(edges)]
+
     def _took(self, answer: Any, task: Task, values: Values) -> bool:
         """Keep a task's values; return False if its actor is gone."""
         try:
@@ -162,7 +176,9 @@ class RayEvaluator:
         losses[key] = losses.get(key, 0) + 1
         if losses[key] >= (_HANGS if hung else _LOSSES):
             what = f"no answer within {self._timeout_s:g} s" if hung else "its actor died"
-            where = f"candidate {task[0]}, seeds {list(seeds[task[1]])}"
+            first, last = task[0].start, task[0].stop - 1
+            candidates = f"candidate {first}" if first == last else f"candidates {first} to {last}"
+            where = f"{candidates}, seeds {list(seeds[task[1]])}"
             raise StudyError(f"cluster: {where}: {what}, {losses[key]} times; see the objective")
 
     def _replaced(self, actor: Any) -> Any:
@@ -202,7 +218,7 @@ def _undisturbed() -> Iterator[None]:
 
 def _key(task: Task) -> tuple[int, int]:
     """Return what tasks are told apart and ordered by."""
-    return (task[0], task[1].start)
+    return (task[0].start, task[1].start)
 
 
 def _unavailable(address: str, error: BaseException) -> BackendUnavailable:
@@ -216,11 +232,16 @@ class _Actor:
     """What runs on a core of the cluster."""
 
     def __init__(self, shared: tuple[Genome, Objective, int]):
-        self._evaluator = SerialEvaluator(*shared)
+        genome, objective, measures = shared
+        batch = hasattr(objective, "batch")
+        self._batch = BatchEvaluator(genome, objective, 1, measures) if batch else None
+        self._alone = SerialEvaluator(*shared)
 
     def ready(self) -> None:
         """Answer as soon as the actor has started."""
 
-    def row(self, genome: NDArray[np.float64], seeds: list[int], candidate: int) -> list[tuple[float, ...]]:
-        """Return one genome's values for each seed."""
-        return self._evaluator.row(genome, seeds, candidate)
+    def rows(self, genomes: NDArray[np.float64], seeds: list[int], first: int) -> Any:
+        """Return values ``[len(genomes), len(seeds), 1 + measures]``; ``first`` is the index of the first, to tell."""
+        if self._batch is not None:
+            return self._batch.evaluate(genomes, seeds)
+        return [self._alone.row(genome, seeds, first + place) for place, genome in enumerate(genomes)]
