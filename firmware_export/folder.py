@@ -1,4 +1,4 @@
-"""The folder of an export: whose files lie in it, and how to replace them all or none."""
+"""The folder of an export: the origin of its files, and replacing them all or none."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _PARTIAL: Final = ".partial"
 
 
 def manifest(fields: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
-    """Return the manifest's bytes: what was exported, and the hash of each file."""
+    """Return the manifest's bytes: the fields, and the hash of each file."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return canonical_json({"format": _FORMAT, "schema": 1, **fields, "files": hashes}) + b"\n"
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """Return the manifest in a file, or None if the file is missing or none of ours."""
+    """Return the manifest in a file, or None if the file is missing or no manifest."""
     try:
         data = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError):
         return None
-    known = isinstance(data, dict) and data.get("format") == _FORMAT and isinstance(data.get("files"), dict)
-    return data if known else None
+    is_manifest = isinstance(data, dict) and data.get("format") == _FORMAT and isinstance(data.get("files"), dict)
+    return data if is_manifest else None
 
 
 def edited(folder: Path, data: Mapping[str, Any]) -> list[str]:
-    """Return the files that lie in the folder and differ from what the manifest says was exported."""
+    """Return the files in the folder whose hashes differ from the manifest's."""
     changed = []
     for name, digest in sorted(data["files"].items()):
         path = folder / name
@@ -46,7 +46,7 @@ def edited(folder: Path, data: Mapping[str, Any]) -> list[str]:
     return changed
 
 
-def check_free(folder: Path, name: str, own: frozenset[str]) -> None:
+def check_free(folder: Path, name: str, exported: frozenset[str]) -> None:
     """Refuse a folder that holds anything but an untouched earlier export of the same name.
 
     Raises:
@@ -59,9 +59,9 @@ def check_free(folder: Path, name: str, own: frozenset[str]) -> None:
         return
     except (OSError, ValueError) as error:
         raise ExportError(f"out_dir: {folder}: {_reason(error)}; allowed: a folder") from None
-    if foreign := sorted(present - own):
+    if others := sorted(present - exported):
         raise ExportError(
-            f"out_dir: {folder} holds {foreign[0]!r}; allowed: an empty folder, or one that holds an earlier export "
+            f"out_dir: {folder} holds {others[0]!r}; allowed: an empty folder, or one that holds an earlier export "
             f"of {name!r} alone; force writes beside other files"
         )
     data = read_manifest(folder / f"{name}.json")
@@ -72,28 +72,28 @@ def check_free(folder: Path, name: str, own: frozenset[str]) -> None:
 
 
 def _files(folder: Path) -> list[str]:
-    """Return all files below a folder by their place in it; a folder that holds none counts as one."""
-    found = []
+    """Return the relative names of all files below a folder; an empty folder counts as a file."""
+    names = []
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             inner = _files(Path(entry.path))
-            found += [f"{entry.name}/{name}" for name in inner] or [entry.name]
+            names += [f"{entry.name}/{name}" for name in inner] or [entry.name]
         else:
-            found.append(entry.name)
-    return found
+            names.append(entry.name)
+    return names
 
 
 def replace_all(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
     """Write files so that a failure at any point leaves the earlier ones whole.
 
-    All content is written and synced under temporary names first: a full disk, an interrupt or a crash there costs
-    nothing. Then each file is renamed into place, the manifest last. A failure between two renames is undone; a
-    power cut there leaves hashes that do not match the manifest, which the next export and ``verify`` report.
-    The folder itself is not swapped: it may be somebody's working directory, a link or a mount point. Inside it nothing
-    is followed or replaced but regular files and folders: an export is written where it was asked for.
+    All content is written and synced under temporary names first: a full disk, an interrupt or a crash then does no
+    harm. Then each file is renamed into place, the manifest last. A failure between two renames is undone; after a
+    power cut there the hashes do not match the manifest, which the next export and ``verify`` report.
+    The folder itself is not swapped: it may be a working directory, a link or a mount point. Inside it only regular
+    files and folders are followed or replaced, so that nothing is written outside.
 
     Raises:
-        ExportError: the folder cannot be created or written, or holds a link, device or FIFO in a file's place.
+        ExportError: the folder cannot be created or written, or a link, device or FIFO has a file's name.
 
     """
     _check_places(folder, files)
@@ -111,7 +111,7 @@ def replace_all(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
 
 
 def _check_places(folder: Path, files: Iterable[str]) -> None:
-    """Refuse to replace what is no regular file, and to write through a linked folder."""
+    """Refuse to replace anything but regular files, and to write through a linked folder."""
     for file in map(Path, files):
         _check_kind(folder / file, stat.S_ISREG, "file")
         for parent in list(file.parents)[:-1]:
@@ -121,7 +121,7 @@ def _check_places(folder: Path, files: Iterable[str]) -> None:
 def _check_kind(place: Path, wanted: Callable[[int], bool], kind: str) -> None:
     try:
         mode = place.lstat().st_mode
-    except (OSError, ValueError):  # nothing is there; whatever else is wrong, writing tells
+    except (OSError, ValueError):  # no such file; other errors appear when it is written
         return
     if not wanted(mode):
         raise ExportError(f"out_dir: {place} is in the way; allowed there: a regular {kind}, or nothing")
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """Return the folders that have to be created, innermost first."""
+    """Return the folders that do not exist yet, innermost first."""
     return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
 
 
@@ -148,7 +148,7 @@ def _is_partial(entry: str, name: str) -> bool:
 
 @contextlib.contextmanager
 def _staged(folder: Path, name: str, files: Mapping[str, bytes]) -> Iterator[dict[str, Path]]:
-    """Write each file under a temporary name in its folder; remove what is left of them at the end."""
+    """Write each file under a temporary name in the folder; remove the remaining ones at the end."""
     for entry in os.listdir(folder):
         if _is_partial(entry, name):  # of an export that was killed
             os.unlink(folder / entry)

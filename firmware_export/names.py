@@ -1,4 +1,4 @@
-"""Which names a controller may have: they become C identifiers, macros and file names."""
+"""Names of controllers: they become C identifiers, macros and file names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from neuroctl.errors import ExportError
 
 MAX_LENGTH: Final = 63 - len("_LINK_REPORT_BYTES")
-"""C99 tells internal identifiers apart by 63 characters; the longest suffix has to fit behind the name."""
+"""C99 distinguishes internal identifiers by 63 characters, including the longest suffix of a name."""
 
 _KEYWORDS: Final = frozenset(
     """
@@ -44,15 +44,15 @@ _TAKEN: Final = MappingProxyType(
         "platformio": (frozenset(["arduino"]), "Arduino, as its header is Arduino.h"),
     }
 )
-"""Names that a package's build system needs for itself, in lower case, and what they are."""
+"""Names that a package's build system reserves, in lower case, with a description."""
 
 
 def check_name(name: object, package: str = "header") -> str:
-    """Return the name if it can be a controller's in a package.
+    """Return the name if a controller in a package may have it.
 
     Raises:
-        ExportError: it is no C identifier, a keyword of C or C++, reserved, too long, a standard header's name, or one
-            that the package's build system has for itself.
+        ExportError: it is no C identifier, a keyword of C or C++, reserved, too long, a standard header's name, or
+            reserved by the package's build system.
 
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -67,7 +67,7 @@ def check_name(name: object, package: str = "header") -> str:
         raise ExportError(f"name: {name!r}; allowed: anything but nc_, which the shared helpers use")
     if name.lower() in _HEADERS:
         raise ExportError(f"name: {name!r}; allowed: anything but the name of a standard header, as {name}.h hides it")
-    taken, what = _TAKEN.get(package, (frozenset(), ""))
-    if name.lower() in taken:
+    reserved, what = _TAKEN.get(package, (frozenset(), ""))
+    if name.lower() in reserved:
         raise ExportError(f"name: {name!r}; allowed in package {package!r}: anything but {what}")
     return name

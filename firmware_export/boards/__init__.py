@@ -1,6 +1,6 @@
-"""Simulated boards: an export built into a program that answers on a pseudo-terminal, as a board does on its port.
+"""Simulated boards: an export built into a program that answers on a pseudo-terminal, like a board on its port.
 
-``start`` builds and starts one. Its sensors are ``pattern``; its motors go nowhere, or on the host into a file.
+``start`` builds and starts one. Its sensors read ``pattern``; its motor values are dropped, or on the host recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, ExportError, LinkError
 from neuroctl.quant import QuantController
 
-from ..export import export
+from ..exporting import export
 from .build import TARGETS, Build, build
 
 try:
@@ -41,12 +41,12 @@ _MASK: Final = 0xFFFFFFFF
 
 
 class Faults(NamedTuple):
-    """What goes wrong, and when; 0: never.
+    """Faults of a simulated board; 0: none.
 
     Args:
-        sensor_fails_after: reads of the sensors; all later ones fail.
-        resets_after: frames sent; then the board starts anew, once, as after a power cut.
-        silent_after: frames sent; then the board sends none.
+        sensor_fails_after: number of reads of the sensors after which all fail.
+        resets_after: number of frames sent after which the board restarts, once, as after a power cut.
+        silent_after: number of frames sent after which the board sends none.
 
     """
 
@@ -56,7 +56,7 @@ class Faults(NamedTuple):
 
 
 class Board:
-    """A simulated board that runs; use it as a context manager, or close it.
+    """A running simulated board; use it as a context manager, or close it.
 
     ``port`` is the path of its pseudo-terminal, ``q`` the controller on it.
     """
@@ -72,21 +72,21 @@ class Board:
         tty.setraw(self._held)
 
     def motors(self) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-        """Return when the board drove its motors, in ns of ``time.monotonic_ns``, and the outputs ``[T, outputs]``.
+        """Return the times of the motors' updates, in ns of ``time.monotonic_ns``, and the outputs ``[T, outputs]``.
 
         Raises:
-            LinkError: the board's motors go nowhere.
+            LinkError: the board does not record its motors.
 
         """
         if self._motors is None:
             raise LinkError("motors: go nowhere; allowed: target 'host'")
         record = np.dtype([("ns", "<i8"), ("out", "<i2", (self.q.spec.outputs,))])
         data = self._motors.read_bytes() if self._motors.exists() else b""
-        found = np.frombuffer(data[: len(data) // record.itemsize * record.itemsize], record)
-        return found["ns"].astype(np.int64), found["out"].astype(np.int16)
+        rows = np.frombuffer(data[: len(data) // record.itemsize * record.itemsize], record)
+        return rows["ns"].astype(np.int64), rows["out"].astype(np.int16)
 
     def close(self) -> None:
-        """Kill the board and remove its files; a second time does nothing."""
+        """Kill the board and remove its files; closing it twice is harmless."""
         _end(self._process)
         if self._held >= 0:
             os.close(self._held)
@@ -103,7 +103,7 @@ class Board:
 
 
 def pattern(steps: int, i: int) -> int:
-    """Return what a simulated board's sensor ``i`` reads, an int16, when ``steps`` were done since the start.
+    """Return the reading of a simulated board's sensor ``i``, an int16, ``steps`` steps after the start.
 
     In a REPORT of tick t these are the inputs ``pattern(t - 1, i)``; the first DRIVE reads ``pattern(0, i)``.
     """
@@ -127,14 +127,14 @@ def start(
         source: a folder that ``export`` wrote, or a controller to export into a temporary one.
         target: ``host``, a process of this machine; ``qemu-m4``, QEMU's Cortex-M4; ``simavr-uno``, simavr's ATmega328P.
         tunable: whether parameters are in RAM and may be uploaded; on ``simavr-uno`` they never are.
-        faults: what goes wrong.
+        faults: faults of the board.
 
     Returns:
-        The running board. It ends when it is closed, or when this process ends, however that ends.
+        The running board. It ends when it is closed, or with this process, however that ends.
 
     Raises:
-        ExportError: the target or the source is unknown, a fault is no count, the folder holds no export, or it does
-            not compile.
+        ExportError: the target or the source is unknown, a fault is no integer >= 0, the folder holds no export, or it
+            does not compile.
         BackendUnavailable: a compiler or an emulator is missing.
         LinkError: the board did not start.
 
@@ -173,7 +173,7 @@ def _started(built: Build, target: str, folder: Path) -> Board:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have the keeper kill the board; kill both if it does not."""
+    """Make the keeper kill the board; kill both if it does not."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
@@ -186,7 +186,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _port(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait for the line in which the board names its terminal."""
+    """Wait for the board's line with the name of its terminal."""
     end, text = time.monotonic() + _START_S, b""
     handle = process.stdout.fileno() if process.stdout else -1
     while (left := end - time.monotonic()) > 0:
@@ -199,8 +199,8 @@ def _port(process: subprocess.Popen[bytes], folder: Path) -> str:
             return words[0].decode()
         if not part:
             break
-    said = (text + (folder / "errors.txt").read_bytes()).decode(errors="replace").strip().splitlines()
-    raise LinkError(f"board: did not start: {said[-1] if said else 'it said nothing'}")
+    output = (text + (folder / "errors.txt").read_bytes()).decode(errors="replace").strip().splitlines()
+    raise LinkError(f"board: did not start: {output[-1] if output else 'it said nothing'}")
 
 
 __all__ = ["TARGETS", "Board", "Faults", "pattern", "start"]

@@ -1,4 +1,4 @@
-"""Build an exported folder into a simulated board."""
+"""Building an exported folder into a simulated board."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from neuroctl.quant import QuantController
 
 from ..proof.build import check_room, host_compilers, run, zig_command
 from ..proof.elf import read_elf
-from ..proof.harness import HARNESS, Subject
+from ..proof.harness import HARNESS, DeviceUnderTest
 from ..targets import TARGETS as CORES
-from ..verify import load
+from ..verifying import load
 
 _HERE: Final = Path(__file__).parent
 _WARNINGS: Final = ("-Wall", "-Wextra")
@@ -23,7 +23,7 @@ _FLASH_ONLY: Final = ("simavr-uno",)  # too little RAM for two banks of paramete
 
 
 class Build(NamedTuple):
-    """How a board is started, and the controller on it."""
+    """The command that starts a board, and the controller on it."""
 
     command: list[Any]
     q: QuantController
@@ -33,10 +33,10 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
     """Build a board of an exported folder.
 
     Args:
-        folder: what ``export`` wrote; nothing is generated anew.
+        folder: a folder that ``export`` wrote; nothing is generated again.
         target: a row of ``TARGETS``.
         faults: macros of ``board.h``.
-        tunable: whether parameters are in RAM, where there is room for them.
+        tunable: whether parameters are in RAM, if there is room for them.
         scratch: an existing folder for the program.
 
     Raises:
@@ -45,9 +45,9 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
 
     """
     folder, scratch = folder.absolute(), scratch.absolute()  # compilers run in another folder
-    entry = load(folder)
-    name, big = entry.name, entry.name.upper()
-    places = [entry.header.parent, *([entry.source.parent] if entry.source else [])]
+    device = load(folder)
+    name, big = device.name, device.name.upper()
+    places = [device.header.parent, *([device.source.parent] if device.source else [])]
     link = next((path for path in (place / "nc_link.c" for place in places) if path.is_file()), None)
     if link is None:
         raise ExportError(f"source: {folder} holds no nc_link.c; export it again")
@@ -62,11 +62,11 @@ def build(folder: Path, target: str, faults: Mapping[str, int], tunable: bool, s
         *([f"-D{big}_TUNABLE"] if tunable and target not in _FLASH_ONLY else []),
         *(f"-I{p}" for p in (scratch, *places)),
     ]
-    sources = [str(link), *([str(entry.source)] if entry.source else [])]
-    return Build(TARGETS[target](entry, [*flags, *sources], scratch), entry.q)
+    sources = [str(link), *([str(device.source)] if device.source else [])]
+    return Build(TARGETS[target](device, [*flags, *sources], scratch), device.q)
 
 
-def _host(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+def _host(device: DeviceUnderTest, arguments: list[str], scratch: Path) -> list[Any]:
     compilers = host_compilers()
     if not compilers:
         raise BackendUnavailable("cc: not on PATH; install gcc or clang")
@@ -75,7 +75,7 @@ def _host(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
     return [program]
 
 
-def _qemu_m4(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+def _qemu_m4(device: DeviceUnderTest, arguments: list[str], scratch: Path) -> list[Any]:
     core = CORES["cortex-m4"]
     if shutil.which("qemu-system-arm") is None:
         raise BackendUnavailable("qemu-system-arm: not on PATH; install QEMU for Arm")
@@ -88,7 +88,7 @@ def _qemu_m4(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
     return ["qemu-system-arm", "-M", "mps2-an386", *options]
 
 
-def _simavr_uno(entry: Subject, arguments: list[str], scratch: Path) -> list[Any]:
+def _simavr_uno(device: DeviceUnderTest, arguments: list[str], scratch: Path) -> list[Any]:
     core, compilers = CORES["avr"], host_compilers()
     if shutil.which(core.gcc[0]) is None or not compilers:
         missing = "avr-gcc" if compilers else "cc"
@@ -105,7 +105,7 @@ def _simavr_uno(entry: Subject, arguments: list[str], scratch: Path) -> list[Any
     return [simulator, image]
 
 
-TARGETS: Final[Mapping[str, Callable[[Subject, list[str], Path], list[Any]]]] = MappingProxyType(
+TARGETS: Final[Mapping[str, Callable[[DeviceUnderTest, list[str], Path], list[Any]]]] = MappingProxyType(
     {"host": _host, "qemu-m4": _qemu_m4, "simavr-uno": _simavr_uno}
 )
-"""One builder a board; it returns the command that starts it."""
+"""One function per board; it builds the board and returns the command that starts it."""

@@ -21,7 +21,7 @@ from ..targets import Target
 from . import parts
 from .cells import EMITTERS
 from .examples import example_values, selftest_bytes
-from .parts import CellC, Field, Form
+from .parts import CellC, Field, ParameterStorage
 from .text import rows
 from .tunable import link_values, tunable_c
 from .vectors import vectors
@@ -29,9 +29,9 @@ from .vectors import vectors
 _HERE: Final = Path(__file__).parent
 _RUNTIME: Final = _HERE.parent / "runtime"
 _MAX_CLOCK_ERROR: Final = 1e-3
-_LEAST_TIMEOUT_US: Final = 100_000
+_MIN_TIMEOUT_US: Final = 100_000
 _TIMEOUT_STEPS: Final = 5
-_MOST_TIMEOUT_US: Final = (1 << 31) - 1
+_MAX_TIMEOUT_US: Final = (1 << 31) - 1
 _EQUATIONS: Final = {
     "ctrnn": "y += alpha (W s + W_in u - y), s = logistic(g (y + b))",
     "indrnn": "layer by layer h = f(W_in x + u h + bias)",
@@ -42,16 +42,16 @@ _EQUATIONS: Final = {
 
 
 def sources(q: QuantController, name: str, target: Target, package: Package) -> dict[str, str]:
-    """Return the text of each file of an export by its place. Equal controllers give equal text.
+    """Return the texts of an export's files by their places. Equal controllers give equal texts.
 
     Args:
-        q: a controller of the caller's own; it is stepped.
+        q: a controller that may be stepped.
         name: prefix of every identifier, already checked.
         target: the core that the comments name.
-        package: the form.
+        package: the package.
 
     Raises:
-        ExportError: a number does not fit its C type, or no clock of microseconds has the time step.
+        ExportError: a number does not fit its C type, or the time step is no multiple of a microsecond.
         BackendUnavailable: the template engine is not installed.
 
     """
@@ -60,8 +60,8 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
     context = _common(q, name, target) | _shared(q, cell) | _clips(q, name) | _counts(q) | cell.values
     context |= link_values(q, cell.fields, tunable.params) | example_values(q, cell)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
-    context |= {"package_text": package.text.format(name=name), "at": Form(name).at, "tables": cell.tables}
-    in_ram = context | tunable.values | {"at": Form(name, tunable=True).at, "tables": tunable.tables}
+    context |= {"package_text": package.text.format(name=name), "at": ParameterStorage(name).at, "tables": cell.tables}
+    in_ram = context | tunable.values | {"at": ParameterStorage(name, tunable=True).at, "tables": tunable.tables}
     templates = {package.header: "header.h.j2"} | package.files
     if package.source:
         templates[package.source] = "source.c.j2"
@@ -72,30 +72,30 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
 
 
 def _text(file: str, context: dict[str, Any]) -> str:
-    """Return a template's text, or that of a file of the runtime, whose names begin with nc_."""
+    """Return the text of a template, or of a file of the runtime, whose name begins with nc_."""
     if file.startswith("nc_"):
         return (_RUNTIME / file).read_text(encoding="utf-8")
     return _tidy(_environment().get_template(file).render(context))
 
 
 def cell_c(q: QuantController, name: str) -> CellC:
-    """Return the C of the controller's cell: its state, tables and what its template fills in.
+    """Return the C of the controller's cell: its state, tables and the values of its template.
 
     Raises:
         ExportError: a number does not fit its C type.
 
     """
-    return EMITTERS[q.spec.cell](q, Form(name))
+    return EMITTERS[q.spec.cell](q, ParameterStorage(name))
 
 
 def layout_crc32(q: QuantController, fields: list[Field]) -> int:
-    """Return the CRC-32 that a state carries: over the controller, and where what lies in the state."""
+    """Return the CRC-32 in a state: over the controller and the layout of the state."""
     members = [[member.name, member.storage, member.words] for member in fields]
     return zlib.crc32(canonical_json({"model_crc32": q.model_crc32, "state": members}))
 
 
 def _tidy(text: str) -> str:
-    """Remove blank lines that follow each other, and those at the start and end of a block."""
+    """Merge consecutive blank lines, and remove those at the start and end of a block."""
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"\n\n( *\})", r"\n\1", re.sub(r"\{\n\n", "{\n", text))
 
@@ -123,7 +123,7 @@ def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
 
 
 def clips_inputs(q: QuantController) -> bool:
-    """Whether a step has inputs to clip: not where their limits are int16's."""
+    """Whether a step has to clip inputs: not if their limits are those of int16."""
     lows, highs = q.input_range
     return bool((lows > q.formats["u"].low).any() or (highs < q.formats["u"].high).any())
 
@@ -146,7 +146,7 @@ def _clips(q: QuantController, name: str) -> dict[str, Any]:
 
 
 def _counts(q: QuantController) -> dict[str, Any]:
-    """Return lows and ranges of inputs and outputs as integers, for raw counts; none where no limits are declared."""
+    """Return lows and ranges of inputs and outputs as integers, for raw counts; none without declared limits."""
     inputs, outputs = q.spec.input_limits, q.spec.output_limits
     low, high = (q.quantize_input(np.array(inputs).T) if inputs else np.zeros((2, 0), int)).astype(int)
     below, above = (q.formats["out"].quantize(np.array(outputs).T) if outputs else np.zeros((2, 0), int)).astype(int)
@@ -180,7 +180,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "weight_bits_text": " and ".join(map(str, bits)),
         "dt_text": f"{spec.dt_s:.9g}",
         "dt_us": dt_us(spec.dt_s),
-        "timeout_us": min(max(_LEAST_TIMEOUT_US, _TIMEOUT_STEPS * dt_us(spec.dt_s)), _MOST_TIMEOUT_US),
+        "timeout_us": min(max(_MIN_TIMEOUT_US, _TIMEOUT_STEPS * dt_us(spec.dt_s)), _MAX_TIMEOUT_US),
         "crc": f"0x{q.model_crc32:08X}",
         "io_rows": _io_rows(q),
         "format_rows": [f"{block:8} {form.bits:2}, {form.frac_bits}" for block, form in sorted(formats.items())],
@@ -255,7 +255,7 @@ def dt_us(dt_s: float) -> int:
     """Return the time step in microseconds, rounded.
 
     Raises:
-        ExportError: it is none of 1 to 2^32 - 1.
+        ExportError: it is not from 1 to 2^32 - 1.
 
     """
     microseconds = math.floor(dt_s * 1e6 + 0.5)
@@ -265,7 +265,7 @@ def dt_us(dt_s: float) -> int:
 
 
 def _check_clock(dt_s: float) -> None:
-    """Refuse a time step that a clock of microseconds does not have.
+    """Refuse a time step that a clock of microseconds cannot give.
 
     Raises:
         ExportError: DT_US is off by more than 0.1 %.

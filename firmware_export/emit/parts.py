@@ -1,4 +1,4 @@
-"""What the cells' C has in common: the state's members, matrices, checks of ranges, and the readout."""
+"""Common parts of the cells' C: the state's members, matrices, checks of ranges, and the readout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .text import Column, Matrix, Table, shifted
 
 Blocks = Mapping[str, NDArray[Any]]
 
-_MOST_FOLDED: Final = 24  # a sum below 2^30 plus a rounding of 2^24 does not overflow
+_MAX_FOLDED_SHIFT: Final = 24  # a sum below 2^30 plus a rounding of 2^24 does not overflow
 _TYPES: Final = (
     ("int8_t", -(1 << 7), (1 << 7) - 1),
     ("uint8_t", 0, (1 << 8) - 1),
@@ -31,9 +31,9 @@ STORAGE_BYTES: Final = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, 
 
 
 class Field(NamedTuple):
-    """One member of the state's struct: which part of the integer controller's state it equals.
+    """One member of the state's struct, and the part of the integer controller's state that it equals.
 
-    ``ranges``: what its words reach, low and high, of each of as many equal parts as there are.
+    ``ranges``: (low, high) of its words, one pair for each of its equal parts.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True)
 class CellC:
-    """One cell's C: its state, the tables that its code names, what its template fills in, and its step's arrays."""
+    """One cell's C: its state, its tables, the values for its template, and the bytes of its step's arrays."""
 
     fields: list[Field]
     columns: Sequence[Column | Table]
@@ -61,16 +61,16 @@ class CellC:
 
     @property
     def params(self) -> list[Column]:
-        """What may change on the board, in the order in which it is sent there."""
+        """The tables that may change on the board, in the order in which they are sent."""
         return [entry for entry in self.columns if isinstance(entry, Column) and entry.parameter]
 
 
 @dataclass(frozen=True)
-class Form:
-    """How the numbers of theta stand in the C: as constants, or as parameters that a board can be given anew.
+class ParameterStorage:
+    """Storage of theta in the C: as constants, or as parameters that can be replaced on the board.
 
-    Constants have the smallest storage, and stand in the code where all are equal. Parameters are members of a struct
-    in RAM, in a storage that holds whatever may come, so that the code is the same for all of a shape.
+    Constants have the smallest storage, and are literals in the code if all are equal. Parameters are members of a
+    struct in RAM, in a storage that fits all values, so that all controllers of a shape have the same code.
     """
 
     name: str
@@ -78,13 +78,13 @@ class Form:
 
     @property
     def at(self) -> str:
-        """What the C name of a table of theta begins with."""
+        """Prefix of the C name of a table of theta."""
         return f"{self.name}_{'live->' if self.tunable else ''}"
 
     def column(
         self, suffix: str, size: str, values: tuple[int, ...], *, constant: str = "", parameter: str = "int32_t"
     ) -> Column:
-        """Return theta's column; ``constant`` and ``parameter`` are its storage, the smallest if not given.
+        """Return a column of theta; ``constant`` and ``parameter`` are its storage, ``""`` the smallest that fits.
 
         Raises:
             ExportError: a parameter does not fit its storage.
@@ -105,7 +105,7 @@ class Readout(NamedTuple):
 
 
 def state_struct_bytes(fields: Sequence[Field]) -> int:
-    """Return the size of a state's struct where words are aligned, as a CRC-32 and these members make it."""
+    """Return the size in bytes of a state's struct with aligned words: a CRC-32 and these members."""
     size = 4
     for member in fields:
         word = STORAGE_BYTES[member.storage]
@@ -114,18 +114,18 @@ def state_struct_bytes(fields: Sequence[Field]) -> int:
 
 
 def field(q: QuantController, block: str, size: str, reach: tuple[int, int], text: str) -> Field:
-    """Return the member that holds one block of the state, whose words reach from low to high."""
+    """Return the member for one block of the state, whose words are in the range ``reach``."""
     part = next(part for part in q.kept if part.name == block)
     return Field(block, f"{part.storage}_t", size, part.start, part.words, (reach,), text)
 
 
 def storage_of(low: int, high: int) -> str:
     """Return the smallest C type that holds a range."""
-    return next(name for name, least, most in _TYPES if least <= low and high <= most)
+    return next(name for name, smallest, largest in _TYPES if smallest <= low and high <= largest)
 
 
 def ints(values: NDArray[Any]) -> tuple[int, ...]:
-    """Return an array's numbers as plain ones."""
+    """Return an array's numbers as Python's integers."""
     return tuple(int(value) for value in values.ravel())
 
 
@@ -135,23 +135,23 @@ def column(name: str, suffix: str, size: str, values: tuple[int, ...]) -> Column
 
 
 def suffix_of(block: str) -> str:
-    """Return what a table's name of a block of theta ends with, such as ``w_in_0`` of ``W_in.0``."""
+    """Return the suffix of a table's name for a block of theta, such as ``w_in_0`` for ``W_in.0``."""
     return block.lower().replace(".", "_")
 
 
-def matrix(q: QuantController, p: Blocks, form: Form, block: str, size: str) -> Matrix:
+def matrix(q: QuantController, p: Blocks, parameters: ParameterStorage, block: str, size: str) -> Matrix:
     """Return a matrix's table.
 
     Raises:
-        ExportError: it does not fit the storage that its format names; a damaged file can hold such.
+        ExportError: the numbers do not fit the storage of their format; a damaged file can hold such.
 
     """
     stored = q.formats[block]
     if stored.bits not in (8, 16):
         raise ExportError(f"{block}: {stored.bits} bits; allowed in C: 8 or 16")
     check_range(block, p[block], stored.low, stored.high)
-    name = f"{form.at}{suffix_of(block)}"
-    return Matrix(name, f"int{stored.bits}_t", size, ints(p[block]), parameter=form.tunable)
+    name = f"{parameters.at}{suffix_of(block)}"
+    return Matrix(name, f"int{stored.bits}_t", size, ints(p[block]), parameter=parameters.tunable)
 
 
 def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:
@@ -161,31 +161,31 @@ def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:
         ExportError: names the block, its range and what is allowed.
 
     """
-    least, most = int(values.min()), int(values.max())
-    if least < low or most > high:
-        raise ExportError(f"{block}: {least} to {most}; allowed in C: {low} to {high}")
+    smallest, largest = int(values.min()), int(values.max())
+    if smallest < low or largest > high:
+        raise ExportError(f"{block}: {smallest} to {largest}; allowed in C: {low} to {high}")
 
 
 def squash(function: str, argument: str, shift: int) -> str:
-    """Return the call of nc_logistic or nc_tanh on an argument that needs a shift to the right, or left if negative."""
+    """Return a call of nc_logistic or nc_tanh on an argument shifted to the right by ``shift``, left if negative."""
     return f"nc_{function}({shifted(argument, max(0, shift))}, {max(0, -shift)}u)"
 
 
 def folded(shift: int) -> int:
-    """Return the rounding of a shift to the right that a bias may hold instead, or 0."""
-    return 1 << (shift - 1) if 0 < shift <= _MOST_FOLDED else 0
+    """Return the rounding of a shift to the right that can be added to a bias beforehand, or 0."""
+    return 1 << (shift - 1) if 0 < shift <= _MAX_FOLDED_SHIFT else 0
 
 
-def readout(q: QuantController, p: Blocks, form: Form, at: int) -> Readout:
-    """Return the readout; ``at`` is where ``readout_ints`` start in the controller's ints."""
-    name, count, size = form.name, q.spec.outputs, f"{form.name.upper()}_OUTPUTS"
+def readout(q: QuantController, p: Blocks, parameters: ParameterStorage, at: int) -> Readout:
+    """Return the readout; ``at`` is the index of the first of ``readout_ints`` in the controller's ints."""
+    name, count, size = parameters.name, q.spec.outputs, f"{parameters.name.upper()}_OUTPUTS"
     shift, code, argument_shift, _ = ints(q.ints[at : at + READOUT_INTS])
     limits = at + READOUT_INTS
     low = column(name, "out_low", size, ints(q.ints[limits : limits + count]))
     high = column(name, "out_high", size, ints(q.ints[limits + count : limits + 2 * count]))
     total, columns = "sum", [low, high]
     if "b_out" in p:
-        b_out = form.column("b_out", size, ints(p["b_out"]), constant="int32_t")
+        b_out = parameters.column("b_out", size, ints(p["b_out"]), constant="int32_t")
         total, columns = f"sum + {b_out.at('i')}", [b_out, low, high]
     if code != IDENTITY:
         total = squash("logistic" if code == LOGISTIC else "tanh", total, argument_shift)
@@ -194,9 +194,9 @@ def readout(q: QuantController, p: Blocks, form: Form, at: int) -> Readout:
 
 
 def common(q: QuantController, result: Readout) -> dict[str, Any]:
-    """Return what the shared parts of the templates need."""
+    """Return the values for the shared parts of the templates."""
     return {
-        "bits": {block: form.bits for block, form in q.formats.items()},
+        "bits": {block: format_.bits for block, format_ in q.formats.items()},
         "readout": result.expression,
         "readout_is_uniform": all(entry.uniform for entry in result.columns),
     }

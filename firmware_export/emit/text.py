@@ -1,4 +1,4 @@
-"""Numbers as C text: tables, literals and shifts that a compiler sees as constants."""
+"""Numbers as C text: tables, literals, and shifts by constants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def literal(value: int) -> str:
 
 
 def rows(values: Iterable[int]) -> str:
-    """Return the body of an initialiser: numbers in indented, wrapped lines."""
+    """Return the body of an initializer: numbers in indented, wrapped lines."""
     text = ", ".join(str(value) for value in values)
     return textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
@@ -26,7 +26,7 @@ def array(storage: str, name: str, size: str, values: Iterable[int]) -> str:
 
 
 def shifted(expression: str, bits: int) -> str:
-    """Return ``expression * 2^-bits``, rounded half up; to the left it is a product, which C defines for all signs."""
+    """Return ``expression * 2^-bits``, rounded half up; a shift to the left is a product, safe for all signs in C."""
     if bits > 0:
         return f"nc_round_shift({expression}, {bits}u)"
     return expression if bits == 0 else f"({expression}) * {1 << -bits}"
@@ -34,7 +34,7 @@ def shifted(expression: str, bits: int) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """One C expression a neuron or output. Where all are equal it stands in the code and takes no table."""
+    """One C expression per neuron or output. If all are equal, it is used in the code without a table."""
 
     name: str
     storage: str
@@ -49,7 +49,7 @@ class Table:
 
     @property
     def definition(self) -> str:
-        """The table."""
+        """The C definition of the table."""
         body = textwrap.fill(
             ", ".join(self.values), _WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False
         )
@@ -62,9 +62,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """One number a neuron or output. Where all are equal it is a literal in the code and takes no table.
+    """One number per neuron or output. If all are equal, it is a literal in the code without a table.
 
-    ``parameter``: it may change on the board, and so is always a table.
+    ``parameter``: whether it may change on the board, and so is always a table.
     """
 
     name: str
@@ -75,17 +75,17 @@ class Column:
 
     @property
     def uniform(self) -> bool:
-        """Whether all values are equal, for good."""
+        """Whether all values are equal and cannot change."""
         return not self.parameter and len(set(self.values)) == 1
 
     @property
     def definition(self) -> str:
-        """The table."""
+        """The C definition of the table."""
         return array(self.storage, self.name, self.size, self.values)
 
     @property
     def member(self) -> str:
-        """A parameter's name in the struct of them all."""
+        """A parameter's name in the struct of all parameters."""
         return self.name.rpartition(">")[2]
 
     def at(self, index: str) -> str:
@@ -94,9 +94,9 @@ class Column:
 
 
 class Matrix(Column):
-    """A table in any case, as code names its rows."""
+    """A column that always has a table, as code indexes its rows."""
 
     @property
     def uniform(self) -> bool:
-        """Never: see above."""
+        """False: a matrix always has a table."""
         return False

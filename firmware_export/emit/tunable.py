@@ -1,4 +1,4 @@
-"""A controller whose parameters may be replaced on the board: its C, its shape, and its parameters' bytes."""
+"""Controllers whose parameters may be replaced on the board: their C, shape, and parameters' bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
 
 from .cells import EMITTERS
-from .parts import STORAGE_BYTES, CellC, Field, Form
+from .parts import STORAGE_BYTES, CellC, Field, ParameterStorage
 from .text import Column
 
 _DTYPES: Final = {name: f"<{name[0]}{size}" for name, size in STORAGE_BYTES.items()}
 
 
 class Part(NamedTuple):
-    """Words of the state that share a range: a member, where in it they begin, how many, low and high."""
+    """Words of the state that share a range: their member, first index, number, low and high."""
 
     field: Field
     first: int
@@ -28,12 +28,12 @@ class Part(NamedTuple):
 
     @property
     def word_bytes(self) -> int:
-        """Bytes of a word."""
+        """Size of a word in bytes."""
         return STORAGE_BYTES[self.field.storage]
 
 
 def parts_of(fields: list[Field]) -> list[Part]:
-    """Return the parts of a state, in the order in which they are sent."""
+    """Return the parts of a state in the order of sending."""
     parts = []
     for field in fields:
         words = field.words // len(field.ranges)
@@ -44,24 +44,24 @@ def parts_of(fields: list[Field]) -> list[Part]:
 def tunable_c(q: QuantController, name: str) -> CellC:
     """Return the C of a controller whose parameters are in RAM.
 
-    Behind the cell's own comes ``reach``, what the words of a state may be: a proof that holds for these numbers.
+    After the cell's columns comes ``reach``, the proven ranges of the state's words for these parameters.
 
     Raises:
         ExportError: a number does not fit its C type.
 
     """
-    form = Form(name, tunable=True)
-    cell = EMITTERS[q.spec.cell](q, form)
+    parameters = ParameterStorage(name, tunable=True)
+    cell = EMITTERS[q.spec.cell](q, parameters)
     reach = [limit for part in parts_of(cell.fields) for limit in (part.low, part.high)]
-    columns = [*cell.columns, form.column("reach", str(len(reach)), tuple(reach))]
+    columns = [*cell.columns, parameters.column("reach", str(len(reach)), tuple(reach))]
     return CellC(cell.fields, columns, cell.values, cell.scratch_bytes)
 
 
 def shape_crc32(q: QuantController) -> int:
-    """Return the CRC-32 over all that is code on a board, not a number in a table.
+    """Return the CRC-32 over everything that is code on a board, not a number in a table.
 
-    Controllers of equal shape differ in their parameters alone: a board that runs one can be given the other's.
-    ``QuantController.requantize`` gives such, unless the state needs another storage.
+    Controllers of equal shape differ in their parameters alone: those of one can be uploaded to a board that runs
+    another. ``QuantController.requantize`` keeps the shape, unless the state needs another storage.
 
     Raises:
         ExportError: a number does not fit its C type.
@@ -74,7 +74,7 @@ def shape_crc32(q: QuantController) -> int:
 
 
 def param_image(q: QuantController) -> bytes:
-    """Return the parameters as a board of equal shape takes them: each table in its storage, little-endian, no padding.
+    """Return the parameters' bytes for a board of equal shape: each table in its storage, little-endian, unpadded.
 
     Raises:
         ExportError: a number does not fit its C type.
@@ -88,7 +88,7 @@ def _bytes(column: Column) -> bytes:
 
 
 def link_values(q: QuantController, fields: list[Field], params: list[Column]) -> dict[str, Any]:
-    """Return what the templates of the link fill in."""
+    """Return the values for the templates of the link."""
     parts = parts_of(fields)
     out_low, out_high = q.formats["out"].low, q.formats["out"].high
     limits = q.formats["out"].quantize(np.array(q.spec.output_limits)).tolist() if q.spec.output_limits else None

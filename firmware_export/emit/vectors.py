@@ -1,4 +1,4 @@
-"""Self-test vectors: raw inputs, and what the integer controller makes of them."""
+"""Self-test vectors: raw inputs, and the integer controller's outputs for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTREMES: Final = ((0,), (_HIGH,), (_LOW,), (_HIGH, _LOW), (1,), (-1,))
 
 
 class Vectors(NamedTuple):
-    """One sequence from reset: ``inputs [T, m]``, ``outputs [T, q]`` and the last state, raw integers."""
+    """One sequence from reset, in raw integers: ``inputs [T, m]``, ``outputs [T, q]`` and the last state."""
 
     inputs: NDArray[Any]
     outputs: NDArray[Any]
@@ -27,7 +27,7 @@ def vectors(q: QuantController) -> Vectors:
     """Return ``STEPS`` steps: recorded inputs, if the controller holds any, then extremes, then pseudo-random ones.
 
     Args:
-        q: a controller of the caller's own; it is reset and stepped.
+        q: a controller that may be reset and stepped.
 
     """
     inputs = _inputs(q)

@@ -1,4 +1,4 @@
-"""The forms of an export: which files it has, and where they lie; one line a form."""
+"""The packages of an export: their files and places."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 
 class Package(NamedTuple):
-    """One form of an export.
+    """One package of an export.
 
     Args:
-        text: what it is and how it is used, in a sentence or two.
-        header: where the header lies; ``{name}`` is the controller's.
-        source: where the C file lies; empty where the header holds all.
-        files: further files by their place, and the template of each.
+        text: its description and use, in a sentence or two.
+        header: place of the header; ``{name}`` is the controller's.
+        source: place of the C file; empty if the header holds all.
+        files: places of further files, with their templates.
 
     """
 
@@ -29,7 +29,7 @@ _LINK: Final = {
     "src/nc_link.c": "nc_link.c",
     "src/{name}_tunable.h": "tunable.h.j2",
 }
-"""The serial link's board side, and the form with parameters in RAM: what is named nc_ is copied as it is."""
+"""The serial link's board side, and the C with parameters in RAM; files named nc_ are copied unchanged."""
 
 
 def _flat(folder: str) -> dict[str, str]:
@@ -121,4 +121,4 @@ PACKAGES: Final = MappingProxyType(
         ),
     }
 )
-"""One entry a form; the C in all of them is the same."""
+"""One entry per package; all have the same C."""

@@ -18,13 +18,13 @@ from .elf import Elf, read_elf
 from .harness import HARNESS
 
 PAINTED_BYTES: Final = 299
-"""How much of an AVR's stack is painted, to see how deep a step goes."""
+"""Part of an AVR's stack that is painted to measure the depth of a step."""
 _CALLS_BYTES: Final = 64
-"""Return addresses and an interrupt's registers."""
+"""Stack of return addresses and an interrupt's registers."""
 _TIMEOUT_S: Final = 300
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Werror=incompatible-pointer-types", "-Werror=implicit-function-declaration")
 _CORE_FLAGS: Final = ("-std=c99", "-ffreestanding", "-g0", "-ffunction-sections", "-fdata-sections")
-# What firmware compilers do by themselves, and zig does not.
+# Defaults of firmware compilers, but not of zig.
 _ZIG_FLAGS: Final = (
     "-fomit-frame-pointer",
     "-fno-unwind-tables",
@@ -35,11 +35,11 @@ _ZIG_FLAGS: Final = (
 
 
 class DoesNotFit(ExportError):
-    """A core has no room for the firmware and the harness together: no finding about the firmware."""
+    """A core has no room for firmware and harness together; this is no fault of the firmware."""
 
 
 class Objects(NamedTuple):
-    """A linked program; the object that holds the firmware alone, as -O2 makes it and as -Os does."""
+    """A linked program, and the object of the firmware alone, compiled with -O2 and with -Os."""
 
     program: Path
     firmware: Path
@@ -58,7 +58,7 @@ def zig_command(target: Target) -> list[str]:
 
 
 def host_compilers() -> list[str]:
-    """Return the names of this machine's C compilers, the first being the usual one."""
+    """Return the names of this machine's C compilers, the default one first."""
     return [name for name in ("gcc", "clang") if shutil.which(name)] or [name for name in ("cc",) if shutil.which(name)]
 
 
@@ -66,7 +66,7 @@ def build_host(compiler: str, scratch: Path) -> Path:
     """Compile the harness for this machine.
 
     Raises:
-        ExportError: it does not compile; says the compiler's first error.
+        ExportError: it does not compile; names the compiler's first error.
 
     """
     program = scratch / f"harness-{compiler}"
@@ -76,12 +76,12 @@ def build_host(compiler: str, scratch: Path) -> Path:
 
 
 def build_core(command: Sequence[str], target: Target, scratch: Path, *, qemu: bool = False) -> Objects:
-    """Compile the harness for a core, for Unicorn or for a board of QEMU's.
+    """Compile the harness for a core, for Unicorn or for one of QEMU's boards.
 
-    Linked without any library: the firmware needs none, not even for arithmetic.
+    It is linked without any library: the firmware needs none, not even for arithmetic.
 
     Raises:
-        ExportError: it does not compile; says the compiler's first error.
+        ExportError: it does not compile; names the compiler's first error.
 
     """
     compile_ = [*command, *_CORE_FLAGS, *_WARNINGS, "-c"]
@@ -110,13 +110,13 @@ def build_avr(command: Sequence[str], target: Target, defines: Sequence[str], sc
     """Compile the harness for an AVR, with its C library.
 
     Raises:
-        ExportError: it does not compile; says the compiler's first error.
+        ExportError: it does not compile; names the compiler's first error.
         DoesNotFit: flash or RAM are too small for the program.
 
     """
     flags = ["-std=gnu99", "-ffunction-sections", "-fdata-sections", "-fstack-usage", *_WARNINGS, *defines]
-    for optimise in ("-O2", "-Os"):
-        run([*command, *flags, optimise, "-c", "control.c", "-o", f"avr{optimise}.o"], target.name, scratch)
+    for level in ("-O2", "-Os"):
+        run([*command, *flags, level, "-c", "control.c", "-o", f"avr{level}.o"], target.name, scratch)
     image = scratch / "avr.elf"
     rest = ["selftest.c", "run.c", "avr.c", "-Wl,--gc-sections"]
     run([*command, *flags, "-O2", "avr-O2.o", *rest, "-o", str(image)], target.name, scratch)
@@ -125,18 +125,18 @@ def build_avr(command: Sequence[str], target: Target, defines: Sequence[str], sc
 
 
 def check_room(image: Elf, target: Target, scratch: Path, stack_bytes: int = 0) -> None:
-    """Refuse an AVR's program that its flash does not hold, or whose variables its stack would reach.
+    """Refuse an AVR's program that does not fit its flash, or whose stack would reach its variables.
 
-    The self-test's frame and the others, which the compiler wrote down, are in use one after the other.
+    The compiler reports the frames; the self-test's and the others are in use one after the other.
 
     Args:
         image: the program.
         target: the core.
-        scratch: the folder with what ``-fstack-usage`` wrote.
-        stack_bytes: what the program itself writes on its stack besides.
+        scratch: the folder with the files of ``-fstack-usage``.
+        stack_bytes: further bytes that the program itself puts on its stack.
 
     Raises:
-        DoesNotFit: names what it takes and what there is.
+        DoesNotFit: names the bytes needed and available.
 
     """
     frames: dict[bool, int] = {True: 0, False: stack_bytes}
@@ -155,11 +155,11 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
     """Run a compiler in a folder.
 
     Raises:
-        ExportError: it fails; says its first error.
+        ExportError: it fails; names its first error.
         DoesNotFit: the linker finds too little memory.
 
     """
-    # Nothing of the cross compiler's own has to be built, so that its cache need not outlive the proof.
+    # The cross compiler has to build nothing of its own, so its cache need not outlive this run.
     cache = str(scratch / "zig-cache")
     environment = {**os.environ, "LC_ALL": "C", "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     try:
@@ -172,7 +172,7 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
         raise ExportError(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode != 0 and (over := re.search(r"overflowed by (\d+) bytes", done.stderr)):
         raise DoesNotFit(f"the program is {over[1]} bytes larger than the flash of {target}")
-    if done.returncode != 0 and "is not within region `data'" in done.stderr:  # so says GNU ld of an AVR's RAM
+    if done.returncode != 0 and "is not within region `data'" in done.stderr:  # GNU ld's message for an AVR's RAM
         raise DoesNotFit(f"the program's variables are more than the RAM of {target} holds")
     if done.returncode != 0:
         raise ExportError(f"does not compile for {target}: {_first_error(done.stderr)}")
@@ -180,6 +180,6 @@ def run(command: Sequence[str], target: str, scratch: Path) -> None:
 
 def _first_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
-    place, _, message = found.partition(" ")
+    first = next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+    place, _, message = first.partition(" ")
     return f"{os.path.basename(place)} {message}"[:300]

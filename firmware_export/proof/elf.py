@@ -1,4 +1,4 @@
-"""The few parts of a 32-bit little-endian ELF file that the proof needs: segments, sections and symbols."""
+"""Reading segments, sections and symbols of 32-bit little-endian ELF files."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class Elf:
 
     @property
     def code_bytes(self) -> int:
-        """Instructions and the literals between them."""
+        """Size of instructions and the literals between them."""
         return sum(s.size for s in self.sections if s.flags & _EXEC)
 
     @property
     def const_bytes(self) -> int:
-        """Constant tables; the unwinder's index, which C firmware discards, is left out."""
+        """Size of constant tables, without the unwinder's index, which C firmware discards."""
         kinds = (_ALLOC, _WRITE, _EXEC)
         return sum(s.size for s in self.sections if s.flags & sum(kinds) == _ALLOC and s.kind != _EXIDX)
 
     @property
     def data_bytes(self) -> int:
-        """Variables: .data and .bss."""
+        """Size of variables: .data and .bss."""
         return sum(s.size for s in self.sections if s.flags & (_ALLOC | _WRITE) == _ALLOC | _WRITE)
 
 
@@ -60,7 +60,7 @@ def read_elf(path: Path) -> Elf:
     """Parse a 32-bit little-endian ELF file.
 
     Raises:
-        ExportError: it is none, or it is cut off.
+        ExportError: it is no such file, or truncated.
 
     """
     data = path.read_bytes()

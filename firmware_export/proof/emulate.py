@@ -1,4 +1,4 @@
-"""Run a linked image on an emulated Arm Cortex-M or RISC-V core, and count what a step costs."""
+"""Running a linked image on an emulated Arm Cortex-M or RISC-V core, and counting the instructions of a step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RAM: Final = 0x2000_0000
 RAM_BYTES: Final = 16 << 20
 _STACK_BYTES: Final = 1 << 20
 BUFFER_BYTES: Final = RAM_BYTES - (2 << 20)
-"""What ``buffer`` may hold: the RAM without the image's variables and the stack."""
+"""Size of ``buffer``: the RAM without the image's variables and the stack."""
 _RETURN: Final = 0x0800_0000
 _PAGE: Final = 4096
 _PATTERN: Final = b"\xa5"
@@ -21,13 +21,13 @@ _TIMEOUT_S: Final = 60
 
 
 class Crashed(ExportError):
-    """The firmware read or wrote outside its memory, met an unknown instruction, or did not return: a finding."""
+    """The firmware read or wrote outside its memory, met an unknown instruction, or did not return."""
 
 
 class Core(NamedTuple):
-    """How Unicorn names a core and its registers.
+    """Unicorn's names of a core and its registers.
 
-    ``thumb`` is what is added to addresses of code.
+    ``thumb`` is added to addresses of code.
     """
 
     family: str
@@ -49,7 +49,7 @@ CORES: Final = MappingProxyType(
     {model: _cortex_m(model) for model in ("M0", "M3", "M4", "M7", "M33")}
     | {"RV32": Core("RISCV", ("UC_MODE_RISCV32",), "", ("A0", "A1", "A2", "A3"), "SP", "RA", "PC", 0)}
 )
-"""One line a core."""
+"""One line per core."""
 
 
 class Machine:
@@ -128,9 +128,9 @@ class Machine:
         return int(getattr(self._constants, f"UC_{self._core.family}_REG_{name}"))
 
     def count(self, function: str, *arguments: int) -> int:
-        """Call a function and return how many instructions it executed.
+        """Call a function and return the number of instructions executed.
 
-        Counted a block at a time, which calls Python back once for some ten instructions.
+        They are counted block by block: one call of Python for about ten instructions.
 
         Raises:
             Crashed: it crashed or did not return in time.
@@ -154,12 +154,12 @@ class Machine:
         self.write(self._stack - _STACK_BYTES, _PATTERN * _STACK_BYTES)
 
     def stack_bytes(self) -> int:
-        """Return how deep the stack has been since it was painted."""
+        """Return the greatest depth of the stack since it was painted, in bytes."""
         content = self.read(self._stack - _STACK_BYTES, _STACK_BYTES)
         return -(-len(content.lstrip(_PATTERN)) // 4) * 4
 
     def _block(self, address: int, size: int) -> int:
-        """Return the instructions in a block: those whose first halfword says so take two halfwords."""
+        """Return the number of instructions in a block; the first halfword of each tells its length, one or two."""
         key = (address, size)
         if key not in self._blocks:
             count, at, code = 0, 0, self.read(address, size)

@@ -1,4 +1,4 @@
-"""The C around the exported headers: one program that steps through scripts and records every bit."""
+"""The C program around exported headers: it steps through scripts and records every bit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..emit.parts import Field
 HARNESS: Final = Path(__file__).parent / "harness"
 
 
-class Subject(NamedTuple):
-    """An exported header, and the integer controller that it has to equal."""
+class DeviceUnderTest(NamedTuple):
+    """An exported header, and the integer controller whose bits it has to give."""
 
     name: str
     header: Path
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
 
     @property
     def words(self) -> int:
-        """32-bit words in a step's record."""
+        """Number of 32-bit words in a step's record."""
         return self.q.spec.outputs + sum(field.words for field in self.fields)
 
     def word_name(self, index: int) -> str:
@@ -43,44 +43,44 @@ class Subject(NamedTuple):
         raise IndexError(index)
 
 
-def subject(name: str, header: Path, q: QuantController, source: Path | None = None) -> Subject:
-    """Return a subject; ``source`` is its C file, if the header does not hold all.
+def device_under_test(name: str, header: Path, q: QuantController, source: Path | None = None) -> DeviceUnderTest:
+    """Return a device under test; ``source`` is its C file, if the header does not hold all.
 
     Raises:
-        ExportError: the controller has no C; a damaged file can hold such.
+        ExportError: the controller cannot be written as C; a damaged file can hold such.
 
     """
-    return Subject(name, header, source, q, cell_c(q, name).fields)
+    return DeviceUnderTest(name, header, source, q, cell_c(q, name).fields)
 
 
-def write_harness(subjects: Sequence[Subject], scratch: Path) -> None:
-    """Write the harness's sources for these subjects into a folder, and copy their headers there."""
-    for entry in subjects:
-        for path in filter(None, (entry.header, entry.source)):
+def write_harness(devices: Sequence[DeviceUnderTest], scratch: Path) -> None:
+    """Write the harness's sources for the devices into a folder, and copy their headers there."""
+    for device in devices:
+        for path in filter(None, (device.header, device.source)):
             target = scratch / path.name
             if not target.exists() or not target.samefile(path):
                 shutil.copy(path, target)
-    context = {"subjects": [_values(entry) for entry in subjects]}
+    context = {"subjects": [_values(device) for device in devices]}
     for template in ("control.c", "selftest.c", "run.h", "run.c", "avr.c"):
         (scratch / template).write_text(_environment().get_template(f"{template}.j2").render(context))
     shutil.copy(HARNESS / "main.c", scratch)
 
 
-def _values(entry: Subject) -> dict[str, Any]:
-    spec, formats = entry.q.spec, entry.q.formats
+def _values(device: DeviceUnderTest) -> dict[str, Any]:
+    spec, formats = device.q.spec, device.q.formats
     return {
-        "name": entry.name,
-        "NAME": entry.name.upper(),
+        "name": device.name,
+        "NAME": device.name.upper(),
         "inputs": spec.inputs,
         "outputs": spec.outputs,
         "neurons": spec.neurons,
         "in_frac_bits": formats["u"].frac_bits,
         "out_frac_bits": formats["out"].frac_bits,
         "dt_us": dt_us(spec.dt_s),
-        "crc": entry.q.model_crc32,
-        "words": entry.words,
-        "source": entry.source.name if entry.source else "",
-        "fields": entry.fields,
+        "crc": device.q.model_crc32,
+        "words": device.words,
+        "source": device.source.name if device.source else "",
+        "fields": device.fields,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a proof found."""
+"""The reports of ``verify``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 class Mismatch:
     """The first word that differs.
 
-    ``step`` counts from 0, ``word`` is such as ``"y[3]"``, ``got`` and ``expected`` are raw integers.
+    ``step`` counts from 0, ``word`` is a name such as ``"y[3]"``, ``got`` and ``expected`` are raw integers.
     """
 
     step: int
@@ -22,10 +22,10 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What init and step take on a core, without harness and self-test: bytes, and a step's instructions or cycles.
+    """Bytes of init and step on a core, without harness and self-test, and the instructions or cycles of a step.
 
     ``code``, ``const`` (tables) and the instructions are those of -O2; ``code_small`` is the code of -Os. ``ram`` is
-    one state and all variables, ``stack`` the deepest that a step reached. The cost, in ``unit``s, is that of some
+    one state and all variables, ``stack`` the greatest depth of a step. The cost, in ``unit``s, is measured over some
     hundred steps.
     """
 
@@ -42,7 +42,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """What was found on one target; ``problem`` is empty unless it was skipped or crashed."""
+    """The result on one target; ``problem`` is empty unless it was skipped or crashed."""
 
     target: str
     tools: str
@@ -61,7 +61,7 @@ class TargetReport:
 
     @property
     def result(self) -> str:
-        """One line: ``ok``, or what went wrong."""
+        """One line: ``ok``, or the failure."""
         if self.problem:
             return self.problem if self.ran else f"skipped: {self.problem}"
         if self.first is not None:
@@ -72,13 +72,13 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What ``verify`` found in a folder.
+    """The result of ``verify`` for a folder.
 
     Args:
         name: the controller's name.
-        model_crc32: the controller, as in the header.
-        seed: of the random inputs.
-        targets: one entry a target.
+        model_crc32: the controller's CRC-32, as in the header.
+        seed: seed of the random inputs.
+        targets: one entry per toolchain.
         notes: files that were edited since the export, or are missing; they do not count as failures.
 
     """

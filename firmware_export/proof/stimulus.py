@@ -1,4 +1,4 @@
-"""What a proof runs: inputs that reach the corners, and what the integer controller makes of them."""
+"""The scripts that ``verify`` runs: inputs that reach the extremes, and the integer controller's words for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuroctl.quant import QuantController
 
 from ..emit.vectors import recorded
-from .harness import Subject
+from .harness import DeviceUnderTest
 
 _LOW, _HIGH = -32768, 32767
 _HOLDS: Final = (1, 8, 64, 512)
@@ -20,7 +20,7 @@ _RESETS_A_THOUSAND: Final = 2
 
 
 class Stimulus(NamedTuple):
-    """A script: ``inputs [T, m]`` raw, and ``resets [T]``, True where the state is reset before the step."""
+    """A script: raw ``inputs [T, m]``, and ``resets [T]``, True for a reset of the state before the step."""
 
     inputs: NDArray[np.int16]
     resets: NDArray[np.bool_]
@@ -33,11 +33,10 @@ class Stimulus(NamedTuple):
 
 
 def stimulus(q: QuantController, steps: int, seed: int) -> Stimulus:
-    """Return ``steps`` steps: half recorded inputs, over and over, and half random; all random if none are recorded.
+    """Return ``steps`` steps: half recorded inputs, repeated, and half random; all random without recorded inputs.
 
     Each random input holds a level for 1, 8, 64 or 512 steps, so that slow neurons reach their extremes too; one
-    level in two is the least or greatest number or 0. A reset stands at each change and at a few random places.
-
+    level in two is the smallest or largest number or 0. Resets are at the start of each half and at random steps.
     """
     rng = np.random.default_rng(seed)
     inputs = np.empty((steps, q.spec.inputs), np.int16)
@@ -61,12 +60,12 @@ def _held(rng: np.random.Generator, steps: int) -> NDArray[np.int16]:
     return np.concatenate(pieces)[:steps]
 
 
-def expected(subject: Subject, run: Stimulus) -> NDArray[np.int64]:
-    """Return what the integer controller makes of a script: ``[T, words]``, outputs, then the state's fields."""
-    q, size = subject.q, subject.q.spec.outputs
-    words = np.empty((len(run.inputs), subject.words), np.int64)
+def expected(device: DeviceUnderTest, run: Stimulus) -> NDArray[np.int64]:
+    """Return the integer controller's words for a script, ``[T, words]``: outputs, then the state's fields."""
+    q, size = device.q, device.q.spec.outputs
+    words = np.empty((len(run.inputs), device.words), np.int64)
     inputs = run.inputs.astype(np.int32)
-    state = np.concatenate([np.arange(field.start, field.start + field.words) for field in subject.fields])
+    state = np.concatenate([np.arange(field.start, field.start + field.words) for field in device.fields])
     q.reset()
     for t in range(len(inputs)):
         if run.resets[t]:
@@ -77,7 +76,7 @@ def expected(subject: Subject, run: Stimulus) -> NDArray[np.int64]:
 
 
 def board_stimulus(q: QuantController, steps: int, seed: int) -> Stimulus:
-    """Return the steps that ``harness/avr.c`` makes up by itself: Marsaglia's xorshift32 from ``seed``."""
+    """Return the steps that ``harness/avr.c`` generates: Marsaglia's xorshift32 from ``seed``."""
     random, inputs = seed & 0xFFFFFFFF, np.zeros((steps, q.spec.inputs), np.int16)
     resets, row = np.zeros(steps, np.bool_), [0] * q.spec.inputs
 

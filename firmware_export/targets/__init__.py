@@ -1,4 +1,4 @@
-"""The table of targets: one file a core, one line here."""
+"""The table of targets: one file per core, one line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an entry of the table of targets says."""
+"""An entry of the table of targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Board(NamedTuple):
-    """A board that QEMU emulates: its name, and the address that it starts from."""
+    """A board that QEMU emulates: its name, and its start address."""
 
     machine: str
     base: int = 0
@@ -18,16 +18,16 @@ class Target:
     """One kind of core.
 
     Args:
-        name: what the user writes.
-        hint: one sentence for the header's comment: how to compile for it.
+        name: name for users.
+        hint: one sentence for the header's comment on compiling for it.
         host: whether it is the machine that runs this program.
-        zig: flags of ``python -m ziglang cc`` for it; empty where it knows no such core.
-        gcc: its GCC: the command's name, then flags.
+        zig: flags of ``python -m ziglang cc``; empty if it does not support the core.
+        gcc: the command of its GCC, then flags.
         unicorn: Unicorn's name of the core, see ``proof.emulate.CORES``.
-        qemu: the board that QEMU has with such a core.
+        qemu: QEMU's board with such a core.
         simavr: simavr's name of the microcontroller.
-        flash_bytes: the part's flash; 0 where parts differ too much to say.
-        ram_bytes: the part's RAM; 0 likewise.
+        flash_bytes: the part's flash; 0 if parts differ too much.
+        ram_bytes: the part's RAM; 0 if parts differ too much.
 
     """
 
@@ -49,7 +49,7 @@ class Target:
 
 
 def cortex_m(number: str, text: str, *, unicorn: str = "", qemu: Board | None = None, features: str = "") -> Target:
-    """Return an Arm Cortex-M core's target: ``number`` such as ``"m4"``; ``features`` is what zig has to be told."""
+    """Return an Arm Cortex-M core's target: ``number`` such as ``"m4"``; ``features`` are flags for zig."""
     return Target(
         name=f"cortex-{number}",
         hint=f"{text} Compile with -mcpu=cortex-{number} -mthumb -O2, or -Os for size.",

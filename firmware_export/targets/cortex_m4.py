@@ -1,4 +1,4 @@
-"""Arm Cortex-M4: Thumb-2 with the DSP extension, two 16-bit products an instruction."""
+"""Arm Cortex-M4: Thumb-2 with the DSP extension, two 16-bit products per instruction."""
 
 from .base import Board, cortex_m
 

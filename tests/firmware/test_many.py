@@ -8,15 +8,17 @@ import pytest
 
 import firmware_export
 import neuroctl as nc
-from firmware_export.proof.harness import subject
-from firmware_export.proof.run import ways
+from firmware_export.proof.harness import device_under_test
+from firmware_export.proof.run import toolchains
 from firmware_export.targets import TARGETS
-from firmware_export.verify import prove
+from firmware_export.verifying import verify_devices
 from neuroctl.quant import integer_form
 from neuroctl.spec import CELL_NAMES
 
 ASKED = int(os.environ.get("NEUROCTL_SPECS", "0"))
-WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
+TOOLCHAINS = {
+    f"{target.name}: {toolchain.tools}": toolchain for target in TARGETS.values() for toolchain in toolchains(target)
+}
 BATCH, STEPS = 20, 200
 TIGHT = (163,)  # needs nearly all of an AVR's registers
 DEFAULT = {"host: gcc": 200, "avr: gcc, simavr": 6}  # others take 20 each, another slice each
@@ -85,19 +87,19 @@ def random_controller(seed):
 
 
 def seeds_of(name):
-    """The seeds that a way gets: all that are asked for, or its share."""
+    """The seeds that a toolchain gets: all that are asked for, or its share."""
     if ASKED:
         return range(ASKED if "simavr" not in name else min(ASKED, 200))
     count = DEFAULT.get(name, BATCH)
-    start = 0 if count == 200 else BATCH * (list(WAYS).index(name) % 10)
+    start = 0 if count == 200 else BATCH * (list(TOOLCHAINS).index(name) % 10)
     return [*range(start, start + count), *TIGHT] if "simavr" in name else range(start, start + count)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", TOOLCHAINS)
 def test_random_controllers_agree(name, tmp_path):
-    way = WAYS[name]
-    if way.missing:
-        pytest.skip(f"{way.missing}: generated C was NOT run on {name}")
+    toolchain = TOOLCHAINS[name]
+    if toolchain.missing:
+        pytest.skip(f"{toolchain.missing}: generated C was NOT run on {name}")
     seeds = seeds_of(name)
     size = 1 if "simavr" in name else BATCH
     specs = set()
@@ -107,7 +109,7 @@ def test_random_controllers_agree(name, tmp_path):
             q = random_controller(seed)
             specs.add(q.spec)
             header = firmware_export.export(q, tmp_path / f"c{seed}", name=f"c{seed}")
-            batch.append(subject(f"c{seed}", header, q))
-        for entry, found in zip(batch, prove(batch, way, STEPS, start), strict=True):
+            batch.append(device_under_test(f"c{seed}", header, q))
+        for entry, found in zip(batch, verify_devices(batch, toolchain, STEPS, start), strict=True):
             assert found.ok, f"seed {entry.name[1:]}, {entry.q.spec}: {found.result}"
     assert len(specs) == len(seeds), "the specs are distinct"

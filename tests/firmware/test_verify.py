@@ -15,31 +15,33 @@ import neuroctl as nc
 from firmware_export.proof import build, emulate
 from firmware_export.proof import run as run_module
 from firmware_export.proof.elf import read_elf
-from firmware_export.proof.harness import subject, write_harness
-from firmware_export.proof.run import ways
+from firmware_export.proof.harness import device_under_test, write_harness
+from firmware_export.proof.run import toolchains
 from firmware_export.targets import TARGETS
-from firmware_export.verify import prove
+from firmware_export.verifying import verify_devices
 from neuroctl.errors import ExportError, FileFormatError
 from neuroctl.maths.fixed import LOGISTIC_TABLE
 from tests import reference, reference_q
 from tests.firmware.helpers import CC, CELLS, controller, extreme_inputs, needs_cc
 
-WAYS = {f"{target.name}: {way.tools}": way for target in TARGETS.values() for way in ways(target)}
+TOOLCHAINS = {
+    f"{target.name}: {toolchain.tools}": toolchain for target in TARGETS.values() for toolchain in toolchains(target)
+}
 FEW = ["host", "cortex-m0plus", "cortex-m4"]
 if os.environ.get("CI"):
-    assert not [way.missing for way in WAYS.values() if way.missing], "in CI every way is there"
+    assert not [one.missing for one in TOOLCHAINS.values() if one.missing], "in CI no toolchain is missing"
 
 
-def way_of(name):
-    """One way to run firmware, or a skip that says what is missing."""
-    if WAYS[name].missing:
-        pytest.skip(f"{WAYS[name].missing}: generated C was NOT run on {name}")
-    return WAYS[name]
+def toolchain_of(name):
+    """A toolchain by its name, or a skip that says what is missing."""
+    if TOOLCHAINS[name].missing:
+        pytest.skip(f"{TOOLCHAINS[name].missing}: generated C was NOT run on {name}")
+    return TOOLCHAINS[name]
 
 
-def proof(header, q, way, steps=10_000):
-    """The report of one header on one way."""
-    (found,) = prove([subject(header.stem, header, q)], way, steps, 0)
+def proof(header, q, toolchain, steps=10_000):
+    """The report of one header with one toolchain."""
+    (found,) = verify_devices([device_under_test(header.stem, header, q)], toolchain, steps, 0)
     return found
 
 
@@ -66,13 +68,13 @@ SHAPES = {
     "16-bit state": {"neurons": 6, "inputs": 2, "outputs": 2, "state_bits": 16},
 }
 BY_CELL = [{"neurons": 6, "inputs": 3, "outputs": 2}, {"neurons": 5, "outputs": 3, "weight_bits": 8}]
-"""Half of the cells have the one shape, the others the other; on the next way it is the other way round."""
+"""Half of the cells have the one shape, the others the other; on the next toolchain it is the other way round."""
 
 
 def shapes_on(name):
-    """What runs on one way: every cell."""
-    way = list(WAYS).index(name)
-    return SHAPES | {cell: {"cell": cell} | BY_CELL[(k + way) % 2] for k, cell in enumerate(CELLS)}
+    """What runs with one toolchain: every cell."""
+    number = list(TOOLCHAINS).index(name)
+    return SHAPES | {cell: {"cell": cell} | BY_CELL[(k + number) % 2] for k, cell in enumerate(CELLS)}
 
 
 LONG = int(os.environ.get("NEUROCTL_STEPS", "0"))
@@ -81,12 +83,12 @@ LONG = int(os.environ.get("NEUROCTL_STEPS", "0"))
 
 if LONG:
 
-    @pytest.mark.parametrize("name", WAYS)
+    @pytest.mark.parametrize("name", TOOLCHAINS)
     @pytest.mark.parametrize("cell", [*CELLS, "16x8x4"])
     def test_every_cell_agrees_for_long(cell, name, tmp_path):
         q = controller(16, 8, 4, calibrated=True) if cell == "16x8x4" else controller(6, 3, 2, cell=cell)
         steps = 10 * LONG if name.startswith("host") else LONG
-        found = proof(firmware_export.export(q, tmp_path / "fw"), q, way_of(name), steps)
+        found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps)
         assert found.ok, found.result
         assert found.mismatches == 0
         print(f"{name}: {cell}: {found.steps} steps, {found.mismatches} mismatches")
@@ -108,26 +110,26 @@ if LONG:
         print(f"Python integers: {cell}: {steps} steps, {wrong} mismatches")
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", TOOLCHAINS)
 def test_every_cell_agrees_on_every_target(name, tmp_path):
     """All shapes in one program; one by one where flash or the tools take no more."""
-    way, shapes = way_of(name), shapes_on(name)
-    subjects = []
+    toolchain, shapes = toolchain_of(name), shapes_on(name)
+    devices = []
     for k, options in enumerate(shapes.values()):
         q = controller(**options)
-        subjects.append(subject(f"c{k}", firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}"), q))
-    batches = [[entry] for entry in subjects] if "simavr" in name else [subjects]
+        devices.append(device_under_test(f"c{k}", firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}"), q))
+    batches = [[entry] for entry in devices] if "simavr" in name else [devices]
     for batch in batches:
-        for entry, found in zip(batch, prove(batch, way, 1000, 0), strict=True):
+        for entry, found in zip(batch, verify_devices(batch, toolchain, 1000, 0), strict=True):
             assert found.ok, f"{list(shapes)[int(entry.name[1:])]}: {found.result}"
             assert (found.steps, found.mismatches, found.selftest, found.first) == (1000, 0, 0, None)
 
 
-@pytest.mark.parametrize("name", [name for name in WAYS if name.endswith(("Unicorn", "simavr"))])
+@pytest.mark.parametrize("name", [name for name in TOOLCHAINS if name.endswith(("Unicorn", "simavr"))])
 def test_what_a_controller_costs(name, tmp_path):
     """The figures that the documentation states; a slower kernel or a spill shows here."""
     q = controller(16, 8, 4)
-    found = proof(firmware_export.export(q, tmp_path / "fw"), q, way_of(name), steps=256)
+    found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps=256)
     cost = found.footprint
     assert cost.ram == 4 + 6 * 16
     assert cost.stack <= 180
@@ -148,37 +150,37 @@ def test_what_a_controller_costs(name, tmp_path):
 
 def test_how_small_a_controller_gets(tmp_path):
     """-Os on Cortex-M0+ by GCC: 16 neurons with 8-bit weights in 1.3 kB of flash; a network of five parameters."""
-    way = way_of("cortex-m0plus: gcc, Unicorn")
+    toolchain = toolchain_of("cortex-m0plus: gcc, Unicorn")
     q = controller(16, 8, 4, weight_bits=8)
-    cost = proof(firmware_export.export(q, tmp_path / "ctrnn"), q, way, steps=256).footprint
+    cost = proof(firmware_export.export(q, tmp_path / "ctrnn"), q, toolchain, steps=256).footprint
     assert cost.code_small + cost.const <= 1340
     assert (cost.ram <= 100, cost.stack <= 128) == (True, True)
     tiny = controller(1, 1, 1, cell="elman", weight_bits=8)
     assert tiny.layout.size == 5
-    cost = proof(firmware_export.export(tiny, tmp_path / "elman"), tiny, way, steps=256).footprint
+    cost = proof(firmware_export.export(tiny, tmp_path / "elman"), tiny, toolchain, steps=256).footprint
     assert cost.code_small + cost.const <= 700
     assert cost.ram <= 32
 
 
-@pytest.mark.parametrize("name", [name for name in WAYS if "Unicorn" in name])
+@pytest.mark.parametrize("name", [name for name in TOOLCHAINS if "Unicorn" in name])
 def test_firmware_needs_no_library_and_no_float(name, tmp_path):
     """Of all cells, their objects refer to nothing outside: no soft float, long division or memcpy; nor an FPU."""
-    way = way_of(name)
-    subjects = []
+    toolchain = toolchain_of(name)
+    devices = []
     for k, cell in enumerate(CELLS):
         q = controller(cell=cell)
-        subjects.append(subject(f"c{k}", firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}"), q))
-    write_harness(subjects, tmp_path)
-    command = build.zig_command(way.target) if "zig" in name else list(way.target.gcc)
-    _, *objects = build.build_core(command, way.target, tmp_path)
+        devices.append(device_under_test(f"c{k}", firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}"), q))
+    write_harness(devices, tmp_path)
+    command = build.zig_command(toolchain.target) if "zig" in name else list(toolchain.target.gcc)
+    _, *objects = build.build_core(command, toolchain.target, tmp_path)
     for path in objects:
         parsed = read_elf(path)
         assert parsed.undefined == frozenset()
-        wanted = {f"nc_v_{function}_{entry.name}" for function in ("init", "step") for entry in subjects}
+        wanted = {f"nc_v_{function}_{entry.name}" for function in ("init", "step") for entry in devices}
         assert {name for name in parsed.symbols if name.startswith("nc_v_")} >= wanted
         assert parsed.data_bytes == 0
         assert parsed.code_bytes > 0
-    tool = shutil.which("arm-none-eabi-objdump") if way.target.name.startswith("cortex") else None
+    tool = shutil.which("arm-none-eabi-objdump") if toolchain.target.name.startswith("cortex") else None
     if tool:
         text = subprocess.run([tool, "-d", str(objects[0])], capture_output=True, text=True, check=True).stdout
         assert not re.search(r"\t(vadd|vmul|vsub|vcvt|vdiv|vmla|vfma|vldr|vstr)\b", text)
@@ -251,7 +253,7 @@ def test_a_header_that_does_not_fit_is_one_line(target, pattern, replacement, wo
 
 
 def test_a_target_that_does_not_compile_hides_no_others_result(folder):
-    way_of("cortex-m0plus: zig, Unicorn")
+    toolchain_of("cortex-m0plus: zig, Unicorn")
     tampered(folder, r"#ifdef NC_DSP", "#ifdef __thumb2__\n#error not here\n#endif\n#ifdef NC_DSP")
     report = firmware_export.verify(folder, steps=100, targets=["cortex-m4", "cortex-m0plus"])
     results = {found.target: found.result for found in report.targets if found.ran}
@@ -275,7 +277,7 @@ def test_a_target_that_does_not_compile_hides_no_others_result(folder):
 def test_an_avr_with_too_little_room_for_the_proof_says_so(options, result, tmp_path):
     """80 neurons were called wrong, 96 did not end: the harness's variables and the stack met."""
     q = controller(inputs=1, weight_bits=8, **options)
-    found = proof(firmware_export.export(q, tmp_path / "fw"), q, way_of("avr: gcc, simavr"), steps=200)
+    found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of("avr: gcc, simavr"), steps=200)
     assert re.fullmatch(result, found.result)
 
 

@@ -1,4 +1,4 @@
-"""How each cell becomes C: one file a cell, one line here."""
+"""Emitters of the cells' C: one file per cell, one line here."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ EMITTERS: Final = MappingProxyType(
         "hopfield": hopfield.emit,
     }
 )
-"""One line a cell; its template is ``templates/<cell>.j2``."""
+"""One line per cell; its template is ``templates/<cell>.j2``."""

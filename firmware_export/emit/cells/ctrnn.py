@@ -14,22 +14,22 @@ from .. import parts
 from ..text import Column, Table, shifted
 
 
-def emit(q: QuantController, form: parts.Form) -> parts.CellC:
+def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
-        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+        ExportError: a constant does not fit the C type of its format; a damaged file can hold such.
 
     """
-    p, big = q.layout.views(q.theta_q), form.name.upper()
+    p, big = q.layout.views(q.theta_q), parameters.name.upper()
     recurrent, drive, argument = parts.ints(q.ints[4:7])
     parts.check_range("gain", p["gain"], -(1 << 15), (1 << 15) - 1)
-    neurons, expressions = _neurons(q, p, form, argument)
-    result = parts.readout(q, p, form, READOUT)
+    neurons, expressions = _neurons(q, p, parameters, argument)
+    result = parts.readout(q, p, parameters, READOUT)
     sizes = {"W": f"{big}_NEURONS * {big}_NEURONS", "W_in": f"{big}_NEURONS * {big}_INPUTS"}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
-    matrices = [parts.matrix(q, p, form, block, size) for block, size in sizes.items()]
+    matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
     values = parts.common(q, result) | expressions
     values |= {
         "recurrent": shifted("recurrent", recurrent),
@@ -48,24 +48,24 @@ def _fields(q: QuantController, p: parts.Blocks, big: str) -> list[parts.Field]:
         parts.field(q, "s", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
     ]
     if "residual" in q.formats:
-        most = (1 << min(int(p["tau_s"].max()) >> 16, MAX_RESIDUAL_BITS)) - 1
-        fields.append(parts.field(q, "residual", size, (0, most), "what y's last steps left over"))
+        high = (1 << min(int(p["tau_s"].max()) >> 16, MAX_RESIDUAL_BITS)) - 1
+        fields.append(parts.field(q, "residual", size, (0, high), "what y's last steps left over"))
     return fields
 
 
 def _neurons(
-    q: QuantController, p: parts.Blocks, form: parts.Form, argument: int
+    q: QuantController, p: parts.Blocks, parameters: parts.ParameterStorage, argument: int
 ) -> tuple[list[Column | Table], dict[str, Any]]:
     """Return the per-neuron tables, and the expressions at neuron ``i`` that use them."""
-    size = f"{form.name.upper()}_NEURONS"
+    size = f"{parameters.name.upper()}_NEURONS"
     shifts = p["tau_s"] >> 16
-    gain = form.column("gain", size, parts.ints(p["gain"]), constant="int16_t", parameter="int16_t")
+    gain = parameters.column("gain", size, parts.ints(p["gain"]), constant="int16_t", parameter="int16_t")
     rates = list(zip(parts.ints(p["tau_s"] & 0xFFFF), parts.ints(shifts), strict=True))
     keeps = "residual" in q.formats
-    slow, slow_columns = _slow(form, size, rates) if keeps else ({}, [])
+    slow, slow_columns = _slow(parameters, size, rates) if keeps else ({}, [])
     activation, rounding = _activation(argument, gain)
-    bias = form.column("bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
-    rate, rate_at = _rate(form, size, rates)
+    bias = parameters.column("bias", size, tuple(value + rounding for value in parts.ints(p["bias"])))
+    rate, rate_at = _rate(parameters, size, rates)
     return (
         [bias, gain, *slow_columns, *([] if keeps else [rate])],
         {
@@ -74,44 +74,46 @@ def _neurons(
             "activation": activation,
             "keeps": keeps,
             "rate": rate_at,
-            "fast": int(form.tunable or any(shift == 0 for _, shift in rates)),
+            "fast": int(parameters.tunable or any(shift == 0 for _, shift in rates)),
         }
         | slow,
     )
 
 
-def _rate(form: parts.Form, size: str, rates: list[tuple[int, int]]) -> tuple[Column | Table, str]:
+def _rate(parameters: parts.ParameterStorage, size: str, rates: list[tuple[int, int]]) -> tuple[Column | Table, str]:
     """Return the table of rates, and the expression of neuron ``i``'s.
 
-    A constant is laid out for the core that it is compiled for, a parameter alike for all.
+    Constants are laid out for the core that they are compiled for, parameters alike for all cores.
     """
-    if not form.tunable:
-        table = Table(f"{form.at}rate", "uint32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
+    if not parameters.tunable:
+        table = Table(f"{parameters.at}rate", "uint32_t", size, tuple(f"NC_RATE({m}u, {shift})" for m, shift in rates))
         return table, table.at("i")
-    column = form.column("rate", size, tuple(m | shift << 16 for m, shift in rates), parameter="uint32_t")
+    column = parameters.column("rate", size, tuple(m | shift << 16 for m, shift in rates), parameter="uint32_t")
     return column, f"NC_RATE({column.at('i')} & 0xFFFFu, {column.at('i')} >> 16)"
 
 
-def _slow(form: parts.Form, size: str, rates: list[tuple[int, int]]) -> tuple[dict[str, Any], list[Column]]:
+def _slow(
+    parameters: parts.ParameterStorage, size: str, rates: list[tuple[int, int]]
+) -> tuple[dict[str, Any], list[Column]]:
     """Return the expressions of a step that keeps a residual, and their tables."""
 
     def column(suffix: str, storage: str, values: Iterable[int]) -> Column:
-        return form.column(suffix, size, tuple(values), constant=storage, parameter=storage)
+        return parameters.column(suffix, size, tuple(values), constant=storage, parameter=storage)
 
     alpha = column("alpha", "uint16_t", (m for m, _ in rates))
     over = column("alpha_over", "uint8_t", (max(0, s - MAX_RESIDUAL_BITS) for _, s in rates))
     shift = column("alpha_shift", "uint8_t", (min(s, MAX_RESIDUAL_BITS) for _, s in rates))
     change = f"nc_mul_q16_u16(net - s->y[i], {alpha.at('i')})"
-    if form.tunable or any(over.values):
+    if parameters.tunable or any(over.values):
         change = f"nc_round_shift({change}, {over.at('i')})"
     return {"change": change, "alpha_shift": shift.at("i")}, [alpha, over, shift]
 
 
 def _activation(shift: int, gain: Column) -> tuple[str, int]:
-    """Return the call of the logistic on ``biased`` = y + bias, and what to add to the bias beforehand.
+    """Return the call of the logistic on ``biased`` = y + bias, and the addition to the bias for its rounding.
 
     A common gain of 2^k is a rounding shift by a bits, perhaps followed by one by b. Half up twice is
-    floor((x + 2^(a-1) + 2^(a+b-1)) / 2^(a+b)); the constant goes into the bias. A shift to the left is the table's.
+    floor((x + 2^(a-1) + 2^(a+b-1)) / 2^(a+b)); the constant goes into the bias. The logistic shifts to the left.
     """
     right, left = max(0, shift), max(0, -shift)
     first = 17 - gain.values[0].bit_length()

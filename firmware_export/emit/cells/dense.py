@@ -1,4 +1,4 @@
-"""What Elman, Jordan and IndRNN have in common in C: a weighted sum and its activation."""
+"""Common parts of Elman, Jordan and IndRNN in C: a weighted sum and its activation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from neuroctl.quant import QuantController
 from .. import parts
 from ..text import Column, shifted
 
-CONSTANT: Final = parts.Form("")
-"""Of numbers that the spec gives, not theta."""
+CONSTANT: Final = parts.ParameterStorage("")
+"""Storage of numbers from the spec, not theta."""
 
 
 def net(q: QuantController) -> str:
@@ -22,11 +22,11 @@ def net(q: QuantController) -> str:
 
 
 def activation(
-    q: QuantController, form: parts.Form, suffix: str, bias: tuple[int, ...], net: str
+    q: QuantController, parameters: parts.ParameterStorage, suffix: str, bias: tuple[int, ...], net: str
 ) -> tuple[Column, str]:
     """Return the bias's column, and the expression of the int16 activation of ``net`` plus the bias.
 
-    The bias holds the rounding of the shift that follows, where there is one.
+    The bias includes the rounding of the following shift, if there is one.
     """
     kind, argument_shift, s_shift, s_low = (
         q.spec.activation,
@@ -35,7 +35,7 @@ def activation(
     squashes = kind in ("logistic", "tanh")
     shift = argument_shift if squashes else s_shift
     rounding = parts.folded(shift)
-    column = form.column(suffix, f"{form.name.upper()}_NEURONS", tuple(value + rounding for value in bias))
+    column = parameters.column(suffix, f"{parameters.name.upper()}_NEURONS", tuple(value + rounding for value in bias))
     total = f"{net} + {column.at('i')}"
     total = f"nc_asr({total}, {shift}u)" if rounding else shifted(total, max(0, shift))
     if squashes:
@@ -43,37 +43,43 @@ def activation(
     return column, f"(int16_t)nc_clip({shifted(total, min(0, shift))}, {s_low}, 32767)"
 
 
-def lost(x: str, packed: tuple[int, ...], columns: list[Column], form: parts.Form = CONSTANT, suffix: str = "") -> str:
-    """Return the expression of d x that a decay x (1 - d) takes away.
+def lost(
+    x: str,
+    packed: tuple[int, ...],
+    columns: list[Column],
+    parameters: parts.ParameterStorage = CONSTANT,
+    suffix: str = "",
+) -> str:
+    """Return the expression of the loss d x of a decay x (1 - d).
 
     Args:
         x: the expression that decays.
-        packed: decays as ``pack_decay`` gives them, one, or one a neuron ``i``.
-        columns: gets the tables that the expression needs.
-        form: how they stand in the C.
-        suffix: what the tables' names start with.
+        packed: decays from ``pack_decay``, one, or one per neuron ``i``.
+        columns: the expression's tables are appended to this.
+        parameters: storage of the tables.
+        suffix: prefix of the tables' suffixes.
 
     """
-    if not any(packed) and not form.tunable:
+    if not any(packed) and not parameters.tunable:
         return "0"
     sizes = [abs(value) for value in packed]
     shifts = [((size >> 16) - 4 if size else 0) for size in sizes]
-    up = max(0, -min(shifts))  # a d above 1 is a shift to the left: all are taken so far left, then right again
-    size = f"{form.name.upper()}_NEURONS"
+    up = max(0, -min(shifts))  # a d above 1 is a shift to the left: all are shifted left by this, then right again
+    size = f"{parameters.name.upper()}_NEURONS"
 
     def column(suffix: str, values: Iterable[int], constant: str, parameter: str) -> Column:
-        return form.column(suffix, size, tuple(values), constant=constant, parameter=parameter)
+        return parameters.column(suffix, size, tuple(values), constant=constant, parameter=parameter)
 
     mantissa = column(suffix, (value & 0xFFFF for value in sizes), "uint16_t", "uint16_t")
     signs = column(f"{suffix}_sign", (-1 if value < 0 else 1 for value in packed), "", "int8_t")
     right = column(f"{suffix}_shift", (max(0, shift) for shift in shifts), "uint8_t", "uint8_t")
     left = column(f"{suffix}_times", (1 << max(0, -shift) for shift in shifts), "", "uint8_t")
     part = f"nc_mul_q16_u16({x}, {mantissa.at('i')})"
-    if form.tunable or any(right.values):
+    if parameters.tunable or any(right.values):
         part = f"nc_round_shift({part}, {right.at('i')}{'u' if right.uniform else ''})"
-    if form.tunable or up:
+    if parameters.tunable or up:
         part = f"{part} * {left.at('i')}"
-    if form.tunable or set(signs.values) != {1}:
+    if parameters.tunable or set(signs.values) != {1}:
         part = f"{part} * {signs.at('i')}"
     columns += [mantissa, right, left, signs]
     return part

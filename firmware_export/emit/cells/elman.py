@@ -9,23 +9,23 @@ from .. import parts
 from . import dense
 
 
-def emit(q: QuantController, form: parts.Form) -> parts.CellC:
+def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
-        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+        ExportError: a constant does not fit the C type of its format; a damaged file can hold such.
 
     """
-    p, big = q.layout.views(q.theta_q), form.name.upper()
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q))
-    result = parts.readout(q, p, form, d.READOUT)
+    p, big = q.layout.views(q.theta_q), parameters.name.upper()
+    bias, activation = dense.activation(q, parameters, "bias", parts.ints(p["bias"]), dense.net(q))
+    result = parts.readout(q, p, parameters, d.READOUT)
     sizes = {"W_in": f"{big}_NEURONS * {big}_INPUTS", "U": f"{big}_NEURONS * {big}_NEURONS"}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
     text = f"activations, {q.formats['s'].frac_bits} fractional bits"
     return parts.CellC(
         [parts.field(q, "s", f"{big}_NEURONS", d.s_range(q.spec), text)],
-        [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
+        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
         2 * q.spec.neurons,
     )

@@ -1,4 +1,4 @@
-"""Hopfield network to C: whole weights, neurons of -1, 0 and 1; only a field's sign counts."""
+"""Hopfield network to C: integer weights, neurons of -1, 0 and 1; only the sign of a field matters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .. import parts
 from ..text import shifted
 
 
-def emit(q: QuantController, form: parts.Form) -> parts.CellC:
+def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
-        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+        ExportError: a constant does not fit the C type of its format; a damaged file can hold such.
 
     """
-    name, big, p, spec = form.name, form.name.upper(), q.layout.views(q.theta_q), q.spec
+    name, big, p, spec = parameters.name, parameters.name.upper(), q.layout.views(q.theta_q), q.spec
     n, count = spec.neurons, spec.outputs
     low = parts.column(name, "out_low", f"{big}_OUTPUTS", parts.ints(q.ints[7 : 7 + count]))
     high = parts.column(name, "out_high", f"{big}_OUTPUTS", parts.ints(q.ints[7 + count : 7 + 2 * count]))
-    bias = form.column("bias", f"{big}_NEURONS", parts.ints(p["bias"]))
+    bias = parameters.column("bias", f"{big}_NEURONS", parts.ints(p["bias"]))
     value = shifted("(int32_t)sum", -int(q.ints[6]))
     result = parts.Readout([low, high], f"nc_clip({value}, {low.at('i')}, {high.at('i')})")
     columns = [bias, low, high]
@@ -34,7 +34,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
             parts.field(q, "converged", "", (0, 1), "1 if a further sweep would change nothing"),
             parts.field(q, "sweeps", "", (0, spec.settle_steps), "how many sweeps the last step took"),
         ],
-        [parts.matrix(q, p, form, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
+        [parts.matrix(q, p, parameters, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
         parts.common(q, result)
         | {
             "bias": bias.at("i"),

@@ -14,17 +14,17 @@ from ..text import Column, shifted
 from . import dense
 
 
-def emit(q: QuantController, form: parts.Form) -> parts.CellC:
+def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
-        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+        ExportError: a constant does not fit the C type of its format; a damaged file can hold such.
 
     """
-    p, big, spec = q.layout.views(q.theta_q), form.name.upper(), q.spec
-    result = parts.readout(q, p, form, d.READOUT)
+    p, big, spec = q.layout.views(q.theta_q), parameters.name.upper(), q.spec
+    result = parts.readout(q, p, parameters, d.READOUT)
     columns: list[Column] = []
-    layers = [_layer(q, p, form, layer, columns) for layer in range(spec.layers)]
+    layers = [_layer(q, p, parameters, layer, columns) for layer in range(spec.layers)]
     sizes = {f"W_in.{k}": f"{big}_NEURONS * {big}_{'NEURONS' if k else 'INPUTS'}" for k in range(spec.layers)}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
@@ -35,7 +35,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     narrow = int(q.ints[d.S_SHIFT])
     return parts.CellC(
         [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, tuple(reach), text)],
-        [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), *columns, *result.columns],
+        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), *columns, *result.columns],
         parts.common(q, result)
         | {
             "layers": layers,
@@ -47,22 +47,24 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     )
 
 
-def _layer(q: QuantController, p: parts.Blocks, form: parts.Form, k: int, columns: list[Column]) -> dict[str, Any]:
+def _layer(
+    q: QuantController, p: parts.Blocks, parameters: parts.ParameterStorage, k: int, columns: list[Column]
+) -> dict[str, Any]:
     """Return one layer's expressions at neuron ``i``; append the columns that they use."""
     spec, net_frac, first = q.spec, q.formats["net"].frac_bits, len(columns)
-    lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, form, f"d_{k}")
+    lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, parameters, f"d_{k}")
     biases, own = parts.ints(p[f"bias.{k}"]), q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :]
     if spec.activation == "tanh":
-        bias, new = dense.activation(q, form, f"bias_{k}", biases, "net")
+        bias, new = dense.activation(q, parameters, f"bias_{k}", biases, "net")
         new, added = shifted(f"(int32_t){new}", ACTIVATION_FRAC_BITS - net_frac), ""
     else:
-        bias = form.column(f"bias_{k}", f"{form.name.upper()}_NEURONS", biases)
+        bias = parameters.column(f"bias_{k}", f"{parameters.name.upper()}_NEURONS", biases)
         high = int(own[spec.layers + k])
         new, added = f"nc_clip(net, {0 if spec.activation == 'relu' else -high}, {high})", f" + {bias.at('i')}"
     columns.append(bias)
     return {
         "block": f"W_in.{k}",
-        "table": f"{form.at}{parts.suffix_of(f'W_in.{k}')}",
+        "table": f"{parameters.at}{parts.suffix_of(f'W_in.{k}')}",
         "drive": shifted("drive", int(own[k])),
         "lost": lost,
         "bias": added,

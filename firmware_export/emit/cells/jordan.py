@@ -10,17 +10,17 @@ from ..text import shifted
 from . import dense
 
 
-def emit(q: QuantController, form: parts.Form) -> parts.CellC:
+def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """Return the cell's C.
 
     Raises:
-        ExportError: a constant does not fit the C type that its format names; a damaged file can hold such.
+        ExportError: a constant does not fit the C type of its format; a damaged file can hold such.
 
     """
-    p, big = q.layout.views(q.theta_q), form.name.upper()
+    p, big = q.layout.views(q.theta_q), parameters.name.upper()
     packed, y_shift, narrow = parts.ints(q.ints[d.OWN : d.OWN + 3])
-    bias, activation = dense.activation(q, form, "bias", parts.ints(p["bias"]), dense.net(q))
-    result = parts.readout(q, p, form, d.READOUT)
+    bias, activation = dense.activation(q, parameters, "bias", parts.ints(p["bias"]), dense.net(q))
+    result = parts.readout(q, p, parameters, d.READOUT)
     sizes = {
         "W_in": f"{big}_NEURONS * {big}_INPUTS",
         "U": f"{big}_NEURONS * {big}_OUTPUTS",
@@ -29,7 +29,7 @@ def emit(q: QuantController, form: parts.Form) -> parts.CellC:
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
     return parts.CellC(
         [parts.field(q, "context", f"{big}_OUTPUTS", q.bounds["context"], text)],
-        [*(parts.matrix(q, p, form, block, size) for block, size in sizes.items()), bias, *result.columns],
+        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result)
         | {
             "activation": activation,

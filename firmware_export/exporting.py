@@ -1,4 +1,4 @@
-"""One entry: an integer controller to a folder with its C, and with itself, so that both can be compared."""
+"""Exporting an integer controller to a folder with its C and the controller itself, so that both can be compared."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def export(
     *,
     force: bool = False,
 ) -> Path:
-    """Write a controller's firmware into a folder: C with an example, itself, and a manifest.
+    """Write a controller's firmware into a folder: C with an example, the controller, and a manifest.
 
     - ``<name>.h``: the header, self-contained in the package ``header``, else with ``<name>.c`` in its place
-    - an example, and what the package's build system reads; see ``PACKAGES``
+    - an example, and the files of the package's build system; see ``PACKAGES``
     - ``<name>.npz``: the integer controller, which ``verify`` compares the header with
-    - ``<name>.json``: what was exported, the overflow certificate, and the hash of each file
+    - ``<name>.json``: the manifest, with the export's arguments, the overflow certificate, and each file's hash
 
-    The same controller gives the same bytes, from any folder, on any day. All files are replaced or none.
+    The same controller always gives the same bytes. All files are replaced or none.
 
     Args:
-        q: the controller, from ``Controller.quantize``; its state is left alone.
+        q: the controller, from ``Controller.quantize``; its state is not changed.
         out_dir: an empty or new folder, or one that holds an earlier export of the same name and nothing else.
         name: prefix of every C identifier.
         target: a row of ``TARGETS``; the C is the same for all, the header's comments differ.
         package: a row of ``PACKAGES``: header, cmake, arduino, platformio, zephyr or espidf.
-        force: replace edited files, and write beside files that are not ours.
+        force: replace edited files, and write beside files of other origin.
 
     Returns:
         The header's path.
 
     Raises:
-        ExportError: an argument is bad, the folder holds something else or cannot be written; nothing has changed.
+        ExportError: an argument is not allowed, the folder holds other files or cannot be written; nothing has changed.
         BackendUnavailable: the template engine is not installed.
 
     """
@@ -63,28 +63,28 @@ def export(
     core = target_of(target)
     if not isinstance(q, QuantController):
         raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
-    own = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
-    form = PACKAGES[package]
-    _check_fits(own, name, core)
-    files = {file: text.encode() for file, text in sources(own, name, core, form).items()}
-    files[f"{name}.npz"] = _saved(own)
-    fields = {"name": name, "target": target, "package": package, "model_crc32": own.model_crc32}
-    fields |= {"shape_crc32": shape_crc32(own), "param_bytes": len(param_image(own))}
-    fields |= {"certificate": {block: list(bound) for block, bound in own.bounds.items()}, "certificate_limit": LIMIT}
-    fields |= {"header": form.header.format(name=name), "source": form.source.format(name=name)}
+    copy = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
+    layout = PACKAGES[package]
+    _check_fits(copy, name, core)
+    files = {file: text.encode() for file, text in sources(copy, name, core, layout).items()}
+    files[f"{name}.npz"] = _saved(copy)
+    fields = {"name": name, "target": target, "package": package, "model_crc32": copy.model_crc32}
+    fields |= {"shape_crc32": shape_crc32(copy), "param_bytes": len(param_image(copy))}
+    fields |= {"certificate": {block: list(bound) for block, bound in copy.bounds.items()}, "certificate_limit": LIMIT}
+    fields |= {"header": layout.header.format(name=name), "source": layout.source.format(name=name)}
     files[f"{name}.json"] = manifest(fields, files)
     folder = Path(io.file_name(out_dir))
     if not force:
         check_free(folder, name, frozenset(files))
     replace_all(folder, name, files)
-    return folder / form.header.format(name=name)
+    return folder / layout.header.format(name=name)
 
 
 def _check_fits(q: QuantController, name: str, core: Target) -> None:
-    """Refuse a controller whose weights, or whose state and that of its self-test, are more than the target has.
+    """Refuse a controller whose weights, or whose state and self-test, do not fit the target's memory.
 
     Raises:
-        ExportError: names what it takes and what is allowed.
+        ExportError: names the bytes needed and allowed.
 
     """
     sizes = {block: entry.part.stop - entry.part.start for block, entry in q.layout.blocks.items()}
@@ -117,8 +117,8 @@ def export_file(
     """Export a saved controller, float or integer; see ``export``.
 
     Args:
-        file: an ``.npz`` file of ``Controller.save`` or ``QuantController.save``. A float controller is quantised
-            by its declared limits and by the recorded inputs that the file holds.
+        file: an ``.npz`` file of ``Controller.save`` or ``QuantController.save``. A float controller is quantized
+            by its declared limits and by recorded inputs in the file.
         out_dir: see ``export``.
         name: see ``export``.
         target: see ``export``.
@@ -132,8 +132,8 @@ def export_file(
         The header's path.
 
     Raises:
-        FileFormatError: the file is not a whole, sound file of ours.
-        ExportError: it cannot be quantised or exported as asked; nothing has changed.
+        FileFormatError: the file is incomplete, damaged or of another kind.
+        ExportError: the controller cannot be quantized or exported with these arguments; nothing has changed.
 
     """
     q, _ = quantized_file(file, weight_bits=weight_bits, state_bits=state_bits, allow_coarse=allow_coarse)
@@ -148,7 +148,7 @@ def quantized_file(
     calibration: ArrayLike | None = None,
     allow_coarse: bool = False,
 ) -> tuple[QuantController, Controller | None]:
-    """Return the integer controller of a file, and the float one that it was made of, if the file holds that.
+    """Return a file's controller as an integer one, and the float one if the file holds that.
 
     Args:
         file: see ``export_file``.
@@ -158,8 +158,8 @@ def quantized_file(
         allow_coarse: see ``export_file``.
 
     Raises:
-        FileFormatError: the file is not a whole, sound file of ours.
-        ExportError: it cannot be quantised as asked.
+        FileFormatError: the file is incomplete, damaged or of another kind.
+        ExportError: the controller cannot be quantized with these arguments.
 
     """
     archive = io.read_archive(file)
