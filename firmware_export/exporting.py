@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from neuroctl import io
+from neuroctl.checks import one_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
 from neuroctl.quant import LIMIT, QuantController
@@ -57,8 +58,7 @@ def export(
         BackendUnavailable: the template engine is not installed.
 
     """
-    if not isinstance(package, str) or package not in PACKAGES:
-        raise ExportError(f"package: {package!r}; allowed: {', '.join(PACKAGES)}")
+    one_of("package", package, PACKAGES, error=ExportError)
     check_name(name, package)
     core = target_of(target)
     if not isinstance(q, QuantController):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, Final
 
@@ -12,6 +14,10 @@ from numpy.typing import NDArray
 from neuroctl.errors import LayoutError, NeuroctlError
 
 _MAX_SHOWN: Final = 80
+ABOVE_0: Final = math.ulp(0.0)
+"""The smallest number greater than 0."""
+FINITE: Final = sys.float_info.max
+"""The largest finite number."""
 
 
 def shown(value: object) -> str:
@@ -73,6 +79,62 @@ def real(value: object) -> float:
         return float(value)
     except OverflowError:
         return math.nan
+
+
+def number(name: str, value: object, low: float, high: float, allowed: str, *, error: type[NeuroctlError]) -> float:
+    """Return a number, Python's or NumPy's, as a float.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was passed.
+        low: smallest allowed value; ``ABOVE_0`` where 0 is not allowed.
+        high: largest allowed value; ``FINITE`` where Inf is not allowed.
+        allowed: what the message says is allowed.
+        error: what is raised.
+
+    Raises:
+        error: it is no number, see ``real``, or out of range.
+
+    """
+    result = real(value)
+    if low <= result <= high:
+        return result
+    raise error(f"{name}: {shown(value)}; allowed: {allowed}")
+
+
+def share(name: str, value: object, *, error: type[NeuroctlError]) -> float:
+    """Return a number from 0 to 1.
+
+    Raises:
+        error: it is none.
+
+    """
+    return number(name, value, 0.0, 1.0, "0 to 1", error=error)
+
+
+def flag(name: str, value: object, *, error: type[NeuroctlError]) -> bool:
+    """Return True or False as Python's own; NumPy's are taken too.
+
+    Raises:
+        error: it is neither.
+
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise error(f"{name}: {shown(value)}; allowed: True, False")
+
+
+def one_of(name: str, value: object, allowed: Iterable[str], *, error: type[NeuroctlError]) -> str:
+    """Return a string that is one of those allowed, such as the keys of a table.
+
+    Raises:
+        error: it is another, or no string.
+
+    """
+    names = tuple(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    raise error(f"{name}: {shown(value)}; allowed: {', '.join(names)}")
 
 
 def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError] = LayoutError) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import real, shown
+from neuroctl.checks import share, shown
 from neuroctl.errors import LayoutError
 from neuroctl.maths.jit import jit_integer
 
@@ -129,8 +129,7 @@ class Histogram:
             LayoutError: ``q`` is no number from 0 to 1.
 
         """
-        if not 0 <= real(q) <= 1:
-            raise LayoutError(f"q: {shown(q)}; allowed: 0 to 1")
+        share("q", q, error=LayoutError)
         total = np.cumsum(self.counts)
         rank = max(1, int(np.ceil(q * total[-1] - 1e-9)))
         return min(int(EDGES[np.searchsorted(total, rank)]), self.max) if total[-1] else 0

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends import cpu
 from neuroctl.cells import cell_of
-from neuroctl.checks import array, integer
+from neuroctl.checks import array, integer, one_of
 from neuroctl.errors import LayoutError
 from neuroctl.spec import Spec
 
@@ -174,8 +174,7 @@ def capacity(
         LayoutError: an unknown rule.
 
     """
-    if rule not in RULES:
-        raise LayoutError(f"rule: {rule!r}; allowed: {', '.join(RULES)}")
+    one_of("rule", rule, RULES, error=LayoutError)
     n, trials = integer("n", n, 1, error=LayoutError), integer("trials", trials, 1, error=LayoutError)
     rng = np.random.default_rng(integer("seed", seed, 0, error=LayoutError))
     result = {}

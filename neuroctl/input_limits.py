@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.checks import array, real
+from neuroctl.checks import FINITE, array, number
 from neuroctl.errors import LayoutError
 
 Limits = tuple[tuple[float, float], ...]
@@ -40,9 +40,8 @@ def limits_from(
         LayoutError: an argument has the wrong shape or value, or an input's whole range lies beyond a declared side.
 
     """
-    for name, value, most in (("tail", tail, 0.4), ("margin", margin, math.inf)):
-        if not 0.0 <= real(value) <= most or math.isinf(value):
-            raise LayoutError(f"{name}: {value!r}; allowed: a number from 0{f' to {most}' if most < math.inf else ''}")
+    number("tail", tail, 0.0, 0.4, "a number from 0 to 0.4", error=LayoutError)
+    number("margin", margin, 0.0, FINITE, "a number from 0", error=LayoutError)
     numbers = _matrix("recorded", recorded)
     width = numbers.shape[1]
     known = np.tile([-np.inf, np.inf], (width, 1)) if declared is None else _pairs(declared, width)

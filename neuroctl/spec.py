@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
 
-from neuroctl.checks import integer, real, shown
+from neuroctl.checks import ABOVE_0, FINITE, integer, number, one_of, real, shown
 from neuroctl.errors import SpecError
 
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
@@ -17,6 +17,7 @@ UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
 _MOST_HORIZON: Final = (1 << 31) - 1
+_BELOW_1: Final = math.nextafter(1.0, 0.0)
 
 Limits = tuple[tuple[float, float], ...]
 Mask = tuple[tuple[int, ...], ...]
@@ -126,18 +127,19 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Check every field; limits given as lists become tuples of floats."""
-        _check_choice("cell", self.cell, CELL_NAMES)
+        one_of("cell", self.cell, CELL_NAMES, error=SpecError)
         self._take_integers(("inputs", 1, MAX_SIZE), ("neurons", 1, MAX_SIZE), ("outputs", 1, MAX_SIZE))
-        object.__setattr__(self, "dt_s", _check_dt(self.dt_s))
+        dt_s = number("dt_s", self.dt_s, ABOVE_0, FINITE, "seconds, finite and greater than 0", error=SpecError)
+        object.__setattr__(self, "dt_s", dt_s)
         rules = _RULES[self.cell]
-        _check_choice("integrator", self.integrator, rules.integrators)
+        one_of("integrator", self.integrator, rules.integrators, error=SpecError)
         object.__setattr__(self, "activation", rules.activations[0] if self.activation is None else self.activation)
-        _check_choice("activation", self.activation, rules.activations)
-        _check_choice("output_activation", self.output_activation, OUTPUT_ACTIVATIONS)
+        one_of("activation", self.activation, rules.activations, error=SpecError)
+        one_of("output_activation", self.output_activation, OUTPUT_ACTIVATIONS, error=SpecError)
         object.__setattr__(self, "readout", rules.readouts[0] if self.readout is None else self.readout)
         self._check_options(rules.options)
-        _check_choice("readout", self.readout, rules.readouts)
-        _check_choice("dtype", self.dtype, DTYPES)
+        one_of("readout", self.readout, rules.readouts, error=SpecError)
+        one_of("dtype", self.dtype, DTYPES, error=SpecError)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
         _check_scale(self.scale_inputs, self.input_limits, self.dtype)
@@ -164,17 +166,16 @@ class Spec:
                 raise SpecError(f"{field.name}: {shown(value)}; allowed for cell {self.cell!r}: {field.default!r}")
         object.__setattr__(self, "mask", _check_mask(self.mask, self.neurons))
         self._take_integers(("layers", 1, MAX_SIZE), ("settle_steps", 1, MAX_SIZE), ("order_seed", 0, None))
-        _check_choice("update", self.update, UPDATES)
+        one_of("update", self.update, UPDATES, error=SpecError)
         for name in ("residual", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
         if self.horizon is not None:
             self._take_integers(("horizon", 1, _MOST_HORIZON))
         decay: object = self.context_decay
-        if not 0.0 <= real(decay) < 1.0:
-            raise SpecError(f"context_decay: {shown(decay)}; allowed: from 0 to less than 1")
+        plain = number("context_decay", decay, 0.0, _BELOW_1, "from 0 to less than 1", error=SpecError)
         if not isinstance(decay, (int, float)):  # Python's own stay as they are: a model's CRC is over its JSON
-            object.__setattr__(self, "context_decay", real(decay))
+            object.__setattr__(self, "context_decay", plain)
 
     def summary(self) -> str:
         """Return kind and sizes of the network and its time step in a few words."""
@@ -233,18 +234,6 @@ def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | N
     if shape != (neurons, [neurons]):
         raise SpecError(f"mask: {shape[0]} rows of {shape[1]} entries; {allowed}")
     return tuple(tuple(int(entry) for entry in row) for row in rows)
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed or not isinstance(value, str):
-        raise SpecError(f"{name}: {shown(value)}; allowed: {', '.join(allowed)}")
-
-
-def _check_dt(value: object) -> float:
-    seconds = real(value)
-    if not 0.0 < seconds < math.inf:
-        raise SpecError(f"dt_s: {shown(value)}; allowed: seconds, finite and greater than 0")
-    return seconds
 
 
 def _check_scale(value: object, limits: Limits | None, dtype: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer
+from neuroctl.checks import integer, one_of
 from neuroctl.errors import BackendUnavailable, ExportError, LinkError
 from neuroctl.quant import QuantController
 
@@ -139,8 +139,7 @@ def start(
         LinkError: the board did not start.
 
     """
-    if target not in TARGETS:
-        raise ExportError(f"target: {target!r}; allowed: {', '.join(TARGETS)}")
+    one_of("target", target, TARGETS, error=ExportError)
     if not isinstance(source, str | os.PathLike | QuantController):
         raise ExportError(f"source: {type(source).__name__}; allowed: a folder, or a QuantController")
     for name, count in faults._asdict().items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from neuroctl.checks import one_of
 from neuroctl.errors import ExportError
 
 from . import (
@@ -51,9 +52,7 @@ def target_of(name: str) -> Target:
         ExportError: there is none of that name.
 
     """
-    if not isinstance(name, str) or name not in TARGETS:
-        raise ExportError(f"target: {name!r}; allowed: {', '.join(TARGETS)}")
-    return TARGETS[name]
+    return TARGETS[one_of("target", name, TARGETS, error=ExportError)]
 
 
 __all__ = ["TARGETS", "Target", "target_of"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from neuroctl.checks import integer, real
+from neuroctl.checks import ABOVE_0, FINITE, integer, number
 from neuroctl.errors import StudyError
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
@@ -85,11 +84,11 @@ class StudyConfig:
             raise StudyError(f"racing: {self.racing!r}; allowed: True or False, and True without measures alone")
         if not isinstance(self.task, str):
             raise StudyError(f"task: {self.task!r}; allowed: a string")
-        object.__setattr__(self, "sigma0", _number("sigma0", self.sigma0, "greater than 0, at most 1000"))
-        if not 0.0 < self.sigma0 <= 1000.0:
-            raise StudyError(f"sigma0: {self.sigma0!r}; allowed: greater than 0, at most 1000")
+        sigma0 = number("sigma0", self.sigma0, ABOVE_0, 1000.0, "greater than 0, at most 1000", error=StudyError)
+        object.__setattr__(self, "sigma0", sigma0)
         if self.target_score is not None:
-            object.__setattr__(self, "target_score", _number("target_score", self.target_score, "finite, or None"))
+            score = number("target_score", self.target_score, -FINITE, FINITE, "finite, or None", error=StudyError)
+            object.__setattr__(self, "target_score", score)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
@@ -97,11 +96,3 @@ class StudyConfig:
         own |= {"measures": [asdict(measure) for measure in self.measures]}
         own |= {"fixed_point": self.fixed_point.to_dict()} if self.fixed_point else {}
         return asdict(self) | own
-
-
-def _number(name: str, value: Any, allowed: str) -> float:
-    """Return a finite number as a float."""
-    number = real(value)
-    if not math.isfinite(number):
-        raise StudyError(f"{name}: {value!r}; allowed: {allowed}")
-    return number

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import decode, genes, layout
-from neuroctl.checks import array, choice_of, integer, real
+from neuroctl.checks import ABOVE_0, FINITE, array, choice_of, integer, number, real
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
 from neuroctl.evolve.rhythm import half_centre_genes
@@ -74,9 +74,9 @@ class Encoding:
         if self.coupling not in COUPLINGS:
             raise StudyError(f"coupling: {self.coupling!r}; allowed: {' or '.join(COUPLINGS)}")
         if self.rhythm_hz is not None:
-            if not 0 < real(self.rhythm_hz) < math.inf:
-                raise StudyError(f"rhythm_hz: {self.rhythm_hz!r}; allowed: a frequency above 0, or None")
-            object.__setattr__(self, "rhythm_hz", real(self.rhythm_hz))
+            allowed = "a frequency above 0, or None"
+            rhythm_hz = number("rhythm_hz", self.rhythm_hz, ABOVE_0, FINITE, allowed, error=StudyError)
+            object.__setattr__(self, "rhythm_hz", rhythm_hz)
         for name in ("sparse", "optional_neurons"):
             if not isinstance(getattr(self, name), bool):
                 raise StudyError(f"{name}: {getattr(self, name)!r}; allowed: True or False")

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import one_of
 from neuroctl.errors import StudyError
 from neuroctl.evolve.archive import CMAME, MapElites
 from neuroctl.evolve.cmaes import CMAES, DiagonalCMAES
@@ -87,5 +88,4 @@ def check_name(name: str) -> None:
         StudyError: there is none.
 
     """
-    if name not in OPTIMIZERS and name not in OPTIMIZERS_OF_MANY:
-        raise StudyError(f"optimizer: {name!r}; allowed: {', '.join((*OPTIMIZERS, *OPTIMIZERS_OF_MANY))}")
+    one_of("optimizer", name, (*OPTIMIZERS, *OPTIMIZERS_OF_MANY), error=StudyError)

@@ -15,6 +15,7 @@ An optimiser's state is not stored: a resumed study replays ask and tell from th
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer, real, shown
+from neuroctl.checks import integer, number, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import (
     NotFiniteError,
@@ -108,8 +109,8 @@ def run_study(
     if not isinstance(config, StudyConfig):
         raise StudyError(f"config: {shown(config)}; allowed: a StudyConfig")
     workers = integer("workers", workers, 1, error=StudyError)
-    if time_limit_s is not None and not real(time_limit_s) >= 0:
-        raise StudyError(f"time_limit_s: {shown(time_limit_s)}; allowed: seconds, at least 0, or None")
+    if time_limit_s is not None:
+        number("time_limit_s", time_limit_s, 0.0, math.inf, "seconds, at least 0, or None", error=StudyError)
     path = Path(file_name(out_dir))
     if config.fixed_point is not None and not resume:
         check_coarse(config.spec, allow=config.fixed_point.allow_coarse)

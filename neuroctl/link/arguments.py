@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import array, cast, integer, real, shown
+from neuroctl.checks import array, cast, integer, number, real, shown
 from neuroctl.errors import LayoutError, LinkError, ModelError, RefusedError
 from neuroctl.link.protocol import (
     MAX_REPORT_EVERY,
@@ -34,31 +34,7 @@ def check_seconds(name: str, value: Any, max_s: float = MAX_TIMEOUT_S) -> None:
         LinkError: it is not.
 
     """
-    if not _in_range(value, 0.0, max_s):
-        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to {max_s:g} seconds")
-
-
-def check_share(name: str, value: Any) -> None:
-    """Make sure that a share is from 0 to 1.
-
-    Raises:
-        LinkError: it is not.
-
-    """
-    if not _in_range(value, 0.0, 1.0):
-        raise LinkError(f"{name}: {shown(value)}; allowed: 0 to 1")
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return True or False.
-
-    Raises:
-        LinkError: it is neither.
-
-    """
-    if isinstance(value, (bool, np.bool)):
-        return bool(value)
-    raise LinkError(f"{name}: {shown(value)}; allowed: True, False")
+    number(name, value, 0.0, max_s, f"0 to {max_s:g} seconds", error=LinkError)
 
 
 def check_callback(name: str, value: Any) -> None:
@@ -103,9 +79,9 @@ def check_board(hello: Hello, q: QuantController) -> None:
         "out_frac_bits": formats["out"].frac_bits,
         "dt_us": _dt_us(spec.dt_s, hello.dt_us),
     }
-    for name, number in wanted.items():
-        if getattr(hello, name) != number:
-            text = f"model: the board has {name} {getattr(hello, name)}; allowed: {number}, the controller's"
+    for name, ours in wanted.items():
+        if getattr(hello, name) != ours:
+            text = f"model: the board has {name} {getattr(hello, name)}; allowed: {ours}, the controller's"
             raise ModelError(f"{text}; export it again")
 
 
@@ -166,7 +142,7 @@ def check_timeout(timeout_s: Any) -> None:
         LinkError: it cannot.
 
     """
-    if not _in_range(timeout_s, 0.0, MAX_TIMEOUT_S) or 0.0 < timeout_s < _MIN_TIMEOUT_S:
+    if not 0.0 <= real(timeout_s) <= MAX_TIMEOUT_S or 0.0 < timeout_s < _MIN_TIMEOUT_S:
         raise LinkError(f"timeout_s: {shown(timeout_s)}; allowed: {_TIMEOUTS}, or 0 for the board's own")
 
 
@@ -196,7 +172,3 @@ def check_size(kind: Type, payload: bytes, sizes: Sizes) -> None:
     if len(payload) not in allowed:
         text = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
         raise RefusedError(f"{kind.name}: {len(payload)} bytes; allowed: {text or 'what its op says'}")
-
-
-def _in_range(value: Any, low: float, high: float) -> bool:
-    return low <= real(value) <= high

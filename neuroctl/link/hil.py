@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer
+from neuroctl.checks import integer, share
 from neuroctl.errors import LinkError, SilenceError
-from neuroctl.link.arguments import check_share, check_timeout
+from neuroctl.link.arguments import check_timeout
 from neuroctl.link.client import Link
 from neuroctl.link.modes import MAX_LOST, controller_of
 from neuroctl.link.protocol import Mode
@@ -41,7 +41,7 @@ class BoardInLoop:
     def __init__(
         self, link: Link, *, loss: float = 0.0, seed: int = 0, most_lost: int = MAX_LOST, timeout_s: float = 2.0
     ):
-        check_share("loss", loss)
+        share("loss", loss, error=LinkError)
         integer("seed", seed, 0, error=LinkError)
         integer("most_lost", most_lost, 1, error=LinkError)
         check_timeout(timeout_s)

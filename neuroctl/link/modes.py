@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.checks import integer
+from neuroctl.checks import flag, integer
 from neuroctl.controller_inputs import raw
 from neuroctl.errors import BoardResetError, LinkError, SilenceError
-from neuroctl.link.arguments import check_callback, check_flag, check_seconds, check_timeout, fill
+from neuroctl.link.arguments import check_callback, check_seconds, check_timeout, fill
 from neuroctl.link.client import Link
 from neuroctl.link.frames import Frame
 from neuroctl.link.protocol import MAX_REPORT_EVERY, TICK, Flag, Mode, Pong, Type
@@ -116,7 +116,7 @@ class HostDriven(_Running):
     def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MAX_LOST, any_model: bool = False):
         super().__init__(link, timeout_s)
         integer("most_lost", most_lost, 1, error=LinkError)
-        self.any_model = check_flag("any_model", any_model)
+        self.any_model = flag("any_model", any_model, error=LinkError)
         if self.any_model:
             self.model_crc32 = None
         self.most_lost = most_lost

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.checks import array, cast, integer, real, shown
+from neuroctl import checks
+from neuroctl.checks import array, cast, integer, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import LoopError, NeuroctlError
 from neuroctl.quant import QuantController
@@ -36,10 +37,7 @@ def number(name: str, value: Any, low: float, high: float, allowed: str) -> floa
         LoopError: it is not.
 
     """
-    result = real(value)
-    if low <= result <= high:
-        return result
-    raise LoopError(f"{name}: {shown(value)}; allowed: {allowed}")
+    return checks.number(name, value, low, high, allowed, error=LoopError)
 
 
 def duration(name: str, value: Any) -> float:
@@ -59,9 +57,7 @@ def flag(name: str, value: Any) -> bool:
         LoopError: it is neither.
 
     """
-    if isinstance(value, (bool, np.bool)):
-        return bool(value)
-    raise LoopError(f"{name}: {shown(value)}; allowed: True, False")
+    return checks.flag(name, value, error=LoopError)
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -71,9 +67,7 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
         LoopError: it is none of them.
 
     """
-    if isinstance(value, str) and value in allowed:
-        return value
-    raise LoopError(f"{name}: {shown(value)}; allowed: {', '.join(allowed)}")
+    return checks.one_of(name, value, allowed, error=LoopError)
 
 
 def text(name: str, value: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer, real
+from neuroctl.checks import integer, number
 from neuroctl.errors import TaskError, require
 
 from ..output import STDERR, suppress_output
@@ -421,9 +421,7 @@ def _has_display() -> bool:
 
 
 def _checked_number(name: str, value: float, low: float, high: float) -> float:
-    if not low <= real(value) <= high:
-        raise TaskError(f"{name}: {value!r}; allowed: numbers from {low:g} to {high:g}")
-    return real(value)
+    return number(name, value, low, high, f"numbers from {low:g} to {high:g}", error=TaskError)
 
 
 def _checked_latency(steps: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from neuroctl.checks import real
+from neuroctl.checks import number
 from neuroctl.errors import TaskError
 
 from ..scripted import Scripted
@@ -106,8 +106,7 @@ class Hover(BulletTask):
     acts_by_force: ClassVar[bool] = False
 
     def __init__(self, render_mode: str | None = None, *, gusts: float = 1.0, **options: Any):
-        if not 0.0 <= real(gusts) <= 10.0:
-            raise TaskError(f"gusts: {gusts!r}; allowed: numbers from 0 to 10")
+        number("gusts", gusts, 0.0, 10.0, "numbers from 0 to 10", error=TaskError)
         self._gusts = gusts * np.array(GUST_M_S)
         bounds = np.array([10.0] * 3 + [50.0] * 3 + [math.pi + 0.01] * 3 + [200.0] * 3, np.float32)
         self.observation_space = spaces.Box(-bounds, bounds, dtype=np.float32)

@@ -13,6 +13,8 @@ from neuroctl.cells import decode, layout
 from neuroctl.dynamics import state_from_output
 from neuroctl.evolve import Encoding, FixedPointConfig, Genome, StudyConfig, run_study
 from neuroctl.evolve.evaluators import PoolEvaluator
+from neuroctl.evolve.optimizers import check_name
+from neuroctl.histogram import Histogram
 from neuroctl.input_limits import limits_from
 from neuroctl.link.arguments import check_seconds
 from neuroctl.spikes import SynapticTraces
@@ -119,6 +121,47 @@ def test_what_is_no_number_is_refused(bad):
         with pytest.raises(nc.NeuroctlError, match="; allowed: ") as caught:
             use()
         assert "\n" not in str(caught.value)
+
+
+# What makes something of an argument, a value that is allowed, some that are not, and what the message says is allowed.
+NAN, INF = float("nan"), float("inf")
+RANGES = {
+    "dt_s": (lambda x: spec(dt_s=x), 1e-300, (0, -1, INF), "seconds, finite and greater than 0"),
+    "context_decay": (lambda x: spec(cell="jordan", context_decay=x), 0.99, (1, -0.1), "from 0 to less than 1"),
+    "tail": (lambda x: limits_from(np.eye(2), tail=x), 0.4, (0.5, -0.1), "a number from 0 to 0.4"),
+    "margin": (lambda x: limits_from(np.eye(2), margin=x), 1e3, (INF, -0.1), "a number from 0"),
+    "sigma0": (lambda x: study(sigma0=x), 1000, (0, 1001, INF), "greater than 0, at most 1000"),
+    "target_score": (lambda x: study(target_score=x), -1e300, (INF, -INF), "finite, or None"),
+    "rhythm_hz": (lambda x: Encoding(limbs=2, rhythm_hz=x), 1e-9, (0, INF), "a frequency above 0, or None"),
+    "q": (lambda x: Histogram().quantile(x), 1, (-0.1, 1.1), "0 to 1"),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_numbers_out_of_range_are_refused(name):
+    use, good, out_of_range, allowed = RANGES[name]
+    use(good)
+    for bad in (*out_of_range, NAN, True, "1"):
+        with pytest.raises(nc.NeuroctlError) as caught:
+            use(bad)
+        assert str(caught.value) == f"{name}: {bad!r}; allowed: {allowed}"
+
+
+NAMES = {
+    "cell": lambda name: spec(cell=name),
+    "rule": lambda name: hopfield.capacity(8, [0.1], rule=name),
+    "optimizer": lambda name: check_name(name),
+    "package": lambda name: firmware_export.export(None, "x", package=name),
+    "target": lambda name: firmware_export.export(None, "x", target=name),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bad", ["", "none of ours", 3, None, ["unhashable"]])
+def test_a_name_is_one_of_a_table(name, bad):
+    with pytest.raises(nc.NeuroctlError, match="; allowed: ") as caught:
+        NAMES[name](bad)
+    assert str(caught.value).startswith(f"{name}: {bad!r}; allowed: ")
 
 
 MASKED = np.ma.array(np.ones((4, 2)), mask=np.eye(4, 2))

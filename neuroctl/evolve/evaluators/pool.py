@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import integer, real
+from neuroctl.checks import ABOVE_0, FINITE, integer, number
 from neuroctl.errors import StudyError
 from neuroctl.evolve.evaluators.base import THREADS, Objective, SerialEvaluator, Task, Values, close_objective, split
 from neuroctl.evolve.genome import Genome
@@ -52,8 +52,9 @@ class PoolEvaluator:
     ):
         workers = integer("workers", workers, 1, error=StudyError)
         self._objective = objective
-        if task_timeout_s is not None and not 0 < real(task_timeout_s) < np.inf:
-            raise StudyError(f"task_timeout_s: {task_timeout_s!r}; allowed: seconds, greater than 0, or None")
+        if task_timeout_s is not None:
+            allowed = "seconds, greater than 0, or None"
+            number("task_timeout_s", task_timeout_s, ABOVE_0, FINITE, allowed, error=StudyError)
         self._start = (genome, objective, measures, os.getpid())
         self._workers, self._width, self._timeout_s = workers, 1 + measures, task_timeout_s
         self._pool: ProcessPoolExecutor | None = None
