@@ -104,6 +104,19 @@ def test_examples_run(page):
         assert done.returncode == 0, done.stderr
 
 
+def test_contributing_names_what_is_there():
+    """Files that the checklists name exist, and hold the table named before them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = [path.relative_to(ROOT).as_posix() for path in (*SOURCES, *(ROOT / "tests").rglob("*.py"))]
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert len(named) > 20
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
+    tables = re.findall(r"`(_?[A-Z][A-Z_]+)`\s+\(`([\w/]+\.py)`\)", text)
+    assert len(tables) > 10
+    for table, file in tables:
+        assert re.search(rf"^{table}\b", (ROOT / file).read_text(), re.MULTILINE), (table, file)
+
+
 def test_every_console_command_in_the_readme_exists():
     text = (ROOT / "README.md").read_text()
     used = set(re.findall(r"^neuroctl (\w+)", text, re.MULTILINE)) | set(re.findall(r"&& neuroctl (\w+)", text))

@@ -1,0 +1,171 @@
+"""NAME OF THE NETWORK: who described it, and when. Copy this file; it is a whole cell, of leaky neurons.
+
+    h_t = h_(t-1) + leak (f(W_in u_t + U h_(t-1) + bias) - h_(t-1)),     y_t = g(W_out h_t + b_out)
+
+H. Jaeger et al., "Optimization and applications of echo state networks with leaky-integrator neurons", Neural Networks
+20 (2007): the source of the equations, and in what they differ from it.
+
+1. The equation stands once, in ``step``, written with ``load``, ``store`` and ``select`` of ``maths.packs`` or with
+   helpers that are: ``maths.vectors`` (linear algebra) and ``ops`` (inputs, activations, readout). The same source then
+   serves a controller, a population in lanes and a GPU's thread.
+2. A step allocates nothing, raises nothing and calls no Python: a number in it has its type from an array
+   (``one(x)``, ``zero(x)``, ``like(x, 0.5)``), for a bare 0.5 is a float64. Loops run over unsigned indices, ``U(n)``.
+3. All that a step remembers lies in the state, scratch included; NaN and Inf never leave a step, see ``ops.readout``.
+4. CONTRIBUTING.md, "Add a cell", says which tables name a cell, and what tests it then.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import ops
+from neuroctl.cells.base import (
+    ACTIVATION,
+    AFFINE,
+    INPUTS,
+    NEURONS,
+    OUTPUT_ACTIVATION,
+    OUTPUTS,
+    SCALES,
+    Cell,
+    decode_readout,
+    input_scale,
+    prepare_nothing,
+    readout_blocks,
+)
+from neuroctl.layout import Layout, cache_layout
+from neuroctl.maths import vectors as v
+from neuroctl.maths.jit import jit_inline, jit_step
+from neuroctl.maths.packs import load, select, store
+from neuroctl.maths.scalars import zero
+from neuroctl.maths.vectors import U
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation of 0.5 its spectral radius is about 1
+_LEAST_LEAK, _MOST_LEAK = 0.02, 0.98
+
+
+@cache_layout
+def layout(spec: Spec) -> Layout:
+    """Blocks of theta: name, shape, unit, and where they are bounded the bounds, exclusive. Matrices are [to, from]."""
+    n, m = spec.neurons, spec.inputs
+    return Layout(
+        ("W_in", (n, m), "1"),
+        ("U", (n, n), "1"),
+        ("bias", (n,), "1"),
+        ("leak", (n,), "1", 0.0, 1.0),
+        *readout_blocks(spec),  # W_out and b_out, which ops.readout expects last
+    )
+
+
+@cache_layout
+def state_layout(spec: Spec) -> Layout:
+    """Blocks of the state: h is the network's; new and u, scaled inputs, are scratch; the held output; flags.
+
+    ``held``, ``ok`` and ``fault`` are every cell's: what goes on if an input is no number, see ``ops.clip_or_hold``.
+    """
+    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    return Layout(
+        ("h", (n,), "1"),
+        ("new", (n,), "1"),
+        ("u", (m,), "1"),
+        ("held", (q,), "1"),
+        ("ok", (), "1"),
+        ("fault", (), "1"),
+    )
+
+
+@jit_inline
+def _approach(theta: Array, leak: Any, state: Array, goal: Any, ok: Any, h: Any, n: Any) -> None:
+    """h_i += leak_i (goal_i - h_i) where ok, else h stays: this network's own part. All are offsets."""
+    leak, goal, ok, h, n = U(leak), U(goal), U(ok), U(h), U(n)
+    good = load(state, ok)
+    for i in range(n):
+        before = load(state, h + i)
+        after = before + load(theta, leak + i) * (load(state, goal + i) - before)
+        store(state, h + i, select(good != zero(good), after, before))  # no branch: lanes differ
+
+
+@jit_inline
+def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Advance one time step: h += leak (f(W_in u + U h + bias) - h), then read out.
+
+    A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``ops.clip_or_hold``.
+
+    theta: float[K] or [K, W], see ``layout``; read
+    state: float[S] or [S, W], see ``state_layout``; read and written
+    u: float[m] or [m, W], inputs; read
+    y: float[q] or [q, W], outputs; written
+    ints, floats: see ``cells.base``
+    """
+    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    rec, bias = n * m, n * m + n * n  # offsets in theta, in the order of ``layout``
+    leak, w_out = bias + n, bias + 2 * n
+    h, new, seen = 0, n, 2 * n  # offsets in the state, in the order of ``state_layout``
+    held = seen + m
+    ok = held + q
+    limits = SCALES + 2 * m  # in floats: the outputs' lows and highs
+    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
+    v.two_matvecs(theta, 0, rec, state, seen, h, new, n, m, n)
+    v.add(theta, bias, state, new, n)
+    ops.apply(ints[ACTIVATION], state, new, n)
+    _approach(theta, leak, state, new, ok, h, n)
+    ops.readout(theta, w_out, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+
+
+@jit_step
+def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
+    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
+    if u.shape[0] != ints[INPUTS]:
+        return 1
+    step(theta, state, u, y, ints, floats)
+    return 0
+
+
+@jit_step
+def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
+    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
+    for t in range(u.shape[0]):
+        step(theta, state, u[t], y[t], ints, floats)
+
+
+def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map a unit-scaled genome ``[..., genes]`` to theta. Pure: constraints live here and nowhere else.
+
+    - the origin is a sensible network, and a standard deviation of 0.5 explores well
+    - ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``
+    - ``leak`` from 0.02 to 0.98, through a logistic, so that no gene leaves it
+    """
+    theta = np.array(x)
+    p = layout(spec).rows(theta)
+    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
+    p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
+    p["leak"][:] = _LEAST_LEAK + (_MOST_LEAK - _LEAST_LEAK) * (0.5 + 0.5 * np.tanh(0.5 * p["leak"]))
+    decode_readout(spec, p)
+    return theta
+
+
+def _no_options(spec: Spec) -> list[int]:
+    return []  # what else a step needs: integers behind ints[OPTION - 1], numbers behind the outputs' limits
+
+
+CELL: Final = Cell(
+    name="name_of_the_network",
+    layout=layout,
+    state_layout=state_layout,
+    genes=layout,  # another layout where the genome is not theta's blocks, as for the CTRNN
+    decode=decode,
+    step=step,
+    step_checked=step_checked,
+    rollout=rollout,
+    prepare=prepare_nothing,  # what of the state follows from theta, computed once before a rollout; see ``ctrnn``
+    step_prepared=step,
+    own_ints=_no_options,
+    own_floats=_no_options,
+)
