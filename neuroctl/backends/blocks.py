@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neuroctl.backends.base import Episodes
 from neuroctl.backends.lanes import LEAST_LANES
 from neuroctl.backends.plant import Plant
+from neuroctl.backends.plant_errors import plant_errors
 from neuroctl.checks import integer
 from neuroctl.errors import LayoutError
 from neuroctl.machine import cores
@@ -181,5 +182,6 @@ def run_episodes(
             if (block.who >= 0).any():
                 block.narrow()
 
-    spread(run, range(workers), workers)
+    with plant_errors(plant, kernel):
+        spread(run, range(workers), workers)
     return result

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
 from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
+from neuroctl.backends.plant_errors import plant_errors
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
 from neuroctl.checks import integer
@@ -113,7 +114,9 @@ def _episodes(
         cuda.device_array(lanes, np.bool_),
     )
     given = [cuda.to_device(array) for array in (theta, begin, start)]
-    kernel_of(spec, plant, fitness, theta.ndim == 1).run[-(-lanes // block), block](*given, steps, *out)
+    kernel = kernel_of(spec, plant, fitness, theta.ndim == 1)
+    with plant_errors(plant, kernel):
+        kernel.run[-(-lanes // block), block](*given, steps, *out)
     return Episodes(*(array.copy_to_host() for array in out))
 
 

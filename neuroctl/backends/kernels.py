@@ -37,6 +37,7 @@ def build(text: str, name: str) -> ModuleType:
         return sys.modules[title]
     module = ModuleType(title)
     module.__file__ = _file(title, text)
+    module.__dict__["__source__"] = text
     sys.modules[title] = module
     exec(compile(text, module.__file__, "exec"), module.__dict__)
     return module

@@ -34,11 +34,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import numpy as np
 
 from neuroctl.checks import integer, real, shown
-from neuroctl.errors import PlantError
+from neuroctl.errors import PlantError, told
+
+_SOME_DT_S: Final = 0.01  # for a first step of a plant that takes any
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def _loaded(path: Path, version: tuple[int, int], given: ModuleType | None) -> P
     name = path.stem
     _check_functions(module, name)
     start = _numbers(module, name, "START")
+    _check_step(module, name, start)
     return Plant(
         name=name,
         source=path.read_text(encoding="utf-8"),
@@ -166,10 +170,26 @@ def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> in
     try:
         seen = module.observe(start)
     except Exception as error:
-        raise PlantError(f"{name}.observe: {type(error).__name__} at START: {error}") from error
+        raise PlantError(f"{name}.observe: at START: {told(error)}") from error
     if not isinstance(seen, tuple) or not seen:
         raise PlantError(f"{name}.observe: gives {type(seen).__name__} at START; allowed: a tuple of numbers")
     return len(seen)
+
+
+def _check_step(module: ModuleType, name: str, start: tuple[float, ...]) -> None:
+    """Check how many numbers a step from START gives: compiled code reads as many as x has, and no others."""
+    a = (0.0,) * _count(module, name, "ACTIONS", None)
+    function = "derivative" if callable(getattr(module, "derivative", None)) else "step"
+    dt_s = () if function == "derivative" else (_time_step(module, name) or _SOME_DT_S,)
+    try:
+        found = getattr(module, function)(start, a, *dt_s)
+    except (ArithmeticError, ValueError):  # compiled code goes on with Inf or NaN where Python raises
+        return
+    except Exception as error:
+        raise PlantError(f"{name}.{function}: at START: {told(error)}") from error
+    if not isinstance(found, tuple) or len(found) != len(start):
+        got = f"{len(found)} numbers" if isinstance(found, tuple) else type(found).__name__
+        raise PlantError(f"{name}.{function}: gives {got} at START; allowed: a tuple of {len(start)}, as x has")
 
 
 def next_state(plant: Plant, x: tuple[float, ...], a: tuple[float, ...], dt_s: float) -> tuple[float, ...]:

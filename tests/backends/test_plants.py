@@ -4,6 +4,7 @@ import math
 import textwrap
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -142,7 +143,7 @@ GOOD = """
         ),
         ("def fitness", "def score", "mine.fitness: missing; allowed: a function"),
         ("return (x[0],)", "return x[0]", "mine.observe: gives float at START; allowed: a tuple of numbers"),
-        ("return (x[0],)", "return (x[7],)", "mine.observe: IndexError at START"),
+        ("return (x[0],)", "return (x[7],)", "mine.observe: at START: IndexError: tuple index out of range ("),
         ("START = (0.0, 1)", "START = (0.0, 1", "SyntaxError"),
     ],
 )
@@ -151,6 +152,53 @@ def test_a_bad_plant_is_named(tmp_path, old, new, message):
     with pytest.raises(PlantError) as error:
         plants.load(path)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "return x[0] + dt_s * a[0], x[1]",
+            "return x[0], x[1], a[0]",
+            "step: gives 3 numbers at START; allowed",
+        ),
+        (
+            "return x[0] + dt_s * a[0], x[1]",
+            "return [x[0], x[1]]",
+            "step: gives list at START; allowed: a tuple",
+        ),
+        (
+            "x[0] + dt_s * a[0], x[1]",
+            "x[0].foo, x[1]",
+            "step: at START: AttributeError: 'float' object",
+        ),
+    ],
+)
+def test_a_bad_first_step_is_named(tmp_path, old, new, message):
+    with pytest.raises(PlantError) as error:
+        plants.load(written(tmp_path, GOOD.replace(old, new)))
+    assert f"mine.{message}" in str(error.value)
+
+
+def test_a_first_step_that_divides_by_zero_is_left_to_compiled_code(tmp_path):
+    plants.load(written(tmp_path, GOOD.replace("x[0] + dt_s * a[0]", "x[0] / a[0]")))
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return x[0]\n", "return x.size\n", r"Unknown attribute 'size' of type .* in 'return x.size' \(.*mine.py:9\)"),
+        ("(x[0],)", "(np.clip(x[0], 0, 1),)", r"no compiled form of clip\(.*\) in 'return \(np.clip.*mine.py:7\)"),
+        ("x[0] + dt_s * a[0]", "[x[0], a[0]][0]", r"memory would be allocated in 'return \[.*mine.py:5\)"),
+    ],
+)
+def test_what_cannot_be_compiled_is_named_by_its_own_line(tmp_path, old, new, message):
+    path = written(tmp_path, "import numpy as np\n" + textwrap.dedent(GOOD).replace(old, new).lstrip())
+    spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+    with pytest.raises(PlantError, match=message) as error:
+        get("cpu").rollout(spec, nc.Controller(spec).theta, path, 5)
+    assert "\n" not in str(error.value) and "allowed: what Numba compiles" in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
