@@ -1,4 +1,4 @@
-"""The console script ``neuroctl``: turns our errors into one line and an exit code."""
+"""The console script ``neuroctl``: turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _INTERRUPTED: Final = 130
 def main(arguments: list[str] | None = None, prog_name: str = "neuroctl") -> None:
     """Run the command line; exit code 0 for ok, 1 for failed, 2 for bad usage, 130 for Ctrl-C."""
 
-    def app(given: list[str]) -> None:
+    def app(arguments: list[str]) -> None:
         from neuroctl.cli import app
 
-        app(given, prog_name=prog_name)
+        app(arguments, prog_name=prog_name)
 
     run(app, sys.argv[1:] if arguments is None else arguments)
 
@@ -29,8 +29,9 @@ def run(app: Callable[[list[str]], object], arguments: list[str]) -> None:
     """Run a command line whose ``--debug``, which may stand anywhere, shows tracebacks.
 
     Args:
-        app: takes the arguments without it; it imports what it needs, so that what is missing is told in one line.
-        arguments: as typed.
+        app: called with the arguments except ``--debug``. It imports its packages itself, so that a missing one is
+            reported in one line.
+        arguments: the arguments as typed.
 
     """
     debug = "--debug" in arguments
@@ -62,7 +63,7 @@ def run(app: Callable[[list[str]], object], arguments: list[str]) -> None:
 
 
 def _leave() -> None:
-    """End without what libraries do at exit: OpenBLAS, left in the middle of a call, waits there for good."""
+    """End without the libraries' exit handlers: OpenBLAS, interrupted in a call, would wait for ever."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

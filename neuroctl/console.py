@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, JSON, and the live progress of a study."""
+"""Output on the terminal: tables, JSON, and the live progress of a study."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LINE_S: Final = 10.0
 
 
 def one_line_warnings() -> None:
-    """Show warnings as users read them: without a place in the source, and each text once."""
+    """Show warnings without a place in the source, and each text once."""
     shown = set[str]()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -49,7 +49,7 @@ def one_line_warnings() -> None:
 
 
 def say_compiling() -> None:
-    """Have it said once, on stderr, when compilation takes longer than a second."""
+    """Report once, on stderr, a compilation that takes longer than a second."""
     compiling.tell = lambda: log.print("compiling, once", highlight=False)
 
 
@@ -59,9 +59,9 @@ def emit(data: dict[str, Any]) -> None:
 
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in the house's style: columns in ``numbers`` flush right.
+    """Return an empty table in our style, with the columns in ``numbers`` flush right.
 
-    A last one of text makes room for the others by folding, and so does a first one beside numbers alone.
+    A last column of text folds to make room for the others, and so does a first one beside numbers alone.
     """
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
@@ -77,13 +77,13 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
     return table
 
 
-def worker_count(asked: int) -> int:
-    """Return the number of worker processes: 0 means one a core."""
-    return asked or cores()
+def worker_count(workers: int) -> int:
+    """Return the number of worker processes: 0 means one per core."""
+    return workers or cores()
 
 
 def show_report(report: Any) -> None:
-    """Print a verification: a row for each way a target was run, then what went wrong, if anything."""
+    """Print a verification: a row for each toolchain of a target, then the failures, if any."""
     columns = ("target", "by", "steps", "result", "cost", "flash", "RAM", "stack")
     table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[2:])
     for target in report.targets:
@@ -115,32 +115,32 @@ def _figures(target: Any) -> list[str]:
     return [*figures, f"{cost.cost_mean:.0f}", flash, str(cost.ram), str(cost.stack)]
 
 
-def show_quantization(found: Any) -> None:
-    """Print what quantization did: blocks, outputs, dead zone, and the overflow certificate."""
+def show_quantization(errors: Any) -> None:
+    """Print the effects of quantization: blocks, outputs, dead zone, and the overflow certificate."""
     numbers = ("from", "to", "bits", "frac", "largest error", "rms error")
-    if found.blocks:
+    if errors.blocks:
         table = plain_table("Formats", "block", *numbers, numbers=numbers)
-        for row in found.blocks:
+        for row in errors.blocks:
             figures = [f"{row.low:.4g}", f"{row.high:.4g}", str(row.bits), str(row.frac_bits)]
             note = f" ({row.saturated} saturated)" if row.saturated else ""
             table.add_row(row.name + note, *figures, f"{row.max_error:.2g}", f"{row.rms_error:.2g}")
         out.print(table)
-    inputs = "recorded inputs" if found.recorded else "inputs that wander through their limits"
-    for index, row in enumerate(found.outputs):
+    inputs = "recorded inputs" if errors.recorded else "inputs that wander through their limits"
+    for index, row in enumerate(errors.outputs):
         text = f"out[{index}]: {row.low:.4g} to {row.high:.4g}, fixed point within {row.max_error:.2g}"
         out.print(f"{text}, rms {row.rms_error:.2g}, on {inputs}", highlight=False)
-    if found.beyond is not None:
-        clips = "; fixed point clips them" if found.beyond.numbers else ""
-        out.print(f"recorded inputs: {found.beyond}{clips}", highlight=False, soft_wrap=True)
-    if found.state_note:
-        out.print(found.state_note, highlight=False, soft_wrap=True)
-    if found.dead_zone is not None:
-        out.print(f"dead zone of the slowest neuron: {found.dead_zone:.2g} of an input's last bit", highlight=False)
+    if errors.beyond is not None:
+        clips = "; fixed point clips them" if errors.beyond.numbers else ""
+        out.print(f"recorded inputs: {errors.beyond}{clips}", highlight=False, soft_wrap=True)
+    if errors.state_note:
+        out.print(errors.state_note, highlight=False, soft_wrap=True)
+    if errors.dead_zone is not None:
+        out.print(f"dead zone of the slowest neuron: {errors.dead_zone:.2g} of an input's last bit", highlight=False)
     table = plain_table(
         "Overflow certificate", "intermediate", "from", "to", "of 2^30", numbers=("from", "to", "of 2^30")
     )
-    for name, (low, high) in found.bounds.items():
-        table.add_row(name, str(low), str(high), f"{100 * max(-low, high) / found.limit:.1f} %")
+    for name, (low, high) in errors.bounds.items():
+        table.add_row(name, str(low), str(high), f"{100 * max(-low, high) / errors.limit:.1f} %")
     out.print(table)
 
 
@@ -172,20 +172,20 @@ def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
 
 def _spread(scores: Sequence[float]) -> list[str]:
     """Return mean, standard deviation, worst and best as texts."""
-    found = np.array(scores)
-    figures = [found.mean(), found.std(ddof=1) if len(found) > 1 else np.nan, found.min(), found.max()]
+    values = np.array(scores)
+    figures = [values.mean(), values.std(ddof=1) if len(values) > 1 else np.nan, values.min(), values.max()]
     return ["-" if np.isnan(figure) else f"{figure:.4g}" for figure in figures]
 
 
 class StudyProgress:
-    """Shows how a study goes: pass it to ``run_study`` as ``on_generation``, and its ``stage`` as ``on_stage``."""
+    """Shows a study's progress: pass it to ``run_study`` as ``on_generation``, and its ``stage`` as ``on_stage``."""
 
     def __init__(self, show: Callable[[str, float], None]):
         self._show = show
         self._begin = time.monotonic()
 
     def stage(self, text: str) -> None:
-        """Show what comes before the first generation, which says itself that code is compiled."""
+        """Show a stage before the first generation, whose text mentions compilation itself."""
         compiling.tell = None
         self._show(text, 0.0)
 
@@ -199,7 +199,7 @@ class StudyProgress:
 def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:
     """Show a bar, the figures of the last generation and the time left while a study runs.
 
-    Where the output is no terminal, lines: what comes first, and then at most one in 10 s.
+    If the output is no terminal: lines, the first at once, and then at most one in 10 s.
     """
     if not console.is_terminal:
         lines = _Lines(console, title)

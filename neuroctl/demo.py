@@ -18,7 +18,7 @@ from neuroctl.studies.history import read_history
 
 TASK: Final = "cartpole"
 STEPS: Final = 1000  # an episode's length; a balanced pole stands for all of it
-UNSEEN: Final = 100  # starts that neither the search nor the choice of the best has met
+UNSEEN: Final = 100  # starts used neither by the search nor for choosing the best
 UNSEEN_SEED: Final = 1_000_000
 GIF_STEPS: Final = 480  # 8 s of the episode
 NAME: Final = "balance"
@@ -27,7 +27,7 @@ VERIFIED: Final = ("host", "cortex-m0plus", "cortex-m4")
 
 @dataclass(frozen=True)
 class Balanced:
-    """How many of the unseen starts a controller balanced, and its mean return over them."""
+    """Number of unseen starts that a controller balanced, and its mean return over them."""
 
     starts: int
     mean: float
@@ -38,8 +38,8 @@ def run_demo(out_dir: Path, *, seed: int, workers: int, force: bool, as_json: bo
 
     Args:
         out_dir: folder to make.
-        seed: of the evolution.
-        workers: processes that evaluate.
+        seed: seed of the evolution.
+        workers: number of evaluating processes.
         force: replace an earlier demo's folder.
         as_json: print one JSON object instead of the closing table.
 

@@ -1,4 +1,4 @@
-"""What bits cost and are worth: closed-loop return against bytes of firmware, over storage of weights and state."""
+"""Cost and value of bits: closed-loop return against bytes of firmware, over storage of weights and state."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CORE: Final = "cortex-m0plus"
 
 @dataclass(frozen=True)
 class Point:
-    """One form of the controller: its return in closed loop, and what it takes on a Cortex-M0+ with -Os.
+    """One form of the controller: its return in closed loop, and its memory on a Cortex-M0+ with -Os.
 
-    ``flash_bytes`` is code, tables and weights, ``ram_bytes`` one state; 0 for the float form. ``problem`` says why a
-    form does not exist.
+    ``flash_bytes`` is code, tables and weights, ``ram_bytes`` one state; 0 for the float form. ``problem`` is the
+    reason if a form does not exist.
     """
 
     form: str

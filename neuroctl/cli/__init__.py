@@ -1,4 +1,4 @@
-"""The command line. The one package, with ``demo``, that may import simulations and firmware export, and lazily."""
+"""The command line. Only it and ``demo`` may import simulations and firmware export, and do so lazily."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         out.print(f"neuroctl {nc.__version__}", highlight=False)
         raise typer.Exit
 

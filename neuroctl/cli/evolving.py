@@ -1,4 +1,4 @@
-"""Commands that evolve, and that look at what was evolved."""
+"""Commands that evolve controllers, and that compare and plot studies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from neuroctl.errors import FileFormatError, NeuroctlError, StudyError, require
 from neuroctl.evolve.optimizers import OPTIMIZERS
 
 _NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
-_USUAL = {
+_DEFAULTS = {
     "cell": "ctrnn", "neurons": 8, "limbs": 1, "coupling": "all", "shared_inputs": 0, "rhythm": None, "fix": (),
     "optimizer": "cmaes",
     "population": 32, "episodes": 4, "validation": 64, "sigma0": 0.5, "generations": 150,
 }  # fmt: skip
-_UNLIMITED = 10**9  # generations, where a budget says how long
+_UNLIMITED = 10**9  # generations, if a budget limits the study
 
 
-def _usual(text: str, name: str, **more: Any) -> Any:
-    """Return an option whose default the task may set."""
-    return typer.Option(help=f"{text} Default: {_USUAL[name]}, or the task's.", **more)
+def _option(text: str, name: str, **more: Any) -> Any:
+    """Return an option whose default a task may override."""
+    return typer.Option(help=f"{text} Default: {_DEFAULTS[name]}, or the task's.", **more)
 
 
 def evolve(
@@ -47,24 +47,24 @@ def evolve(
         str,
         typer.Argument(help="Task (see `neuroctl tasks`), Gymnasium id, or your own module:Class or module:function."),
     ],
-    cell: Annotated[str | None, _usual("Kind of network.", "cell", rich_help_panel=_NETWORK)] = None,
-    neurons: Annotated[int | None, _usual("Number of neurons.", "neurons", rich_help_panel=_NETWORK)] = None,
+    cell: Annotated[str | None, _option("Kind of network.", "cell", rich_help_panel=_NETWORK)] = None,
+    neurons: Annotated[int | None, _option("Number of neurons.", "neurons", rich_help_panel=_NETWORK)] = None,
     limbs: Annotated[
         int | None,
-        _usual("Equal parts that share their weights, one a leg.", "limbs", rich_help_panel=_NETWORK),
+        _option("Number of equal parts that share their weights, one per leg.", "limbs", rich_help_panel=_NETWORK),
     ] = None,
     coupling: Annotated[
         str | None,
-        _usual("Which limbs hear each other: all, or wave (a ring).", "coupling", rich_help_panel=_NETWORK),
+        _option("Connections between limbs: all, or wave (a ring).", "coupling", rich_help_panel=_NETWORK),
     ] = None,
     shared_inputs: Annotated[
         int | None,
-        _usual("So many of the last inputs reach all limbs alike.", "shared_inputs", rich_help_panel=_NETWORK),
+        _option("Number of last inputs that all limbs share.", "shared_inputs", rich_help_panel=_NETWORK),
     ] = None,
     rhythm: Annotated[
         float | None,
         typer.Option(
-            help="Begin with limbs that oscillate so fast [Hz], and so with a gait. Default: the task's, or none.",
+            help="Frequency [Hz] of limbs that oscillate from the start, for a gait. Default: the task's, or none.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def evolve(
     optional_neurons: Annotated[
         bool,
         typer.Option(
-            "--optional-neurons", help="Search which neurons to have; others are left out.", rich_help_panel=_NETWORK
+            "--optional-neurons", help="Search the set of neurons too; others are left out.", rich_help_panel=_NETWORK
         ),
     ] = False,
     fix: Annotated[
@@ -85,8 +85,8 @@ def evolve(
     ] = None,
     optimizer: Annotated[
         str | None,
-        _usual(
-            f"{', '.join(OPTIMIZERS)} (a control); map-elites or cma-me for an archive of behaviours; "
+        _option(
+            f"{', '.join(OPTIMIZERS)} (a control); map-elites or cma-me for an archive of behaviors; "
             "nsga2 for several goals.",
             "optimizer",
         ),
@@ -100,18 +100,18 @@ def evolve(
             help="Generations in all, with those before a resume. Default: 150, the task's, or as --budget.", min=1
         ),
     ] = None,
-    population: Annotated[int | None, _usual("Controllers a generation.", "population", min=4)] = None,
-    episodes: Annotated[int | None, _usual("Episodes that a fitness is the mean of.", "episodes", min=1)] = None,
+    population: Annotated[int | None, _option("Controllers per generation.", "population", min=4)] = None,
+    episodes: Annotated[int | None, _option("Number of episodes whose mean is a fitness.", "episodes", min=1)] = None,
     racing: Annotated[
-        bool, typer.Option("--racing", help="Weed each generation out by halves: half of the episodes.")
+        bool, typer.Option("--racing", help="Drop half of a generation at a time: half as many episodes.")
     ] = False,
     validation: Annotated[
-        int | None, _usual("Fixed unseen episodes that the best is chosen by.", "validation", min=1)
+        int | None, _option("Number of fixed unseen episodes for choosing the best.", "validation", min=1)
     ] = None,
     target_score: Annotated[
         float | None, typer.Option(help="Stop once the best's mean return on the unseen episodes reaches this.")
     ] = None,
-    sigma0: Annotated[float | None, _usual("First standard deviation of the search.", "sigma0")] = None,
+    sigma0: Annotated[float | None, _option("First standard deviation of the search.", "sigma0")] = None,
     seed: Seed = 0,
     seeds: Annotated[
         int,
@@ -121,7 +121,7 @@ def evolve(
     ] = 1,
     budget: Annotated[
         str | None,
-        typer.Option(help="After it no generation begins: 10m, 90s, 2h, 5000evals or 500gens; several with commas."),
+        typer.Option(help="No generation begins after this: 10m, 90s, 2h, 5000evals or 500gens; several with commas."),
     ] = None,
     quantized: Annotated[
         bool,
@@ -133,7 +133,7 @@ def evolve(
         bool,
         typer.Option(
             "--integer-genes",
-            help="Search whole numbers of --weight-bits; implies --quantized.",
+            help="Search integers of --weight-bits; implies --quantized.",
             rich_help_panel=_FIXED,
         ),
     ] = False,
@@ -148,7 +148,7 @@ def evolve(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the study in --out, with the options that it was begun with.",
+            help="Continue the study in --out, with its original options.",
             rich_help_panel=_RUNNING,
         ),
     ] = False,
@@ -158,7 +158,7 @@ def evolve(
         typer.Option(help="Evaluate on Ray: local, or the address of a running cluster.", rich_help_panel=_RUNNING),
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="What a compiled task's population runs on: cpu or cuda.", rich_help_panel=_RUNNING)
+        str, typer.Option(help="Backend of a compiled task's population: cpu or cuda.", rich_help_panel=_RUNNING)
     ] = "cpu",
     task_timeout: Annotated[
         float | None,
@@ -168,7 +168,7 @@ def evolve(
         bool,
         typer.Option(
             "--allow-unrepeatable",
-            help="Take a fitness that differs from call to call with one seed; results then depend on the workers.",
+            help="Accept a fitness that differs from call to call with one seed; results then depend on the workers.",
             rich_help_panel=_RUNNING,
         ),
     ] = False,
@@ -197,29 +197,29 @@ def evolve(
         stored = stored_in(folder if seeds == 1 else folder / f"seed-{seed or first_seed(folder)}", task)
         options = with_stored(ctx, options, stored)
     limits = budget_of(options["budget"])
-    asked = [int(count) for count in (options["generations"], limits.get("generations")) if count is not None]
-    options["generations"] = min(asked) if asked else _UNLIMITED if limits else None
+    counts = [int(count) for count in (options["generations"], limits.get("generations")) if count is not None]
+    options["generations"] = min(counts) if counts else _UNLIMITED if limits else None
     chosen = _chosen(options, {} if stored else sims.search_of(task))
     named = tuple(goal.strip() for goal in chosen["goals"].split(",")) if chosen["goals"] is not None else ()
-    posed = sims.problem(
+    problem = sims.problem(
         task, cell=chosen["cell"], neurons=chosen["neurons"], goals=named, backend=backend,
         measured=chosen["optimizer"] in ("map-elites", "cma-me") and not named,
         input_limits=stored.get("spec", {}).get("input_limits"),
     )  # fmt: skip
-    notes = posed.notes | {k: v for k, v in stored.get("notes", {}).items() if k == "input_limits"}
+    notes = problem.notes | {k: v for k, v in stored.get("notes", {}).items() if k == "input_limits"}
     for field, note in notes.items():
         log.print(f"{field}: {note}", highlight=False, markup=False, soft_wrap=True)
     if "seconds" in limits:  # for a resume without a budget
         notes |= {"budget": f"{limits['seconds']}s"}
     bits = (chosen["weight_bits"], chosen["state_bits"])
     config = StudyConfig(
-        spec=posed.spec,
+        spec=problem.spec,
         task=task,
         seed=chosen["seed"],
         optimizer=chosen["optimizer"],
         generations=int(chosen["generations"]),
         evaluations=None if "evaluations" not in limits else int(limits["evaluations"]),
-        measures=getattr(posed.objective, "measures", ()),
+        measures=getattr(problem.objective, "measures", ()),
         population=chosen["population"],
         sigma0=chosen["sigma0"],
         episodes=chosen["episodes"],
@@ -239,7 +239,7 @@ def evolve(
         fixed_point=FixedPointConfig(*bits, allow_coarse) if chosen["quantized"] or chosen["integer_genes"] else None,
         notes=notes,
     )
-    how = {
+    execution = {
         "workers": worker_count(workers),
         "resume": resume,
         "time_limit_s": limits.get("seconds"),
@@ -248,9 +248,9 @@ def evolve(
         "allow_unrepeatable": allow_unrepeatable,
     }
     if seeds > 1:
-        _several(config, posed.objective, folder, seeds, how, tensorboard=tensorboard, as_json=as_json)
+        _several(config, problem.objective, folder, seeds, execution, tensorboard=tensorboard, as_json=as_json)
         return
-    result = _study(config, posed.objective, folder, how, tensorboard=tensorboard)
+    result = _study(config, problem.objective, folder, execution, tensorboard=tensorboard)
     if as_json:
         emit(result.to_dict())
     else:
@@ -259,52 +259,61 @@ def evolve(
         raise typer.Exit(130)
 
 
-def _chosen(given: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the user says, else the task, else everybody's."""
+def _chosen(options: dict[str, Any], search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each option of the user's, else the task's, else the default."""
     chosen = {
-        name: next((v for v in (value, search.get(name)) if v is not None), _USUAL.get(name))
-        for name, value in given.items()
+        name: next((v for v in (value, search.get(name)) if v is not None), _DEFAULTS.get(name))
+        for name, value in options.items()
     }
-    if chosen["cell"] != "ctrnn" and given["rhythm"] is None:  # a task's rhythm is one of CTRNNs
+    if chosen["cell"] != "ctrnn" and options["rhythm"] is None:  # a task's rhythm is one of CTRNNs
         chosen["rhythm"] = None
     return chosen
 
 
-def _study(config: Any, objective: Any, folder: Path, how: dict[str, Any], *, tensorboard: bool) -> Any:
-    """Run one study and show how it goes."""
+def _study(config: Any, objective: Any, folder: Path, execution: dict[str, Any], *, tensorboard: bool) -> Any:
+    """Run one study and show its progress."""
     from neuroctl.evolve import run_study
     from neuroctl.evolve.tensorboard import Scalars
 
     with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(sys.stderr))  # what an objective prints is no part of our output
+        stack.enter_context(redirect_stdout(sys.stderr))  # an objective's prints are not part of our output
         progress = stack.enter_context(study_progress(log, config.task))
-        shown: list[Any] = [progress]
+        displays: list[Any] = [progress]
         if tensorboard:
-            shown.append(stack.enter_context(Scalars(folder / "tensorboard")).write)
+            displays.append(stack.enter_context(Scalars(folder / "tensorboard")).write)
 
         def on_generation(figures: Any) -> None:
-            for show in shown:
-                show(figures)
+            for display in displays:
+                display(figures)
 
-        return run_study(config, objective, folder, on_generation=on_generation, on_stage=progress.stage, **how)
+        return run_study(config, objective, folder, on_generation=on_generation, on_stage=progress.stage, **execution)
 
 
 def _several(
-    config: Any, objective: Any, folder: Path, seeds: int, how: dict[str, Any], *, tensorboard: bool, as_json: bool
+    config: Any,
+    objective: Any,
+    folder: Path,
+    seeds: int,
+    execution: dict[str, Any],
+    *,
+    tensorboard: bool,
+    as_json: bool,
 ) -> None:
     """Run studies that differ in their seeds, in folders beside each other, and show mean and spread."""
     from neuroctl.studies.history import groups
 
     results = []
     for seed in range(config.seed, config.seed + seeds):
-        own = folder / f"seed-{seed}"
-        # Of a run that was interrupted the later studies have not begun.
-        resumed = how["resume"] and (own / "study.json").is_file()
+        inner = folder / f"seed-{seed}"
+        # The later studies of an interrupted run have not begun.
+        resumed = execution["resume"] and (inner / "study.json").is_file()
         results.append(
-            _study(replace(config, seed=seed), objective, own, how | {"resume": resumed}, tensorboard=tensorboard)
+            _study(
+                replace(config, seed=seed), objective, inner, execution | {"resume": resumed}, tensorboard=tensorboard
+            )
         )
         if not as_json:
-            _show(results[-1], own, config.validation_episodes)
+            _show(results[-1], inner, config.validation_episodes)
         if results[-1].interrupted:
             raise typer.Exit(130)
     show_groups(groups([folder]), as_json=as_json)
@@ -324,20 +333,20 @@ def _show(result: Any, folder: Path, validation: int) -> None:
 
 
 def fixed_of(texts: Sequence[str]) -> dict[str, float]:
-    """Return blocks and numbers of texts such as ``b_out=0``.
+    """Return the blocks and numbers of texts such as ``b_out=0``.
 
     Raises:
-        StudyError: one cannot be read.
+        StudyError: a text has another form.
 
     """
-    found: dict[str, float] = {}
+    fixed: dict[str, float] = {}
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            found[name.strip()] = float(number)
+            fixed[name.strip()] = float(number)
         except ValueError:
             raise StudyError(f"fix: {text!r}; allowed: a block and a number, such as b_out=0") from None
-    return found
+    return fixed
 
 
 def compare(
@@ -345,16 +354,16 @@ def compare(
     picture: Annotated[Path | None, typer.Option("--out", help="Write a PNG: medians with bands over seeds.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare studies: those that differ in their seeds alone count as one, with mean and spread."""
+    """Compare studies. Those that differ only in their seeds form a group, with mean and spread."""
     from neuroctl.studies.history import groups
 
     check_pictures(out=picture)
-    found = groups(folders)
+    compared = groups(folders)
     if picture is not None:
         from neuroctl import plots
 
-        plots.compare(found, picture, title="studies" if len(found) > 1 else found[0].label)
-    show_groups(found, as_json=as_json)
+        plots.compare(compared, picture, title="studies" if len(compared) > 1 else compared[0].label)
+    show_groups(compared, as_json=as_json)
 
 
 def plot(
@@ -363,28 +372,27 @@ def plot(
     ],
     picture: Annotated[Path, typer.Option("--out", help="PNG to write.")],
 ) -> None:
-    """Draw an archive of behaviours as a heat map, a front of several goals, or a loop's log."""
+    """Draw an archive of behaviors as a heat map, a front of several goals, or a loop's log."""
     from neuroctl import plots
     from neuroctl.realtime import read_log
 
     check_pictures(out=picture)
     if file.is_dir():
         raise StudyError(f"{file}: is a folder; allowed: a file; `neuroctl compare` draws studies")
-    kept = None if file.suffix in (".mcap", ".part") else io.read_archive(file)
+    archive = None if file.suffix in (".mcap", ".part") else io.read_archive(file)
     drawers = {"archive": plots.archive, "front": plots.front}
     try:
-        if kept is None or kept.kind == "log":
+        if archive is None or archive.kind == "log":
             plots.log(read_log(file), picture)
-        elif kept.kind in drawers:
-            drawers[kept.kind](kept.fields, kept.arrays, picture)
+        elif archive.kind in drawers:
+            drawers[archive.kind](archive.fields, archive.arrays, picture)
         else:
-            raise StudyError(
-                f"{file}: holds a {kept.kind}; allowed: {', '.join(drawers)} or log; `neuroctl compare` draws studies"
-            )
+            allowed = f"{', '.join(drawers)} or log; `neuroctl compare` draws studies"
+            raise StudyError(f"{file}: holds a {archive.kind}; allowed: {allowed}")
     except NeuroctlError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
-        # The file is whole, as its hash says, but not what we write.
+        # The file is intact, by its hash, but not one of ours.
         named = " ".join(f"{type(error).__name__}: {error}".split())
         raise FileFormatError(f"{file}: damaged: {shown(named)}") from None
     out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
@@ -394,16 +402,16 @@ def budget_of(text: str | None) -> dict[str, float]:
     """Return ``seconds``, ``evaluations`` and ``generations`` of a budget such as ``10m,5000evals``.
 
     Raises:
-        StudyError: it cannot be read.
+        StudyError: the text has another form.
 
     """
     units = {"s": ("seconds", 1), "m": ("seconds", 60), "h": ("seconds", 3600)}
     units |= {"evals": ("evaluations", 1), "gens": ("generations", 1)}
     limits: dict[str, float] = {}
     for part in (text or "").split(",") if text is not None else []:
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(s|m|h|evals|gens)\s*", part)
-        if found is None or float(found[1]) <= 0 or (found[2] in ("evals", "gens") and "." in found[1]):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(s|m|h|evals|gens)\s*", part)
+        if match is None or float(match[1]) <= 0 or (match[2] in ("evals", "gens") and "." in match[1]):
             raise StudyError(f"budget: {part!r}; allowed: such as 10m, 90s, 2h, 5000evals or 500gens")
-        name, factor = units[found[2]]
-        limits[name] = float(found[1]) * factor
+        name, factor = units[match[2]]
+        limits[name] = float(match[1]) * factor
     return limits

@@ -1,4 +1,4 @@
-"""Commands that export firmware and prove it."""
+"""Commands that export firmware and verify it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ def export(
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a picture of formats, errors and trajectories.")] = None,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Instead: closed-loop return against bytes, over bits of weights and state.")
+        bool,
+        typer.Option("--sweep", help="Instead, compare return and bytes over bits of weights and state."),
     ] = False,
     task: TaskName = "",
-    episodes: Annotated[int, typer.Option(help="Episodes that --sweep runs.", min=1)] = 20,
+    episodes: Annotated[int, typer.Option(help="Number of episodes for --sweep.", min=1)] = 20,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a controller as fixed-point C99: weights, step and self-test, with proof that nothing overflows."""
+    """Export a controller as fixed-point C99: weights, step and self-test, proven free of overflow."""
     from neuroctl.quantization_report import measure_quantization, read_inputs
 
     firmware = require("neuroctl.firmware_export", "export")
@@ -53,23 +54,23 @@ def export(
         return
     recorded = None if calibration is None else read_inputs(calibration)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report tells it
+        warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report shows it
         q, ctl = firmware.quantized_file(
             file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded, allow_coarse=allow_coarse
         )
     header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
-    found = measure_quantization(q, ctl)
+    errors = measure_quantization(q, ctl)
     if report is not None:
         from neuroctl import plots
 
-        plots.quantization_report(found, report)
+        plots.quantization_report(errors, report)
     if as_json:
         files = sorted(str(path) for path in out_dir.rglob("*") if path.is_file())
-        emit({"header": str(header), "files": files, "report": found.to_dict()})
+        emit({"header": str(header), "files": files, "report": errors.to_dict()})
         return
-    show_quantization(found)
+    show_quantization(errors)
     out.print(f"header: {header}", highlight=False, soft_wrap=True)
-    out.print(f"prove it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
+    out.print(f"verify it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
 
 
 def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool) -> None:
@@ -109,7 +110,7 @@ def verify(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Build an export for every target that there are tools for, run it, and compare every bit with the controller."""
+    """Build an export with all installed toolchains, run it, and compare every bit with the controller."""
     firmware = require("neuroctl.firmware_export", "export")
     report = firmware.verify(folder, steps=steps, seed=seed, targets=target)
     if as_json:

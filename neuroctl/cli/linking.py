@@ -1,4 +1,4 @@
-"""Commands on a board behind a serial port: compare it, let it run, drive it, simulate it, give it parameters."""
+"""Commands for a board on a serial port: compare it, supervise it, drive it, simulate it, upload parameters."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Model = Annotated[
     str, typer.Option(help="CRC-32 of the model that the board runs; then PORT is left out.", show_default=False)
 ]
 Baud = Annotated[int, typer.Option(help="Baud rate of the board's firmware.", min=1)]
-Timeout = Annotated[float, typer.Option(help="How long an answer may take, in seconds.", min=0.001, max=60.0)]
+Timeout = Annotated[float, typer.Option(help="Longest time to an answer, in seconds.", min=0.001, max=60.0)]
 _PATIENCE_S: Final = 1.0
-"""Timeout of a board that is compared: this program may be held up by others."""
+"""Timeout of a board in a comparison: other programs may hold this one up."""
 _HELD: Final = 0.8
-"""Share of steps whose inputs are those of the step before: else a network never settles anywhere."""
+"""Share of steps that keep the inputs of the step before: otherwise a network would never settle."""
 _PIECE: Final = 4096
-"""Steps whose inputs are made at once: fast, and in far less time than a board's timeout."""
+"""Number of steps whose inputs are drawn at once, in far less time than a board's timeout."""
 
 
 class _PortFirst(TyperGroup):
@@ -46,7 +46,7 @@ class _PortFirst(TyperGroup):
 
 
 class LinkMode(StrEnum):
-    """Who runs the controller."""
+    """The side that runs the controller."""
 
     INFO = "info"
     SHADOW = "shadow"
@@ -64,15 +64,15 @@ app = typer.Typer(
 
 
 def quantized(file: Path, weight_bits: int, state_bits: int) -> nc.QuantController:
-    """Return a file's controller as the export quantises it."""
+    """Return a file's controller, quantized as for an export."""
     ctl, _ = open_controller(file, (weight_bits, state_bits))
-    if not isinstance(ctl, nc.QuantController):  # open_controller quantises when it is given bits
-        raise LinkError(f"{file}: {type(ctl).__name__}; allowed: a controller that can be quantised")
+    if not isinstance(ctl, nc.QuantController):  # open_controller quantizes if it gets bits
+        raise LinkError(f"{file}: {type(ctl).__name__}; allowed: a controller that can be quantized")
     return ctl
 
 
 def _places(words: tuple[str, ...], serial: str, model: str, baud: int) -> tuple[str, Path | None]:
-    """Return the port and the file; the port has a name, or it is that of a serial number or of a model."""
+    """Return the port's name, found by serial number or model if it is missing, and the file."""
     from neuroctl.link import find_board
 
     names = [word for word in words if word]
@@ -105,7 +105,7 @@ def run(
     state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
-    """Ask a board what it is, compare it, supervise it or drive it; `link PORT` is short for `link run PORT`."""
+    """Identify a board, compare it, supervise it or drive it; `link PORT` is short for `link run PORT`."""
     from neuroctl.link import Link
     from neuroctl.studies.interrupts import Interrupts
 
@@ -115,26 +115,26 @@ def run(
     q = None if path is None else quantized(path, weight_bits, state_bits)
     begin = time.monotonic()
     with Interrupts(), Link(name, q, baud=baud, timeout_s=timeout) as link:
-        found = _MODES[mode](link, steps, seed)
-        found |= {
+        result = _MODES[mode](link, steps, seed)
+        result |= {
             "mode": str(mode),
             "port": link.port,
             "seconds": time.monotonic() - begin,
             "link": link.stats.to_dict(),
         }
     if as_json:
-        emit(found)
+        emit(result)
     else:
-        _show(found)
-    if found.get("differing_bits"):
+        _show(result)
+    if result.get("differing_bits"):
         raise typer.Exit(1)
 
 
 def _info(link: Any, _steps: int, _seed: int) -> dict[str, Any]:
     hello, pong = link.hello, link.ping()
-    found = dict(hello.__dict__) | {"mode_now": hello.mode.name, "reason": hello.reason.name}
-    found |= {"model_crc32": f"{hello.model_crc32:08x}", "shape_crc32": f"{hello.shape_crc32:08x}"}
-    return found | {"tick": pong.tick, "bad_frames": pong.bad_frames, "overruns": pong.overruns}
+    about = dict(hello.__dict__) | {"mode_now": hello.mode.name, "reason": hello.reason.name}
+    about |= {"model_crc32": f"{hello.model_crc32:08x}", "shape_crc32": f"{hello.shape_crc32:08x}"}
+    return about | {"tick": pong.tick, "bad_frames": pong.bad_frames, "overruns": pong.overruns}
 
 
 def _shadow(link: Any, steps: int, seed: int) -> dict[str, Any]:
@@ -143,12 +143,12 @@ def _shadow(link: Any, steps: int, seed: int) -> dict[str, Any]:
     with Shadow(link, timeout_s=_PATIENCE_S) as shadow:
         for u in _wandering(link.q.spec.inputs, steps, seed):
             shadow.step_int(u)
-    found = {"steps": shadow.steps, "bits": shadow.bits, "differing_bits": shadow.differing_bits}
-    return found | {"first": None if shadow.first is None else str(shadow.first)}
+    result = {"steps": shadow.steps, "bits": shadow.bits, "differing_bits": shadow.differing_bits}
+    return result | {"first": None if shadow.first is None else str(shadow.first)}
 
 
 def _wandering(width: int, steps: int, seed: int) -> Iterator[Any]:
-    """Yield raw inputs int32[width]: random ones, held for some steps; in pieces, as a board waits for them."""
+    """Yield random raw inputs int32[width], held for some steps; drawn in pieces, as a board waits for them."""
     rng = np.random.default_rng(seed)
     for first in range(0, steps, _PIECE):
         values = rng.integers(-(1 << 15), 1 << 15, (_PIECE, width)).astype(np.int32)
@@ -198,11 +198,11 @@ _MODES: Final[dict[LinkMode, Callable[[Any, int, int], dict[str, Any]]]] = {
 }
 
 
-def _show(found: dict[str, Any]) -> None:
-    table = plain_table(f"{found.pop('port')}, {found.pop('mode')}", "what", "value")
-    counts = found.pop("link")
+def _show(result: dict[str, Any]) -> None:
+    table = plain_table(f"{result.pop('port')}, {result.pop('mode')}", "what", "value")
+    counts = result.pop("link")
     trip = counts.pop("round_trip") or {}
-    for name, value in (found | counts | trip).items():
+    for name, value in (result | counts | trip).items():
         table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
     out.print(table)
 
@@ -210,12 +210,12 @@ def _show(found: dict[str, Any]) -> None:
 @app.command("sim", epilog="Example: [bold]neuroctl link sim best.npz --target host[/bold]")
 def sim(
     file: File,
-    target: Annotated[str, typer.Option(help="What runs the firmware: host, qemu-m4 or simavr-uno.")] = "host",
+    target: Annotated[str, typer.Option(help="Board to simulate: host, qemu-m4 or simavr-uno.")] = "host",
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
-    """Build a controller's firmware, run it on a pseudo-terminal, print its port, and go on until Ctrl-C."""
+    """Build a controller's firmware and run it on a pseudo-terminal, whose port is printed, until Ctrl-C."""
     from neuroctl.studies.interrupts import Interrupts
 
     boards = require("neuroctl.firmware_export.boards", "export")
@@ -250,7 +250,7 @@ def upload(
     state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
-    """Give a board another controller of the same shape, without new firmware: all of its parameters or none."""
+    """Replace a board's controller by another of the same shape, without new firmware: all parameters or none."""
     from neuroctl import link as links
 
     firmware = require("neuroctl.firmware_export", "export")
@@ -264,8 +264,8 @@ def upload(
         links.upload(link, image, q.model_crc32, firmware.shape_crc32(q))
         link.check(q)
         name = link.port
-    found = {"port": name, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
+    result = {"port": name, "bytes": len(image), "before": f"{before:08x}", "after": f"{q.model_crc32:08x}"}
     if as_json:
-        emit(found)
+        emit(result)
     else:
-        out.print(f"{found['bytes']} bytes: model {before:08x} replaced by {q.model_crc32:08x}", highlight=False)
+        out.print(f"{result['bytes']} bytes: model {before:08x} replaced by {q.model_crc32:08x}", highlight=False)

@@ -19,10 +19,10 @@ _LOOP, _SYSTEM = "Loop", "System"
 def loop(
     file: File,
     task: TaskName = "",
-    seconds: Annotated[float | None, typer.Option(help="How long; without it until Ctrl-C.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Duration. Default: until Ctrl-C.")] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="Ticks a second; the simulation then runs slower or faster. Default: the controller's own."),
+        typer.Option(help="Ticks per second, which change the simulation's pace. Default: the controller's own."),
     ] = None,
     seed: Seed = 1000,
     log: Annotated[
@@ -35,7 +35,7 @@ def loop(
         str, typer.Option(help="After a late tick: skip, catch-up or stop.", rich_help_panel=_LOOP)
     ] = "skip",
     overrun_limit: Annotated[
-        int | None, typer.Option(help="End when more deadlines in a row are missed.", rich_help_panel=_LOOP)
+        int | None, typer.Option(help="Tolerated number of consecutive missed deadlines.", rich_help_panel=_LOOP)
     ] = None,
     watchdog: Annotated[
         float | None,
@@ -44,10 +44,11 @@ def loop(
         ),
     ] = None,
     ramp: Annotated[
-        float, typer.Option(help="Seconds in which outputs are blended in, and out at the end.", rich_help_panel=_LOOP)
+        float,
+        typer.Option(help="Seconds of blending outputs in, and out at the end.", rich_help_panel=_LOOP),
     ] = 0.0,
     slew: Annotated[
-        float | None, typer.Option(help="Largest change of an output in a second.", rich_help_panel=_LOOP)
+        float | None, typer.Option(help="Largest change of an output per second.", rich_help_panel=_LOOP)
     ] = None,
     fifo: Annotated[
         int | None, typer.Option(help="Priority under SCHED_FIFO, 1 to 99.", rich_help_panel=_SYSTEM)
@@ -56,7 +57,7 @@ def loop(
     mlock: Annotated[bool, typer.Option("--mlock", help="Keep all memory in RAM.", rich_help_panel=_SYSTEM)] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a controller in real time in a simulated task, and report how well it kept its deadlines."""
+    """Run a controller in real time in a simulated task, and report its deadlines."""
     from neuroctl.realtime import Log, Loop, System
 
     sims = require("neuroctl.sims", "evolve")

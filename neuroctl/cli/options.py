@@ -15,7 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Workers = Annotated[
     int,
     typer.Option(
-        help="Worker processes; 0 = one a core. The result does not depend on it.", min=0, rich_help_panel="Running"
+        help="Worker processes; 0 = one per core. Results do not depend on it.", min=0, rich_help_panel="Running"
     ),
 ]
 File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
@@ -34,7 +34,7 @@ AllowCoarse = Annotated[
     bool,
     typer.Option(
         "--allow-coarse",
-        help="Take limits so narrow beside others that fixed point has fewer than 16 steps for them.",
+        help="Accept limits so narrow beside others that fixed point has fewer than 16 steps for them.",
         rich_help_panel="Fixed point",
     ),
 ]
@@ -45,10 +45,10 @@ TaskName = Annotated[
 
 
 def check_pictures(**paths: Path | None) -> None:
-    """Refuse pictures that could not be drawn or written, before the work that they show.
+    """Refuse pictures that could not be drawn or written, before the work for them.
 
     Args:
-        paths: by their options: ``gif`` a GIF, all others PNGs; None where the user wants none.
+        paths: paths by option: ``gif`` a GIF, all others PNGs; None for no picture.
 
     Raises:
         BackendUnavailable: the package that draws them is missing.

@@ -1,4 +1,4 @@
-"""``neuroctl evolve --resume``: the options that a study was begun with, as its study.json has them."""
+"""``neuroctl evolve --resume``: the original options of a study, from its study.json."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve.goals import goals_in
 
 
-def with_stored(context: Context, given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a command, and those of the study where the command does not say.
+def with_stored(context: Context, options: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command, with those of the study for options not on the command line.
 
-    A budget without a number of generations stands for both, as at the beginning of a study.
+    A budget without a number of generations replaces both, as at the beginning of a study.
     """
     if not stored:
-        return dict(given)
-    taken = {name for name in given if context.get_parameter_source(name).name != "COMMANDLINE"}  # type: ignore[union-attr]
-    if "budget" not in taken:
-        taken.discard("generations")
-    known = options_of(stored)
-    return {name: known[name] if name in taken else value for name, value in given.items()}
+        return dict(options)
+    from_study = {name for name in options if context.get_parameter_source(name).name != "COMMANDLINE"}  # type: ignore[union-attr]
+    if "budget" not in from_study:
+        from_study.discard("generations")
+    original = options_of(stored)
+    return {name: original[name] if name in from_study else value for name, value in options.items()}
 
 
 def stored_in(folder: Path, task: str) -> dict[str, Any]:
-    """Return what a study.json says; nothing if there is none that can be read, which the study itself will tell.
+    """Return the contents of a study.json; nothing if it cannot be read, which the study itself reports.
 
     Raises:
-        StudyError: it is of another task.
+        StudyError: the study is of another task.
 
     """
     try:
@@ -52,7 +52,7 @@ def first_seed(folder: Path) -> int:
 
 
 def options_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of ``neuroctl evolve`` that a study's configuration holds, by their names."""
+    """Return the options of ``neuroctl evolve`` for a study's configuration, by their names."""
     spec, encoding, fixed_point = stored["spec"], stored["encoding"], stored.get("fixed_point") or {}
     evaluations, seconds = stored.get("evaluations"), stored.get("notes", {}).get("budget")
     budget = [seconds] if seconds else []

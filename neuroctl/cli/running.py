@@ -1,4 +1,4 @@
-"""Commands on one controller: run it, say what it is."""
+"""Commands for one controller: run it, describe it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ def run(
     episodes: Annotated[int, typer.Option(help="Number of episodes.", min=1)] = 10,
     seed: Seed = 1000,
     gif: Annotated[Path | None, typer.Option(help="Write the first episode as a GIF.")] = None,
-    gait: Annotated[Path | None, typer.Option(help="Write a PNG: which legs stand when, in the first episode.")] = None,
+    gait: Annotated[
+        Path | None,
+        typer.Option(help="Write a PNG of the first episode's gait."),
+    ] = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Run the fixed-point controller.")] = False,
     hil: Annotated[
         str,
         typer.Option(
-            help="Let the board at this serial port, or serial:NUMBER, run it.", rich_help_panel="Hardware in the loop"
+            help="Run it on the board at this serial port, or serial:NUMBER.", rich_help_panel="Hardware in the loop"
         ),
     ] = "",
     loss: Annotated[
         float,
         typer.Option(
-            help="Share of frames to lose each way.", min=0.0, max=1.0, rich_help_panel="Hardware in the loop"
+            help="Share of frames to lose in each direction.", min=0.0, max=1.0, rich_help_panel="Hardware in the loop"
         ),
     ] = 0.0,
     baud: Annotated[
@@ -110,7 +113,7 @@ def run(
 
 
 class Counted:
-    """A controller whose inputs are counted on their way in: how many lie beyond the declared limits."""
+    """A controller that counts its inputs beyond the declared limits."""
 
     def __init__(self, controller: Any):
         self._controller = controller
@@ -122,18 +125,18 @@ class Counted:
         return self._controller.step(u)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # of copies and pickles, which look before there is a controller
+        if name.startswith("_"):  # copies and pickles look it up before there is a controller
             raise AttributeError(name)
         return getattr(self._controller, name)
 
 
 def _compiled(sims: Any, name: str) -> bool:
-    """Whether episodes run without a step in Python, or in a user's own function, which may want the controller."""
+    """Whether episodes run without a step in Python, or in a user's function, which may need the controller itself."""
     return ":" in name or (sims.known(name) and bool(sims.get(name).plant))
 
 
 def _beyond(sims: Any, name: str, ctl: Any, seed: int) -> BeyondLimits | None:
-    """Return how many inputs lie beyond the declared limits in the first episode of a compiled task."""
+    """Count the inputs beyond the declared limits in the first episode of a compiled task."""
     if not sims.known(name) or ctl.spec.input_limits is None:
         return None
     return beyond_limits(ctl.spec.input_limits, sims.record(name, ctl, seed, _COUNTED_STEPS).observations)
@@ -152,7 +155,7 @@ def _in_loop(port: str, q: Any, loss: float, seed: int, baud: int) -> Any:
 
 
 def _loop_counts(board: Any) -> dict[str, Any]:
-    """Return how the board in the loop fared."""
+    """Return the counts of the board in the loop."""
     counts = {name: getattr(board, name) for name in ("steps", "held", "went_safe", "last_fault")}
     return counts | {"round_trip_us": (board.link.stats.to_dict()["round_trip"] or {}).get("p50_us")}
 
@@ -173,7 +176,7 @@ def robustness(
     noise: Annotated[
         str, typer.Option(help="Standard deviations of sensor noise, as shares of half an observation's range.")
     ] = "0,0.01,0.02,0.05,0.1,0.2",
-    latency: Annotated[str, typer.Option(help="Control steps that observations are late.")] = "0,1,2,3,4,6",
+    latency: Annotated[str, typer.Option(help="Delays of observations, in control steps.")] = "0,1,2,3,4,6",
     episodes: Annotated[int, typer.Option(help="Episodes for each pair.", min=1)] = 8,
     seed: Seed = 1000,
     picture: Annotated[Path | None, typer.Option("--out", help="Write a PNG.")] = None,
@@ -182,7 +185,7 @@ def robustness(
     state_bits: StateBits = 32,
     as_json: Json = False,
 ) -> None:
-    """Map how much sensor noise and latency a controller bears: its mean return under each pair."""
+    """Map a controller's tolerance of sensor noise and latency: its mean return under each pair."""
     check_pictures(out=picture)
     sims = require("neuroctl.sims", "evolve")
     ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
@@ -213,7 +216,7 @@ def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
     """Return the numbers of a text such as ``0,1,2``.
 
     Raises:
-        TaskError: it cannot be read.
+        TaskError: the text has another form.
 
     """
     try:
@@ -226,7 +229,7 @@ def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
 def open_controller(
     file: Path, bits: tuple[int, int] | None
 ) -> tuple[nc.Controller | nc.QuantController, dict[str, Any]]:
-    """Load a float or fixed-point controller and return it with its notes; bits of weights and state quantise it."""
+    """Load a float or fixed-point controller, quantized if ``bits`` of weights and state are given, and its notes."""
     archive = io.read_archive(file)
     if archive.kind == "quant":
         return nc.QuantController.from_archive(archive, file), io.notes_of(archive, file)
@@ -235,12 +238,12 @@ def open_controller(
     ctl = nc.Controller(model.spec, model.theta)
     if bits is None:
         return ctl, model.meta
-    # What is only run may be coarse: quantize warns, and export refuses.
+    # A controller that only runs may be coarse: quantize warns, and export refuses.
     return ctl.quantize(bits[0], model.calibration, bits[1], allow_coarse=True), model.meta
 
 
 def info(file: File, as_json: Json = False) -> None:
-    """Show what a controller file holds."""
+    """Show the contents of a controller file."""
     archive = io.read_archive(file)
     ctl = nc.load(file)
     quant = isinstance(ctl, nc.QuantController)

@@ -1,4 +1,4 @@
-"""Commands to begin with: the demo, the tasks, the figures of this machine."""
+"""Commands for getting started: the demo, the tasks, the figures of this machine."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ def tasks(as_json: Json = False) -> None:
 def bench(
     neurons: Annotated[list[int], typer.Option(help="Sizes; may be given several times.")] = [8, 32],  # noqa: B006
     warm: Annotated[
-        bool, typer.Option("--warm", help="Measure nothing: compile once what controllers run, for images and robots.")
+        bool,
+        typer.Option("--warm", help="Measure nothing: compile controllers' code once, for images and robots."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure on this machine: a step of each cell from Python, a population's steps a second, and the cold start."""
+    """Measure on this machine: a step of each cell from Python, a population's steps per second, and the cold start."""
     if warm:
         _warm(as_json)
         return

@@ -1,4 +1,4 @@
-"""``neuroctl bench --warm``: compile what controllers run, when an image is built or a robot is set up."""
+"""``neuroctl bench --warm``: compile the code of controllers while an image is built or a robot is set up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def warm(cells: Sequence[str] = CELL_NAMES) -> dict[str, Any]:
     """Fill the cache of compiled code: steps, rollouts, loops and populations of each cell in float32 and fixed point.
 
     Compiled code depends on the kind of network and the dtype, not on sizes or parameters. Plants are the user's, and
-    are compiled when they first run.
+    are compiled at their first run.
 
     Returns:
-        ``cells``, their names, and ``seconds``, how long it took.
+        ``cells``, their names, and ``seconds``, the duration.
 
     """
     start = time.perf_counter()

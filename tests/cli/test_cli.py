@@ -348,7 +348,7 @@ def test_brackets_and_blanks_in_names_and_notes_are_text(tmp_path):
         assert text in shown
     told = neuroctl("export", file, "--out", folder).stdout
     assert f"header: {folder / 'ctl.h'}" in told
-    assert f"prove it: neuroctl verify '{folder}'" in told
+    assert f"verify it: neuroctl verify '{folder}'" in told
 
 
 def test_what_a_file_says_reaches_no_terminal_as_an_escape(tmp_path):
