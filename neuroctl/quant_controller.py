@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Bounds, Formats, Population, Ranges, input_map, prepare_nothing_q
 from neuroctl.cells.fixed.base import refuse
-from neuroctl.cells.fixed.kept import Kept, kept
+from neuroctl.cells.fixed.state_words import StateWords, state_words
 from neuroctl.checks import array
 from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
@@ -59,7 +59,7 @@ class QuantController(Rebuilt):
     """
 
     __slots__ = (
-        "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_kept", "_ints",
+        "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_words", "_ints",
         "_start", "_u", "_ui", "_yi", "_y", "_spare_state", "_spare_yi", "_spare_y", "_step", "_rollout", "_offset",
         "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb",
     )  # fmt: skip
@@ -81,7 +81,7 @@ class QuantController(Rebuilt):
         self._ints: NDArray[np.int64] = ints[0]
         self._bounds = _bounds_at(prove(cell.ranges_q(spec, alone, rows, ints)), 0)
         self.calibration = calibration
-        self._kept = kept(spec, formats, self._bounds)
+        self._words = state_words(spec, formats, theta_q, self._bounds)
         self._start: IntArray = start_states(spec, rows, ints)[0]
         self._state = self._start.copy()
         self._u = np.zeros(spec.inputs, spec.dtype)
@@ -121,33 +121,39 @@ class QuantController(Rebuilt):
         return self._state
 
     @property
-    def kept(self) -> tuple[Kept, ...]:
-        """The parts of ``state`` that outlive a step, in C's order; the rest is scratch."""
-        return self._kept
+    def state_words(self) -> tuple[StateWords, ...]:
+        """The parts of ``state`` that persist from step to step, in C's order; the rest is scratch."""
+        return self._words
 
     def state_bytes(self) -> bytes:
         """Return what outlives a step of the state: C's words in C's order, little-endian, without gaps."""
         return b"".join(
             self._state[part.start : part.start + part.words].astype(f"<{_CODES[part.storage]}").tobytes()
-            for part in self._kept
+            for part in self._words
         )
 
     def set_state_bytes(self, data: bytes) -> None:
         """Go on from what ``state_bytes`` returned, here or on a board of the same model.
 
         Raises:
-            LayoutError: it is of another length.
+            LayoutError: it is of another length, or has a word beyond what steps lead to, as after a reset of another
+                model. The state is untouched.
 
         """
-        size = sum(int(_CODES[part.storage][1:]) * part.words for part in self._kept)
+        size = sum(int(_CODES[part.storage][1:]) * part.words for part in self._words)
         if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) != size:
             got = f"{len(data)} bytes" if isinstance(data, (bytes, bytearray)) else type(data).__name__
             raise LayoutError(f"state: {got}; allowed: {size} bytes")
-        at = 0
-        for part in self._kept:
+        at, state = 0, self._state.copy()
+        for part in self._words:
             words = np.frombuffer(data, f"<{_CODES[part.storage]}", part.words, at)
-            self._state[part.start : part.start + part.words] = words
+            bad = (words < part.low) | (words > part.high)
+            if bad.any():
+                i = int(np.argmax(bad))
+                raise LayoutError(f"state: {part.name}[{i}] is {words[i]}; allowed: {part.low} to {part.high}")
+            state[part.start : part.start + part.words] = words
             at += words.nbytes
+        self._state[:] = state
 
     @property
     def ints(self) -> NDArray[np.int64]:

@@ -113,10 +113,10 @@ def state_struct_bytes(fields: Sequence[Field]) -> int:
     return -(-size // 4) * 4
 
 
-def field(q: QuantController, block: str, size: str, reach: tuple[int, int], text: str) -> Field:
-    """Return the member for one block of the state, whose words are in the range ``reach``."""
-    part = next(part for part in q.kept if part.name == block)
-    return Field(block, f"{part.storage}_t", size, part.start, part.words, (reach,), text)
+def field(q: QuantController, block: str, size: str, text: str) -> Field:
+    """Return the member for one block of the state."""
+    part = next(part for part in q.state_words if part.name == block)
+    return Field(block, f"{part.storage}_t", size, part.start, part.words, ((part.low, part.high),), text)
 
 
 def storage_of(low: int, high: int) -> str:

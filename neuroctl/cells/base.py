@@ -17,6 +17,8 @@ from neuroctl.spec import Spec
 Array = NDArray[Any]
 Formats = Mapping[str, QFormat]
 Bounds = Mapping[str, tuple[int, int]]
+Persistent = Mapping[str, tuple[str, int, int]]
+"""Storage (a NumPy dtype's name), lowest and highest value of an integer state's persistent blocks, in C's order."""
 Population = Mapping[str, QFormats]
 """Formats of P controllers of one spec, by name."""
 Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -70,6 +72,9 @@ class Integer:
     inputs and all reachable states which range each intermediate of the step stays in.
     ``quantize`` takes the inputs' format and a ``cells.fixed.base.FormatOptions``; ``quantize_theta`` takes formats as
     they are. A state after reset is 0, then prepared.
+
+    ``persistent_q`` tells, for one controller, which blocks of the state persist from step to step;
+    the rest is scratch.
     """
 
     quantize: Callable[[Spec, Array, QFormat, Any], tuple[Population, NDArray[np.int32]]]
@@ -77,6 +82,7 @@ class Integer:
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Population], NDArray[np.int64]]
     ranges_q: Callable[[Spec, Population, NDArray[np.int32], NDArray[np.int64]], Ranges]
+    persistent_q: Callable[[Spec, Formats, NDArray[np.int32], Bounds], Persistent]
     prepare_q: Callable[[Array, Array, Array], None]
     step_prepared_q: Callable[[Array, Array, Array, Array, Array], None]
     step_q: Callable[[Array, Array, Array, Array, Array], None]

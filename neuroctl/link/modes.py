@@ -367,15 +367,15 @@ class Shadow(_Running):
 
 
 def word_names(q: QuantController) -> list[str]:
-    """Return the names of outputs and kept state words, such as ``out[0]`` and ``y[3]``."""
-    parts = [("out", q.spec.outputs), *((part.name, part.words) for part in q.kept)]
+    """Return the names of outputs and state words, such as ``out[0]`` and ``y[3]``."""
+    parts = [("out", q.spec.outputs), *((part.name, part.words) for part in q.state_words)]
     return [f"{name}[{index}]" for name, count in parts for index in range(count)]
 
 
 def words(q: QuantController, data: bytes) -> list[int]:
-    """Return the integers of outputs and kept state from the bytes that ``Link.step`` with the state returns."""
+    """Return the integers of outputs and state from the bytes that ``Link.step`` with the state returns."""
     numbers, at = [], 0
-    for storage, count in [("int16", q.spec.outputs), *((part.storage, part.words) for part in q.kept)]:
+    for storage, count in [("int16", q.spec.outputs), *((part.storage, part.words) for part in q.state_words)]:
         values = np.frombuffer(data, np.dtype(storage).newbyteorder("<"), count, at)
         numbers += values.tolist()
         at += values.nbytes

@@ -1,5 +1,7 @@
 """The integer forms of all cells: against Python integers, their proven bounds, lanes, and the float form."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
@@ -173,7 +175,7 @@ def test_a_jordan_networks_context_fits_16_bits(decay, limits):
     )  # fmt: skip
     ctl = nc.Controller(spec, seed=3)
     q = ctl.quantize(state_bits=16)
-    assert q.kept[0].storage == "int16"
+    assert q.state_words[0].storage == "int16"
     u = inputs_int(np.random.default_rng(1), 300, 2)
     u[-300:] = 32767  # outputs and context as far as they go
     assert q.rollout_int(u).tolist() == reference_q.ROLLOUTS["jordan"](q, u, LOGISTIC_TABLE)
@@ -221,3 +223,31 @@ def test_an_input_beyond_its_limit_is_the_limit_in_every_form(cell, scale):
     assert np.array_equal(q.rollout_int(np.asfortranarray(raw)), outputs)
     q.reset()
     assert np.array_equal([q.step_int(u).copy() for u in raw], outputs)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_a_state_goes_out_and_comes_in(cell):
+    readout = "last" if cell == "hopfield" else None
+    spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
+    q = nc.Controller(spec, seed=1).quantize()
+    other = copy.copy(q)
+    u = np.random.default_rng(0).integers(-32768, 32768, (50, 2)).astype(np.int32)
+    q.rollout_int(u)
+    other.set_state_bytes(q.state_bytes())
+    assert (other.rollout_int(u) == q.rollout_int(u)).all()
+    assert all(part.low <= q.state[part.start + i] <= part.high for part in q.state_words for i in range(part.words))
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_a_state_that_no_step_leads_to_is_refused(cell):
+    """As the C's restore refuses it; and nothing of it is taken."""
+    readout = "last" if cell == "hopfield" else None
+    spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=1, dt_s=0.02, readout=readout, input_limits=((-1, 1),) * 2)
+    q = nc.Controller(spec, seed=1).quantize()
+    before, last = q.state.copy(), q.state_words[-1]
+    data = bytearray(q.state_bytes())
+    width = np.dtype(last.storage).itemsize
+    data[-width:] = np.array(np.iinfo(last.storage).min, last.storage).tobytes()
+    with pytest.raises(nc.LayoutError, match=rf"state: {last.name}\[\d\] is -\d+; allowed: {last.low} to {last.high}$"):
+        q.set_state_bytes(bytes(data))
+    assert (q.state == before).all()

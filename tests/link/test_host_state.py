@@ -16,12 +16,12 @@ ROWS = {name: {"cell": name} for name in CELLS} | {
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_the_words_are_those_of_the_c(row):
     q = controller(**row)
-    ours = [(part.storage + "_t", part.start + i) for part in q.kept for i in range(part.words)]
+    ours = [(part.storage + "_t", part.start + i) for part in q.state_words for i in range(part.words)]
     assert ours == [(field.storage, field.start + i) for field in members(q) for i in range(field.words)]
 
 
 def test_a_residual_is_kept():
-    assert [part.name for part in controller(dt_s=1e-5, state_bits=16).kept] == ["y", "s", "residual"]
+    assert [part.name for part in controller(dt_s=1e-5, state_bits=16).state_words] == ["y", "s", "residual"]
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)

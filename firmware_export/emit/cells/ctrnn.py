@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from neuroctl.cells.fixed.base import Q15_HIGH
 from neuroctl.cells.fixed.ctrnn import READOUT
 from neuroctl.cells.fixed.ctrnn_formats import MAX_RESIDUAL_BITS
 from neuroctl.quant import QuantController
@@ -35,21 +34,20 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         "recurrent": shifted("recurrent", recurrent),
         "drive": shifted("drive", drive),
     }
-    fields = _fields(q, p, big)
+    fields = _fields(q, big)
     values["y_type"] = fields[0].storage
     return parts.CellC(fields, [*matrices, *neurons, *result.columns], values)
 
 
-def _fields(q: QuantController, p: parts.Blocks, big: str) -> list[parts.Field]:
-    size, y = f"{big}_NEURONS", q.bounds["y"]
+def _fields(q: QuantController, big: str) -> list[parts.Field]:
+    size = f"{big}_NEURONS"
     text = f"the neurons' states, {q.formats['y'].frac_bits} fractional bits"
     fields = [
-        parts.field(q, "y", size, y, text),
-        parts.field(q, "s", size, (0, Q15_HIGH), "their activations, 15 fractional bits"),
+        parts.field(q, "y", size, text),
+        parts.field(q, "s", size, "their activations, 15 fractional bits"),
     ]
     if "residual" in q.formats:
-        high = (1 << min(int(p["tau_s"].max()) >> 16, MAX_RESIDUAL_BITS)) - 1
-        fields.append(parts.field(q, "residual", size, (0, high), "what y's last steps left over"))
+        fields.append(parts.field(q, "residual", size, "what y's last steps left over"))
     return fields
 
 

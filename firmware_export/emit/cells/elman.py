@@ -24,7 +24,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
     text = f"activations, {q.formats['s'].frac_bits} fractional bits"
     return parts.CellC(
-        [parts.field(q, "s", f"{big}_NEURONS", d.s_range(q.spec), text)],
+        [parts.field(q, "s", f"{big}_NEURONS", text)],
         [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
         2 * q.spec.neurons,

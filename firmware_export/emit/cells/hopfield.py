@@ -30,9 +30,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         columns.append(order)
     return parts.CellC(
         [
-            parts.field(q, "s", f"{big}_NEURONS", (-1, 1), "the neurons: -1, 1, or 0 as long as it does not know"),
-            parts.field(q, "converged", "", (0, 1), "1 if a further sweep would change nothing"),
-            parts.field(q, "sweeps", "", (0, spec.settle_steps), "how many sweeps the last step took"),
+            parts.field(q, "s", f"{big}_NEURONS", "the neurons: -1, 1, or 0 as long as it does not know"),
+            parts.field(q, "converged", "", "1 if a further sweep would change nothing"),
+            parts.field(q, "sweeps", "", "how many sweeps the last step took"),
         ],
         [parts.matrix(q, p, parameters, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
         parts.common(q, result)

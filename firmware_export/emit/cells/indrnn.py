@@ -28,13 +28,13 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     sizes = {f"W_in.{k}": f"{big}_NEURONS * {big}_{'NEURONS' if k else 'INPUTS'}" for k in range(spec.layers)}
     if "W_out" in p:
         sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
-    reach = [q.bounds[f"h, layer {k}"] for k in range(spec.layers)]
-    storage = f"{q.kept[0].storage}_t"  # of all layers, which C keeps in one array
+    reach = tuple((part.low, part.high) for part in q.state_words)
+    storage = f"{q.state_words[0].storage}_t"  # of all layers, which C keeps in one array
     count = spec.layers * spec.neurons
     text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
     narrow = int(q.ints[d.S_SHIFT])
     return parts.CellC(
-        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, tuple(reach), text)],
+        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, reach, text)],
         [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), *columns, *result.columns],
         parts.common(q, result)
         | {

@@ -28,7 +28,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     }
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
     return parts.CellC(
-        [parts.field(q, "context", f"{big}_OUTPUTS", q.bounds["context"], text)],
+        [parts.field(q, "context", f"{big}_OUTPUTS", text)],
         [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
         parts.common(q, result)
         | {
@@ -37,7 +37,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
             "narrow": shifted("s->context[i]", narrow),
             "lost": dense.lost("s->context[i]", (packed,), []),
             "added": shifted("(int32_t)out[i]", y_shift),
-            "context_type": f"{q.kept[0].storage}_t",
+            "context_type": f"{q.state_words[0].storage}_t",
         },
         2 * (q.spec.outputs + q.spec.neurons),
     )

@@ -288,6 +288,11 @@ def plus(*ranges: Range) -> Range:
     return low, high
 
 
+def signed(low: int, high: int) -> tuple[str, int, int]:
+    """Return the smallest signed storage, int16 or int32, of words in a range, and the range."""
+    return ("int16" if low >= -(1 << 15) and high < 1 << 15 else "int32", low, high)
+
+
 def hull(range_: Range) -> Range:
     """Return the smallest range ``[P]`` that holds those of all rows ``[P, n]``."""
     return range_[0].min(axis=-1), range_[1].max(axis=-1)

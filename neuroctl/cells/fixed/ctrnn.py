@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Integer, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
 from neuroctl.cells.ctrnn import layout
 from neuroctl.cells.fixed.base import (
     MAX_SHIFT,
@@ -31,6 +31,7 @@ from neuroctl.cells.fixed.base import (
     refuse,
     row_ranges,
     shifted,
+    signed,
     size,
     stacked,
 )
@@ -226,12 +227,22 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     return ranges
 
 
+def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
+    """Return y, s and, where it is used, the residual: below 2^shift of the slowest neuron, at most 16 bits."""
+    blocks = {"y": signed(*bounds["y"]), "s": ("int16", 0, Q15_HIGH)}
+    if "residual" in formats:
+        slowest = int(layout(spec).views(theta_q)["tau_s"].max()) >> 16
+        blocks["residual"] = ("uint16", 0, (1 << min(slowest, MAX_RESIDUAL_BITS)) - 1)
+    return blocks
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
     ranges_q=ranges_q,
+    persistent_q=persistent_q,
     prepare_q=prepare_q,
     step_prepared_q=step_prepared_q,
     step_q=step_q,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import FormatOptions, hull, matvec_q, output_ends, refuse, row_ranges, stacked
 from neuroctl.cells.hopfield import ASYNCHRONOUS, SYNCHRONOUS, layout, own_ints
@@ -152,12 +152,18 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     return {"W s": hull(fields), "W s - bias": hull((fields[0] - p["bias"], fields[1] - p["bias"]))}
 
 
+def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
+    """Return s, converged and sweeps."""
+    return {"s": ("int16", -1, 1), "converged": ("int16", 0, 1), "sweeps": ("int16", 0, spec.settle_steps)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
     ranges_q=ranges_q,
+    persistent_q=persistent_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     Q15_HIGH,
@@ -29,6 +29,7 @@ from neuroctl.cells.fixed.base import (
     refuse,
     row_ranges,
     shifted,
+    signed,
     size,
 )
 from neuroctl.cells.indrnn import layout
@@ -223,12 +224,20 @@ def _lost(d_: Array, low: Array, high: Array) -> Range:
     return np.floor(ends.min(axis=0)).astype(np.int64) - 8, np.ceil(ends.max(axis=0)).astype(np.int64) + 8
 
 
+def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
+    """Return h of each layer; all in one storage, as C has them in one array."""
+    reach = [bounds[f"h, layer {layer}"] for layer in range(spec.layers)]
+    storage, *_ = signed(min(low for low, _ in reach), max(high for _, high in reach))
+    return {f"h.{layer}": (storage, low, high) for layer, (low, high) in enumerate(reach)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
     ranges_q=ranges_q,
+    persistent_q=persistent_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import Integer, Population, Ranges, prepare_nothing_q
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
@@ -30,6 +30,7 @@ from neuroctl.cells.fixed.base import (
     refuse,
     row_ranges,
     shifted,
+    signed,
     size,
 )
 from neuroctl.cells.jordan import layout
@@ -158,12 +159,18 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     return ranges | readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
 
 
+def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
+    """Return the context."""
+    return {"context": signed(*bounds["context"])}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
     state_layout_q=state_layout_q,
     ints_q=ints_q,
     ranges_q=ranges_q,
+    persistent_q=persistent_q,
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
