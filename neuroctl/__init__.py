@@ -34,7 +34,7 @@ from neuroctl.errors import (
 )
 from neuroctl.layout import Layout
 from neuroctl.maths.fixed import QFormat
-from neuroctl.prune import prune
+from neuroctl.pruning import prune
 from neuroctl.quant import QuantController
 from neuroctl.spec import Spec
 

@@ -1,11 +1,11 @@
-"""Evolution: optimisers by ask and tell, evaluators, and studies that survive a crash."""
+"""Evolution: optimizers by ask and tell, evaluators, and studies that survive a crash."""
 
 from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, PoolEvaluator, SerialEvaluator
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.goals import GOALS, Goals
 from neuroctl.evolve.measure import Measure
-from neuroctl.evolve.optimizers import OPTIMIZERS, OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
+from neuroctl.evolve.optimizers import MULTI_OBJECTIVE_OPTIMIZERS, OPTIMIZERS, Optimizer, make_optimizer
 from neuroctl.evolve.quantized import FixedPointConfig
 from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.evolve.study import run_study
@@ -13,7 +13,7 @@ from neuroctl.evolve.study import run_study
 __all__ = [
     "GOALS",
     "OPTIMIZERS",
-    "OPTIMIZERS_OF_MANY",
+    "MULTI_OBJECTIVE_OPTIMIZERS",
     "Encoding",
     "Evaluator",
     "FixedPointConfig",

@@ -1,4 +1,4 @@
-"""Quality diversity by the package ``ribs``: the best genome of each kind of behaviour.
+"""Quality diversity by the package ``ribs``: the best genome of each kind of behavior.
 
 J.-B. Mouret and J. Clune, "Illuminating search spaces by mapping elites", arXiv:1504.04909 (2015); M. Fontaine et al.,
 "Covariance matrix adaptation for the rapid illumination of behavior space", GECCO 2020 (CMA-ME).
@@ -21,16 +21,16 @@ Array = NDArray[np.float64]
 CELLS: Final = {1: 100, 2: 32, 3: 12}
 """Cells along each axis of an archive, by its number of measures."""
 _EMITTERS: Final = 4
-_NOWHERE: Final = -1e30  # the fitness of NaN: below all that count
+_NOWHERE: Final = -1e30  # fitness in place of NaN, below all others
 
 
 class MapElites:
-    """MAP-Elites: genomes of the archive, changed by normal deviates.
+    """MAP-Elites: genomes of the archive, varied by normal deviates.
 
     Args:
         size: number of genes.
-        seed: of the search's own random generators.
-        population: genomes a generation, split among four emitters.
+        seed: seed of the search's own random generators.
+        population: genomes per generation, split among four emitters.
         sigma0: standard deviation of a change.
         measures: axes of the archive, 1 to 3.
 
@@ -72,7 +72,7 @@ class MapElites:
 
     @property
     def mean(self) -> Array:
-        """Elites' genes, cell after cell; zeros as long as there are none."""
+        """Elites' genes, cell after cell; zeros while there are none."""
         elites = self.elites()[0]
         return elites.ravel() if len(elites) else np.zeros(self._size)
 
@@ -85,8 +85,8 @@ class MapElites:
         """Return genomes ``[E, size]``, fitnesses ``[E]`` and measures ``[E, axes]``, in the order of the cells."""
         data = self._archive.data()
         order = np.argsort(data["index"], kind="stable")
-        found = (data["solution"], data["objective"], data["measures"])
-        return tuple(np.asarray(part, np.float64)[order] for part in found)  # type: ignore[return-value]
+        parts = (data["solution"], data["objective"], data["measures"])
+        return tuple(np.asarray(part, np.float64)[order] for part in parts)  # type: ignore[return-value]
 
     def ask(self) -> Array:
         """Return the next generation, float64 ``[population, size]``."""
@@ -95,7 +95,7 @@ class MapElites:
             return np.array(self._scheduler.ask(), np.float64)
 
     def tell(self, fitness: Array) -> None:
-        """Take fitness and measures ``[population, 1 + axes]`` of the genomes last asked for; NaN is left out."""
+        """Receive fitness and measures ``[population, 1 + axes]`` of the last genomes; NaN is ignored."""
         values = np.array(fitness, np.float64)
         bad = ~np.isfinite(values).all(axis=1)
         low, high = np.array([(m.low, m.high) for m in self.measures]).T
@@ -105,7 +105,7 @@ class MapElites:
             self._scheduler.tell(values[:, 0], np.clip(values[:, 1:], low, high))
 
     def stop(self) -> str | None:
-        """Return why the search cannot go on: it always can."""
+        """Return None: this search can always go on."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What is said of an objective that fails: in one line, with the place in the user's own code."""
+"""Messages about an objective that fails: one line, with the place in the user's code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from neuroctl.errors import NeuroctlError, ObjectiveError, is_users, line_of, told
 
-_MOST_SHOWN: Final = 60  # characters
+_MAX_SHOWN: Final = 60  # characters
 
 
 def blamed(method: str, error: BaseException, where: str) -> NeuroctlError:
-    """Return what to raise for an error in an objective: in one line, with the user's file and line.
+    """Return the error to raise for one in an objective: one line, with the user's file and line.
 
-    Our own errors that no code of the user's led to are told as they are.
+    Our own errors without the user's code in their traceback are returned as they are.
     """
     if isinstance(error, NeuroctlError) and line_of(error) is None:
         return error
@@ -23,26 +23,26 @@ def blamed(method: str, error: BaseException, where: str) -> NeuroctlError:
 
 
 def number_of(value: Any) -> float:
-    """Return a number, or the one in an array.
+    """Return a number, or the only one in an array, as a float.
 
     Raises:
-        TypeError: it is none.
-        ValueError: an array of several.
+        TypeError: it is no number.
+        ValueError: it is an array of several.
 
     """
     return float(value.item()) if isinstance(value, np.ndarray) else float(value)
 
 
 def shown_value(value: Any) -> str:
-    """Return what was returned, in few words."""
+    """Describe a returned value briefly."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     text = " ".join(repr(value).split())
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def defined(function: Any) -> str:
-    """Return where a user's function begins, as the end of a message; nothing where that is not known."""
+    """Return the place of a user's function, as the end of a message; nothing if that is unknown."""
     function = inspect.unwrap(function)
     kind = function if isinstance(function, type) else type(function)
     code = getattr(function, "__code__", None) or getattr(kind.__call__, "__code__", None)

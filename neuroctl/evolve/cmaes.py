@@ -16,18 +16,18 @@ from neuroctl.errors import require
 
 Genomes = NDArray[np.float64]
 
-# Reasons to stop that mean that the search distribution is no longer sound. The package's others watch the fitness,
-# which here is noisy, and flat at both ends.
+# Reasons to stop because the search distribution is degenerate. The package's others watch the fitness, which is
+# noisy here, and flat at both ends.
 _DEGENERATE: Final = ("conditioncov", "noeffectaxis", "noeffectcoord", "tolxup", "tolx")
 
 
 class CMAES:
-    """Maximise by CMA-ES. The same seed and the same told fitnesses give the same bits.
+    """Maximize by CMA-ES. The same seed and the same fitnesses give the same bits.
 
     Args:
         size: number of genes.
-        seed: of the search's own random generator; NumPy's global one is not touched.
-        population: genomes a generation.
+        seed: seed of the search's own random generator; NumPy's global one is not touched.
+        population: genomes per generation.
         sigma0: first standard deviation.
         start: middle of the first generation, float64 ``[size]``; zeros if None.
 
@@ -74,13 +74,13 @@ class CMAES:
         return np.array(self._asked, np.float64)
 
     def tell(self, fitness: NDArray[np.float64]) -> None:
-        """Take the fitnesses ``[population]`` of the genomes last asked for; higher is better, NaN ranks last."""
+        """Receive the fitnesses ``[population]`` of the last genomes; higher is better, NaN ranks last."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._es.tell(self._asked, [-value for value in ranked(fitness)])
+            self._es.tell(self._asked, [-value for value in replace_non_finite(fitness)])
 
     def stop(self) -> str | None:
-        """Return why the search cannot go on, or None."""
+        """Return the reason why the search cannot go on, or None."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reasons = [reason for reason in _DEGENERATE if reason in self._es.stop()]
@@ -99,8 +99,8 @@ class DiagonalCMAES(CMAES):
     diagonal = True
 
 
-def ranked(fitness: NDArray[np.float64]) -> list[float]:
-    """Return finite fitnesses in the same order; NaN and -Inf come last, below every number."""
+def replace_non_finite(fitness: NDArray[np.float64]) -> list[float]:
+    """Return the fitnesses with finite numbers for NaN and -Inf, below all others, and for Inf, above all others."""
     values = np.array(fitness, np.float64)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""What a study does, checked."""
+"""The configuration of a study, checked."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from neuroctl.checks import ABOVE_0, FINITE, integer, number
 from neuroctl.errors import StudyError
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
-from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, check_name
+from neuroctl.evolve.optimizers import MULTI_OBJECTIVE_OPTIMIZERS, check_name
 from neuroctl.evolve.quantized import FixedPointConfig
 from neuroctl.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """What a study does; with the objective it fixes every bit of the result.
+    """The configuration of a study; with the objective it determines every bit of the result.
 
     Args:
-        spec: the controller.
-        task: name of the task, a note for those who read the files.
-        seed: of everything random, from 0.
-        optimizer: name in ``OPTIMIZERS`` or ``OPTIMIZERS_OF_MANY``.
-        generations: generations in all; a resumed study may ask for more.
-        evaluations: genomes evaluated in all, after which no generation begins; None for no limit.
-        population: genomes a generation, at least 4; restarts may change it.
+        spec: the controller's spec.
+        task: name of the task, a note for readers of the files.
+        seed: seed of everything random, an integer >= 0.
+        optimizer: name in ``OPTIMIZERS`` or ``MULTI_OBJECTIVE_OPTIMIZERS``.
+        generations: total number of generations, an integer >= 1; a resumed study may have more.
+        evaluations: total number of evaluated genomes after which no generation begins; None for no limit.
+        population: genomes per generation, an integer >= 4; restarts may change it.
         sigma0: first standard deviation of the search, in genes.
-        episodes: a fitness is the mean over this many episodes, the same starts for all of a generation.
-        racing: weed a generation out by halves, so that it runs about half of its episodes; see ``racing``.
-        validation_episodes: the best is chosen by the mean over this many fixed starts that training never uses.
-        encoding: how genes become parameters; the default is one gene a parameter.
-        measures: what the objective returns besides the fitness, for quality diversity or several goals.
+        episodes: number of episodes whose mean is a fitness, with the same starts for a whole generation.
+        racing: drop half of a generation at a time, so that it runs about half of its episodes; see ``racing``.
+        validation_episodes: number of fixed starts, unused in training, whose mean chooses the best.
+        encoding: mapping of genes to parameters; the default is one gene per parameter.
+        measures: the objective's results besides the fitness, for quality diversity or several goals.
         fixed_point: storage of the integer controllers to evaluate instead of the float ones; None for float.
-        target_score: stop once the best's validation mean reaches this; None goes on to the last generation.
-        notes: where numbers of the spec come from, by their fields; for those who read the files.
+        target_score: validation mean of the best at which to stop; None: run to the last generation.
+        notes: sources of the spec's numbers, by field, for readers of the files.
 
     Raises:
         StudyError: a field is out of range or unknown.
@@ -62,10 +62,10 @@ class StudyConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         check_name(self.optimizer)
-        least = {"seed": 0, "generations": 1, "population": 4, "episodes": 1, "validation_episodes": 1}
+        lows = {"seed": 0, "generations": 1, "population": 4, "episodes": 1, "validation_episodes": 1}
         if self.evaluations is not None:
-            least["evaluations"] = 1
-        for name, low in least.items():
+            lows["evaluations"] = 1
+        for name, low in lows.items():
             object.__setattr__(self, name, integer(name, getattr(self, name), low, error=StudyError))
         if not isinstance(self.spec, Spec):
             raise StudyError(f"spec: {type(self.spec).__name__}; allowed: a Spec")
@@ -78,7 +78,7 @@ class StudyConfig:
             object.__setattr__(self, "measures", tuple(self.measures))
         if not isinstance(self.measures, tuple) or not all(isinstance(measure, Measure) for measure in self.measures):
             raise StudyError(f"measures: {self.measures!r}; allowed: Measures")
-        if self.optimizer in OPTIMIZERS_OF_MANY and not self.measures:
+        if self.optimizer in MULTI_OBJECTIVE_OPTIMIZERS and not self.measures:
             raise StudyError(f"measures: none; allowed for {self.optimizer}: the objective's own, or --goals")
         if not isinstance(self.racing, bool) or (self.racing and self.measures):
             raise StudyError(f"racing: {self.racing!r}; allowed: True or False, and True without measures alone")
@@ -92,7 +92,7 @@ class StudyConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        own: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
-        own |= {"measures": [asdict(measure) for measure in self.measures]}
-        own |= {"fixed_point": self.fixed_point.to_dict()} if self.fixed_point else {}
-        return asdict(self) | own
+        fields: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
+        fields |= {"measures": [asdict(measure) for measure in self.measures]}
+        fields |= {"fixed_point": self.fixed_point.to_dict()} if self.fixed_point else {}
+        return asdict(self) | fields

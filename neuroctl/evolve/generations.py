@@ -1,8 +1,8 @@
-"""The generations of a study, appended to one file: a generation costs the same however many there were before.
+"""The generations of a study, appended to one file: the cost of a generation does not grow with their number.
 
-A record is float64, little-endian: the number of genomes P, the row of ``history.csv`` and what the search was told,
-``[P, 1 + measures]``. The checkpoint holds the length and the digest of all records up to its own generation: what
-was appended after that is overwritten, and what was changed before it is noticed.
+A record is float64, little-endian: the number of genomes P, the row of ``history.csv`` and the optimizer's values,
+``[P, 1 + measures]``. The checkpoint holds the length and the digest of all records up to its own generation: later
+ones are overwritten, and changes to earlier ones are detected.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Generation:
     """A finished generation.
 
     Args:
-        row: in the order of ``COLUMNS``.
-        told: float64 ``[P, 1 + measures]``, as told to the optimizer.
+        row: values in the order of ``COLUMNS``.
+        told: float64 ``[P, 1 + measures]``, the values told to the optimizer.
 
     """
 
@@ -56,11 +56,11 @@ class Generation:
 
 
 class GenerationLog:
-    """A file of records, of which the first ``length`` bytes count.
+    """A file of records, of which the first ``length`` bytes are valid.
 
     Args:
         path: the file.
-        width: numbers told for a genome, 1 + measures.
+        width: number of values per genome, 1 + measures.
 
     """
 
@@ -71,11 +71,11 @@ class GenerationLog:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the records that count."""
+        """SHA-256 of the valid records."""
         return self._hash.hexdigest()
 
     def read(self, length: int, digest: str) -> list[Generation]:
-        """Return the generations of the first ``length`` bytes, which count from now on.
+        """Return the generations of the first ``length`` bytes, which are the valid ones from then on.
 
         Raises:
             StudyError: the file is missing, shorter, or was changed.
@@ -102,10 +102,10 @@ class GenerationLog:
         return generations
 
     def append(self, generation: Generation) -> None:
-        """Write a record behind those that count, and wait until it is on the disk.
+        """Write a record after the valid ones, and wait until it is on the disk.
 
         Raises:
-            FileFormatError: it cannot be written; the records that counted are intact.
+            FileFormatError: it cannot be written; the earlier records are intact.
 
         """
         record = generation.to_bytes()
@@ -121,7 +121,7 @@ class GenerationLog:
         self._count(record)
 
     def replace(self, generations: Iterable[Generation]) -> None:
-        """Write the whole file anew.
+        """Rewrite the whole file.
 
         Raises:
             FileFormatError: it cannot be written.

@@ -1,7 +1,7 @@
-"""Genomes: what is searched, and how it becomes a controller.
+"""Genomes: the search variables, and their mapping to a controller.
 
-The cells' ``decode`` maps one gene a parameter. An ``Encoding`` lays over it: parameters that are not searched, legs
-that share their weights, wiring that is searched too, and genes that are integers.
+The cells' ``decode`` maps one gene to each parameter. An ``Encoding`` adds fixed parameters, legs that share their
+weights, a search of the wiring, and integer genes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from neuroctl.cells import decode, genes, layout
 from neuroctl.checks import ABOVE_0, FINITE, array, choice_of, integer, number, real
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
-from neuroctl.evolve.rhythm import half_centre_genes
+from neuroctl.evolve.rhythm import half_center_genes
 from neuroctl.layout import Block
-from neuroctl.prune import neuron_axes, prune
+from neuroctl.pruning import neuron_axes, prune
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -28,28 +28,28 @@ Array = NDArray[Any]
 COUPLINGS: Final = ("all", "wave")
 _RECURRENT: Final = ("W", "U")
 _SENSING: Final = ("W_in", "W_in.0")
-_SPAN: Final = 4.0  # units that integer genes reach to each side
+_SPAN: Final = 4.0  # largest integer gene, in units
 _NONE: Final = -1  # a parameter without a gene
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How genes become parameters; the default is one gene a parameter.
+    """The mapping of genes to parameters; the default is one gene per parameter.
 
     Args:
-        fixed: blocks of the cell's genes that hold one number throughout and are not searched: ``{"b_out": 0.0}``
-            keeps the outputs' middle in the middle of their range, ``{"W_out": 1.0}`` lets each neuron span it.
-        limbs: the network is so many equal parts that share their weights, one a leg: neurons, inputs and outputs are
-            split into as many equal runs. Two limbs are a left and a right half. A part reads its own inputs and
+        fixed: blocks of the cell's genes with one constant each, which are not searched: ``{"b_out": 0.0}`` centers
+            the outputs in their range, ``{"W_out": 1.0}`` lets each neuron span it.
+        limbs: number of equal parts of the network that share their weights, one per leg. Neurons, inputs and outputs
+            are split into as many equal runs. Two limbs are a left and a right half. A part reads its own inputs and
             drives its own outputs.
-        coupling: which parts hear each other. ``"all"``; or ``"wave"``, a ring in which each hears the next and the
-            one before. A weight depends on how far apart two parts are in the ring, and on nothing else.
-        shared_inputs: so many of the last inputs belong to no limb, and reach all alike: a commanded speed.
-        rhythm_hz: the search begins from a CTRNN in which the first two neurons of each limb oscillate so fast, see
-            ``half_centre_genes``; genes are what is added to that. None begins from weights of 0.
+        coupling: connections between parts: ``"all"``; or ``"wave"``, a ring in which each is connected to the next
+            and the previous one. A weight depends on the distance of the two parts in the ring alone.
+        shared_inputs: number of last inputs that belong to no limb and reach all alike, such as a commanded speed.
+        rhythm_hz: frequency at which the first two neurons of each limb oscillate at the start of the search, for
+            CTRNNs, see ``half_center_genes``; genes are added to that. None: the search starts from weights of 0.
         sparse: each weight between neurons has a second gene, and is 0 unless that is above 0.
-        optional_neurons: each neuron has a gene, and sends nothing unless that is above 0; what is left without a
-            hearer is left out of the best controller, see ``neuroctl.prune``.
+        optional_neurons: each neuron has a gene, and sends nothing unless that is above 0. Neurons that reach no
+            output are left out of the best controller, see ``neuroctl.pruning``.
         integer_bits: genes are integers of 8 or 16 bits, over the range from -4 to 4 units; None for real numbers. A
             CTRNN's weights between neurons are then those integers, shifted, on the board too.
 
@@ -68,7 +68,7 @@ class Encoding:
     integer_bits: int | None = None
 
     def __post_init__(self) -> None:
-        """Check what does not depend on a spec."""
+        """Check the fields that do not depend on a spec."""
         for name, low in (("limbs", 1), ("shared_inputs", 0)):
             object.__setattr__(self, name, integer(name, getattr(self, name), low, error=StudyError))
         if self.coupling not in COUPLINGS:
@@ -100,8 +100,8 @@ class Genome:
     """The genome of a spec under an encoding.
 
     Args:
-        spec: the controller.
-        encoding: how genes become its parameters.
+        spec: the controller's spec.
+        encoding: mapping of genes to its parameters.
 
     Raises:
         StudyError: the encoding does not fit the spec.
@@ -113,7 +113,8 @@ class Genome:
         self._check()
         self._source, self._searched = self._sources()
         self._start = self._oscillators()
-        self._switches: list[tuple[Array, Array]] = []  # places of the cell's genes, and the gene that each needs > 0
+        # Indices of the cell's genes, and of the genes that have to be above 0 for them.
+        self._switches: list[tuple[Array, Array]] = []
         self.size = self._searched
         """Number of genes."""
         if self.encoding.sparse:
@@ -122,41 +123,41 @@ class Genome:
             self._switch_neurons()
         bits = self.encoding.integer_bits
         self.unit = 1.0 if bits is None else 2.0 ** (bits - 1) / _SPAN
-        """What a unit of the cell's ``decode`` is in genes: 1, or a number of integers."""
+        """Size in genes of a unit of the cell's ``decode``: 1, or a number of integers."""
 
     def snapped(self, x: Array) -> Array:
-        """Return the nearest genes that there are: whole numbers within their range, if genes are integers."""
+        """Return the nearest possible genes: integers within their range, if genes are integers."""
         bits = self.encoding.integer_bits
         if bits is None:
             return x
-        most = 2.0 ** (bits - 1) - 1
-        return np.asarray(np.clip(np.rint(x), -most, most) + 0.0)  # + 0.0: no minus zero
+        limit = 2.0 ** (bits - 1) - 1
+        return np.asarray(np.clip(np.rint(x), -limit, limit) + 0.0)  # + 0.0: no minus zero
 
     def theta(self, x: Array) -> Array:
         """Map genes ``[size]`` or ``[P, size]`` to parameters ``[n_params]`` or ``[P, n_params]``. Pure.
 
         Raises:
-            LayoutError: not finite, or outside of theta's bounds.
+            LayoutError: the genes are not finite, or a parameter is beyond theta's bounds.
 
         """
         x = np.asarray(array("genes", x, f"({self.size},) or (P, {self.size}) of finite numbers"), np.float64)
         if x.ndim not in (1, 2) or x.shape[-1] != self.size or not np.isfinite(x).all():
             raise LayoutError(f"genes: shape {x.shape}; allowed: ({self.size},) or (P, {self.size}) of finite numbers")
         x = self.snapped(x) / self.unit
-        found = x[..., self._source]
-        found[..., self._source == _NONE] = 0.0
-        found += self._start
+        cell_genes = x[..., self._source]
+        cell_genes[..., self._source == _NONE] = 0.0
+        cell_genes += self._start
         for name, value in self.encoding.fixed.items():
-            found[..., genes(self.spec)[name].part] = value
+            cell_genes[..., genes(self.spec)[name].part] = value
         for places, needed in self._switches:
-            found[..., places] *= x[..., needed] > 0
-        return decode(self.spec, found)
+            cell_genes[..., places] *= x[..., needed] > 0
+        return decode(self.spec, cell_genes)
 
     def controller(self, x: Array) -> Controller:
         """Return the controller of a genome ``[size]``.
 
-        A CTRNN whose wiring was searched has it as its mask. Where neurons are optional those that no output can hear
-        are left out, so that it may have fewer than the spec.
+        A CTRNN with searched wiring has it as its mask. With optional neurons, those that reach no output are left out,
+        so that it may have fewer than the spec.
         """
         spec, theta = self.spec, self.theta(x)
         if self.encoding.sparse and spec.cell == "ctrnn":
@@ -180,8 +181,8 @@ class Genome:
             raise StudyError(f"encoding: {which}; allowed for limbs and sparse: other cells, without a mask")
         if encoding.sparse and not self._wires():
             raise StudyError(f"sparse: True; allowed: a cell with weights between neurons, not {spec.cell}")
-        own = spec.inputs - encoding.shared_inputs
-        for name, count in (("neurons", spec.neurons), ("inputs", own), ("outputs", spec.outputs)):
+        limb_inputs = spec.inputs - encoding.shared_inputs
+        for name, count in (("neurons", spec.neurons), ("inputs", limb_inputs), ("outputs", spec.outputs)):
             if count % encoding.limbs or count < 0:
                 extra = f" besides {encoding.shared_inputs} shared" if name == "inputs" else ""
                 raise StudyError(f"limbs: {encoding.limbs}; allowed: divisors of {count} {name}{extra}")
@@ -189,11 +190,11 @@ class Genome:
     def _oscillators(self) -> Array:
         if self.encoding.rhythm_hz is None:
             return np.zeros(genes(self.spec).size)
-        own = self.spec.neurons // self.encoding.limbs
-        if own < 2:
-            raise StudyError(f"rhythm_hz: {own} neuron a limb; allowed: from 2")
-        pairs = [(limb * own, limb * own + 1) for limb in range(self.encoding.limbs)]
-        return half_centre_genes(self.spec, pairs, self.encoding.rhythm_hz)
+        per_limb = self.spec.neurons // self.encoding.limbs
+        if per_limb < 2:
+            raise StudyError(f"rhythm_hz: {per_limb} neuron a limb; allowed: from 2")
+        pairs = [(limb * per_limb, limb * per_limb + 1) for limb in range(self.encoding.limbs)]
+        return half_center_genes(self.spec, pairs, self.encoding.rhythm_hz)
 
     def _wires(self) -> list[str]:
         n = self.spec.neurons
@@ -205,33 +206,33 @@ class Genome:
         blocks = genes(self.spec).blocks
         places = np.concatenate([np.arange(blocks[n].size) + blocks[n].offset for n in self._wires()])
         places = places[self._source[places] != _NONE]
-        own, needed = np.unique(self._source[places], return_inverse=True)
+        distinct, needed = np.unique(self._source[places], return_inverse=True)
         self._switches.append((places, self.size + needed))
-        self.size += len(own)
+        self.size += len(distinct)
 
     def _switch_neurons(self) -> None:
-        """Add a gene for each neuron, which all weights that it sends to others need; limbs share them."""
+        """Add a gene for each neuron that switches all its weights to others; limbs share them."""
         blocks, axes = genes(self.spec).blocks, neuron_axes(self.spec, genes)
         keys = self._tied(Block("neurons", 0, (self.spec.neurons,)))
-        known = {key: self.size + k for k, key in enumerate(dict.fromkeys(keys))}
-        gene_of = np.array([known[key] for key in keys])
+        index_of = {key: self.size + k for k, key in enumerate(dict.fromkeys(keys))}
+        gene_of = np.array([index_of[key] for key in keys])
         sent = [block for name, block in blocks.items() if len(block.shape) == 2 and 1 in axes[name]]
         places = [np.arange(block.size) + block.offset for block in sent]
         needed = [np.broadcast_to(gene_of, block.shape).ravel() for block in sent]
         self._switches.append((np.concatenate(places), np.concatenate(needed)))
-        self.size += len(known)
+        self.size += len(index_of)
 
     def _sources(self) -> tuple[Array, int]:
-        """Return for each of the cell's own genes which of ours it is, and how many we have."""
+        """Return for each of the cell's genes the index of the gene that gives it, and the number of genes."""
         source = np.full(genes(self.spec).size, _NONE)
         count = 0
         for block in genes(self.spec).blocks.values():
             if block.name in self.encoding.fixed:
                 continue
             tied = self._tied(block)
-            known = {key: count + k for k, key in enumerate(dict.fromkeys(key for key in tied if key is not None))}
-            source[block.part] = [_NONE if key is None else known[key] for key in tied]
-            count += len(known)
+            index_of = {key: count + k for k, key in enumerate(dict.fromkeys(key for key in tied if key is not None))}
+            source[block.part] = [_NONE if key is None else index_of[key] for key in tied]
+            count += len(index_of)
         return source, count
 
     def _tied(self, block: Block) -> list[tuple[int, ...] | None]:
@@ -239,12 +240,12 @@ class Genome:
         if self.encoding.limbs == 1:
             return [(k,) for k in range(block.size)]
         if len(block.shape) == 1:
-            own = block.size // self.encoding.limbs
-            return [(k % own,) for k in range(block.size)]
+            per_limb = block.size // self.encoding.limbs
+            return [(k % per_limb,) for k in range(block.size)]
         return [self._pair(block, to, source) for to in range(block.shape[0]) for source in range(block.shape[1])]
 
     def _pair(self, block: Block, to: int, source: int) -> tuple[int, ...] | None:
-        """Return the key of a weight: how far apart the limbs are, and the places in them."""
+        """Return the key of a weight: the distance of the limbs, and the places in them."""
         limbs, (rows, columns) = self.encoding.limbs, block.shape
         rows //= limbs
         senses = block.name in _SENSING

@@ -1,4 +1,4 @@
-"""Goals beside the fitness that any objective can have: little energy, few bytes."""
+"""Goals besides the fitness for any objective: low energy, few bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from neuroctl.cells import layout
 from neuroctl.errors import StudyError
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.provenance import provenance
-from neuroctl.prune import parameter_bytes
+from neuroctl.pruning import parameter_bytes
 from neuroctl.spec import Spec
 
 GOALS: Final = ("energy", "bytes")
 MINUS: Final = "minus "
-"""How the name of a measure begins that is minus a cost."""
+"""Prefix of the name of a measure that is minus a cost."""
 _NAMES: Final = {
     "energy": f"{MINUS}energy [mean square of output / limit]",
     "bytes": f"{MINUS}parameters [bytes]",
@@ -31,18 +31,18 @@ def goals_in(measures: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 class Goals:
-    """An objective with further goals, each to be maximised: a cost counts as minus its value.
+    """An objective with further goals, each to be maximized: a cost counts as minus its value.
 
     - ``energy``: the mean over an episode's steps and outputs of the squared output, as a share of its limit;
-    - ``bytes``: of the parameters on a board, without neurons that no output can hear; see ``neuroctl.prune``.
+    - ``bytes``: size of the parameters on a board, without neurons that reach no output; see ``neuroctl.pruning``.
 
     Args:
         objective: callable ``(controller, seed) -> float`` that steps the controller.
-        names: of goals.
-        spec: of the controllers; with ``output_limits`` for energy.
+        names: names of goals.
+        spec: spec of the controllers; with ``output_limits`` for energy.
 
     Raises:
-        StudyError: there is no such goal, or no limits.
+        StudyError: there is no such goal, or the spec has no limits.
 
     """
 
@@ -60,11 +60,11 @@ class Goals:
         """The goals, in order."""
         known = {
             "energy": Measure(_NAMES["energy"], -1.0, 0.0),
-            "bytes": Measure(_NAMES["bytes"], -self._most_bytes(), 0.0),
+            "bytes": Measure(_NAMES["bytes"], -self._max_bytes(), 0.0),
         }
         return tuple(known[name] for name in self._names)
 
-    def _most_bytes(self) -> float:
+    def _max_bytes(self) -> float:
         return 2.0 * (layout(self._spec).size + self._spec.neurons)  # words of 16 bits, and 32 for dt/tau
 
     def __call__(self, controller: Any, seed: int) -> tuple[float, ...]:
@@ -81,28 +81,28 @@ class Goals:
         return (fitness, *(values[name] for name in self._names))
 
     def observations(self, controller: Any, seed: int) -> Any:
-        """Return what the controller sees in one episode, if the objective can tell."""
+        """Return the controller's inputs in one episode, if the objective provides them."""
         observations = getattr(self._objective, "observations", None)
         return None if observations is None else observations(controller, seed)
 
     def measured_limits(self, observations: Any) -> Any:
-        """Return limits of the inputs by what was observed, if the objective has to measure them."""
+        """Return input limits measured on observations, if the objective has to measure them."""
         measured = getattr(self._objective, "measured_limits", None)
         return None if measured is None else measured(observations)
 
     def made_of(self) -> dict[str, str]:
-        """Return what the objective is made of, see ``neuroctl.evolve.provenance``."""
+        """Return the sources of the objective, see ``neuroctl.evolve.provenance``."""
         return provenance(self._objective)
 
     def close(self) -> None:
-        """Free what the objective holds."""
+        """Free the resources of the objective."""
         close = getattr(self._objective, "close", None)
         if close is not None:
             close()
 
 
 class _Metered:
-    """A controller that sums up how hard it drives its outputs."""
+    """A controller that sums up the energy of its outputs."""
 
     def __init__(self, controller: Any):
         self._controller, self.spec = controller, controller.spec
@@ -135,5 +135,5 @@ class _Metered:
         self._steps += len(share)
 
     def __getattr__(self, name: str) -> Any:
-        """Let the objective see the rest of the controller."""
+        """Look up further attributes of the controller, for the objective."""
         return getattr(self._controller, name)

@@ -1,4 +1,4 @@
-"""Measures: what an objective returns besides the fitness, to sort behaviours by or as goals of their own."""
+"""Measures: an objective's results besides the fitness, to sort behaviors by or as further goals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Measure:
     """One number besides the fitness.
 
     Args:
-        name: with its unit.
-        low: where an archive begins; lower values count as this one.
-        high: where it ends.
+        name: name, with its unit.
+        low: lower end of an archive's axis; lower values count as this one.
+        high: upper end of the axis.
 
     Raises:
         StudyError: low is not below high, or not finite.

@@ -1,4 +1,4 @@
-"""The table of optimisers, and what a study asks of one."""
+"""The tables of optimizers, and their interface to a study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neuroctl.evolve.restarts import BIPOP, IPOP
 
 
 class Optimizer(Protocol):
-    """Maximises by ask and tell; the same seed and the same told fitnesses have to give the same bits."""
+    """Maximizes by ask and tell; the same seed and the same fitnesses have to give the same bits."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -37,11 +37,11 @@ class Optimizer(Protocol):
         ...
 
     def tell(self, fitness: NDArray[np.float64]) -> None:
-        """Take their fitnesses, float64 ``[P]``, or with the measures ``[P, 1 + measures]``; NaN ranks last."""
+        """Receive their fitnesses, float64 ``[P]``, or with the measures ``[P, 1 + measures]``; NaN ranks last."""
         ...
 
     def stop(self) -> str | None:
-        """Return why the search cannot go on, or None."""
+        """Return the reason why the search cannot go on, or None."""
         ...
 
 
@@ -57,35 +57,35 @@ OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float], Optimizer]]] = M
         "random": RandomSearch,
     }
 )
-"""One line an optimiser of one fitness."""
+"""One line per optimizer of one fitness."""
 
-OPTIMIZERS_OF_MANY: Final[Mapping[str, Callable[[int, int, int, float, Sequence[Measure]], Optimizer]]] = (
+MULTI_OBJECTIVE_OPTIMIZERS: Final[Mapping[str, Callable[[int, int, int, float, Sequence[Measure]], Optimizer]]] = (
     MappingProxyType({"map-elites": MapElites, "cma-me": CMAME, "nsga2": NSGA2})
 )
-"""One line an optimiser that takes measures besides the fitness."""
+"""One line per optimizer that takes measures besides the fitness."""
 
 
 def make_optimizer(
     name: str, size: int, seed: int, population: int, sigma0: float, measures: Sequence[Measure] = ()
 ) -> Optimizer:
-    """Return an optimiser by its name in one of the two tables.
+    """Return an optimizer by its name in one of the two tables.
 
     Raises:
-        StudyError: there is no such optimiser, or the measures do not suit it.
+        StudyError: there is no such optimizer, or it does not support the measures.
         BackendUnavailable: its package is not installed.
 
     """
-    if name in OPTIMIZERS_OF_MANY:
-        return OPTIMIZERS_OF_MANY[name](size, seed, population, sigma0, measures)
+    if name in MULTI_OBJECTIVE_OPTIMIZERS:
+        return MULTI_OBJECTIVE_OPTIMIZERS[name](size, seed, population, sigma0, measures)
     check_name(name)
     return OPTIMIZERS[name](size, seed, population, sigma0)
 
 
 def check_name(name: str) -> None:
-    """Check that there is an optimiser of this name.
+    """Check that there is an optimizer of this name.
 
     Raises:
         StudyError: there is none.
 
     """
-    one_of("optimizer", name, (*OPTIMIZERS, *OPTIMIZERS_OF_MANY), error=StudyError)
+    one_of("optimizer", name, (*OPTIMIZERS, *MULTI_OBJECTIVE_OPTIMIZERS), error=StudyError)

@@ -1,4 +1,4 @@
-"""Several goals at once by the package ``pymoo``: NSGA-II, and the front of what nothing else beats.
+"""Several goals at once by the package ``pymoo``: NSGA-II, and its Pareto front.
 
 K. Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE Trans. Evol. Comput. 6 (2002).
 """
@@ -16,19 +16,19 @@ from neuroctl.evolve.measure import Measure
 
 Array = NDArray[np.float64]
 
-_BOX: Final = 6.0  # genes are searched within so many first standard deviations
+_BOX: Final = 6.0  # limit of genes, in first standard deviations
 _WORST: Final = 1e30
 
 
 class NSGA2:
-    """NSGA-II; the fitness and every measure are maximised.
+    """NSGA-II; the fitness and every measure are maximized.
 
     Args:
         size: number of genes.
-        seed: of the search's own random generator.
-        population: genomes a generation.
+        seed: seed of the search's own random generator.
+        population: genomes per generation.
         sigma0: standard deviation of the first generation.
-        measures: the goals besides the fitness, at least one; return minus a cost to keep it small.
+        measures: the goals besides the fitness, at least one; minus a cost to minimize it.
 
     Raises:
         BackendUnavailable: the package ``pymoo`` is not installed.
@@ -38,7 +38,7 @@ class NSGA2:
 
     def __init__(self, size: int, seed: int, population: int, sigma0: float, measures: Sequence[Measure]):
         if not measures:
-            raise StudyError("measures: none; allowed for nsga2: at least one, which is maximised beside the fitness")
+            raise StudyError("measures: none; allowed for nsga2: at least one, which is maximized beside the fitness")
         require("pymoo", "pareto")
         from pymoo.algorithms.moo.nsga2 import NSGA2 as Algorithm
         from pymoo.core.problem import Problem
@@ -56,7 +56,7 @@ class NSGA2:
 
     @property
     def mean(self) -> Array:
-        """The front's genes, float64, one genome after the other; zeros as long as there is none."""
+        """The front's genes, float64, one genome after the other; zeros while it is empty."""
         genomes, _ = self.front()
         return genomes.ravel() if len(genomes) else np.zeros(self._size)
 
@@ -67,7 +67,7 @@ class NSGA2:
         return self._sigma0 if population is None else float(population.get("X").std(axis=0).mean())
 
     def front(self) -> tuple[Array, Array]:
-        """Return genomes ``[F, size]`` that no other beats, and their values ``[F, goals]``, by falling fitness."""
+        """Return the genomes of the front, ``[F, size]``, and their values ``[F, goals]``, by falling fitness."""
         population = self._algorithm.opt
         if population is None:
             return np.zeros((0, self._size)), np.zeros((0, self._width))
@@ -81,7 +81,7 @@ class NSGA2:
         return np.array(self._asked.get("X"), np.float64)
 
     def tell(self, fitness: Array) -> None:
-        """Take fitness and measures ``[P, 1 + measures]`` of the genomes last asked for; NaN ranks last."""
+        """Receive fitness and measures ``[P, 1 + measures]`` of the last genomes; NaN ranks last."""
         from pymoo.core.evaluator import Evaluator
         from pymoo.problems.static import StaticProblem
 
@@ -91,5 +91,5 @@ class NSGA2:
         self._algorithm.tell(infills=self._asked)
 
     def stop(self) -> str | None:
-        """Return why the search cannot go on: it always can."""
+        """Return None: this search can always go on."""
         return None

@@ -1,7 +1,7 @@
-"""What an objective is made of: digests of its own modules, and versions of the packages that they use.
+"""The sources of an objective: digests of its modules, and versions of the packages that they use.
 
-An objective with a method ``made_of()`` tells itself; of any other the module that defines it is read, and the modules
-of no package that this one uses in turn.
+An objective with a method ``made_of()`` names them itself. For any other, they are the module that defines it, and the
+modules outside packages that this one imports in turn.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-_LIBRARY: Final = ("neuroctl", "firmware_export")  # by their version: tests keep what they compute
-_TASKS: Final = "neuroctl.sims"  # but for what is simulated
+_LIBRARY: Final = ("neuroctl", "firmware_export")  # by their version: tests pin their results
+_TASKS: Final = "neuroctl.sims"  # except for the simulations
 
 
 def provenance(objective: Any) -> dict[str, str]:
-    """Return what an objective is made of, by names of modules and packages."""
+    """Return the sources of an objective, by names of modules and packages."""
     made_of = getattr(objective, "made_of", None)
     return dict(made_of()) if callable(made_of) else source_of(objective)
 
 
 def source_of(*things: Any) -> dict[str, str]:
-    """Return what functions, classes or objects of classes are made of."""
+    """Return the sources of functions, classes or objects of classes."""
     named = [_named(thing) for thing in things]
     made_of = {"objective": ", ".join(f"{one.__module__}:{one.__qualname__}" for one in named)}
     waiting, known = [one.__module__ for one in named], set[str]()
@@ -43,7 +43,7 @@ def source_of(*things: Any) -> dict[str, str]:
         file = getattr(module, "__file__", None)
         library = top in _LIBRARY and not name.startswith(_TASKS)
         if not library and file is not None and not _installed(file):
-            with suppress(OSError, SyntaxError, ValueError):  # what is no Python source has no imports
+            with suppress(OSError, SyntaxError, ValueError):  # a file that is no Python source has no imports
                 source = Path(file).read_bytes()
                 made_of[name] = "sha256:" + hashlib.sha256(source).hexdigest()[:16]
                 waiting += _used_by(module, source)
@@ -53,21 +53,21 @@ def source_of(*things: Any) -> dict[str, str]:
 
 
 def _named(thing: Any) -> Any:
-    """Return what has a name and a module: the function or class that a thing leads to."""
+    """Return the function or class behind a wrapper, a partial or an object."""
     while isinstance(thing, partial) or hasattr(thing, "__wrapped__"):
         thing = thing.func if isinstance(thing, partial) else thing.__wrapped__
     return thing if hasattr(thing, "__qualname__") else type(thing)
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return what differs, in words."""
-    found = []
+    """Describe the differences in words."""
+    texts = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if old != new:
             digests = {str(value).startswith("sha256:") for value in (old, new) if value is not None}
-            found.append(f"{name} is another" if digests == {True} and old and new else f"{name} {old}, now {new}")
-    return found
+            texts.append(f"{name} is another" if digests == {True} and old and new else f"{name} {old}, now {new}")
+    return texts
 
 
 def _installed(file: str) -> bool:
@@ -75,7 +75,7 @@ def _installed(file: str) -> bool:
 
 
 def version_of(package: str) -> str | None:
-    """Return a package's version; None for what has none."""
+    """Return a package's version; None if it has none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -84,7 +84,7 @@ def version_of(package: str) -> str | None:
 
 
 def _used_by(module: ModuleType, source: bytes) -> Iterator[str]:
-    """Return the names of modules that a module imports at its top, and so always."""
+    """Yield the names of modules that a module imports at its top level."""
     for node in ast.walk(ast.parse(source)):
         if getattr(node, "col_offset", None) != 0:
             continue

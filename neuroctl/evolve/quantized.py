@@ -1,4 +1,4 @@
-"""Evolution in fixed point: what is evaluated, and so selected, is the integer controller that the firmware runs."""
+"""Evolution in fixed point: the integer controllers of the firmware are evaluated, and so selected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FixedPointConfig:
             object.__setattr__(self, name, choice_of(name, value, allowed, error=StudyError))
 
     def to_dict(self) -> dict[str, int]:
-        """Return what the integer controllers depend on."""
+        """Return the fields that determine the integer controllers."""
         return {"weight_bits": self.weight_bits, "state_bits": self.state_bits}
 
     def of(self, controller: Controller, recorded: ArrayLike | None = None) -> QuantController:
@@ -64,7 +64,7 @@ class QuantizedObjective:
     Args:
         objective: callable ``(controller, seed) -> float``.
         storage: of the integer form.
-        measures: how many numbers the objective returns besides the fitness.
+        measures: number of values that the objective returns besides the fitness.
 
     """
 
@@ -113,22 +113,22 @@ class QuantizedObjective:
         return all_values
 
     def observations(self, controller: Controller, seed: int) -> Any:
-        """Return what the integer form sees in one episode, if the objective can tell."""
+        """Return the integer form's inputs in one episode, if the objective provides them."""
         observations, fixed = getattr(self._objective, "observations", None), self._of(controller)
         return None if observations is None or fixed is None else observations(fixed, seed)
 
     def made_of(self) -> dict[str, str]:
-        """Return what the objective is made of, see ``neuroctl.evolve.provenance``."""
+        """Return the sources of the objective, see ``neuroctl.evolve.provenance``."""
         return provenance(self._objective)
 
     def close(self) -> None:
-        """Free what the objective holds."""
+        """Free the resources of the objective."""
         close = getattr(self._objective, "close", None)
         if close is not None:
             close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the last controller behind: a worker makes its own."""
+        """Drop the last controller: a worker makes its own."""
         return self.__dict__ | {"_theta": b"", "_quantized": None}
 
     def __repr__(self) -> str:

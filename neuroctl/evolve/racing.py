@@ -1,4 +1,4 @@
-"""Racing: a generation's candidates are weeded out by halves, so that few of them run all episodes.
+"""Racing: half of a generation's candidates are dropped at a time, so that few of them run all episodes.
 
 Successive halving, after K. Jamieson and A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
 optimization", AISTATS 2016. All run the first quarter of the episodes, the better half of them the next quarter, and
@@ -16,14 +16,14 @@ Array = NDArray[np.float64]
 
 
 def race(evaluate: Callable[[Array, Sequence[int]], Array], genomes: Array, seeds: Sequence[int]) -> tuple[Array, int]:
-    """Return fitnesses ``[P]`` and how many episodes were run.
+    """Return fitnesses ``[P]`` and the number of episodes run.
 
-    A fitness is the mean of the episodes that were run, but none that left the race is above one that stayed longer.
+    A fitness is the mean of a candidate's episodes, lowered if necessary below those of candidates that stayed longer.
 
     Args:
-        evaluate: takes genomes ``[p, genes]`` and seeds, returns values ``[p, seeds, 1]``.
+        evaluate: function of genomes ``[p, genes]`` and seeds that returns values ``[p, seeds, 1]``.
         genomes: float64 ``[P, genes]``.
-        seeds: of the episodes, the same for all.
+        seeds: seeds of the episodes, the same for all.
 
     """
     total = len(seeds)
@@ -43,16 +43,16 @@ def race(evaluate: Callable[[Array, Sequence[int]], Array], genomes: Array, seed
 
 
 def _by_rank(fitness: Array) -> NDArray[np.intp]:
-    """Return the order from the best to the worst; NaN is last, and among equals the first comes first."""
+    """Return the order from the best to the worst; NaN is last, and equal ones keep their order."""
     return np.argsort(-np.where(np.isnan(fitness), -np.inf, fitness), kind="stable")
 
 
 def _in_order(fitness: Array, rounds: NDArray[np.int_]) -> Array:
     """Return fitnesses with those of fewer rounds below those of more."""
-    found = fitness.copy()
+    ordered = fitness.copy()
     for left in range(int(rounds.max()) - 1, 0, -1):
-        stayed = found[(rounds > left) & np.isfinite(found)]
+        stayed = ordered[(rounds > left) & np.isfinite(ordered)]
         if stayed.size:
             out = rounds == left
-            found[out] = np.minimum(found[out], np.nextafter(stayed.min(), -np.inf))
-    return found
+            ordered[out] = np.minimum(ordered[out], np.nextafter(stayed.min(), -np.inf))
+    return ordered

@@ -15,17 +15,17 @@ from neuroctl.evolve.cmaes import CMAES
 
 Array = NDArray[np.float64]
 
-_MOST_GROWTH: Final = 64
-"""A population grows up to so many times the first; then a restart keeps it."""
+_MAX_GROWTH: Final = 64
+"""Largest size of a population, as a multiple of the first; restarts then keep it."""
 
 
 class IPOP:
-    """CMA-ES that starts anew with twice the population when it has converged or stagnates.
+    """CMA-ES that restarts with twice the population when it converges or stagnates.
 
     Args:
         size: number of genes.
-        seed: of the search's own random generators.
-        population: genomes a generation at first.
+        seed: seed of the search's own random generators.
+        population: genomes per generation at first.
         sigma0: first standard deviation.
 
     """
@@ -53,30 +53,30 @@ class IPOP:
         return self._search.ask()
 
     def tell(self, fitness: Array) -> None:
-        """Take the fitnesses ``[P]`` of the genomes last asked for; higher is better, NaN ranks last."""
+        """Receive the fitnesses ``[P]`` of the last genomes; higher is better, NaN ranks last."""
         self._search.tell(fitness)
         self._spent[self._regime] += len(fitness)
         if self._search.converged():
             self._restart()
 
     def stop(self) -> str | None:
-        """Return why the search cannot go on: it always can."""
+        """Return None: this search can always go on."""
         return None
 
     def _restart(self) -> None:
         population, sigma = self._next()
-        # The new start lies where a first genome might: drawn from the first distribution.
+        # The new start is drawn from the first distribution.
         start = self._sigma0 * self._rng.standard_normal(self._size)
         self._search = CMAES(self._size, int(self._rng.integers(2**31)), population, sigma, start)
 
     def _next(self) -> tuple[int, float]:
         """Return population and sigma of the next search."""
-        self._large = min(2 * self._large, _MOST_GROWTH * self._first)
+        self._large = min(2 * self._large, _MAX_GROWTH * self._first)
         return self._large, self._sigma0
 
 
 class BIPOP(IPOP):
-    """CMA-ES whose restarts take turns: ever larger populations, and small ones of random size and width."""
+    """CMA-ES whose restarts take turns: growing populations, and small ones of random size and width."""
 
     def _next(self) -> tuple[int, float]:
         """Return population and sigma of the next search: of the regime that has spent fewer evaluations."""

@@ -1,4 +1,4 @@
-"""Rhythm: a search that begins with oscillators, for what walks, crawls, swims or flaps."""
+"""Rhythm: oscillators at the start of a search, for robots that walk, crawl, swim or flap."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from neuroctl.spec import Spec
 _OWN: Final = 5.0
 _CROSS: Final = 6.0
 _CYCLE: Final = 5.274  # its period, in time constants, as dt goes to 0; long steps make it a little longer
-_FAR: Final = 40.0  # genes at which a logistic is 0 or 1
+_FAR: Final = 40.0  # gene at which a logistic is nearly 0 or 1
 
 
-def half_centre_genes(spec: Spec, pairs: Sequence[tuple[int, int]], hz: float) -> NDArray[np.float64]:
-    """Return a CTRNN's genes, all 0 but for pairs of neurons that oscillate.
+def half_center_genes(spec: Spec, pairs: Sequence[tuple[int, int]], hz: float) -> NDArray[np.float64]:
+    """Return a CTRNN's genes, all 0 except those of pairs of neurons that oscillate.
 
     Each pair is center-crossing, with W = [[5, 6], [-6, 5]]: a limit cycle around an unstable fixed point (R. D. Beer,
     "On the dynamics of small continuous-time recurrent neural networks", Adaptive Behavior 3, 1995).
 
     Args:
-        spec: of a CTRNN without a mask.
-        pairs: of neurons, by number.
-        hz: of the oscillation.
+        spec: spec of a CTRNN without a mask.
+        pairs: pairs of neurons, by number.
+        hz: frequency of the oscillation.
 
     Raises:
         StudyError: another cell, a mask, or no time constant within the genes' range gives that frequency.

@@ -1,15 +1,15 @@
-"""Studies: an evolution in a folder, which can be killed at any moment and goes on bit for bit.
+"""Studies: an evolution in a folder, which can be killed at any moment and resumed bit for bit.
 
 The folder holds
 
 - ``study.json``: the configuration, written once at the start;
 - ``generations.bin``: appended to after each generation: every fitness told so far, see ``generations``;
-- ``checkpoint.npz``: the truth, written whole after each generation: the best, and how much of the former counts;
-- ``best.npz``: the best controller so far, and ``history.csv``: one row a generation. Both follow from those two;
+- ``checkpoint.npz``: written whole after each generation: the best, and the valid length of ``generations.bin``;
+- ``best.npz``: the best controller so far, and ``history.csv``: one row per generation. Both follow from those two;
 - ``population.npz``, when the study ends: the last generation's genes and what they were told; and ``archive.npz`` or
   ``front.npz`` of a search that keeps more than one genome.
 
-An optimiser's state is not stored: a resumed study replays ask and tell from the seed with the recorded fitnesses.
+An optimizer's state is not stored: a resumed study replays ask and tell from the seed with the recorded fitnesses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from neuroctl.evolve.config import StudyConfig
 from neuroctl.evolve.evaluators import Evaluator, Objective, make_evaluator
 from neuroctl.evolve.generations import COLUMNS, Generation
 from neuroctl.evolve.genome import Genome
-from neuroctl.evolve.optimizers import OPTIMIZERS_OF_MANY, Optimizer, make_optimizer
+from neuroctl.evolve.optimizers import MULTI_OBJECTIVE_OPTIMIZERS, Optimizer, make_optimizer
 from neuroctl.evolve.pareto import NSGA2
 from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.evolve.quantized import QuantizedObjective
@@ -55,7 +55,7 @@ from neuroctl.format_choice import check_coarse
 from neuroctl.io import file_name, write_archive
 from neuroctl.studies.interrupts import Aside, Interrupts
 
-_TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimiser's
+_TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimizer's
 
 
 def run_study(
@@ -74,34 +74,34 @@ def run_study(
 ) -> StudyResult:
     """Evolve a controller and keep everything in a folder.
 
-    The fitness of a genome is the mean of ``objective(controller, seed)`` over the generation's seeds. Noisy fitness
-    is not trusted with the choice of the best: each generation's fittest genome, in every second one the middle of the
-    search, runs on the fixed validation seeds, a quarter first and the rest only if it is no worse there than the best
-    so far was there, or is on the whole; a higher mean over all takes over.
+    The fitness of a genome is the mean of ``objective(controller, seed)`` over the generation's seeds. As it is noisy,
+    the best is chosen on fixed validation seeds. The fittest genome of each generation, in every second one the middle
+    of the search, runs on a quarter of them; then on the rest, unless its mean is below both means of the best so far,
+    on the same quarter and on all seeds. The genome with the higher mean over all is the best.
 
     Args:
-        config: what to do.
+        config: configuration of the study.
         objective: ``(controller, seed) -> float``, higher is better; picklable if workers > 1. If it has a method
             ``observations(controller, seed)``, one episode's inputs are stored in ``best.npz`` for fixed point.
         out_dir: the study's folder: new or empty, or with ``resume`` one that holds the same study.
-        workers: processes; the result does not depend on it.
-        resume: go on from the folder's checkpoint.
+        workers: number of processes, an integer >= 1; the result does not depend on it.
+        resume: continue from the folder's checkpoint.
         on_generation: called after each generation.
-        time_limit_s: no generation begins after so many seconds, counted from when everything is compiled; the study
-            can be resumed.
+        time_limit_s: time after which no generation begins, counted from the end of compilation; the study can be
+            resumed.
         task_timeout_s: see ``PoolEvaluator``.
         cluster: evaluate on Ray: ``"local"``, or a running cluster's address; the result does not depend on it.
-        allow_unrepeatable: take an objective that gives one controller two values with one seed. By default three
-            genomes are evaluated several times before the first generation of each call, in no one's name.
-        on_stage: told in words what comes before the first generation.
+        allow_unrepeatable: accept an objective that gives one controller two values with one seed. By default three
+            genomes are evaluated several times before the first generation of each call, to check this.
+        on_stage: called with a text for each stage before the first generation.
 
     Returns:
-        How it ended. Ctrl-C and SIGTERM end it cleanly, with ``interrupted`` set; the generation under way is lost,
-        and if it was the first, there is no file at ``best_path`` yet.
+        The outcome. Ctrl-C and SIGTERM end the study cleanly, with ``interrupted`` set. The unfinished generation is
+        lost; if it was the first, there is no file at ``best_path`` yet.
 
     Raises:
         StudyError: the folder cannot be used, or holds another study.
-        ObjectiveError: the objective raised, or returned no number, or gave no candidate a finite one so far.
+        ObjectiveError: the objective raised or returned no number, or no candidate has had a finite one so far.
         ExportError: fixed point is too coarse for the declared limits; see ``neuroctl.quant.quantize``.
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
@@ -114,20 +114,21 @@ def run_study(
     path = Path(file_name(out_dir))
     if config.fixed_point is not None and not resume:
         check_coarse(config.spec, allow=config.fixed_point.allow_coarse)
-    # As many threads as the machine happens to have would add up in another order, and end elsewhere.
+    # The number of threads determines the order of sums, and so the result.
     blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
         interrupts.hold()
         with EvolutionFolder(path, config.to_dict(), resume=resume) as folder:
             if config.fixed_point is not None:
                 objective = QuantizedObjective(objective, config.fixed_point, len(config.measures))
-            how = _How(workers, time_limit_s, task_timeout_s, cluster, allow_unrepeatable, on_stage or (lambda _: None))
-            return _Study(config, objective, folder, interrupts).run(how, on_generation)
+            on_stage = on_stage or (lambda _: None)
+            execution = _Execution(workers, time_limit_s, task_timeout_s, cluster, allow_unrepeatable, on_stage)
+            return _Study(config, objective, folder, interrupts).run(execution, on_generation)
 
 
 @dataclass(frozen=True)
-class _How:
-    """What a study's result does not depend on."""
+class _Execution:
+    """The arguments of a study on which its result does not depend."""
 
     workers: int
     time_limit_s: float | None
@@ -150,29 +151,29 @@ class _Study:
         self.aside = Aside()
         self.last = np.zeros((0, self.genome.size))
 
-    def run(self, how: _How, on_generation: Callable[[Progress], None] | None) -> StudyResult:
-        """Go on to the end, or to Ctrl-C, which was held back while the folder was opened."""
+    def run(self, execution: _Execution, on_generation: Callable[[Progress], None] | None) -> StudyResult:
+        """Run to the end, or to Ctrl-C, which was held back while the folder was opened."""
         try:
             self.interrupts.release()
-            reason = self._evolve(how, on_generation)
+            reason = self._evolve(execution, on_generation)
         except KeyboardInterrupt:
             return self._result(self._over() or "interrupted", interrupted=True)
         finally:
             self.aside.close()
         return self._result(reason, interrupted=False)
 
-    def _evolve(self, how: _How, on_generation: Callable[[Progress], None] | None) -> str:
+    def _evolve(self, execution: _Execution, on_generation: Callable[[Progress], None] | None) -> str:
         optimizer = self._replayed()
         over = self._over() is not None
         if not over:
-            alone = how.cluster is None and (hasattr(self.objective, "batch") or how.workers == 1)
-            how.on_stage("compiling, once" if alone else "starting workers; compiling, once")
+            alone = execution.cluster is None and (hasattr(self.objective, "batch") or execution.workers == 1)
+            execution.on_stage("compiling, once" if alone else "starting workers; compiling, once")
         with make_evaluator(
-            self.genome, self.objective, how.workers, self.measures,
-            task_timeout_s=how.task_timeout_s, cluster=how.cluster,
+            self.genome, self.objective, execution.workers, self.measures,
+            task_timeout_s=execution.task_timeout_s, cluster=execution.cluster,
         ) as evaluator:  # fmt: skip
             if not over:
-                self._rehearse(evaluator, how)
+                self._warm_up(evaluator, execution)
             self._note_changes(evaluator)
             observations = self._observations(self.state.best_genome)
             with self.interrupts.shield():
@@ -181,12 +182,12 @@ class _Study:
             self.past = []
             began = time.monotonic()
             while (reason := self._over() or self._exhausted(optimizer)) is None:
-                if how.time_limit_s is not None and time.monotonic() - began >= how.time_limit_s:
+                if execution.time_limit_s is not None and time.monotonic() - began >= execution.time_limit_s:
                     reason = "time is up"
                     break
                 last = self._generation(optimizer, evaluator)
                 if on_generation is not None:
-                    on_generation(self._progress(last, time.monotonic() - began, how.time_limit_s))
+                    on_generation(self._progress(last, time.monotonic() - began, execution.time_limit_s))
         with self.interrupts.shield():
             self._write_last(optimizer)
         return reason
@@ -210,8 +211,8 @@ class _Study:
             )
         return optimizer
 
-    def _rehearse(self, evaluator: Evaluator, how: _How) -> None:
-        """Start workers, compile, and see whether the objective gives the same values again."""
+    def _warm_up(self, evaluator: Evaluator, execution: _Execution) -> None:
+        """Start workers, compile, and check that the objective is repeatable."""
         batch = hasattr(self.objective, "batch")
         rng = np.random.default_rng(np.random.SeedSequence(self.config.seed, spawn_key=(_CHECK, 1)))
         drawn = self.config.sigma0 * self.genome.unit * rng.standard_normal((3, self.genome.size))
@@ -219,14 +220,14 @@ class _Study:
         genomes = self.genome.snapped(drawn)
         self._observations(genomes[0])  # compiles what the first best will need
         try:
-            check_repeatable(evaluator, genomes, seed, 1 if batch else how.workers)
+            check_repeatable(evaluator, genomes, seed, 1 if batch else execution.workers)
         except UnrepeatableError:
-            if not how.allow_unrepeatable:
+            if not execution.allow_unrepeatable:
                 raise
-        how.on_stage("first generation")
+        execution.on_stage("first generation")
 
     def _note_changes(self, evaluator: Evaluator) -> None:
-        """Say whether the objective is another than it was, and score the best anew if so."""
+        """Warn if the objective has changed, and score the best again in that case."""
         now, before, best = provenance(self.objective), self.state.objective, self.state.best_genome
         self.state = replace(self.state, objective=now)
         if before is None or before == now:
@@ -244,7 +245,7 @@ class _Study:
         warn(text)
 
     def _over(self) -> str | None:
-        """Return why the study is over, or None; follows from the checkpoint alone."""
+        """Return the reason why the study is over, or None; it follows from the checkpoint alone."""
         target, best = self.config.target_score, self.state.best_score
         if target is not None and best is not None and best >= target:
             return "target score reached"
@@ -253,8 +254,8 @@ class _Study:
         return "all generations done" if self.state.generations >= self.config.generations else None
 
     def _told(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the optimiser is told of ``[P, 1 + measures]``: the fitness alone if it takes no measures."""
-        return values if self.config.optimizer in OPTIMIZERS_OF_MANY else values[:, 0]
+        """Return the optimizer's part of values ``[P, 1 + measures]``: the fitness alone if it takes no measures."""
+        return values if self.config.optimizer in MULTI_OBJECTIVE_OPTIMIZERS else values[:, 0]
 
     def _exhausted(self, optimizer: Optimizer) -> str | None:
         reason = self.aside(optimizer.stop) if self.state.generations else None
@@ -291,10 +292,10 @@ class _Study:
         return last
 
     def _check_scored(self, fitness: NDArray[np.float64]) -> None:
-        """Refuse an objective that has given no finite number yet: a search learns nothing from it.
+        """Refuse an objective without a finite number so far: a search learns nothing from it.
 
         Raises:
-            ObjectiveError: no candidate of this generation has one, nor had any before.
+            ObjectiveError: no candidate so far has a finite fitness.
 
         """
         self.scored = self.scored or bool(np.isfinite(fitness).any())
@@ -305,11 +306,11 @@ class _Study:
     def _candidate(
         self, optimizer: Optimizer, genomes: NDArray[np.float64], fitness: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return what a generation has to offer: its fittest genome, or by turns the middle that it was drawn around.
+        """Return a generation's candidate for the best: its fittest genome or, in every second one, the search's mean.
 
-        Where returns are rugged, the middle walks and most of its neighbours fall; the fittest of those was lucky.
+        With rugged returns, the mean may walk and most of its neighbors fall; the fittest of those was lucky.
         """
-        if self.state.generations % 2 and self.config.optimizer not in OPTIMIZERS_OF_MANY:
+        if self.state.generations % 2 and self.config.optimizer not in MULTI_OBJECTIVE_OPTIMIZERS:
             return self.genome.snapped(optimizer.mean)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest: NDArray[np.float64] = genomes[int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))]
@@ -318,12 +319,12 @@ class _Study:
     def _validated(
         self, evaluator: Evaluator, genome: NDArray[np.float64]
     ) -> tuple[float | None, NDArray[np.float64] | None]:
-        """Return the genome's validation mean (None if it was not run to the end) and its values if it is better."""
+        """Return the genome's validation mean (None if it did not run to the end), and its values if it is better."""
         seeds = episode_seeds(self.config.seed, _VALIDATION, 0, self.config.validation_episodes)
         best = self.state.best_values
         first = max(1, len(seeds) // 4)
         values = evaluator.evaluate(genome[None], seeds[:first])[0, :, 0]
-        # On the whole too: a best that was lucky in the first quarter would keep all others out.
+        # Also on all seeds: a best that was lucky on the first quarter would keep all others out.
         if best is not None and not _mean(values) >= min(_mean(best[:first]), _mean(best)):
             return None, None
         if len(seeds) > first:
@@ -349,7 +350,7 @@ class _Study:
         return [float(value) for value in row] + [time.monotonic() - self.started]
 
     def _write_best(self, observations: NDArray[Any] | None) -> None:
-        """Write the best controller, if there is one; a crash before this line is mended on resume."""
+        """Write the best controller, if there is one; after a crash before this, a resumed study writes it."""
         state = self.state
         if state.best_genome is not None:
             meta = {"task": self.config.task, "seed": self.config.seed, "generation": state.best_generation}
@@ -363,9 +364,9 @@ class _Study:
             controller.save(self.folder.best_path, meta=meta, calibration=observations)
 
     def _within_limits(self, controller: Controller, observations: NDArray[Any] | None) -> Controller:
-        """Return a controller whose input limits also hold what it saw, if the objective has to measure them.
+        """Return a controller whose input limits include the inputs it saw, if the objective has to measure limits.
 
-        The study's own were measured before there was a controller, which may lead far beyond. The parameters stay.
+        The study's limits were measured before there was a controller, which may go far beyond. Parameters stay.
         """
         measured = getattr(self.objective, "measured_limits", None)
         limits = None if measured is None or observations is None else measured(observations)
@@ -382,11 +383,11 @@ class _Study:
     @staticmethod
     def _quietly(make: Callable[..., Controller], *arguments: Any) -> Controller:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", StabilityWarning)  # those who load the file are warned
+            warnings.simplefilter("ignore", StabilityWarning)  # a warning comes when the file is loaded
             return make(*arguments)
 
     def _write_last(self, optimizer: Optimizer) -> None:
-        """Write the last generation, and what else a search keeps."""
+        """Write the last generation, and a search's archive or front."""
         if self.state.last is not None:
             arrays = {"genomes": np.asarray(self.last, np.float64), "values": self.state.last.told}
             write_archive(self.folder.file("population.npz"), "population", self._about(), arrays)
@@ -401,19 +402,19 @@ class _Study:
             write_archive(self.folder.file("front.npz"), "front", self._about(), arrays)
 
     def _about(self) -> dict[str, Any]:
-        """Return what the genes in a file mean."""
+        """Return the fields that describe the genes in a file."""
         config = self.config.to_dict()
         return {name: config[name] for name in ("spec", "encoding", "measures", "task")}
 
     def _observations(self, genome: NDArray[np.float64] | None) -> NDArray[Any] | None:
-        """Return what a genome sees in one validation episode, if the objective can tell."""
+        """Return a genome's inputs in one validation episode, if the objective provides them."""
         observations = getattr(self.objective, "observations", None)
         if observations is None or genome is None:
             return None
         seed = episode_seeds(self.config.seed, _VALIDATION, 0, 1)[0]
         try:
-            seen = observations(self._controller(genome), seed)
-            recorded = None if seen is None else np.asarray(seen, self.config.spec.dtype)
+            inputs = observations(self._controller(genome), seed)
+            recorded = None if inputs is None else np.asarray(inputs, self.config.spec.dtype)
         except NotFiniteError as error:
             warn(f"{error}; such an episode counts as the worst")
             return None
@@ -470,18 +471,18 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _digest(optimizer: Optimizer) -> str:
-    """Return a digest of where the search is: two that differ in a bit anywhere soon differ here."""
+    """Return a digest of the search's state: searches that differ in any bit soon differ in this."""
     return hashlib.sha256(optimizer.mean.tobytes() + np.float64(optimizer.sigma).tobytes()).hexdigest()
 
 
 def episode_seeds(seed: int, stream: int, generation: int, count: int) -> list[int]:
-    """Return the seeds of a generation's episodes: streams and generations share none, but by chance of 2^-32.
+    """Return the seeds of a generation's episodes; those of streams and generations coincide with odds of 2^-32.
 
     Args:
-        seed: of the study.
-        stream: training or validation.
-        generation: from 0.
-        count: how many; a longer list begins with a shorter one.
+        seed: seed of the study.
+        stream: training, validation or check.
+        generation: number of the generation, from 0.
+        count: number of seeds; a longer list begins with a shorter one.
 
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(stream, generation))

@@ -16,7 +16,7 @@ class Scalars:
     """Write scalars over evaluations while a study runs; a context manager.
 
     Args:
-        folder: where to, such as ``tensorboard`` inside the study's; made with the first generation.
+        folder: folder of the scalars, such as ``tensorboard`` inside the study's; made with the first generation.
 
     Raises:
         BackendUnavailable: the package ``tensorboardX`` is not installed.
@@ -29,7 +29,7 @@ class Scalars:
         self._writer: Any = None
 
     def write(self, progress: Progress) -> None:
-        """Write a generation's figures; what is not a finite number is left out."""
+        """Write a generation's figures, except those that are not finite."""
         if self._writer is None:
             self._writer = self._module.SummaryWriter(str(self._folder))
         for name in _SHOWN:

@@ -10,7 +10,7 @@ import neuroctl as nc
 from neuroctl.cells import genome_size
 from neuroctl.evolve import Encoding, FixedPointConfig, Genome, Goals, run_study
 from neuroctl.io import read_archive
-from neuroctl.prune import heard, parameter_bytes
+from neuroctl.pruning import parameter_bytes, reaches_output
 from tests.evolve import objectives, study_script
 from tests.evolve.study_script import config
 
@@ -75,7 +75,7 @@ def test_neurons_that_are_off_are_left_out(cell):
     x = np.random.default_rng(0).standard_normal(genome.size)
     x[-4:] = [1.0, -1.0, -0.1, 2.0]
     whole = nc.Controller(spec, genome.theta(x))
-    assert heard(spec, whole.layout.views(whole.theta)).tolist() == [True, False, False, True]
+    assert reaches_output(spec, whole.layout.views(whole.theta)).tolist() == [True, False, False, True]
     small = genome.controller(x)
     assert small.spec.neurons == 2
     u = np.random.default_rng(1).uniform(-1, 1, (50, 1)).astype(np.float32)

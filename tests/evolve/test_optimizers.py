@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from neuroctl.errors import StudyError
-from neuroctl.evolve import OPTIMIZERS, OPTIMIZERS_OF_MANY, Measure, make_optimizer
-from neuroctl.evolve.cmaes import ranked
+from neuroctl.evolve import MULTI_OBJECTIVE_OPTIMIZERS, OPTIMIZERS, Measure, make_optimizer
+from neuroctl.evolve.cmaes import replace_non_finite
 
 
 def make(name, size=6, seed=1, population=12, sigma0=0.5):
@@ -99,12 +99,12 @@ def test_nan_ranks_last_and_flat_fitness_does_no_harm(name):
 
 
 def test_ranked_keeps_the_order():
-    values = ranked(np.array([1.0, np.nan, np.inf, -3.0, -np.inf]))
+    values = replace_non_finite(np.array([1.0, np.nan, np.inf, -3.0, -np.inf]))
     assert values[0] == 1.0
     assert values[3] == -3.0
     assert values[2] > 1.0
     assert values[1] == values[4] < -3.0
-    assert ranked(np.array([np.nan, np.nan])) == [-1.0, -1.0]
+    assert replace_non_finite(np.array([np.nan, np.nan])) == [-1.0, -1.0]
 
 
 def test_restarts_grow_and_an_unimodal_search_alone_does_not_solve_rastrigin():
@@ -136,7 +136,7 @@ def many(x):
     return -float(((x - 0.3) ** 2).sum()), x[0], x[1]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS_OF_MANY)
+@pytest.mark.parametrize("name", MULTI_OBJECTIVE_OPTIMIZERS)
 def test_searches_of_many_replay_to_the_same_bits(name):
     runs = []
     for _ in range(2):

@@ -29,10 +29,10 @@ def make_evaluator(
     """Return an evaluator: on a Ray cluster, of whole batches, in this process (1 worker) or in a pool.
 
     Args:
-        genome: how genes become a controller.
+        genome: mapping of genes to a controller.
         objective: callable, see above.
-        workers: processes, or threads of a batch; of a cluster that is started here.
-        measures: how many numbers the objective returns besides the fitness.
+        workers: number of processes, of threads of a batch, or of cores of a local cluster.
+        measures: number of values that the objective returns besides the fitness.
         task_timeout_s: see ``PoolEvaluator``.
         cluster: ``"local"``, or the address of a running Ray cluster; None for this machine without Ray.
 

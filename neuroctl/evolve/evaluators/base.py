@@ -1,4 +1,4 @@
-"""What all evaluators share, and the one that evaluates in this process."""
+"""The common part of all evaluators, and the one that evaluates in this process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from neuroctl.evolve.genome import Genome
 
 Objective = Callable[[Controller, int], Any]
 Values = NDArray[np.float64]
-Task = tuple[int, slice]  # a candidate and which of the seeds
+Task = tuple[int, slice]  # a candidate, and a slice of the seeds
 
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-TASKS_A_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
+TASKS_PER_WORKER: Final = 4  # enough for an even load: a good controller's episode lasts far longer than a bad one's
 
 
 class Evaluator(Protocol):
-    """What a study asks of an evaluator; a context manager."""
+    """The interface of an evaluator to a study; a context manager."""
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``."""
@@ -38,9 +38,9 @@ class SerialEvaluator:
     """Evaluate in this process.
 
     Args:
-        genome: how genes become a controller.
+        genome: mapping of genes to a controller.
         objective: callable ``(controller, seed) -> float``, or a tuple of the fitness and its measures.
-        measures: how many numbers it returns besides the fitness.
+        measures: number of values that it returns besides the fitness.
 
     """
 
@@ -52,7 +52,7 @@ class SerialEvaluator:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
 
         Raises:
-            StudyError: the objective raised, or returned something that is no number.
+            StudyError: the objective raised, or did not return a number.
 
         """
         rows = [self.row(genome, seeds, candidate) for candidate, genome in enumerate(genomes)]
@@ -70,7 +70,7 @@ class SerialEvaluator:
         where = f"with seed {seed}, candidate {candidate}"
         try:
             value: Any = self._objective(ctl, seed)
-        except NotFiniteError:  # a simulation that blew up: as NaN, below all that count
+        except NotFiniteError:  # a simulation that blew up counts as NaN, below all others
             return (math.nan,) * self._width
         except (Exception, SystemExit) as error:
             raise blamed("", error, where) from error
@@ -85,7 +85,7 @@ class SerialEvaluator:
             raise ObjectiveError(text) from None
 
     def close(self) -> None:
-        """Free what the objective holds."""
+        """Free the resources of the objective."""
         close_objective(self._objective)
 
     def __enter__(self) -> Self:
@@ -96,15 +96,15 @@ class SerialEvaluator:
 
 
 def split(candidates: int, seeds: int, workers: int) -> list[Task]:
-    """Split into (candidate, seeds) so that there is work for all even if there is one candidate."""
-    parts = min(seeds, max(1, -(-TASKS_A_WORKER * workers // max(1, candidates))))
+    """Split into (candidate, seeds) so that all workers have tasks even with one candidate."""
+    parts = min(seeds, max(1, -(-TASKS_PER_WORKER * workers // max(1, candidates))))
     edges = np.linspace(0, seeds, parts + 1).astype(int)
     cuts = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     return [(candidate, cut) for candidate in range(candidates) for cut in cuts]
 
 
 def close_objective(objective: Objective) -> None:
-    """Free what an objective holds, if it can be told."""
+    """Free the resources of an objective, if it has ``close``."""
     close = getattr(objective, "close", None)
     if close is not None:
         close()

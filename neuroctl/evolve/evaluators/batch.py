@@ -18,10 +18,10 @@ class BatchEvaluator:
     """Evaluate whole populations by an objective's own ``batch``, such as lanes in a compiled plant.
 
     Args:
-        genome: how genes become a controller.
+        genome: mapping of genes to a controller.
         objective: has ``batch(spec, theta, seeds, threads)``, see ``neuroctl.evolve.evaluators``.
-        threads: how many it may use.
-        measures: how many numbers it returns besides the fitness.
+        threads: number of threads that it may use.
+        measures: number of values that it returns besides the fitness.
 
     """
 
@@ -48,7 +48,7 @@ class BatchEvaluator:
         return values.reshape(shape)
 
     def close(self) -> None:
-        """Free what the objective holds."""
+        """Free the resources of the objective."""
         close_objective(self._objective)
 
     def __enter__(self) -> Self:

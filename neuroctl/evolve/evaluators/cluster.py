@@ -1,4 +1,4 @@
-"""Evaluation on a Ray cluster: one actor a core, as many as the cluster has; what is lost is evaluated again."""
+"""Evaluation on a Ray cluster: one actor per core of the cluster; lost tasks are evaluated again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import BackendUnavailable, StudyError, require
-from neuroctl.evolve.evaluators.base import TASKS_A_WORKER, THREADS, Objective, SerialEvaluator, Values, split
+from neuroctl.evolve.evaluators.base import TASKS_PER_WORKER, THREADS, Objective, SerialEvaluator, Values, split
 from neuroctl.evolve.evaluators.batch import BatchEvaluator
 from neuroctl.evolve.genome import Genome
 
-Task = tuple[slice, slice]  # which of the candidates, and which of the seeds
+Task = tuple[slice, slice]  # slices of the candidates and of the seeds
 
-_LOSSES: Final = 6  # times that one task may take its actor with it
+_LOSSES: Final = 6  # number of actors that one task may take down
 _HANGS: Final = 2
 _REACH_S: Final = 5.0
-_START_S: Final = 60.0  # an actor's first seconds, in which it imports, are no part of a task's time
+_START_S: Final = 60.0  # an actor's imports, which do not count as time of a task
 
 
 class RayEvaluator:
@@ -37,12 +37,12 @@ class RayEvaluator:
     as give each actor four tasks.
 
     Args:
-        genome: how genes become a controller.
+        genome: mapping of genes to a controller.
         objective: picklable callable, as for ``SerialEvaluator``; its module has to be importable on every node.
         address: ``"local"`` starts a cluster on this machine; else the address of one that runs, or ``"auto"``.
         workers: cores of a local cluster.
-        measures: how many numbers it returns besides the fitness.
-        task_timeout_s: an actor that needs longer for a task hangs and is replaced; None waits for ever.
+        measures: number of values that it returns besides the fitness.
+        task_timeout_s: longest time of a task; an actor that takes longer is replaced. None: no limit.
 
     Raises:
         BackendUnavailable: Ray is not installed, or there is no cluster at the address.
@@ -69,7 +69,7 @@ class RayEvaluator:
         where: dict[str, Any] = {"address": address}
         self._reach(address)
         if self._local:
-            # As important as the pool's workers: Ray would have its own yield to everything else on the machine.
+            # The same priority as a pool's workers: Ray's default yields to everything else on the machine.
             nice = {"worker_niceness": 0}
             where = {
                 "address": "local", "num_cpus": self._workers, "include_dashboard": False, "_system_config": nice,
@@ -86,7 +86,7 @@ class RayEvaluator:
             raise _unavailable(address, error) from None
 
     def _reach(self, address: str) -> None:
-        """Try the address first: Ray itself gives up on one after minutes only."""
+        """Try the address first: Ray itself gives up only after minutes."""
         host, _, port = address.removeprefix("ray://").rpartition(":")
         if port.isdecimal():
             try:
@@ -109,14 +109,14 @@ class RayEvaluator:
             self._started(self._actors)
 
     def _started(self, actors: list[Any]) -> None:
-        """Wait until actors have imported what they need; those that die or take too long show with their tasks."""
+        """Wait for the imports of actors; those that die or take too long show up with their tasks."""
         self._ray.wait([actor.ready.remote() for actor in actors], num_returns=len(actors), timeout=_START_S)
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
 
         Raises:
-            StudyError: the objective raised, hangs, or takes its actors with it again and again.
+            StudyError: the objective raised, hangs, or takes its actors down repeatedly.
 
         """
         self._enough_actors()
@@ -132,13 +132,13 @@ class RayEvaluator:
                 answer = actor.rows.remote(genomes[task[0]], list(seeds[task[1]]), task[0].start)
                 running[answer] = (task, actor)
             done, _ = self._ray.wait(list(running), num_returns=1, timeout=self._timeout_s)
-            for answer in done or list(running):  # without an answer in time, all who are at work hang
+            for answer in done or list(running):  # without an answer in time, all busy actors hang
                 task, actor = running.pop(answer)
                 try:
                     if done and self._took(answer, task, values):
                         idle.append(actor)
                         continue
-                except StudyError as error:  # the same one is raised whoever is first: what comes before is still done
+                except StudyError as error:  # earlier tasks are still done: the first error is raised whoever is first
                     failed[_key(task)] = error
                     waiting = deque(other for other in waiting if _key(other) < min(failed))
                     idle.append(actor)
@@ -151,24 +151,24 @@ class RayEvaluator:
         return values
 
     def _tasks(self, candidates: int, seeds: int) -> list[Task]:
-        """Split the work so that there is some for all actors."""
+        """Split the work so that all actors have tasks."""
         if not self._batch:
             tasks = split(candidates, seeds, len(self._actors))
             return [(slice(candidate, candidate + 1), cut) for candidate, cut in tasks]
-        parts = min(candidates, TASKS_A_WORKER * len(self._actors))
+        parts = min(candidates, TASKS_PER_WORKER * len(self._actors))
         edges = np.linspace(0, candidates, parts + 1).astype(int).tolist()
         return [(slice(a, b), slice(0, seeds)) for a, b in itertools.pairwise(edges)]
 
     def _took(self, answer: Any, task: Task, values: Values) -> bool:
-        """Keep a task's values; return False if its actor is gone."""
+        """Store a task's values; return False if its actor is gone."""
         try:
-            found = self._ray.get(answer)
+            rows = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, StudyError) else StudyError(f"objective: {cause}") from None
         except self._ray.exceptions.RayError:
             return False
-        values[task[0], task[1]] = found
+        values[task[0], task[1]] = rows
         return True
 
     def _count(self, losses: dict[tuple[int, int], int], task: Task, seeds: Sequence[int], *, hung: bool) -> None:
@@ -192,7 +192,7 @@ class RayEvaluator:
     def close(self) -> None:
         """End the actors, and the cluster if it was started here.
 
-        A second Ctrl-C does not reach this: Ray would end the whole process, before it has said anything.
+        A second Ctrl-C is ignored here: Ray would end the whole process without a message.
         """
         with _undisturbed():
             self._ray.shutdown()
@@ -207,8 +207,8 @@ class RayEvaluator:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Ignore Ctrl-C and SIGTERM for a while; only in the main thread, where Python handles signals."""
-    here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM) if here}
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM) if in_main}
     try:
         yield
     finally:
@@ -217,7 +217,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _key(task: Task) -> tuple[int, int]:
-    """Return what tasks are told apart and ordered by."""
+    """Return the key by which tasks are identified and ordered."""
     return (task[0].start, task[1].start)
 
 
@@ -229,7 +229,7 @@ def _unavailable(address: str, error: BaseException) -> BackendUnavailable:
 
 
 class _Actor:
-    """What runs on a core of the cluster."""
+    """An evaluator on a core of the cluster."""
 
     def __init__(self, shared: tuple[Genome, Objective, int]):
         genome, objective, measures = shared
@@ -241,7 +241,7 @@ class _Actor:
         """Answer as soon as the actor has started."""
 
     def rows(self, genomes: NDArray[np.float64], seeds: list[int], first: int) -> Any:
-        """Return values ``[len(genomes), len(seeds), 1 + measures]``; ``first`` is the index of the first, to tell."""
+        """Return values ``[len(genomes), len(seeds), 1 + measures]``; ``first``: the first index, for messages."""
         if self._batch is not None:
             return self._batch.evaluate(genomes, seeds)
         return [self._alone.row(genome, seeds, first + place) for place, genome in enumerate(genomes)]

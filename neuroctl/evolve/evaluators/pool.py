@@ -1,4 +1,4 @@
-"""Evaluation in worker processes: those that die or hang are replaced."""
+"""Evaluation in worker processes, which are replaced if they die or hang."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve.evaluators.base import THREADS, Objective, SerialEvaluator, Task, Values, close_objective, split
 from neuroctl.evolve.genome import Genome
 
-_REBUILDS: Final = 5  # pools that may break one after the other without one finished task
-_STARTS: Final = 2  # pools that may break before one worker has come up
-_MANAGER_ENDS_S: Final = 5.0  # far longer than the thread of a pool that was stopped takes
+_REBUILDS: Final = 5  # number of consecutive pools that may break without a finished task
+_STARTS: Final = 2  # number of pools that may break before a worker has started
+_MANAGER_ENDS_S: Final = 5.0  # far longer than the thread of a stopped pool takes
 _PR_SET_PDEATHSIG: Final = 1
 _SAFE_PATH: Final = "PYTHONSAFEPATH"
 
@@ -34,16 +34,16 @@ class PoolEvaluator:
 
     A worker that dies costs only its tasks, which are evaluated again; workers end with this process, however it ends.
     Started with "spawn": a script that uses it needs the guard ``if __name__ == "__main__":``, and an objective typed
-    into a prompt or read from standard input cannot be found by workers. Workers use one BLAS and Numba thread each,
+    at a prompt or read from standard input cannot be found by workers. Workers use one BLAS and Numba thread each,
     unless the environment says otherwise.
 
     Args:
-        genome: how genes become a controller.
+        genome: mapping of genes to a controller.
         objective: picklable callable, as for ``SerialEvaluator``.
         workers: number of processes.
-        measures: how many numbers it returns besides the fitness.
-        task_timeout_s: a worker that needs longer for one genome, or for some of its seeds, hangs; it is replaced, and
-            the task tried once more. None waits for ever.
+        measures: number of values that it returns besides the fitness.
+        task_timeout_s: longest time for one genome, or for some of its seeds. A worker that takes longer is replaced,
+            and the task tried once more. None: no limit.
 
     """
 
@@ -58,15 +58,15 @@ class PoolEvaluator:
         self._start = (genome, objective, measures, os.getpid())
         self._workers, self._width, self._timeout_s = workers, 1 + measures, task_timeout_s
         self._pool: ProcessPoolExecutor | None = None
-        self._was_up = False  # whether a worker ever came up
+        self._was_up = False  # whether a worker has ever started
         self._hung: set[tuple[int, int]] = set()  # tasks of this call that hung once
-        self._greetings: list[Future[int]] = []  # one is answered as soon as a worker is up
+        self._greetings: list[Future[int]] = []  # one is answered as soon as a worker has started
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``; NaN is passed on.
 
         Raises:
-            StudyError: the objective raised or cannot be pickled; workers cannot start, hang, or die again and again.
+            StudyError: the objective raised or cannot be pickled; workers cannot start, hang, or die repeatedly.
 
         """
         values = np.empty((len(genomes), len(seeds), self._width))
@@ -74,7 +74,7 @@ class PoolEvaluator:
         broken = starts = 0
         self._hung.clear()
         while waiting:
-            # After a crash without progress, one task at a time: what crashes then is named for certain.
+            # After a crash without progress, one task at a time: the one that crashes then is known for certain.
             left = self._round(genomes, seeds, waiting[:1] if broken else waiting, values)
             done = len(left) < (1 if broken else len(waiting))
             waiting = left + (waiting[1:] if broken else [])
@@ -96,7 +96,7 @@ class PoolEvaluator:
     def _round(
         self, genomes: NDArray[np.float64], seeds: Sequence[int], tasks: list[Task], values: Values
     ) -> list[Task]:
-        """Run tasks until all are done, the pool breaks or a worker hangs; return those that were not done."""
+        """Run tasks until all are done, the pool breaks or a worker hangs; return the unfinished ones."""
         futures: list[Future[list[tuple[float, ...]]]] = []
         try:
             with _spawning():
@@ -104,7 +104,7 @@ class PoolEvaluator:
                 for candidate, cut in tasks:
                     futures.append(pool.submit(_work, genomes[candidate], seeds[cut], candidate))
             for greeting in self._greetings:
-                greeting.result()  # to start, a worker may take as long as it likes
+                greeting.result()  # the start of a worker has no time limit
         except BrokenProcessPool:
             pass
         except (AttributeError, TypeError, pickle.PicklingError) as error:
@@ -122,7 +122,7 @@ class PoolEvaluator:
             except TimeoutError:
                 if timeout_s:
                     self._count_hang(task, seeds)
-                timeout_s = 0.0  # what else has an answer by now is kept, and the rest waits for the next round
+                timeout_s = 0.0  # tasks with an answer by now are kept; the rest waits for the next round
                 left.append(task)
         if left:
             self._stop(wait=False)
@@ -147,7 +147,7 @@ class PoolEvaluator:
         return self._pool
 
     def _came_up(self) -> bool:
-        """Return whether a worker of the last pool got as far as its first task."""
+        """Return whether a worker of the last pool has reached its first task."""
         return any(f.done() and not f.cancelled() and f.exception() is None for f in self._greetings)
 
     def _stop(self, *, wait: bool) -> None:
@@ -167,7 +167,7 @@ class PoolEvaluator:
                 manager.join(_MANAGER_ENDS_S)
 
     def close(self) -> None:
-        """End the workers, also in the middle of a task, and free what this process's objective holds."""
+        """End the workers, even in the middle of a task, and free the resources of this process's objective."""
         self._stop(wait=True)
         close_objective(self._objective)
 
@@ -184,15 +184,15 @@ def _named(task: Task, seeds: Sequence[int]) -> str:
 
 @contextlib.contextmanager
 def _spawning() -> Iterator[None]:
-    """Give processes started in here what they have to inherit: one thread each, and Ctrl-C blocked.
+    """Let processes started in this block inherit their settings: one thread each, and Ctrl-C blocked.
 
-    A file called signal.py in this folder is not what a process that comes up means by that name: they take their path
-    from the parent, as it is, and do not put this folder first. Ctrl-C in a terminal is for the parent alone; blocked,
-    and not ignored, it reaches the parent after the block.
+    They take their path from the parent and do not put the current folder first: a file signal.py there would hide the
+    standard module. Ctrl-C in a terminal is for the parent alone; blocked, and not ignored, it reaches the parent after
+    the block.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    no_file = file is not None and not os.path.exists(file)  # standard input: there is nothing for workers to import
+    no_file = file is not None and not os.path.exists(file)  # standard input: workers have nothing to import
     wanted = dict.fromkeys((*THREADS, _SAFE_PATH), "1")
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     with _interrupts_blocked():
@@ -210,7 +210,7 @@ def _spawning() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C, where the system can: Windows cannot."""
+    """Block Ctrl-C, if the system can: Windows cannot."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -226,9 +226,9 @@ _worker: Any = None
 
 
 def _start_worker(genome: Genome, objective: Objective, measures: int, parent: int) -> None:
-    """Set a worker process up: it ignores Ctrl-C, dies with its parent, and prints where no results are read."""
+    """Set up a worker process: it ignores Ctrl-C, dies with its parent, and prints to stderr only."""
     global _worker
-    os.environ.pop(_SAFE_PATH, None)  # what an objective starts in turn is as usual
+    os.environ.pop(_SAFE_PATH, None)  # processes that an objective starts are as usual
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(

@@ -5,7 +5,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.cells import layout
-from neuroctl.prune import heard, parameter_bytes
+from neuroctl.pruning import parameter_bytes, reaches_output
 
 LIMITS = {"input_limits": ((-1.0, 1.0),) * 2, "output_limits": ((-1.0, 1.0),)}
 
@@ -38,10 +38,10 @@ def test_a_neuron_that_is_heard_through_others_stays():
     ctl = cut(made("ctrnn"), 1, 4)
     blocks = ctl.layout.views(ctl.theta)
     blocks["W"][0, 4] = 1.0  # 4 sends to 0, which the output hears
-    assert heard(ctl.spec, blocks).tolist() == [True, False, True, True, True]
+    assert reaches_output(ctl.spec, blocks).tolist() == [True, False, True, True, True]
     blocks["W_out"][:, 0] = 0.0
-    blocks["W"][1:, 0] = 0.0  # now 0 is not heard, and so 4 is not either
-    assert heard(ctl.spec, blocks).tolist() == [False, False, True, True, False]
+    blocks["W"][1:, 0] = 0.0  # now 0 does not reach the output, and so 4 does not either
+    assert reaches_output(ctl.spec, blocks).tolist() == [False, False, True, True, False]
 
 
 def test_outputs_that_are_neurons_stay():

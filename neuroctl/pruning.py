@@ -1,4 +1,4 @@
-"""Pruning: neurons that no output can hear are left out, which makes the firmware smaller and changes nothing else."""
+"""Pruning: leaving out neurons that reach no output, which makes the firmware smaller and changes nothing else."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-_ALPHA_BYTES: Final = 4  # what has no word format: dt/tau as mantissa and shift
+_ALPHA_BYTES: Final = 4  # parameters without a word format: dt/tau as mantissa and shift
 _FLOAT_BYTES: Final = 2  # a parameter of a float controller counts as one of 16 bits on the board
 
 
-def heard(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]:
+def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]:
     """Return bool ``[neurons]``: whether a neuron reaches an output over weights that are not 0.
 
-    If none does the first one counts, as a controller has at least one.
+    If none does, the first one counts, as a controller has at least one.
 
     Args:
-        spec: the controller's; a CTRNN, Elman or Jordan network, or an IndRNN with one layer.
+        spec: the controller's spec: a CTRNN, Elman or Jordan network, or an IndRNN with one layer.
         blocks: its parameters by name, see ``Layout.views``.
 
     Raises:
@@ -36,32 +36,32 @@ def heard(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]:
 
     """
     axes = neuron_axes(spec)
-    found = np.zeros(spec.neurons, bool)
+    reached = np.zeros(spec.neurons, bool)
     if spec.readout == "identity":
-        return ~found  # every neuron is an output
+        return ~reached  # every neuron is an output
     if "W_out" in blocks:
-        found |= (np.asarray(blocks["W_out"]) != 0).any(axis=0)
+        reached |= (np.asarray(blocks["W_out"]) != 0).any(axis=0)
     wired = [np.asarray(blocks[name]) != 0 for name in blocks if axes[name] == (0, 1)]
     for _ in range(spec.neurons if wired else 0):
-        found |= wired[0][found].any(axis=0)
-    found[0] |= not found.any()
-    return found
+        reached |= wired[0][reached].any(axis=0)
+    reached[0] |= not reached.any()
+    return reached
 
 
 def prune(controller: Controller) -> Controller:
-    """Return a controller without the neurons that no output can hear; at least one is left.
+    """Return a controller without the neurons that reach no output; at least one is left.
 
-    Its outputs are the same, to the rounding of sums that have fewer terms.
+    Its outputs are the same up to the rounding of sums with fewer terms.
 
     Raises:
-        SpecError: see ``heard``.
-        LayoutError: it is no float controller.
+        SpecError: see ``reaches_output``.
+        LayoutError: ``controller`` is no float controller.
 
     """
     if not isinstance(controller, Controller):
         raise LayoutError(f"controller: {type(controller).__name__}; allowed: a Controller")
     spec, blocks = controller.spec, controller.layout.views(controller.theta)
-    kept = heard(spec, blocks)
+    kept = reaches_output(spec, blocks)
     if kept.all():
         return Controller(spec, controller.theta)
     mask = None if spec.mask is None else np.array(spec.mask)[np.ix_(kept, kept)].tolist()
@@ -72,17 +72,17 @@ def prune(controller: Controller) -> Controller:
 
 
 def parameter_bytes(controller: Controller | QuantController) -> int:
-    """Return the bytes of a controller's parameters on a board, without neurons that no output can hear.
+    """Return the bytes of a controller's parameters on a board, without neurons that reach no output.
 
-    A float controller's count as words of 16 bits. Code, which does not depend on the parameters, is left out.
+    Those of a float controller count as words of 16 bits. Code, which does not depend on the parameters, is left out.
 
     Raises:
-        SpecError: see ``heard``.
+        SpecError: see ``reaches_output``.
 
     """
     flat = controller.theta_q if isinstance(controller, QuantController) else controller.theta
     blocks = controller.layout.views(flat)
-    kept, axes = heard(controller.spec, blocks), neuron_axes(controller.spec)
+    kept, axes = reaches_output(controller.spec, blocks), neuron_axes(controller.spec)
     total = 0
     for name, block in blocks.items():
         size = _along(block, axes[name], kept).size
@@ -94,14 +94,14 @@ def parameter_bytes(controller: Controller | QuantController) -> int:
 
 
 def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, tuple[int, ...]]:
-    """Return for each block the axes that run over neurons: those that grow with one neuron more.
+    """Return for each block the axes over neurons: those that grow with the number of neurons.
 
     Args:
-        spec: see ``heard``.
-        of: the layout that is asked for, of parameters or of genes.
+        spec: see ``reaches_output``.
+        of: function of a spec that returns the layout, of parameters or of genes.
 
     Raises:
-        SpecError: see ``heard``.
+        SpecError: see ``reaches_output``.
 
     """
     if spec.cell == "hopfield" or spec.layers != 1:
