@@ -1,4 +1,4 @@
-"""How fast this machine steps controllers: what ``neuroctl bench`` and the scripts in ``benchmarks/`` measure with."""
+"""Measuring the speed of controllers on this machine, for ``neuroctl bench`` and the scripts in ``benchmarks/``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print([imported - start, perf_counter() - imported])
 
 
 def latency(step: Callable[[], Any], calls: int = CALLS) -> dict[str, float]:
-    """Time single calls, one by one; the clock's own cost, measured in the same way, is taken off.
+    """Time single calls; the clock's own cost, measured in the same way, is subtracted.
 
     Returns:
         The 50th, 99th and 99.9th percentile in microseconds: ``p50_us``, ``p99_us``, ``p999_us``.
@@ -70,7 +70,7 @@ def cell_step(cell: str, neurons: int, *, fixed: bool = False) -> Callable[[], A
 
 
 def lanes(neurons: int, count: int = 1024, steps: int = 256) -> float:
-    """Return control steps a second of a population of CTRNNs on recorded inputs, on all cores."""
+    """Return the control steps per second of a population of CTRNNs on recorded inputs, on all cores."""
     spec = Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01)
     few = np.stack([initial(spec, seed) for seed in range(64)], axis=1)
     theta = np.ascontiguousarray(np.tile(few, count // 64))
@@ -84,12 +84,12 @@ def lanes(neurons: int, count: int = 1024, steps: int = 256) -> float:
 
 
 def cold_start(runs: int = 5) -> dict[str, float]:
-    """Return the median seconds that a new process takes to import neuroctl, and then to its first step, cache warm."""
-    found = []
+    """Return a new process's median seconds for importing neuroctl, and then for its first step, with a warm cache."""
+    times = []
     for _ in range(runs + 1):
         done = subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True)
-        found.append(json.loads(done.stdout))
-    imported, first = np.median(found[1:], axis=0)  # the first may have compiled
+        times.append(json.loads(done.stdout))
+    imported, first = np.median(times[1:], axis=0)  # the first may have compiled
     return {"import_s": float(imported), "first_step_s": float(first)}
 
 

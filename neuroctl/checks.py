@@ -1,4 +1,4 @@
-"""Checks of what callers pass: integers, numbers and arrays of numbers, refused in one line of one form."""
+"""Checks of arguments: integers, numbers and arrays of numbers, refused by one-line messages of one form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINITE: Final = sys.float_info.max
 
 
 def shown(value: object) -> str:
-    """Return a value as an error's one line shows it: cut where it is long."""
+    """Return a value's text for a one-line error, shortened if it is long."""
     try:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # Python refuses to write integers of thousands of digits
@@ -30,22 +30,22 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as a terminal may show it: control characters, such as the escapes of a file's notes, as codes."""
+    """Return a text that is safe for a terminal: control characters, such as escapes in a file's notes, as codes."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def integer(name: str, value: object, low: int, high: int | None = None, *, error: type[NeuroctlError]) -> int:
-    """Return an integer as Python's own; NumPy's are taken too, and bool is not.
+    """Return an integer as Python's own. NumPy's integers are accepted, bool is not.
 
     Args:
-        name: of the argument, for the message.
-        value: what was passed.
+        name: name of the argument, for the message.
+        value: the argument.
         low: smallest allowed value.
         high: largest allowed value; None for no limit.
-        error: what is raised.
+        error: class of the error to raise.
 
     Raises:
-        error: it is no integer, or out of range.
+        error: ``value`` is no integer, or out of range.
 
     """
     if not isinstance(value, bool) and isinstance(value, Integral):
@@ -57,10 +57,10 @@ def integer(name: str, value: object, low: int, high: int | None = None, *, erro
 
 
 def choice_of(name: str, value: object, allowed: tuple[int, ...], *, error: type[NeuroctlError]) -> int:
-    """Return one of a few integers as Python's own; NumPy's are taken too, and bool is not.
+    """Return one of a few integers as Python's own. NumPy's integers are accepted, bool is not.
 
     Raises:
-        error: it is another.
+        error: ``value`` is another.
 
     """
     if not isinstance(value, bool) and isinstance(value, Integral) and int(value) in allowed:
@@ -69,9 +69,9 @@ def choice_of(name: str, value: object, allowed: tuple[int, ...], *, error: type
 
 
 def real(value: object) -> float:
-    """Return a number, Python's or NumPy's, as a float; NaN, which no range holds, for everything else.
+    """Return a number, Python's or NumPy's, as a float; for everything else NaN, which is in no range.
 
-    Not numbers are bool, text, None, arrays, and integers beyond every float.
+    That is for bool, text, None, arrays, and integers beyond every float.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         return math.nan
@@ -85,15 +85,15 @@ def number(name: str, value: object, low: float, high: float, allowed: str, *, e
     """Return a number, Python's or NumPy's, as a float.
 
     Args:
-        name: of the argument, for the message.
-        value: what was passed.
+        name: name of the argument, for the message.
+        value: the argument.
         low: smallest allowed value; ``ABOVE_0`` where 0 is not allowed.
         high: largest allowed value; ``FINITE`` where Inf is not allowed.
-        allowed: what the message says is allowed.
-        error: what is raised.
+        allowed: description of allowed values, for the message.
+        error: class of the error to raise.
 
     Raises:
-        error: it is no number, see ``real``, or out of range.
+        error: ``value`` is no number, see ``real``, or out of range.
 
     """
     result = real(value)
@@ -113,7 +113,7 @@ def share(name: str, value: object, *, error: type[NeuroctlError]) -> float:
 
 
 def flag(name: str, value: object, *, error: type[NeuroctlError]) -> bool:
-    """Return True or False as Python's own; NumPy's are taken too.
+    """Return True or False as Python's own; NumPy's are accepted.
 
     Raises:
         error: it is neither.
@@ -141,10 +141,10 @@ def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError]
     """Return numbers as an array of bool, integers or floats, without a copy if they are one; shape is not checked.
 
     Args:
-        name: of the argument, for the message.
-        values: what was passed.
-        allowed: what the message says is allowed.
-        error: what is raised.
+        name: name of the argument, for the message.
+        values: the argument.
+        allowed: description of allowed values, for the message.
+        error: class of the error to raise.
 
     Raises:
         error: they are no real numbers (text, None, complex), rows of unequal lengths, masked entries, or an array of
@@ -155,36 +155,36 @@ def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError]
     try:
         if count := _masked(values):
             raise error(f"{name}: {count} masked entries; allowed: {allowed}, none masked")
-        found = np.asarray(values)
-        if found.dtype == object:
-            found = _reals(found)
-        if found.dtype.kind in "biuf":
-            return found
+        numbers = np.asarray(values)
+        if numbers.dtype == object:
+            numbers = _reals(numbers)
+        if numbers.dtype.kind in "biuf":
+            return numbers
     except NeuroctlError:
         raise
     except (TypeError, ValueError):
         pass
-    except (OverflowError, RuntimeError) as problem:  # an integer beyond every float; a tensor says what to do
+    except (OverflowError, RuntimeError) as problem:  # an integer beyond every float; a tensor's own advice
         reason = f": {' '.join(str(problem).split()).rstrip('.')}"
     kind = f"{values.dtype} array" if isinstance(values, np.ndarray) else type(values).__name__
     raise error(f"{name}: {kind}{reason}; allowed: {allowed}")
 
 
-def cast(found: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Return an array in a float dtype; what lies beyond it becomes Inf, without a warning."""
+def cast(numbers: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return an array in a float dtype; numbers beyond it become Inf, without a warning."""
     with np.errstate(over="ignore"):
-        return found.astype(dtype, copy=False)
+        return numbers.astype(dtype, copy=False)
 
 
 def _masked(values: object) -> int:
-    """Return how many entries are masked: numbers under a mask are no measurements."""
+    """Return the number of masked entries, which are no measurements."""
     if isinstance(values, np.ma.MaskedArray):
         return int(np.ma.getmaskarray(values).sum())
     return sum(map(_masked, values)) if isinstance(values, (list, tuple)) else 0
 
 
-def _reals(found: NDArray[Any]) -> NDArray[Any]:
-    """Return real numbers that came as objects, such as integers beyond 64 bits; refuse others, None among them."""
-    if not all(isinstance(value, Real) for value in found.flat):
+def _reals(objects: NDArray[Any]) -> NDArray[Any]:
+    """Convert objects that are real numbers, such as integers beyond 64 bits; refuse others, such as None."""
+    if not all(isinstance(value, Real) for value in objects.flat):
         raise TypeError("not real numbers")
-    return found.astype(np.float64)
+    return objects.astype(np.float64)

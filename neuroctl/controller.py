@@ -29,8 +29,8 @@ class Controller(Rebuilt):
 
     Args:
         spec: topology and time base.
-        theta: parameters ``[n_params]``, copied and cast to the spec's dtype; None draws a random network.
-        seed: of that random network, an integer >= 0.
+        theta: parameters ``[n_params]``, copied and cast to the spec's dtype; None: a random network.
+        seed: seed of the random network, an integer >= 0.
 
     ``copy.copy``, ``copy.deepcopy`` and ``pickle`` make an independent controller with equal parameters and state.
 
@@ -64,7 +64,7 @@ class Controller(Rebuilt):
         self._build(spec, flat)
 
     def _build(self, spec: Spec, theta: Array) -> None:
-        """Take theta as it is, and make all that follows from it."""
+        """Set theta, unchecked, and everything that follows from it."""
         cell = cell_of(spec)
         self._spec = spec
         self.layout = cell.layout(spec)
@@ -81,7 +81,7 @@ class Controller(Rebuilt):
         self._floats = step_floats(spec)
         self._rollout = cell.rollout
         self._fault = self.state_layout["fault"].offset
-        # The compiled step trusts its arrays: these nobody else can give another shape.
+        # The compiled step trusts its arrays: nobody else can change the shape of these.
         self._own_theta, self._own_state, self._own_y = self._theta[:], self._state[:], self._y[:]
         # Compile, or load from the cache, now: a control loop must never wait for the compiler.
         buffers = (self._own_theta, self._own_state, self._u, self._own_y, self._ints, self._floats)
@@ -117,29 +117,29 @@ class Controller(Rebuilt):
         return bool(self._state[self._fault])
 
     def reset(self) -> None:
-        """Set the whole state to its start: the network at rest, outputs at zero (clipped into the limits)."""
+        """Set the whole state to its initial values: network at rest, outputs at zero (clipped into the limits)."""
         self._state[:] = self._start
 
     def step(self, u: ArrayLike) -> Array:
         """Advance one time step of ``spec.dt_s``.
 
-        Finite inputs beyond ``spec.input_limits`` are taken as they are; the fixed-point controller clips them.
+        Finite inputs beyond ``spec.input_limits`` are used unchanged; the fixed-point controller clips them.
 
         Args:
-            u: inputs ``[inputs]``. A C-contiguous array in the spec's dtype is read as it lies; other numbers (lists,
+            u: inputs ``[inputs]``. A C-contiguous array in the spec's dtype is read in place; other numbers (lists,
                 tuples, integers, another float dtype) are converted to that first, at several times the cost of a step.
 
         Returns:
             The outputs ``[outputs]``: the controller's own buffer, overwritten by the next step.
 
         Raises:
-            LayoutError: u has the wrong shape, holds no numbers or masked entries. The state is untouched.
+            LayoutError: u has the wrong shape, or holds no numbers or masked entries. The state is unchanged.
 
         Warns:
-            SlowInputWarning: once for a process, if u has to be converted.
+            SlowInputWarning: once per process, if u has to be converted.
 
         """
-        # These checks cost half of what Numba's own would; the compiled step tells a wrong length itself.
+        # These checks cost half of Numba's own; the compiled step itself reports a wrong length.
         if type(u) is ndarray and u.ndim == 1 and u.dtype == self._dtype and u.flags.carray:
             if self._step(self._own_theta, self._own_state, u, self._own_y, self._ints, self._floats) == 0:
                 return self._y
@@ -148,9 +148,9 @@ class Controller(Rebuilt):
         return self._y
 
     def warm_up(self, u: Array) -> None:
-        """Do what ``step(u)`` would on copies of state and outputs: nothing changes but what the caches hold.
+        """Do the work of ``step(u)`` on copies of state and outputs: it only warms the caches.
 
-        A real-time loop calls it while it waits, so that the step itself finds its code and parameters near.
+        A real-time loop calls this while it waits, so that the step itself finds its code and parameters in the caches.
 
         Raises:
             LayoutError: as ``step``.
@@ -162,7 +162,7 @@ class Controller(Rebuilt):
         self._step(self._own_theta, self._spare_state, u, self._spare_y, self._ints, self._floats)
 
     def rollout(self, inputs: ArrayLike) -> Array:
-        """Step through a sequence, going on from the current state.
+        """Step through a sequence from the current state.
 
         Args:
             inputs: ``[T, inputs]``, T at least 1; cast to the spec's dtype if needed.
@@ -211,7 +211,7 @@ class Controller(Rebuilt):
 
 def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
     if spec.dt_s > max_stable_dt(spec, theta):
-        # Without the limit in it the text is always the same, so that Python shows it once for a line of code.
+        # The text does not contain the limit, so that Python shows it once per line of code.
         text = (
             f"dt_s: {spec.dt_s:g} is above max_stable_dt: {spec.integrator} steps make decaying modes of theta grow; "
             "harmless in a controller evolved at this dt_s, which was scored with these very steps"
@@ -223,7 +223,7 @@ def load(path: str | os.PathLike[str]) -> Controller | QuantController:
     """Read a file written by ``Controller.save`` or ``QuantController.save``. Runs no code of the file's.
 
     Raises:
-        FileFormatError: the file is not a whole, sound file of ours.
+        FileFormatError: the file is incomplete, damaged or of another kind.
 
     """
     archive = io.read_archive(path)

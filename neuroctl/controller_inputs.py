@@ -1,4 +1,4 @@
-"""What a controller takes as inputs: one step's numbers, or a sequence of them."""
+"""The inputs of a controller: the numbers of one step, or a sequence of them."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from neuroctl.errors import LayoutError, SlowInputWarning, warn
 
 Array = NDArray[Any]
 
-_said: set[Any] = set()  # dtypes whose faster arrays were spoken of: once for a process
+_said: set[Any] = set()  # dtypes for which the warning was shown: once per process
 
 
 def accepted(u: object, buffer: Array) -> Array:
-    """Copy one step's numbers into a controller's buffer, cast to its dtype: the slow door of ``step``.
+    """Copy the numbers of one step into a controller's buffer, cast to its dtype: the slow path of ``step``.
 
     Raises:
         LayoutError: u holds no numbers, masked entries, or has another shape than the buffer.
 
     Warns:
-        SlowInputWarning: once, if u is no array of the buffer's dtype that could be read as it lies.
+        SlowInputWarning: once, if u is no array of the buffer's dtype that could be read in place.
 
     """
     dtype = buffer.dtype
-    found = array("u", u, _allowed(dtype, buffer.shape))
-    if found.shape != buffer.shape:
-        raise LayoutError(f"u: shape {found.shape}; allowed: {_allowed(dtype, buffer.shape)}")
-    buffer[:] = cast(found, dtype)
+    numbers = array("u", u, _allowed(dtype, buffer.shape))
+    if numbers.shape != buffer.shape:
+        raise LayoutError(f"u: shape {numbers.shape}; allowed: {_allowed(dtype, buffer.shape)}")
+    buffer[:] = cast(numbers, dtype)
     if dtype not in _said and (not isinstance(u, np.ndarray) or u.dtype != dtype or not u.flags.c_contiguous):
         _say_once(dtype)
     return buffer
 
 
 def raw(u: object, *shape: int | str) -> NDArray[np.int32]:
-    """Return raw integers, such as lists of them, as int32; what lies beyond saturates, as an input's range does.
+    """Return raw integers, such as lists of them, as int32; numbers beyond saturate, as an input's range does.
 
     Args:
-        u: what was passed.
-        shape: of what is allowed; ``"T"`` stands for any size from 1.
+        u: the argument.
+        shape: allowed shape; ``"T"`` stands for any size from 1.
 
     Raises:
         LayoutError: u holds no integers, masked entries, or has another shape.
 
     """
     allowed = f"integers of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-    found = array("u", u, allowed)
-    fits = found.ndim == len(shape) and found.size and all(map(_fits, found.shape, shape))
-    if not fits or found.dtype.kind not in "iu":
-        raise LayoutError(f"u: {found.dtype} of shape {found.shape}; allowed: {allowed}")
-    own, word = np.iinfo(found.dtype), np.iinfo(np.int32)
-    return found.clip(max(own.min, word.min), min(own.max, word.max)).astype(np.int32)
+    numbers = array("u", u, allowed)
+    fits = numbers.ndim == len(shape) and numbers.size and all(map(_fits, numbers.shape, shape))
+    if not fits or numbers.dtype.kind not in "iu":
+        raise LayoutError(f"u: {numbers.dtype} of shape {numbers.shape}; allowed: {allowed}")
+    stored, word = np.iinfo(numbers.dtype), np.iinfo(np.int32)
+    return numbers.clip(max(stored.min, word.min), min(stored.max, word.max)).astype(np.int32)
 
 
 def _fits(size: int, wanted: int | str) -> bool:
@@ -79,11 +79,11 @@ def sequence(inputs: ArrayLike, dtype: Any, width: int, name: str = "inputs") ->
         LayoutError: wrong shape, no numbers, or masked entries.
 
     """
-    found = array(name, inputs, f"numbers of shape (T, {width})")
-    if found.ndim != 2 or found.shape[1] != width or len(found) == 0:
-        raise LayoutError(f"{name}: shape {found.shape}; allowed: (T, {width}) with T at least 1")
-    with np.errstate(over="ignore"):  # Inf, which a step meets as it would any other
-        return np.require(found, dtype=dtype, requirements=["C", "A", "W"])
+    numbers = array(name, inputs, f"numbers of shape (T, {width})")
+    if numbers.ndim != 2 or numbers.shape[1] != width or len(numbers) == 0:
+        raise LayoutError(f"{name}: shape {numbers.shape}; allowed: (T, {width}) with T at least 1")
+    with np.errstate(over="ignore"):  # Inf, which a step handles as any other
+        return np.require(numbers, dtype=dtype, requirements=["C", "A", "W"])
 
 
 def recorded(values: ArrayLike, width: int) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ def recorded(values: ArrayLike, width: int) -> NDArray[np.float64]:
         LayoutError: wrong shape, or not finite numbers.
 
     """
-    found = sequence(values, np.float64, width, "calibration")
-    if not np.isfinite(found).all():
-        raise LayoutError(f"calibration: shape {found.shape}, holds NaN or Inf; allowed: finite numbers (T, {width})")
-    return found.copy()  # it is kept, and may be a buffer of the caller's
+    inputs = sequence(values, np.float64, width, "calibration")
+    if not np.isfinite(inputs).all():
+        raise LayoutError(f"calibration: shape {inputs.shape}, holds NaN or Inf; allowed: finite numbers (T, {width})")
+    return inputs.copy()  # it may be a buffer of the caller's

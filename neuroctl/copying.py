@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 
 class Rebuilt:
-    """An object whose copies share no array with it: they carry what it is made of, and build the rest anew.
+    """An object whose copies share no array with it: they copy its sources, and rebuild the rest.
 
-    A class names in ``_made_of`` the attributes that ``_build`` takes, in its order, and then its state. All that
-    ``_build`` sets has a slot, so that ``__dict__`` holds only what a subclass or a caller added, which is copied as
-    Python does. Slots also keep a step fast: one look at the ``__dict__`` of an object without them makes every later
-    access to its attributes slower, by 150 ns a step. Nothing is checked again: a parameter that was written out of
-    bounds stays as it is.
+    A class names in ``_made_of`` the arguments of ``_build``, in order, and then its state. Each attribute that
+    ``_build`` sets has a slot, so that ``__dict__`` holds only those that a subclass or a caller added, which are
+    copied as usual. Slots also keep a step fast: one look at the ``__dict__`` of an object without them makes every
+    later access to its attributes slower, by 150 ns a step. Nothing is checked again: a parameter that was written out
+    of bounds stays.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_state")
@@ -28,9 +28,9 @@ class Rebuilt:
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._made_of} | self.__dict__
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        *parts, state = (copy.deepcopy(kept[name]) for name in self._made_of)
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        *parts, state = (copy.deepcopy(saved[name]) for name in self._made_of)
         self._build(*parts)
         self._state[:] = state
-        if added := {name: value for name, value in kept.items() if name not in self._made_of}:
+        if added := {name: value for name, value in saved.items() if name not in self._made_of}:
             self.__dict__.update(added)

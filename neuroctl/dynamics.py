@@ -1,4 +1,4 @@
-"""What a CTRNN's parameters say about how it moves: center-crossing, wanted outputs, and the largest stable time step.
+"""The dynamics of a CTRNN from its parameters: center-crossing, wanted outputs, and the largest stable time step.
 
 R. D. Beer, "On the dynamics of small continuous-time recurrent neural networks", Adaptive Behavior 3 (1995);
 B. Mathayomchan and R. D. Beer, "Center-crossing recurrent neural networks for the evolution of rhythmic behavior",
@@ -35,7 +35,7 @@ def state_from_output(spec: Spec, theta: ArrayLike, s: ArrayLike) -> Matrix:
     """Return the states y ``[n]`` at which a CTRNN's neurons have the outputs s: y = ln(s / (1 - s)) / g - b.
 
     Args:
-        spec: of the CTRNN.
+        spec: the CTRNN's spec.
         theta: its parameters ``[n_params]``.
         s: wanted outputs ``[n]``, between 0 and 1, exclusive.
 
@@ -62,9 +62,9 @@ def jacobian(spec: Spec, theta: ArrayLike, slope: float = _STEEPEST) -> Matrix:
 def max_stable_dt(spec: Spec, theta: ArrayLike) -> float:
     """Return the largest time step, in s, at which the spec's integrator lets every decaying mode decay.
 
-    The modes are those of the equation linearised where all neurons are at their middle, s' = 1/4, and where all are
-    saturated, s' = 0. Growing modes are the network's own doing and do not count. A bound for these two points, not a
-    proof for what lies between: a step above it is suspect, a step well below it is safe in practice.
+    The modes are those of the equation linearized with all neurons at their middle, s' = 1/4, and with all of them
+    saturated, s' = 0. Growing modes are the network's own and do not count. This bound holds for these two points, and
+    is no proof between them: a step above it is suspect, a step well below it is safe in practice.
 
     Raises:
         SpecError: another cell than a CTRNN.
@@ -73,7 +73,7 @@ def max_stable_dt(spec: Spec, theta: ArrayLike) -> float:
     """
     middle = jacobian(spec, theta)
     rates = 1.0 / _blocks(spec, theta)["tau_s"]
-    if spec.integrator == "etd1":  # the leak is exact; what it couples to is not
+    if spec.integrator == "etd1":  # the leak is exact; the coupling is not
         return _longest_exponential(middle, rates)
     modes = np.concatenate([np.linalg.eigvals(middle), -rates.astype(complex)])
     return min(_longest(mode, _ORDERS[spec.integrator]) for mode in modes if mode.real < 0)

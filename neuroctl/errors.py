@@ -23,7 +23,7 @@ _NOT_USERS: Final = (
 class NeuroctlError(Exception):
     """Base of every error that neuroctl raises on purpose.
 
-    ``exit_code`` is what the command line returns for it: 1 the work failed, 2 the request itself was wrong.
+    ``exit_code`` is the command line's exit code for it: 1 if the work failed, 2 if the request was wrong.
     """
 
     exit_code = 1
@@ -46,7 +46,7 @@ class FileFormatError(NeuroctlError, ValueError):
 
 
 class BackendUnavailable(NeuroctlError, ImportError):
-    """An optional package, device or tool is missing; the message says what to install."""
+    """An optional package, device or tool is missing; the message names what to install."""
 
 
 class TaskError(NeuroctlError, ValueError):
@@ -66,7 +66,7 @@ class PlantError(NeuroctlError, ValueError):
 
 
 class StudyError(NeuroctlError, ValueError):
-    """A study folder that cannot be created, resumed or continued as asked."""
+    """A study folder that cannot be created or resumed as requested."""
 
 
 class ObjectiveError(StudyError):
@@ -78,11 +78,11 @@ class UnrepeatableError(StudyError):
 
 
 class ExportError(NeuroctlError, ValueError):
-    """A controller that cannot be quantised or exported as asked; nothing has been written.
+    """A controller that cannot be quantized or exported as requested; nothing has been written.
 
     Args:
-        message: what is wrong.
-        refused: which controllers of a population it is said of, bool ``[P]``; None where it is said of all.
+        message: the message.
+        refused: the refused controllers of a population, bool ``[P]``; None for all.
 
     """
 
@@ -96,15 +96,15 @@ class StabilityWarning(RuntimeWarning):
 
 
 class SlowInputWarning(UserWarning):
-    """Inputs that ``step`` converts at every call; an array of the controller's own dtype is read as it lies."""
+    """Inputs that ``step`` converts at every call; an array of the controller's own dtype is read in place."""
 
 
 class QuantizationWarning(RuntimeWarning):
-    """Fixed point does what may surprise: coarse formats, or inputs beyond the declared limits, which it clips."""
+    """Surprises of fixed point: coarse formats, or inputs beyond the declared limits, which it clips."""
 
 
 class LoopError(NeuroctlError, ValueError):
-    """A real-time loop, or its log, that cannot be set up as asked."""
+    """A real-time loop, or its log, that cannot be set up as requested."""
 
     exit_code = 2
 
@@ -122,7 +122,7 @@ class SilenceError(LinkError):
 
 
 class NoiseError(LinkError):
-    """Bytes came, but nothing that can be read: a wrong baud rate, or another device."""
+    """Bytes came, but no frame: a wrong baud rate, or another device."""
 
 
 class ModelError(LinkError):
@@ -130,34 +130,34 @@ class ModelError(LinkError):
 
 
 class BoardResetError(LinkError):
-    """The board started anew in the middle of a run."""
+    """The board restarted in the middle of a run."""
 
 
 class LatchedError(LinkError):
-    """The board's outputs are safe and stay so until START; ``reason`` is the name of why."""
+    """The board's outputs are safe and stay so until START; ``reason`` is the name of the reason."""
 
     reason = ""
 
 
 class RefusedError(LinkError):
-    """The board refused a request; ``code`` is the name of why."""
+    """The board refused a request; ``code`` is the name of the reason."""
 
     code = ""
 
 
 def is_users(file: str) -> bool:
-    """Whether code in a file is a user's own: not ours, Python's or an installed package's."""
+    """Whether code in a file is a user's, not ours, Python's or an installed package's."""
     return not file.startswith(_NOT_USERS) and "site-packages" not in file
 
 
 def line_of(error: BaseException) -> str | None:
-    """Return the file and line of a user's own code that an error came through last; None if there is none."""
+    """Return the file and line of the user's code nearest to an error; None if there is none."""
     users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f"{users[-1].filename}:{users[-1].lineno}" if users else None
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user's own code that led here; at that of the outermost caller if none is a user's."""
+    """Warn at the line of the user's code that led here; without such code, at the outermost caller's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
@@ -167,17 +167,17 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
 
 
 def told(error: BaseException) -> str:
-    """Return an error's kind and text in one line, with the file and line of the user's code that it came through."""
+    """Return an error's class and text in one line, with the file and line of the user's code behind it."""
     line = line_of(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}" + (f" ({line})" if line else "")
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional module, or say which extra to install.
+    """Import an optional module; if it is missing, name the extra to install.
 
     Args:
         module: dotted name of the module to import.
-        extra: the extra of this package that brings it, such as ``"sim"``.
+        extra: the extra of this package that includes it, such as ``"sim"``.
 
     Raises:
         BackendUnavailable: the module is not installed, or cannot be loaded.
@@ -185,7 +185,7 @@ def require(module: str, extra: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except BackendUnavailable:  # an ImportError, too: the module says itself what it lacks
+    except BackendUnavailable:  # also an ImportError: the module itself names what it lacks
         raise
     except ModuleNotFoundError as error:
         missing = error.name or module

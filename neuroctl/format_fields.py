@@ -1,4 +1,4 @@
-"""Formats as files have them: read, checked, written."""
+"""Fixed-point formats in files: reading, checking, writing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from neuroctl.errors import LayoutError
 from neuroctl.maths.fixed import QFormat
 
 _STORAGE: Final = (2, 32)
-_MOST_FRAC_BITS: Final = 255
+_MAX_FRAC_BITS: Final = 255
 
 
 def format_from_field(name: str, pair: Any) -> QFormat:
-    """Return the format that a file names; far beyond what ``quantize`` chooses the proof's own numbers overflow.
+    """Return the format in a file's field. Formats far beyond those of ``quantize`` would overflow the range proof.
 
     Raises:
-        LayoutError: it is none.
+        LayoutError: the field is no format.
 
     """
     if isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair):
         bits, frac_bits = pair
-        if _STORAGE[0] <= bits <= _STORAGE[1] and abs(frac_bits) <= _MOST_FRAC_BITS:
+        if _STORAGE[0] <= bits <= _STORAGE[1] and abs(frac_bits) <= _MAX_FRAC_BITS:
             return QFormat(bits, frac_bits)
-    allowed = f"{_STORAGE[0]} to {_STORAGE[1]} bits and -{_MOST_FRAC_BITS} to {_MOST_FRAC_BITS} fractional ones"
+    allowed = f"{_STORAGE[0]} to {_STORAGE[1]} bits and -{_MAX_FRAC_BITS} to {_MAX_FRAC_BITS} fractional ones"
     raise LayoutError(f"formats: {name} is {shown(pair)}; allowed: {allowed}")
 
 
@@ -35,7 +35,7 @@ def check_fits(name: str, values: NDArray[np.int32], stored_as: QFormat | None) 
     """Check a block's integers against its format, if it has one.
 
     Raises:
-        LayoutError: one is beyond what the storage holds.
+        LayoutError: an integer is beyond the storage.
 
     """
     if stored_as is not None and not (stored_as.low <= values.min() and values.max() <= stored_as.high):
@@ -43,5 +43,5 @@ def check_fits(name: str, values: NDArray[np.int32], stored_as: QFormat | None) 
 
 
 def formats_as_fields(formats: Formats) -> dict[str, list[int]]:
-    """Return formats as JSON has them: bits and fractional bits by name."""
+    """Return formats for JSON: bits and fractional bits by name."""
     return {name: [formats[name].bits, formats[name].frac_bits] for name in sorted(formats)}

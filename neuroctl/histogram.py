@@ -14,12 +14,12 @@ from neuroctl.errors import LayoutError
 from neuroctl.maths.jit import jit_integer
 
 BITS: Final = 6
-"""2^BITS buckets a power of two: a bucket is at most 1/64 of its values wide, and below 128 ns exactly 1 ns."""
+"""2^BITS buckets per power of two: a bucket is at most 1/64 of its values wide, and exactly 1 ns below 128 ns."""
 LARGEST: Final = (1 << 40) - 1
-"""Longer durations [ns], 18 minutes, count as this."""
+"""Largest duration [ns], 18 minutes; longer ones count as this."""
 BUCKETS: Final = (40 - BITS + 1) << BITS
-SUM, MOST, SIZE = BUCKETS, BUCKETS + 1, BUCKETS + 2
-"""Places in a row behind its buckets: the sum and the largest of the durations; the row's length."""
+SUM, MAX, SIZE = BUCKETS, BUCKETS + 1, BUCKETS + 2
+"""Indices in a row after its buckets, for the sum and the largest of the durations; the row's length."""
 
 
 @jit_integer
@@ -36,14 +36,14 @@ def record_into(rows: Any, row: Any, value: Any) -> None:
     """Count a duration.
 
     rows: int64[histograms, SIZE], written.
-    row: which of them.
+    row: index of the histogram.
     value: [ns]; below 0 counts as 0, above ``LARGEST`` as that.
     Allocates nothing, raises nothing.
     """
     value = min(max(value, 0), LARGEST)
     rows[row, bucket_of(value)] += 1
     rows[row, SUM] += value
-    rows[row, MOST] = max(rows[row, MOST], value)
+    rows[row, MAX] = max(rows[row, MAX], value)
 
 
 def _upper_edges() -> NDArray[np.int64]:
@@ -59,15 +59,15 @@ EDGES: Final = _upper_edges()
 
 @cache
 def _compile() -> None:
-    """Compile before anything is timed: a link's first answer comes when its board has begun to count down."""
+    """Compile before anything is timed: at a link's first answer, its board is already counting down."""
     record_into(np.zeros((1, SIZE), np.int64), 0, 0)
 
 
 class Histogram:
-    """Durations in nanoseconds: how many, their mean, their quantiles to 1/64, the largest exactly.
+    """Durations in nanoseconds: count, mean, quantiles to 1/64, and the exact largest.
 
     Args:
-        row: int64[SIZE] to count in; None makes an empty one.
+        row: int64[SIZE] to count in; None: a new, empty one.
 
     Raises:
         LayoutError: row has another dtype or shape.
@@ -82,10 +82,10 @@ class Histogram:
         _compile()
 
     def record(self, value: int) -> None:
-        """Count one duration in nanoseconds; NumPy's integers are taken too.
+        """Count one duration in nanoseconds, a Python or NumPy integer.
 
         Raises:
-            LayoutError: it is no integer.
+            LayoutError: ``value`` is no integer.
 
         """
         try:
@@ -95,14 +95,14 @@ class Histogram:
         record_into(self._rows, 0, value)
 
     def add(self, other: Histogram) -> None:
-        """Count all that another histogram holds."""
-        most = max(self.max, other.max)
+        """Add the counts of another histogram."""
+        largest = max(self.max, other.max)
         self._rows += other._rows
-        self._rows[0, MOST] = most
+        self._rows[0, MAX] = largest
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many durations each bucket holds, int64[BUCKETS]; ``EDGES`` are the buckets' largest values."""
+        """Number of durations in each bucket, int64[BUCKETS]; ``EDGES`` are the buckets' largest values."""
         return self._rows[0, :BUCKETS]
 
     @property
@@ -112,16 +112,16 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """Mean in nanoseconds; 0 of none."""
+        """Mean in nanoseconds; 0 if empty."""
         return float(self._rows[0, SUM]) / max(self.count, 1)
 
     @property
     def max(self) -> int:
-        """Largest in nanoseconds; 0 of none."""
-        return int(self._rows[0, MOST])
+        """Largest duration in nanoseconds; 0 if empty."""
+        return int(self._rows[0, MAX])
 
     def quantile(self, q: float) -> int:
-        """Return the smallest bucket's edge [ns] that a share ``q`` of the durations does not exceed; 0 of none.
+        """Return the smallest bucket's edge [ns] that a share ``q`` of the durations does not exceed; 0 if empty.
 
         It is never below the true quantile, and at most 1/64 above it.
 
@@ -137,6 +137,6 @@ class Histogram:
     def to_dict(self) -> dict[str, float]:
         """Return count, mean, quantiles and largest, in microseconds."""
         quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p99.99": 0.9999}
-        found: dict[str, float] = {"count": self.count, "mean_us": self.mean / 1e3}
-        found |= {f"{name}_us": self.quantile(q) / 1e3 for name, q in quantiles.items()}
-        return found | {"max_us": self.max / 1e3}
+        figures: dict[str, float] = {"count": self.count, "mean_us": self.mean / 1e3}
+        figures |= {f"{name}_us": self.quantile(q) / 1e3 for name, q in quantiles.items()}
+        return figures | {"max_us": self.max / 1e3}

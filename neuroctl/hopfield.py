@@ -103,12 +103,12 @@ def _network(w: ArrayLike, bias: ArrayLike | None, n: int) -> tuple[Matrix, Matr
 
 @dataclass(frozen=True)
 class Settled:
-    """Where networks came to rest.
+    """Final states of networks.
 
     Args:
         s: ``[k, n]``, their states.
         converged: bool ``[k]``; False if the last sweep within the limit still changed something.
-        sweeps: int64 ``[k]``, sweeps over all neurons that it took, the last, unchanged one included.
+        sweeps: int64 ``[k]``, number of sweeps over all neurons, including the last, unchanged one.
 
     """
 
@@ -134,8 +134,8 @@ def settle(
         bias: thresholds ``[n]``, 0 if None.
         update: ``"asynchronous"`` (one at a time, in an order drawn from the seed) or ``"synchronous"`` (all at once;
             may end in a cycle of two states, and then is not converged).
-        seed: of the order of updates.
-        limit: most sweeps.
+        seed: seed of the order of updates, an integer >= 0.
+        limit: largest number of sweeps.
 
     Raises:
         LayoutError: shapes do not fit each other.
@@ -158,17 +158,17 @@ def settle(
 def capacity(
     n: int, loads: Iterable[float], rule: str = "hebb", *, trials: int = 3, seed: int = 0
 ) -> dict[float, float]:
-    """Measure how well random patterns are kept: the mean overlap with what settling from each of them leads to.
+    """Measure the recall of random patterns: their mean overlap with the states that settle from them.
 
     Args:
         n: number of neurons.
         loads: numbers of patterns per neuron.
         rule: ``"hebb"``, ``"pseudo_inverse"`` or ``"storkey"``.
-        trials: sets of patterns for each load.
-        seed: of the patterns.
+        trials: number of sets of patterns for each load, an integer >= 1.
+        seed: seed of the patterns, an integer >= 0.
 
     Returns:
-        Mean overlap, 1 where every pattern is a fixed point, for each load.
+        Mean overlap for each load; 1 if every pattern is a fixed point.
 
     Raises:
         LayoutError: an unknown rule.

@@ -1,4 +1,4 @@
-"""Limits of a controller's inputs: measured over recorded inputs where nobody declares them, and what lies beyond."""
+"""Limits of a controller's inputs: measuring undeclared ones over recorded inputs, and counting numbers beyond."""
 
 from __future__ import annotations
 
@@ -50,26 +50,29 @@ def limits_from(
     spread = np.where(still, np.maximum(np.abs(low), 1.0), margin * (high - low))
     measured = zip((low - spread).tolist(), (high + spread).tolist(), strict=True)
     limits = []
-    for index, ((below, above), (least, most)) in enumerate(zip(measured, known.tolist(), strict=True)):
+    for index, ((below, above), (low_limit, high_limit)) in enumerate(zip(measured, known.tolist(), strict=True)):
         digits = 2 - math.floor(math.log10(above - below)) if above > below else 0
         pair = (
-            least if math.isfinite(least) else round(below, digits),
-            most if math.isfinite(most) else round(above, digits),
+            low_limit if math.isfinite(low_limit) else round(below, digits),
+            high_limit if math.isfinite(high_limit) else round(above, digits),
         )
         if not pair[0] < pair[1]:
-            raise LayoutError(f"declared[{index}]: ({least}, {most}); allowed: limits that recorded inputs lie within")
+            allowed = "limits that recorded inputs lie within"
+            raise LayoutError(f"declared[{index}]: ({low_limit}, {high_limit}); allowed: {allowed}")
         limits.append(pair)
     return tuple(limits)
 
 
 def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    found = array(name, values, "numbers (T, inputs)")
-    if found.ndim != 2 or found.size == 0:
-        raise LayoutError(f"{name}: shape {found.shape}; allowed: (T, inputs), T at least 1")
-    if not (finite := np.isfinite(found)).all():
+    numbers = array(name, values, "numbers (T, inputs)")
+    if numbers.ndim != 2 or numbers.size == 0:
+        raise LayoutError(f"{name}: shape {numbers.shape}; allowed: (T, inputs), T at least 1")
+    if not (finite := np.isfinite(numbers)).all():
         row, column = np.argwhere(~finite)[0]
-        raise LayoutError(f"{name}[{row}, {column}]: {found[row, column]}, of input {column}; allowed: finite numbers")
-    return found.astype(np.float64, copy=False)
+        raise LayoutError(
+            f"{name}[{row}, {column}]: {numbers[row, column]}, of input {column}; allowed: finite numbers"
+        )
+    return numbers.astype(np.float64, copy=False)
 
 
 def _pairs(declared: Sequence[Sequence[float]], width: int) -> NDArray[np.float64]:
@@ -80,12 +83,12 @@ def _pairs(declared: Sequence[Sequence[float]], width: int) -> NDArray[np.float6
 
 
 def beyond_limits(limits: Sequence[Sequence[float]] | None, recorded: ArrayLike | None) -> BeyondLimits | None:
-    """Return how many of the recorded inputs ``[T, inputs]`` lie beyond; None without limits or a recording."""
+    """Count the recorded inputs ``[T, inputs]`` beyond their limits; None without limits or a recording."""
     return None if limits is None or recorded is None else BeyondLimits(limits).count(recorded)
 
 
 class BeyondLimits:
-    """Counts how many numbers of inputs lie beyond their declared limits; fixed point clips those, float does not.
+    """Counts input numbers beyond their declared limits; fixed point clips those, float does not.
 
     Args:
         limits: (low, high) of each input, ``[inputs, 2]``.
@@ -98,13 +101,13 @@ class BeyondLimits:
             self._lows = np.minimum(lows, lows.astype(np.float32))
             self._highs = np.maximum(highs, highs.astype(np.float32))
         self.by_input: NDArray[np.int64] = np.zeros(len(self._lows), np.int64)
-        """Numbers beyond, of each input, int64 ``[inputs]``."""
+        """Count of numbers beyond for each input, int64 ``[inputs]``."""
         self.rows = 0
-        """Steps counted."""
+        """Number of steps counted."""
 
     @property
     def numbers(self) -> int:
-        """Numbers beyond, of all inputs."""
+        """Count of numbers beyond for all inputs."""
         return int(self.by_input.sum())
 
     def count(self, inputs: ArrayLike) -> BeyondLimits:
@@ -117,10 +120,10 @@ class BeyondLimits:
     def __str__(self) -> str:
         total = max(1, self.rows * len(self.by_input))
         worst = int(self.by_input.argmax())
-        share, most = 100 * self.numbers / total, 100 * self.by_input[worst] / max(1, self.rows)
+        share, steps = 100 * self.numbers / total, 100 * self.by_input[worst] / max(1, self.rows)
         text = f"{self.numbers} of {total} numbers ({share:.3g} %) lie beyond input_limits"
         pair = f"{self._lows[worst]:g} to {self._highs[worst]:g}"
-        return f"{text}, most of input {worst} ({pair}): {most:.3g} % of the steps" if self.numbers else text
+        return f"{text}, most of input {worst} ({pair}): {steps:.3g} % of the steps" if self.numbers else text
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

@@ -46,12 +46,12 @@ LOAD_ERRORS: Final = (
     TypeError,
     OverflowError,
 )
-"""What NumPy raises on damaged files."""
+"""Errors that NumPy raises on damaged files."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What an ``.npz`` file of ours holds: its kind, its header's own fields and its arrays."""
+    """Contents of one of our ``.npz`` files: its kind, its header's fields and its arrays."""
 
     kind: str
     fields: dict[str, Any]
@@ -73,23 +73,23 @@ def file_name(path: object) -> str:
     """Return a path, str, bytes or path-like, as a string.
 
     Raises:
-        FileFormatError: it is no path, such as an open file.
+        FileFormatError: ``path`` is something else, such as an open file.
 
     """
     try:
-        return os.fsdecode(path)  # type: ignore[arg-type]  # what else there is, it refuses
+        return os.fsdecode(path)  # type: ignore[arg-type]  # it refuses everything else
     except TypeError:
         raise FileFormatError(f"path: {type(path).__name__}; allowed: a str or an os.PathLike") from None
 
 
 def output_file(path: str | os.PathLike[str]) -> Path:
-    """Return the regular file, there or to be made, that writing to a path means: symbolic links are followed.
+    """Return the regular file, existing or new, that a path leads to through symbolic links.
 
-    Every writer asks here first. A file that replaced a device, FIFO or socket would take it from the whole system, and
-    one that replaced a link would leave the file that it points to as it was.
+    Every writer calls this first. Replacing a device, FIFO or socket would remove it for the whole system, and
+    replacing a link would leave the file behind it unchanged.
 
     Raises:
-        FileFormatError: something else than a regular file is there.
+        FileFormatError: the path is that of something other than a regular file.
 
     """
     name = file_name(path)
@@ -107,16 +107,16 @@ def output_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") -> None:
-    """Refuse a file that could not be written, before the work whose result it is for.
+    """Refuse a file that could not be written, before the work for its contents.
 
     Args:
-        name: of the option or argument, for the message.
+        name: name of the option or argument, for the message.
         path: the file.
-        suffix: what its name has to end in, such as ``".png"``; empty for anything.
+        suffix: required end of its name, such as ``".png"``; empty for any.
 
     Raises:
-        FileFormatError: the name ends in something else, its folder is missing or not writable, or what is there is no
-            regular file.
+        FileFormatError: the name has another end, its folder is missing or not writable, or the path is that of
+            something other than a regular file.
 
     """
     text = file_name(path)
@@ -126,10 +126,10 @@ def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") ->
 
 
 def check_folder(name: str, path: str | os.PathLike[str]) -> None:
-    """Refuse a folder that could not be made or written, before the work whose results it is for.
+    """Refuse a folder that could not be made or written, before the work for its contents.
 
     Raises:
-        FileFormatError: what is there, or the nearest folder above, is no folder or not writable.
+        FileFormatError: the path, or its nearest existing parent, is no folder or not writable.
 
     """
     text = file_name(path)
@@ -154,13 +154,13 @@ def _kind(mode: int) -> str:
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, finds the old content or the new, whole.
+    """Write a file so that readers, even after a crash, find either the whole old content or the whole new one.
 
-    A symbolic link is kept, and the file that it points to is replaced.
+    A symbolic link stays, and the file behind it is replaced.
 
     Raises:
-        FileFormatError: the folder is missing or not writable, the disk is full, or what is there is no regular file;
-            the old file is intact.
+        FileFormatError: the folder is missing or not writable, the disk is full, or the path is that of something other
+            than a regular file. The old file is intact.
 
     """
     target = output_file(path)
@@ -204,7 +204,7 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> st
 
 
 def _check_keys(data: object) -> None:
-    """Refuse keys that are no texts: JSON would make texts of them, which sort otherwise and come back as texts.
+    """Refuse keys that are no strings: JSON would convert them to strings, which sort in another order.
 
     Raises:
         TypeError: there is one.
@@ -257,7 +257,7 @@ def write_archive(
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
-    """Read and check an archive. No code in the file is run: object arrays (pickles) are refused.
+    """Read and check an archive. No code in the file runs: object arrays (pickles) are refused.
 
     Raises:
         FileFormatError: the file is missing, truncated, damaged, foreign, of a newer schema, or holds a pickle.
@@ -267,7 +267,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     try:
         with open(name, "rb") as file:
             content = file.read(len(_ZIP))
-            if content == _ZIP:  # else it may be a device without an end
+            if content == _ZIP:  # otherwise it may be an endless device
                 content += file.read()
     except FileNotFoundError:
         raise FileFormatError(f"{name}: no such file") from None
@@ -313,7 +313,7 @@ def _checked(name: str, arrays: dict[str, NDArray[Any]]) -> Archive:
 
 
 def _object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-    """Return the JSON object that stands under a key; an empty one if nothing does."""
+    """Return the JSON object under a key; an empty one if there is none."""
     value = data.get(key)
     if value is not None and not isinstance(value, dict):
         raise FileFormatError(f"{name}: {key}: {shown(value)}; allowed: a JSON object")
@@ -321,7 +321,7 @@ def _object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the free-form notes that came with a controller.
+    """Return the free-form notes of a controller's file.
 
     Raises:
         FileFormatError: they are no JSON object.
@@ -356,8 +356,8 @@ def save_model(
     """Write a controller file.
 
     Args:
-        path: where to; an existing file is replaced atomically.
-        spec: the controller.
+        path: the file; an existing one is replaced atomically.
+        spec: the controller's spec.
         theta: its parameters ``[n_params]``.
         meta: notes of plain JSON types, such as the task and the seed.
         calibration: recorded inputs ``[T, inputs]`` in physical units, for choosing fixed-point formats.
@@ -379,7 +379,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """Read a controller file.
 
     Raises:
-        FileFormatError: the file is not a whole, sound controller file.
+        FileFormatError: the file is incomplete, damaged or no controller file.
 
     """
     archive = read_archive(path)
@@ -388,7 +388,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def model_of(archive: Archive, path: str | os.PathLike[str]) -> Model:
-    """Return the controller that an archive holds.
+    """Return the controller in an archive.
 
     Raises:
         FileFormatError: a field or an array is missing or bad.

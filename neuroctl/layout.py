@@ -46,12 +46,12 @@ class Block:
 
     @property
     def part(self) -> slice:
-        """Where the block lies in the flat vector."""
+        """The block's slice of the flat vector."""
         return slice(self.offset, self.offset + self.size)
 
 
 def cache_layout(function: Callable[[Any], Layout]) -> Callable[[Any], Layout]:
-    """Keep what a function of a spec returned: layouts never change, and evolution asks for them all the time."""
+    """Cache the layouts of a function of a spec: they never change, and evolution needs them all the time."""
     return lru_cache(maxsize=256)(function)
 
 
@@ -68,7 +68,7 @@ class Layout:
     """
 
     def __init__(self, *blocks: tuple[Any, ...]):
-        """Place blocks, given as ``(name, shape, unit[, low, high[, mask]])``, one behind the other."""
+        """Place blocks, given as ``(name, shape, unit[, low, high[, mask]])``, one after the other."""
         placed: dict[str, Block] = {}
         offset = 0
         for name, shape, unit, *bounds in blocks:
@@ -80,8 +80,8 @@ class Layout:
     def __getstate__(self) -> dict[str, Any]:
         return {"blocks": dict(self.blocks), "size": self.size}
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        self.blocks, self.size = MappingProxyType(kept["blocks"]), kept["size"]
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.blocks, self.size = MappingProxyType(saved["blocks"]), saved["size"]
 
     def __repr__(self) -> str:
         blocks = ", ".join(f"{block.name}{list(block.shape)}" for block in self.blocks.values())
@@ -117,16 +117,16 @@ class Layout:
             LayoutError: wrong length or shape, not numbers, NaN or Inf, or out of a block's bounds.
 
         """
-        found = array(name, values, f"{self.size} numbers")
-        if found.shape != (self.size,):
-            raise LayoutError(f"{name}: shape {found.shape}; allowed: ({self.size},)")
-        flat = cast(found.astype(np.float64), dtype)  # by way of float64: integers are rounded once
+        numbers = array(name, values, f"{self.size} numbers")
+        if numbers.shape != (self.size,):
+            raise LayoutError(f"{name}: shape {numbers.shape}; allowed: ({self.size},)")
+        flat = cast(numbers.astype(np.float64), dtype)  # by way of float64: integers are rounded once
         self.check(flat, name)
         return flat
 
     @cached_property
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-        """Lower and upper bounds, each element's; the places where a mask says 0."""
+        """Lower and upper bounds of each element, and the indices where a mask is 0."""
         blocks = self.blocks.values()
         masked = [b.offset + np.flatnonzero(np.ravel(b.mask) == 0) for b in blocks if b.mask is not None]
         low = np.concatenate([np.full(b.size, b.low) for b in blocks] or [np.empty(0)])
@@ -134,7 +134,7 @@ class Layout:
         return low, high, np.concatenate([*masked, np.empty(0, np.intp)]).astype(np.intp)
 
     def _allows(self, flat: NDArray[Any]) -> bool:
-        """Return whether all values are within their bounds, and 0 under a mask: what is usual, in few passes."""
+        """Whether all values are within their bounds, and 0 where a mask is 0: a quick check of the usual case."""
         low, high, masked = self._bounds
         column = (-1,) + (1,) * (flat.ndim - 1)
         low, high = low.astype(flat.dtype).reshape(column), high.astype(flat.dtype).reshape(column)

@@ -1,4 +1,4 @@
-"""What operating systems do differently: cores, locks of files, names of files made durable."""
+"""Differences between operating systems: cores, file locks, durable file names."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def cores() -> int:
 
 
 def lock(handle: int, name: str) -> None:
-    """Lock an open file against other processes, until it is closed; warn where the system cannot.
+    """Lock an open file against other processes, until it is closed; warn if the system cannot.
 
     Args:
-        handle: of the open file.
-        name: what it protects, for the warning.
+        handle: descriptor of the open file.
+        name: name of what it protects, for the warning.
 
     Raises:
         BlockingIOError: another process holds the lock.
@@ -32,7 +32,7 @@ def lock(handle: int, name: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system opens folders."""
+    """Make the names in a folder durable, if the system can open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""What quantization does to a controller: ranges, bits and errors of each block, dead zones, and its trajectories."""
+"""Effects of quantization on a controller: ranges, bits and errors of each block, dead zones, and trajectories."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _STEPS: Final = 1000
 
 @dataclass(frozen=True)
 class BlockReport:
-    """One block of parameters: its range, its format, and what rounding it did, all in the block's unit.
+    """One block of parameters: its range, its format, and its rounding errors, all in the block's unit.
 
-    ``saturated`` counts entries that the format does not reach.
+    ``saturated`` is the number of entries beyond the format's range.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BlockReport:
 
 @dataclass(frozen=True)
 class OutputReport:
-    """One output over the trajectory: its range in float, and how far fixed point is from it, in physical units."""
+    """One output over the trajectory: its range in float, and the errors of fixed point, in physical units."""
 
     low: float
     high: float
@@ -52,20 +52,20 @@ class OutputReport:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What quantization did.
+    """The effects of quantization.
 
     Args:
-        blocks: one entry a block; empty where the float controller is not known.
+        blocks: one entry per block; empty if the float controller is unknown.
         bounds: proven range of each intermediate, of which the largest magnitude has to stay below ``limit``.
         limit: 2^30.
         dead_zone: widest band, in last bits of an input, in which a slow neuron stops short of its goal; CTRNN only.
-        recorded: whether the trajectory's inputs are recorded ones, or made up from the declared limits.
-        state_bytes: RAM of one state, less the CRC that it carries.
-        state_note: why a 16-bit state saves no RAM, where it does not; else empty.
+        recorded: whether the trajectory's inputs are recorded ones; else they are generated from the declared limits.
+        state_bytes: RAM of one state, without its CRC.
+        state_note: the reason if a 16-bit state saves no RAM; else empty.
         beyond: recorded inputs beyond the declared limits; None without either.
-        outputs: one entry an output; empty where the float controller is not known.
+        outputs: one entry per output; empty if the float controller is unknown.
         time_s: ``[T]``.
-        exact: float outputs ``[T, outputs]``; None where the float controller is not known.
+        exact: float outputs ``[T, outputs]``; None if the float controller is unknown.
         fixed: fixed-point outputs ``[T, outputs]``.
 
     """
@@ -99,7 +99,7 @@ class QuantizationReport:
 
 
 def measure_quantization(q: QuantController, ctl: Controller | None) -> QuantizationReport:
-    """Compare an integer controller with the float one that it was made of, if that is known.
+    """Compare an integer controller with its float original, if that is known.
 
     Both run over the recorded inputs, 1,000 steps at most, or over inputs that wander through the declared limits.
     """
@@ -124,7 +124,7 @@ def measure_quantization(q: QuantController, ctl: Controller | None) -> Quantiza
 
 
 def _state_note(q: QuantController, ctl: Controller) -> str:
-    """Say so where a 16-bit state saves no RAM: slow neurons then keep a residual of 16 bits."""
+    """Return a note if a 16-bit state saves no RAM, as slow neurons then keep a residual of 16 bits."""
     if "residual" not in q.formats:
         return ""
     bits = {name: q.formats[name].bits for name, block in q.layout.blocks.items() if len(block.shape) == 2}
@@ -163,7 +163,7 @@ def _blocks(q: QuantController, ctl: Controller) -> list[BlockReport]:
 
 
 def _dead_zone(q: QuantController) -> float:
-    """Return how far from its goal the slowest neuron may stop, in last bits of its most sensitive input."""
+    """Return the largest distance from its goal at which the slowest neuron may stop, in last bits of an input."""
     if "residual" in q.formats:
         return 0.0
     p = q.layout.views(q.theta_q)
@@ -183,7 +183,7 @@ def _outputs(exact: Array, fixed: Array) -> list[OutputReport]:
 
 
 def bits_of(bound: tuple[int, int]) -> float:
-    """Return how many bits, sign excluded, a range takes."""
+    """Return the number of bits of a range, without the sign."""
     return math.log2(max(1, -bound[0], bound[1]))
 
 

@@ -16,7 +16,7 @@ OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic")
 UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
-_MOST_HORIZON: Final = (1 << 31) - 1
+_MAX_HORIZON: Final = (1 << 31) - 1
 _BELOW_1: Final = math.nextafter(1.0, 0.0)
 
 Limits = tuple[tuple[float, float], ...]
@@ -25,9 +25,9 @@ Mask = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a cell allows; the first activation and the first readout are its defaults.
+    """The values that a cell allows; the first activation and the first readout are its defaults.
 
-    ``options`` names the fields that belong to some cells only and to this one too; elsewhere they keep their default.
+    ``options`` are the fields of this cell among those that only some cells have; other cells keep their defaults.
     """
 
     activations: tuple[str, ...]
@@ -73,23 +73,23 @@ class Spec:
         neurons: number of neurons, 1 to 4096.
         outputs: number of outputs, 1 to 4096; equal to ``neurons`` with ``readout="identity"``.
         dt_s: time between two steps, in seconds, greater than 0.
-        integrator: how the CTRNN's differential equation is stepped: ``euler``, ``heun``, ``rk4`` or ``etd1``.
-        activation: the neurons' function; None takes the cell's default, and reads back as its name.
-        readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs; None takes the cell's
+        integrator: method for the CTRNN's differential equation: ``euler``, ``heun``, ``rk4`` or ``etd1``.
+        activation: the neurons' function; None: the cell's default, and reads back as its name.
+        readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs; None: the cell's
             default, and reads back as its name. Hopfield: ``"last"`` gives the last ``outputs`` neurons' outputs.
         output_activation: applied to the affine readout, before the limits; one of ``OUTPUT_ACTIVATIONS``.
-        mask: sparse wiring, rows ``[to][from]`` of 0 and 1 for the recurrent matrix; None is all to all.
+        mask: sparse wiring, rows ``[to][from]`` of 0 and 1 for the recurrent matrix; None: all to all.
         layers: IndRNN: number of layers, each of ``neurons``.
         residual: IndRNN: add each layer's input to its output, from the second layer on.
         horizon: IndRNN: steps T of the limit |u| <= 2^(1/T) on recurrent weights; None for no limit.
         context_decay: Jordan: alpha of the context s_t = alpha s_(t-1) + y_(t-1), from 0 to less than 1.
         update: Hopfield: ``"asynchronous"``, ``"synchronous"`` or ``"continuous"``.
-        settle_steps: Hopfield: most sweeps of all neurons in one control step.
-        clamp: Hopfield: hold the observed bits while settling; False presents them as a start only.
-        order_seed: Hopfield: seed of the order in which asynchronous updates take the neurons, 0 or more.
+        settle_steps: Hopfield: largest number of sweeps over all neurons in one control step.
+        clamp: Hopfield: hold the observed bits while settling; False: use them as the start only.
+        order_seed: Hopfield: seed of the order of asynchronous updates, an integer >= 0.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
-        input_limits: (low, high) of each input in physical units; what fixed point scales by, and clips at. Optional.
-        scale_inputs: show the network its inputs mapped from their limits to [-1, 1] instead of in physical units.
+        input_limits: (low, high) of each input in physical units, for scaling and clipping in fixed point. Optional.
+        scale_inputs: map inputs from their limits to [-1, 1] for the network, instead of physical units.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
 
     Raises:
@@ -154,7 +154,7 @@ class Spec:
                     raise SpecError(f"{name}: {getattr(self, name)}; allowed for cell 'hopfield': 1 to {self.neurons}")
 
     def _take_integers(self, *ranges: tuple[str, int, int | None]) -> None:
-        """Check integers, and keep them as Python's own, which JSON can hold."""
+        """Check integers, and convert them to Python's own, for JSON."""
         for name, low, high in ranges:
             object.__setattr__(self, name, integer(name, getattr(self, name), low, high, error=SpecError))
 
@@ -171,7 +171,7 @@ class Spec:
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
         if self.horizon is not None:
-            self._take_integers(("horizon", 1, _MOST_HORIZON))
+            self._take_integers(("horizon", 1, _MAX_HORIZON))
         decay: object = self.context_decay
         plain = number("context_decay", decay, 0.0, _BELOW_1, "from 0 to less than 1", error=SpecError)
         if not isinstance(decay, (int, float)):  # Python's own stay as they are: a model's CRC is over its JSON
@@ -224,7 +224,7 @@ def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | N
     allowed = f"allowed: {neurons} rows of {neurons} entries, 0 or 1"
     try:
         rows = [list(row) for row in value]
-        # Before they become ints, which would make a 0 of 0.7.
+        # Before the conversion to int, which would turn 0.7 into 0.
         strange = [entry for row in rows for entry in row if entry not in (0, 1)]
     except (TypeError, ValueError):
         raise SpecError(f"mask: {type(value).__name__}; {allowed}") from None
@@ -237,14 +237,14 @@ def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | N
 
 
 def _check_scale(value: object, limits: Limits | None, dtype: str) -> None:
-    """Refuse a map to [-1, 1] whose offset or gain the dtype does not hold: each step would fault."""
+    """Refuse a map to [-1, 1] with an offset or gain beyond the dtype: each step would fault."""
     if not isinstance(value, bool) or (value and limits is None):
         raise SpecError(f"scale_inputs: {shown(value)}; allowed: False, or True with input_limits")
     exponent = {"float32": 126, "float64": 1022}[dtype]
-    most, least = math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
+    largest, smallest = math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
     for index, (low, high) in enumerate(limits or () if value else ()):
-        if max(-low, high) > most or high - low < least:
-            allowed = f"allowed with scale_inputs in {dtype}: up to {most:.2g}, and {least:.2g} apart"
+        if max(-low, high) > largest or high - low < smallest:
+            allowed = f"allowed with scale_inputs in {dtype}: up to {largest:.2g}, and {smallest:.2g} apart"
             raise SpecError(f"input_limits[{index}]: ({low}, {high}); {allowed}")
 
 

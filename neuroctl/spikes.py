@@ -24,11 +24,11 @@ class SynapticTraces:
     """Currents of several inputs, each an exponential trace of its spikes.
 
     Args:
-        inputs: how many.
+        inputs: number of inputs.
         dt_s: time between two steps, in seconds.
         tau_s: time constant of the decay in seconds, one for all or ``[inputs]``.
-        weight: what a spike adds, one for all or ``[inputs]``; ``1 / tau_s`` gives each spike unit area.
-        dtype: of the currents, the controller's.
+        weight: addition of a spike, one for all or ``[inputs]``; ``1 / tau_s`` gives each spike unit area.
+        dtype: dtype of the currents, the controller's.
 
     Raises:
         LayoutError: a number is out of range or a shape does not fit.
@@ -47,12 +47,12 @@ class SynapticTraces:
         if not (0 < real(dt_s) < np.inf and (self._tau > 0).all()):
             raise LayoutError(f"dt_s, tau_s: {dt_s!r}, {self._tau.tolist()}; allowed: seconds, greater than 0")
         self.dt_s = float(dt_s)
-        self._kept = np.exp(-self.dt_s / self._tau)
+        self._decay = np.exp(-self.dt_s / self._tau)
         self._exact = np.zeros(inputs)
         self._current = np.zeros(inputs, dtype)
 
     def __copy__(self) -> Self:
-        """Return a copy with buffers and a memory of its own."""
+        """Return an independent copy."""
         return copy.deepcopy(self)
 
     @property
@@ -66,7 +66,7 @@ class SynapticTraces:
         self._current[:] = 0.0
 
     def step(self, spikes: ArrayLike) -> Array:
-        """Decay for one time step, then add what came in it.
+        """Decay for one time step, then add its spikes.
 
         Args:
             spikes: 0 or 1, or counts, ``[inputs]``.
@@ -78,7 +78,7 @@ class SynapticTraces:
         counts = array("spikes", spikes, f"counts of shape {self._exact.shape}")
         if counts.shape != self._exact.shape:
             raise LayoutError(f"spikes: shape {counts.shape}; allowed: {self._exact.shape}")
-        self._exact *= self._kept
+        self._exact *= self._decay
         self._exact += self._weight * counts
         self._current[:] = self._exact
         return self._current
@@ -95,8 +95,8 @@ class SynapticTraces:
 
         Args:
             spike_times_s: for each input its spike times in seconds from now, in any order, from 0 to steps * dt_s. A
-                spike shows at the end of the step that it lies in, decayed by what is left of that step.
-            steps: how many.
+                spike shows at the end of its step, decayed over the rest of that step.
+            steps: number of steps.
 
         Returns:
             Currents at the end of each step, ``[steps, inputs]``.

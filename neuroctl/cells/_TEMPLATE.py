@@ -48,7 +48,7 @@ from neuroctl.spec import Spec
 Array = NDArray[Any]
 
 _WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation of 0.5 its spectral radius is about 1
-_LEAST_LEAK, _MOST_LEAK = 0.02, 0.98
+_MIN_LEAK, _MAX_LEAK = 0.02, 0.98
 
 
 @cache_layout
@@ -146,7 +146,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p = layout(spec).rows(theta)
     p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
-    p["leak"][:] = _LEAST_LEAK + (_MOST_LEAK - _LEAST_LEAK) * (0.5 + 0.5 * np.tanh(0.5 * p["leak"]))
+    p["leak"][:] = _MIN_LEAK + (_MAX_LEAK - _MIN_LEAK) * (0.5 + 0.5 * np.tanh(0.5 * p["leak"]))
     decode_readout(spec, p)
     return theta
 

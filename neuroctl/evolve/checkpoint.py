@@ -1,4 +1,4 @@
-"""Where an evolution is: its checkpoint, its generations and the other files of its folder."""
+"""The progress of an evolution: its checkpoint, its generations and the other files of its folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _INTEGERS: Final = ("generation", "evaluations", "episodes")  # columns of histo
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a study is; of constant size.
+    """The progress of a study, of constant size.
 
     Args:
         generations: number of generations finished.
-        last: the last of them.
+        last: the last generation.
         best_genome: float64 ``[genes]`` or None.
         best_values: its validation values float64 ``[validation_episodes]``.
-        best_generation: when it was found.
+        best_generation: generation of the best.
         search: digest of the optimizer's state, which a replay has to reach again.
-        objective: what gave the best its values, see ``provenance``; None in studies of older versions.
+        objective: sources of the objective that gave the best its values, see ``provenance``; None in older studies.
 
     """
 
@@ -44,12 +44,12 @@ class Checkpoint:
 
     @property
     def evaluations(self) -> int:
-        """Genomes evaluated so far."""
+        """Number of genomes evaluated so far."""
         return self._total("evaluations")
 
     @property
     def episodes(self) -> int:
-        """Training episodes run so far."""
+        """Number of training episodes run so far."""
         return self._total("episodes")
 
     def _total(self, column: str) -> int:
@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 class EvolutionFolder(StudyFolder):
-    """The folder of an evolution, see ``StudyFolder``; ``study`` says what its files hold."""
+    """The folder of an evolution, see ``StudyFolder``; ``study`` describes its files."""
 
     SCHEMAS = (2, 3)  # 2 kept all generations in the checkpoint
     FILES = (
@@ -92,8 +92,8 @@ class EvolutionFolder(StudyFolder):
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.
 
         Args:
-            width: numbers told for a genome, 1 + measures.
-            genes: of a genome.
+            width: number of values per genome, 1 + measures.
+            genes: number of genes.
             validation: number of validation episodes.
 
         Returns:
@@ -154,7 +154,7 @@ class EvolutionFolder(StudyFolder):
         return state, generations
 
     def save_generation(self, generation: Generation, state: Checkpoint) -> None:
-        """Append a generation, and replace the checkpoint by the one after it: both count, or neither does.
+        """Append a generation, and replace the checkpoint by the one after it: both take effect, or neither.
 
         Raises:
             FileFormatError: one cannot be written; the old checkpoint is intact.
@@ -186,11 +186,11 @@ class EvolutionFolder(StudyFolder):
         write_archive(self.checkpoint_path, "checkpoint", fields, arrays)
 
     def save_history(self, generations: Iterable[Generation]) -> None:
-        """Write ``history.csv``, a row a generation."""
+        """Write ``history.csv``, one row per generation."""
         self._history.write(generation.row for generation in generations)
 
     def append_history(self, generation: Generation) -> None:
-        """Append a row to ``history.csv``; what a crash leaves of it is mended on resume.
+        """Append a row to ``history.csv``; a resumed study repairs it after a crash.
 
         Raises:
             FileFormatError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Whether an objective depends on controller and seed alone: then neither workers nor a resume change a result."""
+"""Checking that an objective depends on controller and seed alone, so that workers and resumes change no result."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Genomes = NDArray[np.float64]
 
 
 def check_repeatable(evaluator: Evaluator, genomes: Genomes, seed: int, workers: int) -> None:
-    """Evaluate one genome again and again with one seed, each time among others.
+    """Evaluate one genome several times with one seed, each time among others.
 
-    Of three genomes so many go to the workers that one of them gets the same genome twice, whatever comes between:
-    what an episode leaves behind in an environment shows. All values of a genome have to be the same bits.
+    There are so many tasks of three genomes that a worker gets the same genome twice, with others in between, which
+    reveals what an episode leaves in an environment. All values of a genome have to be the same bits.
 
     Args:
-        evaluator: of the objective.
+        evaluator: evaluator of the objective.
         genomes: float64 ``[3, genes]``.
-        seed: of the episode.
-        workers: processes; 1 where whole batches are evaluated.
+        seed: seed of the episode.
+        workers: number of processes; 1 for whole batches.
 
     Raises:
         UnrepeatableError: the objective gives a genome two values.

@@ -1,4 +1,4 @@
-"""What a study tells: figures after each generation, and how it ended."""
+"""Results of a study: figures after each generation, and the outcome."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """How a study ended: where the best controller lies and its mean return over the validation episodes.
+    """The outcome of a study: the path of the best controller, and its mean return over the validation episodes.
 
-    Without a finished generation, or a mean return that is a number, there is no best: its score is None.
+    There is no best before a generation is finished with a mean return that is a number: its score is None.
     """
 
     best_path: Path

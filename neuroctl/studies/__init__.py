@@ -1,1 +1,1 @@
-"""What a run in a folder needs, whatever it searches with: the folder, its history, and how Ctrl-C ends it."""
+"""Runs in a folder, whatever the search: the folder, its history, and interrupts."""

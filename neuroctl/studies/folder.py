@@ -1,4 +1,4 @@
-"""A study's folder: what is written, in which order, and what is refused."""
+"""A study's folder: its files, the order of writing them, and checks."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class StudyFolder:
     Args:
         path: the folder.
         config: the study's configuration as plain JSON types.
-        resume: whether a study has to be there already, or must not.
+        resume: whether the folder has to hold the study already; otherwise it must not.
 
     Raises:
-        StudyError: it cannot be made or written, is in use, holds other files or another study.
+        StudyError: the folder cannot be made or written, is in use, holds other files or another study.
 
     """
 
     SCHEMAS: ClassVar[tuple[int, ...]]
     """Schemas of ``study.json`` that can be read; the last is written."""
     FILES: ClassVar[tuple[str, ...]] = ("study.json", "checkpoint.npz", "best.npz", "history.csv")
-    """Names of the study's files. Nothing but these, the lock and what killed writes of them leave is ever removed."""
+    """Names of the study's files. Only these, the lock and the remains of killed writes are ever removed."""
     PACKAGES: ClassVar[tuple[str, ...]] = ("neuroctl", "numpy", "numba")
-    """What fixes a study's bits besides its configuration and Python."""
+    """Packages that determine a study's bits, besides its configuration and Python."""
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool):
         self._path = path
@@ -51,25 +51,25 @@ class StudyFolder:
 
     @classmethod
     def current_versions(cls) -> dict[str, str]:
-        """Return the versions of Python and of ``PACKAGES``, of those that are installed."""
-        found = {"python": platform.python_version()}
+        """Return the versions of Python and of the installed ones of ``PACKAGES``."""
+        versions = {"python": platform.python_version()}
         for name in cls.PACKAGES:
             with contextlib.suppress(metadata.PackageNotFoundError):  # run from a checkout, or not needed
-                found[name] = metadata.version(name)
-        return found
+                versions[name] = metadata.version(name)
+        return versions
 
     def file(self, name: str) -> Path:
-        """Return where one of the study's files lies."""
+        """Return the path of one of the study's files."""
         return self._path / name
 
     @property
     def best_path(self) -> Path:
-        """Where the best controller lies."""
+        """Path of the best controller."""
         return self.file("best.npz")
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the checkpoint lies."""
+        """Path of the checkpoint."""
         return self.file("checkpoint.npz")
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class StudyFolder:
         if self._resume and not study.is_file():
             raise StudyError(f"out: {self._path} holds no study to resume; allowed: a folder with a study.json")
         self._make()
-        self._check_no_others(study)  # before the lock file: a folder that is refused is left as it was
+        self._check_no_others(study)  # before the lock file: a refused folder is not changed
         self._take_lock()
         self._check_no_others(study)
         self._new = not study.is_file()
@@ -117,7 +117,7 @@ class StudyFolder:
             self._lock = -1
 
     def _leave_as_found(self) -> None:
-        """Remove a study that failed before its first generation, or it would refuse the corrected one."""
+        """Remove a study that failed before its first generation, as it would refuse the corrected one."""
         with contextlib.suppress(OSError):
             for name in (*self.FILES, ".lock"):
                 (self._path / name).unlink(missing_ok=True)
@@ -152,14 +152,14 @@ class StudyFolder:
         asked = json.loads(json.dumps(self.config))
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
             if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
-                field, here, there = _differing(name, asked.get(name), stored.get(name))
+                field, new, old = _differing(name, asked.get(name), stored.get(name))
                 raise StudyError(
-                    f"{field}: {here!r}, but the study in {self._path} has {there!r}; "
+                    f"{field}: {new!r}, but the study in {self._path} has {old!r}; "
                     "allowed: the options it was begun with"
                 )
 
     def write_config(self) -> None:
-        """Write ``study.json``: the configuration, its schema, and the versions that the study was begun with.
+        """Write ``study.json``: the configuration, its schema, and the versions at the beginning of the study.
 
         Raises:
             FileFormatError: it cannot be written.
@@ -169,7 +169,7 @@ class StudyFolder:
         atomic_write(self.file("study.json"), json.dumps(self.config | about, indent=1).encode() + b"\n")
 
     def config_digest(self) -> str:
-        """Return a digest of all that may not change in a study."""
+        """Return a digest of the configuration that may not change in a study."""
         fixed = {name: value for name, value in self.config.items() if name not in MAY_CHANGE}
         return hashlib.sha256(canonical_json(fixed)).hexdigest()
 

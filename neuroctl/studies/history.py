@@ -1,4 +1,4 @@
-"""A study's history: written while it runs, read back, and side by side with others over the same evaluations."""
+"""A study's history: writing it during a run, reading it, and comparing it with others over the same evaluations."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class HistoryFile:
     """A table of text with a header, and a row for each step of a study; NaN is an empty cell.
 
     Args:
-        path: of ``history.csv``.
-        columns: their names; one that ends in ``_s`` holds seconds and is written to the millisecond.
+        path: path of ``history.csv``.
+        columns: names of the columns; those that end in ``_s`` hold seconds and are written to the millisecond.
         integers: columns that hold integers.
 
     """
@@ -38,7 +38,7 @@ class HistoryFile:
         self._path, self._columns, self._integers = path, tuple(columns), frozenset(integers)
 
     def write(self, rows: Iterable[Sequence[float]]) -> None:
-        """Write the whole file anew.
+        """Rewrite the whole file.
 
         Raises:
             FileFormatError: it cannot be written.
@@ -73,15 +73,15 @@ class HistoryFile:
 
 @dataclass(frozen=True)
 class Group:
-    """Studies that differ in their seeds and lengths alone.
+    """Studies that differ only in their seeds and lengths.
 
     Args:
-        label: what sets them apart from the other groups.
-        seeds: of its studies.
-        evaluations: float64 ``[T]``, the same for all; up to where the longest study came.
-        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before there is one, and after the end
-            of a study.
-        common: evaluations that all of them reached, one of ``evaluations``.
+        label: difference from the other groups.
+        seeds: seeds of its studies.
+        evaluations: float64 ``[T]``, the same for all, up to the end of the longest study.
+        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before the first, and after the end of a
+            study.
+        common: number of evaluations that all studies reached, one of ``evaluations``.
 
     """
 
@@ -98,7 +98,7 @@ class Group:
 
     @property
     def at_end(self) -> Array:
-        """Scores where each study ended, ``[seeds]``."""
+        """Scores at the end of each study, ``[seeds]``."""
         places = (~np.isnan(self.scores)) * np.arange(len(self.evaluations))
         return np.asarray(self.scores[np.arange(len(self.scores)), places.max(axis=1)])
 
@@ -107,7 +107,7 @@ def read_history(folder: Path) -> dict[str, Array]:
     """Return the columns of a study's ``history.csv``; an empty cell is NaN.
 
     Raises:
-        StudyError: there is none, or it is damaged.
+        StudyError: the file is missing or damaged.
 
     """
     path = folder / "history.csv"
@@ -124,27 +124,29 @@ def read_history(folder: Path) -> dict[str, Array]:
 
 
 def studies_in(folders: Iterable[Path]) -> list[Path]:
-    """Return the studies that folders are or hold, sorted.
+    """Return the studies in folders, which may be studies themselves, sorted.
 
     Raises:
         StudyError: a folder holds none.
 
     """
-    found: dict[Path, None] = {}
+    studies: dict[Path, None] = {}
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob("study.json"))
         if not inside:
             raise StudyError(f"{folder}: no study; allowed: a study's folder, or one that holds studies")
-        found.update(dict.fromkeys(inside))
-    return list(found)
+        studies.update(dict.fromkeys(inside))
+    return list(studies)
 
 
 def groups(folders: Iterable[Path]) -> list[Group]:
-    """Return studies by what they do, those that differ in their seeds alone together.
+    """Return groups of studies that differ only in their seeds. One without a finished generation is left out.
 
     Raises:
-        StudyError: a folder holds no study, or no study has a finished generation; one without is left out, with a
-            warning.
+        StudyError: a folder holds no study, or no study has a finished generation.
+
+    Warns:
+        UserWarning: a study is left out.
 
     """
     together: dict[str, list[tuple[dict[str, Any], dict[str, Array]]]] = {}
@@ -171,7 +173,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _labels(configs: list[Mapping[str, Any]]) -> list[str]:
-    """Return what differs among the configurations, in words; the task if nothing that is shown does."""
+    """Describe the differences of configurations in words; the task if they are the same in the fields shown."""
     differing = [name for name in _SHOWN if len({str(config.get(name)) for config in configs}) > 1] or ["task"]
     labels = [", ".join(_word(name, config.get(name)) for name in differing) for config in configs]
     return [label if labels.count(label) == 1 else f"{label} ({k + 1})" for k, label in enumerate(labels)]
@@ -197,6 +199,6 @@ def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -
 
 
 def _held(x: Array, y: Array, grid: Array) -> Array:
-    """Return y at the last x that is not after each place of the grid; NaN beyond the last x."""
+    """Return y at the last x up to each grid point; NaN beyond the last x."""
     held = y[np.maximum(np.searchsorted(x, grid, side="right") - 1, 0)]
     return np.where(grid > x[-1], np.nan, held)

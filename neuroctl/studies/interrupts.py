@@ -19,10 +19,10 @@ _LOOK_S: Final = 0.1
 
 
 class Interrupts:
-    """While open, Ctrl-C and SIGTERM raise KeyboardInterrupt, while held back only at the release.
+    """While open, Ctrl-C and SIGTERM raise KeyboardInterrupt; while held, only at the release.
 
-    A second signal that is held back raises at once. Signals that were ignored, or handled by the caller's own
-    handlers, are left to those. Outside the main thread, where Python handles no signals, nothing is changed.
+    A second signal while held raises at once. Signals that are ignored, or handled by the caller's own handlers, stay
+    so. Outside the main thread, where Python handles no signals, nothing changes.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def hold(self) -> None:
-        """Hold signals back until as many calls of ``release``."""
+        """Hold signals back until the matching call of ``release``."""
         self._shields += 1
 
     def release(self) -> None:
-        """Undo one ``hold``; after the last, a signal that was held back raises KeyboardInterrupt."""
+        """Undo one ``hold``; after the last, a held signal raises KeyboardInterrupt."""
         self._shields -= 1
         if self._pending and not self._shields:
             self._pending = False
@@ -61,7 +61,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
-        """Hold a signal back until the block is done; an error in the block goes first."""
+        """Hold signals back until the end of the block; an error in the block takes precedence."""
         self.hold()
         try:
             yield
@@ -72,10 +72,10 @@ class Interrupts:
 
 
 class Aside:
-    """Call functions in a thread of their own while this one waits: a signal is obeyed however long a call takes.
+    """Calls functions in a thread of its own while this one waits, so that signals are handled during long calls.
 
-    A signal handler that raises leaves the call behind; it runs on to its end, and its result is lost. Optimizers are
-    other people's code, which may also catch all that is raised in it: in here no KeyboardInterrupt reaches them.
+    A signal handler that raises abandons the call, which runs to its end; its result is lost. Optimizers are
+    third-party code that may catch every exception: no KeyboardInterrupt reaches them here.
     """
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ class Aside:
 
     def __call__(self, function: Callable[..., T], *arguments: Any) -> T:
         """Return the function's result, or raise what it raises."""
-        if self._thread is None:  # a daemon: a process that is told to end does not wait for it
+        if self._thread is None:  # a daemon: the end of the process does not wait for it
             self._thread = threading.Thread(target=_serve, args=(self._calls,), daemon=True)
             self._thread.start()
         result: Future[Any] = Future()
         self._calls.put((result, partial(copy_context().run, function, *arguments)))
-        while True:  # a signal that another thread of the process catches does not wake this one
+        while True:  # a signal caught by another thread does not wake this one
             try:
                 value: T = result.result(_LOOK_S)
                 return value
