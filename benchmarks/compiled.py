@@ -3,7 +3,7 @@
     python benchmarks/compiled.py
 
 C is built by cc with -O3 -march=native -ffast-math. Both run 20,000 steps with 8 inputs and 4 outputs; the figures are
-the smallest of several runs that take turns, and the ratio is the median of the ratios of neighbouring runs.
+the smallest of several runs that take turns, and the ratio is the median of the ratios of neighboring runs.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ HEADER = "cell   genes  mean  median  solved  within 1,000  of 625 starts: float
 IDLE = {"standard": 100, "damping": 400}  # evaluations without a better fitness, after which a search starts anew
 
 
-def generalisation_starts() -> np.ndarray:
+def generalization_starts() -> np.ndarray:
     """Return the 625 starts, ``[6, 625]``."""
     grid = np.array(list(itertools.product((0.05, 0.25, 0.5, 0.75, 0.95), repeat=4))).T
     starts = np.zeros((6, grid.shape[1]))
@@ -159,14 +159,14 @@ class Bench:
 
     def passes(self, theta: np.ndarray) -> int:
         """Return from how many of the 625 starts a controller balances 1,000 steps."""
-        return int((self.rollout(theta, TRAINING, generalisation_starts()).steps >= TRAINING).sum())
+        return int((self.rollout(theta, TRAINING, generalization_starts()).steps >= TRAINING).sum())
 
     def fixed_point(self) -> list[tuple[int, int]]:
         """Return for each champion the starts that it masters in float and in fixed point with 16-bit weights."""
         pairs = []
         for theta in self.champions.values():
             q = nc.Controller(self.genome.spec, theta).quantize(weight_bits=16)
-            found = get("cpu").rollout_quantized([q], double_pole, TRAINING, starts=generalisation_starts())
+            found = get("cpu").rollout_quantized([q], double_pole, TRAINING, starts=generalization_starts())
             pairs.append((self.passes(theta), int((found.steps >= TRAINING).sum())))
         return pairs
 

@@ -4,7 +4,7 @@
     python benchmarks/lanes.py --json
 
 Times are nanoseconds for one control step of one individual, the smallest of several runs that take turns; ratios
-are medians of the ratios of neighbouring runs. JAX runs ``vmap`` over individuals and ``scan`` over time, on one core.
+are medians of the ratios of neighboring runs. JAX runs ``vmap`` over individuals and ``scan`` over time, on one core.
 """
 
 from __future__ import annotations

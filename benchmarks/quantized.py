@@ -3,8 +3,8 @@
     python benchmarks/quantized.py
     python benchmarks/quantized.py --json
 
-A study in fixed point quantises every candidate and steps the integer controller. Candidates of the first generations
-fall after some twenty steps, so that quantising weighs most there; the second table is of such candidates alone.
+A study in fixed point quantizes every candidate and steps the integer controller. Candidates of the first generations
+fall after some twenty steps, so that quantizing weighs most there; the second table is of such candidates alone.
 """
 
 from __future__ import annotations

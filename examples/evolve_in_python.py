@@ -1,4 +1,4 @@
-"""Evolve a cart-pole controller from Python, quantise it, and score both forms from starts it has not seen.
+"""Evolve a cart-pole controller from Python, quantize it, and score both forms from starts it has not seen.
 
 python examples/evolve_in_python.py
 """

@@ -61,7 +61,7 @@ class CartPole(BulletTask):
     | 0     | cart position | m    | -4.8   | 4.8   | 2.4                 |
     | 1     | pole angle    | rad  | -0.838 | 0.838 | 0.419 (24 degrees)  |
 
-    The angle is 0 upright; a positive angle leans towards positive positions.
+    The angle is 0 upright; a positive angle leans toward positive positions.
 
     ## Reward
     1 for every step after which the pole still stands and the cart is on the track; 0 for the step that ends in

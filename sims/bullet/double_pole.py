@@ -19,7 +19,7 @@ FALLEN_RAD: Final = math.radians(36)
 FORCE_N: Final = 10.0
 
 # Half widths of the start: position [m], long pole's angle [rad], velocity [m/s], long pole's rate [rad/s]. The short
-# pole begins upright and at rest, as in the published tests of generalisation.
+# pole begins upright and at rest, as in the published tests of generalization.
 START: Final = (1.0, math.radians(4), 0.2, 0.1)
 
 TASK: Final = Task(

@@ -58,7 +58,7 @@ class TMaze(Rover):
     0 from 3 m on; the speed [m/s]; the cue.
 
     ## Reward
-    The way gained towards the right end, as a share of the whole way, and 1 for getting there.
+    The way gained toward the right end, as a share of the whole way, and 1 for getting there.
 
     ## Start
     Within 0.15 m of the corridor's middle and 0.15 rad of its direction; left and right with equal chance.

@@ -36,7 +36,7 @@ def step(x, a, dt_s):
     cx, vx, _, angle, omega, ahead, below = x
     stands = a[0] > 0.5
     f = MAX_FORCE * (a[1] - a[2])
-    # Beyond its mechanical limits a leg only pushes back towards them.
+    # Beyond its mechanical limits a leg only pushes back toward them.
     pushes = (abs(angle) <= MAX_ANGLE) or (angle < 0 and f < 0) or (angle > 0 and f > 0)
     vx = clip(vx + (dt_s * f if stands and pushes else 0.0), MAX_VELOCITY)
     moved = dt_s * vx

@@ -78,11 +78,11 @@ def test_logistic_is_within_4_ulp(dtype, reach, ulp):
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is disabled: there is no assembly to look at")
-def test_logistic_vectorises():
+def test_logistic_vectorizes():
     fresh = numba.njit(**STEP | {"cache": False})(logistic_all.py_func)  # what comes from a cache cannot be looked at
     fresh(np.zeros(1, np.float32), np.zeros(1, np.float32))
     assembly = fresh.inspect_asm(fresh.signatures[0])
-    assert "divps" in assembly, "no packed division: the loop was not vectorised"
+    assert "divps" in assembly, "no packed division: the loop was not vectorized"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

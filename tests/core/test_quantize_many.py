@@ -1,4 +1,4 @@
-"""A population is quantised at once, to what each of its controllers alone is quantised to."""
+"""A population is quantized at once, to what each of its controllers alone is quantized to."""
 
 import numpy as np
 import pytest

@@ -74,7 +74,7 @@ def test_limbs_are_interchangeable(cell, coupling, limbs):
     )
 
 
-def test_a_wave_hears_neighbours_alone_and_everyone_hears_the_shared_input():
+def test_a_wave_hears_neighbors_alone_and_everyone_hears_the_shared_input():
     genome = Genome(LEGS, Encoding(limbs=6, coupling="wave", shared_inputs=1))
     p = layout(LEGS).views(genome.theta(genes_of(genome.size)))
     for a in range(6):

@@ -90,7 +90,7 @@ def test_fewer_generations_than_done_are_refused(tmp_path):
 
 
 def test_a_replay_that_differs_is_refused(tmp_path, monkeypatch):
-    """As after an update of a package that changed the optimiser."""
+    """As after an update of a package that changed the optimizer."""
     run_study(config(generations=2), objectives.follow, tmp_path / "s")
     assert "numpy" in json.loads((tmp_path / "s" / "study.json").read_text())["versions"]
     monkeypatch.setattr(
@@ -294,7 +294,7 @@ def test_the_objective_is_closed(tmp_path, workers):
     assert objective.closed
 
 
-# --- Objectives and the optimiser --------------------------------------------------------------------------------
+# --- Objectives and the optimizer --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_populations_go_to_the_integer_batch():
 
 
 def test_a_study_of_batches_equals_one_by_one(tmp_path):
-    """The bits of a study do not depend on how its controllers were quantised."""
+    """The bits of a study do not depend on how its controllers were quantized."""
     asked = dataclasses.replace(config(), spec=LIMITED, generations=3, fixed_point=FixedPointConfig())
     folders = [tmp_path / "alone", tmp_path / "batch"]
     for objective, folder in zip((Kind(), Batch()), folders, strict=True):

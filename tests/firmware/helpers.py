@@ -54,7 +54,7 @@ def controller(
     neurons=8, inputs=2, outputs=1, seed=3, weight_bits=16, readout="affine", calibrated=False, cell="ctrnn",
     state_bits=32, dt_s=0.02, **fields,
 ):  # fmt: skip
-    """A quantised controller with random parameters; ``cell`` may be a row of ``CELLS``."""
+    """A quantized controller with random parameters; ``cell`` may be a row of ``CELLS``."""
     fields = CELLS[cell] | fields
     kind = cell.split()[0]
     if kind == "hopfield":

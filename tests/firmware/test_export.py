@@ -262,7 +262,7 @@ def test_leftovers_of_a_killed_export_do_not_matter(tmp_path):
 
 
 def test_export_file_takes_float_and_integer_controllers(tmp_path):
-    """A float controller without declared limits is quantised by the recorded inputs that its file holds."""
+    """A float controller without declared limits is quantized by the recorded inputs that its file holds."""
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.01)
     ctl, recorded = nc.Controller(spec, seed=1), np.random.default_rng(0).normal(0, 1, (50, 2))
     ctl.save(tmp_path / "float.npz", calibration=recorded)

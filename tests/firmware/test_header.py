@@ -58,7 +58,7 @@ def exported(request, tmp_path):
 
 @needs_cc
 def test_compiles_as_c_without_a_warning(exported, tmp_path):
-    """Every optimisation level sees other warnings; the example runs, and its self-test passes."""
+    """Every optimization level sees other warnings; the example runs, and its self-test passes."""
     _, header = exported
     example = header.with_name("pilot_example.c")
     for level in ("-O0", "-O2", "-O3"):

@@ -69,7 +69,7 @@ def random_spec(rng):
 
 
 def random_controller(seed):
-    """A quantised controller; weights, gains and time constants over orders of magnitude."""
+    """A quantized controller; weights, gains and time constants over orders of magnitude."""
     rng = np.random.default_rng(seed)
     while True:
         spec = random_spec(rng)

@@ -38,7 +38,7 @@ GAINS = {"one": (1.0, 1.0), "four": (4.0, 4.0), "odd": (0.7, 0.7), "negative": (
 
 @st.composite
 def controllers(draw, cells=CELL_NAMES):
-    """Any quantised controller: all cells, sizes from 1, readouts, gains, time constants, magnitudes of weights."""
+    """Any quantized controller: all cells, sizes from 1, readouts, gains, time constants, magnitudes of weights."""
     spec = draw(specs(cells=cells, largest=5, dtype=st.just("float32"), always_input_limits=True))
     if spec.update == "continuous":
         spec = dataclasses.replace(spec, update="synchronous")

@@ -19,7 +19,7 @@ CELLS = {
 
 
 def controller(cell="ctrnn", seed=3, dt_s=0.01, **fields):
-    """A quantised controller with random parameters, 2 inputs and 1 output."""
+    """A quantized controller with random parameters, 2 inputs and 1 output."""
     usual = {"outputs": 1, "input_limits": ((-2.0, 2.0),) * 2, "output_limits": ((-10.0, 10.0),)}
     spec = nc.Spec(cell=cell, inputs=2, neurons=6, dt_s=dt_s, **(usual | CELLS[cell] | fields))
     return nc.Controller(spec, seed=seed).quantize()

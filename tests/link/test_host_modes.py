@@ -113,7 +113,7 @@ def test_seq_wraps_around(host):
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_the_host_drives_in_physical_units(scaled):
-    """Sensors come as the controller would quantise them; outputs go to the motors clipped into their limits."""
+    """Sensors come as the controller would quantize them; outputs go to the motors clipped into their limits."""
     q = controller(scale_inputs=scaled)
     truth = np.array([0.5, -1.75])
     with served(PlainBoard(q, sensors=lambda: q.quantize_input(truth))) as host, linked(host, q) as link:

@@ -113,14 +113,14 @@ def test_an_interrupted_step_leaves_nothing_for_the_next_episode(name):
 
 
 @pytest.mark.parametrize("name", BULLET)
-def test_neighbours_and_drawing_change_nothing(name):
+def test_neighbors_and_drawing_change_nothing(name):
     alone = bits(name, 5, 100)
-    neighbour, drawn = create(name), create(name, render_mode="rgb_array", width=32, height=24)
-    neighbour.reset(seed=1)
+    neighbor, drawn = create(name), create(name, render_mode="rgb_array", width=32, height=24)
+    neighbor.reset(seed=1)
     drawn.reset(seed=5)
     drawn.render()
     assert rollout(drawn, 5, 100).tobytes() == alone
-    neighbour.close()
+    neighbor.close()
     drawn.close()
 
 
