@@ -25,8 +25,8 @@ def episode(
 
     Args:
         signals: (label with unit, float trajectory ``[T]``, fixed-point trajectory ``[T']``), one panel each.
-        dt_s: time between two samples.
-        path: where to.
+        dt_s: time between two samples, in seconds.
+        path: the file.
         title: headline.
 
     Raises:
@@ -59,10 +59,10 @@ def robustness(
     Args:
         returns: ``[noises, latencies]``.
         noises: standard deviations, as shares of half an observation's range.
-        latencies: in control steps.
-        path: where to.
+        latencies: delays in control steps.
+        path: the file.
         title: headline.
-        dt_s: length of a control step.
+        dt_s: length of a control step, in seconds.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -84,14 +84,14 @@ def robustness(
 
 
 def gait(feet_down: Array, legs: Sequence[str], dt_s: float, path: str | os.PathLike[str], *, title: str) -> None:
-    """Plot which legs stand on the ground, as a PNG: one bar a leg, dark while it stands.
+    """Plot the legs on the ground over time as a PNG: one bar per leg, dark while it stands.
 
     Args:
         feet_down: bool[T, legs].
-        legs: their names.
+        legs: names of the legs.
         dt_s: time between two rows, in seconds.
-        path: where to.
-        title: headline; each leg's share of standing (its duty factor) stands beside its bar.
+        path: the file.
+        title: headline. The duty factor of each leg, its share of time on the ground, is beside its bar.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -113,16 +113,16 @@ def gait(feet_down: Array, legs: Sequence[str], dt_s: float, path: str | os.Path
 
 
 def frame_every(dt_s: float) -> int:
-    """Return how many control steps lie between two frames at about 20 frames a second."""
+    """Return the number of control steps between two frames at about 20 frames per second."""
     return max(1, round(0.05 / dt_s))
 
 
 def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float) -> None:
-    """Write frames, uint8 ``[H, W, 3]``, as an endless GIF with ``frame_s`` seconds a frame on average.
+    """Write frames, uint8 ``[H, W, 3]``, as an endless GIF with ``frame_s`` seconds per frame on average.
 
     Raises:
         BackendUnavailable: Pillow is missing.
-        FileFormatError: there is no frame, the time is not above 0, or the file is no .gif or cannot be written.
+        FileFormatError: there is no frame, the time is not greater than 0, or the file is no .gif or cannot be written.
 
     """
     check_writable("gif", path, ".gif")
@@ -142,7 +142,7 @@ def gif(frames: Sequence[Array], path: str | os.PathLike[str], *, frame_s: float
 
 
 def _durations_ms(frames: int, frame_s: float) -> list[int]:
-    """Return how long each frame is shown, so that frame k begins at k ``frame_s``: GIFs count hundredths of seconds.
+    """Return the durations of frames, so that frame k begins at k ``frame_s``: GIFs count hundredths of a second.
 
     Viewers show a frame of less than 20 ms for 100 ms.
     """

@@ -1,4 +1,4 @@
-"""A picture of a loop's log: what it read and wrote, and how long everything took."""
+"""A picture of a loop's log: its inputs and outputs, and the durations of its parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuroctl.realtime import LogData
 Array = NDArray[Any]
 
 _RED: Final = "#c2243f"
-_MOST: Final = 8  # lines in a panel
+_MAX_LINES: Final = 8  # in a panel
 _POINTS: Final = 4000  # a line has at most twice as many
 
 
@@ -30,22 +30,22 @@ def log(data: LogData, path: str | os.PathLike[str]) -> None:
     if not len(data):
         raise FileFormatError("log: no records; allowed: one or more to plot")
     figure = figure_of(8.0, 9.0)
-    seen, driven, taken = figure.subplots(3, 1, height_ratios=(1.0, 1.0, 1.2))
-    driven.sharex(seen)
-    for axis in (seen, driven, taken):
+    inputs, outputs, durations = figure.subplots(3, 1, height_ratios=(1.0, 1.0, 1.2))
+    outputs.sharex(inputs)
+    for axis in (inputs, outputs, durations):
         plain(axis)
     time_s = 1e-9 * (data["time_ns"] - data["time_ns"][0])
-    _lines(seen, time_s, data["inputs"], "inputs", "in")
-    _lines(driven, time_s, data["outputs"], "outputs", "out")
-    _marks(driven, time_s, data)
-    seen.tick_params(labelbottom=False)
-    driven.set_xlabel("time [s]")
-    driven.set_xlim(0, 1.002 * max(float(time_s[-1]), 1e-3))
-    for axis in (seen, driven):
+    _lines(inputs, time_s, data["inputs"], "inputs", "in")
+    _lines(outputs, time_s, data["outputs"], "outputs", "out")
+    _marks(outputs, time_s, data)
+    inputs.tick_params(labelbottom=False)
+    outputs.set_xlabel("time [s]")
+    outputs.set_xlim(0, 1.002 * max(float(time_s[-1]), 1e-3))
+    for axis in (inputs, outputs):
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
-    _durations(taken, data)
-    seen.set_title(_headline(data), loc="left", fontweight="bold", parse_math=False)  # a name may hold a dollar
+    _durations(durations, data)
+    inputs.set_title(_headline(data), loc="left", fontweight="bold", parse_math=False)  # a name may contain a dollar
     save(figure, path)
 
 
@@ -57,14 +57,14 @@ def _headline(data: LogData) -> str:
 
 
 def _lines(axis: Any, time_s: Array, values: Array, label: str, short: str) -> None:
-    for k, column in enumerate(values.T[:_MOST]):
+    for k, column in enumerate(values.T[:_MAX_LINES]):
         axis.plot(*_thinned(time_s, column), color=COLORS[k % len(COLORS)], linewidth=1.2, label=f"{short} {k}")
-    more = values.shape[1] - _MOST
-    axis.set_ylabel(label if more <= 0 else f"{label} (first {_MOST} of {values.shape[1]})")
+    more = values.shape[1] - _MAX_LINES
+    axis.set_ylabel(label if more <= 0 else f"{label} (first {_MAX_LINES} of {values.shape[1]})")
 
 
 def _thinned(time_s: Array, values: Array) -> tuple[Array, Array]:
-    """Return fewer points that look the same: of each stretch the lowest and the highest."""
+    """Return fewer points with the same look: the lowest and the highest of each stretch."""
     size = -(-len(values) // _POINTS)
     if size < 3:
         return time_s, values
@@ -87,7 +87,7 @@ def _marks(axis: Any, time_s: Array, data: LogData) -> None:
 
 
 def _durations(axis: Any, data: LogData) -> None:
-    """Plot for each part of a tick which share of the ticks took longer: percentiles are read off the left edge."""
+    """Plot the distribution of durations of each part of a tick; the left edge shows percentiles."""
     whole = ~data.flag("fault")
     if not whole.any():
         return
@@ -121,7 +121,7 @@ def _us(value: float) -> str:
 
 
 def _few(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return so many points of a sorted curve that its tail keeps them all."""
+    """Return a part of the points of a sorted curve, with all points of its tail."""
     if len(x) <= _POINTS:
         return x, y
     chosen = np.unique(len(x) - np.geomspace(1, len(x), _POINTS).astype(int))

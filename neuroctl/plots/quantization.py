@@ -1,4 +1,4 @@
-"""Pictures of fixed point: what rounding does to outputs, what sums take, and return against bytes."""
+"""Pictures of fixed point: outputs after rounding, bits of sums, and return against bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from neuroctl.sweep import Point
 
 
 def quantization_report(report: QuantizationReport, path: str | os.PathLike[str]) -> None:
-    """Plot what quantization did as a PNG: up to three outputs in float and fixed point, and the bits that sums take.
+    """Plot the effects of quantization as a PNG: up to three outputs in float and fixed point, and the bits of sums.
 
     Args:
-        report: what to plot.
-        path: where to.
+        report: the effects.
+        path: the file.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -51,7 +51,7 @@ def sweep(points: Sequence[Point], path: str | os.PathLike[str], *, title: str) 
 
     Args:
         points: the float form first.
-        path: where to.
+        path: the file.
         title: headline.
 
     Raises:

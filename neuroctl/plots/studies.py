@@ -25,7 +25,7 @@ def learning_curve(
 
     Args:
         history: columns of ``history.csv``, see ``studies.history``: evaluations, best, median, worst, best_validation.
-        path: where to.
+        path: the file.
         title: headline.
         goal: the best possible return, drawn as a dashed line.
 
@@ -52,8 +52,8 @@ def learning_curve(
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
     """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
 
-    Beyond the end of a shorter study its best stands: without it, the median of the best so far would fall. A dotted
-    line shows where the shortest ended.
+    After its end a study keeps its best: otherwise the median of the best so far could fall. A dotted line shows the
+    end of the shortest study.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -95,7 +95,7 @@ def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | 
     Args:
         fields: measures and number of cells, as in ``archive.npz``.
         arrays: fitness ``[E]`` and measures ``[E, axes]``.
-        path: where to.
+        path: the file.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -131,14 +131,14 @@ def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | 
 
 
 def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
-    """Plot what no other genome beats: each further goal over the fitness.
+    """Plot a Pareto front: each further goal over the fitness.
 
-    A line leads along those that none beats in these two; with more goals the other genomes are better elsewhere.
+    A line connects the front of these two goals; with more goals, the other genomes are better in another one.
 
     Args:
         fields: measures, as in ``front.npz``.
         arrays: values ``[F, 1 + measures]``.
-        path: where to.
+        path: the file.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -147,7 +147,7 @@ def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os
     measures, values = fields["measures"], arrays["values"]
     figure, axes = new_figure(len(measures), 1.0 + 3.4 * len(measures))
     for k, (axis, measure) in enumerate(zip(axes, measures, strict=True), 1):
-        cost = measure["name"].startswith(MINUS)  # what is maximized is minus a cost; people read the cost
+        cost = measure["name"].startswith(MINUS)  # minus the cost is maximized; people read the cost
         sign = -1.0 if cost else 1.0
         axis.plot(values[:, 0], sign * values[:, k], "o", color=GREY, markersize=4.5, alpha=0.7)
         x, y = _staircase(values[:, 0], values[:, k])
@@ -159,8 +159,8 @@ def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os
 
 
 def _staircase(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return the points that no other beats in both, by rising x."""
+    """Return the Pareto front of points, by rising x."""
     order = np.lexsort((-y, -x))
     best = np.maximum.accumulate(y[order])
-    kept = order[np.concatenate([[True], best[1:] > best[:-1]])][::-1]
-    return x[kept], y[kept]
+    optimal = order[np.concatenate([[True], best[1:] > best[:-1]])][::-1]
+    return x[optimal], y[optimal]

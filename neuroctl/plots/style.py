@@ -1,4 +1,4 @@
-"""What all pictures look like, and how one is written. Needs the extra ``viz``."""
+"""The style of all pictures, and writing them. Needs the extra ``viz``."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def new_figure(rows: int, height: float) -> tuple[Any, list[Any]]:
 
 
 def plain(axis: Any) -> None:
-    """Leave an axis two sides of its frame and a pale grid behind the curves."""
+    """Reduce an axis to two sides of its frame and a pale grid behind the curves."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(True, color="#e6e8eb", linewidth=0.8)
     axis.set_axisbelow(True)
 
 
 def legend_above(axis: Any) -> None:
-    """Put the legend at the right end of the headline, where no curve runs."""
+    """Put the legend at the right end of the headline, away from the curves."""
     axis.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=2)
 
 

@@ -17,17 +17,17 @@ from .base import BulletTask, Camera, Observation
 
 JOINTS: Final = 7
 STANCE_RAD: Final = (0.0, 0.5, 0.0, -1.4, 0.0, 0.9, 0.0)
-REACH_RAD: Final = 1.5  # that an observed angle of 1 is away from the stance
+REACH_RAD: Final = 1.5  # distance from the stance at an observed angle of 1
 SPEED_RAD_S: Final = 1.5
 HAND: Final = 6  # the last link
-# Of the hand's place with respect to the joints, at the stance: [m/rad], rows x, y, z.
+# Jacobian of the hand's place with respect to the joints, at the stance: [m/rad], rows x, y, z.
 JACOBIAN: Final = (
     (0.0, 0.144, 0.0, 0.224, 0.0, -0.095, 0.0),
     (0.614, 0.0, 0.469, 0.0, 0.079, 0.0, 0.0),
     (0.0, -0.614, 0.0, 0.412, 0.0, -0.034, 0.0),
 )
 MIDDLE_M: Final = (0.60, 0.0, 0.55)
-HALF_M: Final = (0.15, 0.35, 0.20)  # of the box in which the target moves
+HALF_M: Final = (0.15, 0.35, 0.20)  # half sizes of the box in which the target moves
 TURN_S: Final = (4.0, 8.0)  # periods of the target's motion along an axis
 
 TASK: Final = Task(

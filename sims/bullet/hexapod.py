@@ -1,4 +1,4 @@
-"""Hexapod: six legs of three joints walk as fast as they are told to."""
+"""Hexapod: six legs of three joints walk at a commanded speed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _NAMES: Final = ("front_left", "front_right", "back_right", "back_left")
 _SIDES: Final = {name: ("L", "R") if name.endswith("left") else ("R", "L") for name in _NAMES}
 """A leg's motors, in the order in which they do the same on the left and on the right of the robot."""
 _KNEE_RAD: Final = -2.1834
-_KNEE_PLACES_M: Final = ((0.0, 0.005, 0.2), (0.0, 0.01, 0.2))  # where the two halves of a leg meet
+_KNEE_PLACES_M: Final = ((0.0, 0.005, 0.2), (0.0, 0.01, 0.2))  # places of the joint between the two halves of a leg
 
 TASK: Final = Task(
     name="minitaur",
@@ -115,7 +115,7 @@ class Minitaur(LeggedTask):
             p.setJointMotorControl2(self._body, knee, p.VELOCITY_CONTROL, force=0, physicsClientId=client)
 
     def _from_mass(self, link: int, place: tuple[float, float, float]) -> list[float]:
-        """Return a link's place as constraints want it, from its center of mass."""
+        """Return a place on a link relative to its center of mass, for constraints."""
         center = self._p.getLinkState(self._body, link, physicsClientId=self._client)[2]
         return [a - b for a, b in zip(place, center, strict=True)]
 
@@ -124,7 +124,7 @@ class Minitaur(LeggedTask):
         self._fold(self.np_random.uniform(-ANGLE_NOISE, ANGLE_NOISE, len(_NAMES)).tolist())
 
     def _fold(self, shares: list[float]) -> None:
-        """Put the legs into a shape in which their halves meet, each swung as a whole by a share of its reach."""
+        """Set the legs so that their halves meet, each swung as a whole by a share of its reach."""
         p, client = self._p, self._client
         for index, (joint, stance, reach) in enumerate(zip(self._motors, self._stance, self._reach, strict=True)):
             angle = stance + (1 - 2 * (index % 2)) * shares[index // 2] * reach

@@ -23,7 +23,7 @@ LAG_S: Final = 0.03  # time constant of a motor
 DRAG_N_S_M: Final = 0.015
 YAW_M: Final = 0.006  # torque about z for each newton of a rotor
 GUST_M_S: Final = (1.0, 1.0, 0.3)  # standard deviation of the wind
-GUST_S: Final = 0.7  # how long a gust lasts
+GUST_S: Final = 0.7  # duration of a gust
 LOST_M: Final = 2.5
 TILTED_RAD: Final = 1.2
 START: Final = (0.3, 0.3, 0.3)  # half widths [m]
@@ -32,7 +32,7 @@ WAYPOINT_M: Final = (1.0, 1.0, 0.5)
 
 # Rotors: front left, front right, rear right, rear left. Signs of x, y and of the turning.
 _ROTORS: Final = ((1, 1, 1), (1, -1, -1), (-1, -1, 1), (-1, 1, -1))
-# How far an action of 1 changes a rotor's thrust, in quarters of the weight: all together, roll, pitch, yaw.
+# Change of a rotor's thrust at an action of 1, in quarters of the weight: all together, roll, pitch, yaw.
 _MIX: Final = (0.6, 0.15, 0.15, 0.4)
 _FLYING_M: Final = 1.5
 
@@ -121,7 +121,7 @@ class Hover(BulletTask):
     def _load(self) -> None:
         p, client = self._p, self._client
         self._load_model("plane_implicit.urdf")
-        self._bodies.clear()  # the ground is not drawn anew
+        self._bodies.clear()  # the ground is not randomized
         self._body = self._load_model(str(ASSETS / "quadrotor.urdf"), (0.0, 0.0, _FLYING_M))
         p.changeDynamics(self._body, -1, linearDamping=0, angularDamping=0, physicsClientId=client)
         self._load_ball(0.02)

@@ -1,4 +1,4 @@
-"""Quadruped: Unitree's A1 walks as fast as it is told to."""
+"""Quadruped: Unitree's A1 walks at a commanded speed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .base import BulletTask, Observation
 
 RAY_REACH_M: Final = 3.0
 RAYS_DEG: Final = (75.0, 40.0, 15.0, -15.0, -40.0, -75.0)
-"""Where the distance sensors look, from the left to the right."""
+"""Directions of the distance sensors, from the left to the right."""
 RAY_NAMES: Final = tuple(f"nearness at {angle:+.0f} deg [1 at hand, 0 from 3 m on]" for angle in RAYS_DEG)
 SPEED_NAME: Final = "speed [m/s]"
 LIMITS: Final = ((0.0, 1.0),) * len(RAYS_DEG) + ((-1.0, 3.0),)
@@ -26,9 +26,9 @@ _FASTEST_M_S: Final = 2.0
 _STEERING_RAD: Final = 0.5
 _WHEEL_M: Final = 0.05
 _DRIVE_NM: Final = 1.0
-_MASK: Final = 2  # of what rays see: walls, and not the car itself
+_MASK: Final = 2  # collision mask of the rays: walls, but not the car itself
 _EYES_M: Final = 0.12  # height of the sensors
-_MIDDLE_M: Final = 0.17  # of the car, ahead of its rear axle, which is where the model has its origin
+_MIDDLE_M: Final = 0.17  # middle of the car, ahead of its rear axle, the origin of the model
 _BODY: Final = ((0.06, 0.19), (-0.06, 0.19))  # discs that cover the car: places ahead of its middle, and radii [m]
 _WALL_M: Final = 0.4
 _WALL_RGBA: Final = (0.38, 0.47, 0.60, 1.0)
@@ -68,7 +68,7 @@ class Rover(BulletTask):
         raise NotImplementedError
 
     def _extra(self) -> Sequence[float]:
-        """Return what a course lets the car see besides walls and speed."""
+        """Return a course's observations besides walls and speed."""
         return ()
 
     def _move_walls(self, first: int, places: Sequence[tuple[float, float]]) -> None:
@@ -146,6 +146,6 @@ class Rover(BulletTask):
 
 
 def room_for(x: float, y: float, heading: float, nearest_m: Callable[[float, float], float]) -> float:
-    """Return how far [m] a car is from the nearest wall, given how far any place is; negative once it touches."""
+    """Return the distance [m] of a car from the nearest wall, given that of any place; negative in contact."""
     cos, sin = math.cos(heading), math.sin(heading)
     return min(nearest_m(x + ahead * cos, y + ahead * sin) - radius for ahead, radius in _BODY)

@@ -13,7 +13,7 @@ from ..task import Task
 from .base import Camera
 from .rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, Box, Rover, room_for
 
-WANTED_M: Final = 0.6  # from the car's middle to the wall
+WANTED_M: Final = 0.6  # wanted distance from the car's middle to the wall
 
 _THICK_M: Final = 0.1
 Place = tuple[float, float]
@@ -121,7 +121,7 @@ def _room_m(x: float, y: float) -> float:
 
 
 class Baseline(Scripted):
-    """Steers by what is near at the right, and away from what is ahead."""
+    """Steers by the distance at the right, and away from obstacles ahead."""
 
     spec: ClassVar[Task] = TASK
 

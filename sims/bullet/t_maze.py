@@ -15,10 +15,10 @@ from .rover import LIMITS, OUTPUT_LIMITS, OUTPUT_NAMES, RAY_NAMES, SPEED_NAME, B
 CORRIDOR_M: Final = 4.0  # from the start to the middle of the junction
 HALF_M: Final = 0.7  # of a corridor's width
 ARM_M: Final = 2.6
-GOAL_M: Final = 1.8  # so far to the side that was shown
+GOAL_M: Final = 1.8  # distance to the goal on the side that was shown
 SHOWN_STEPS: Final = 10
 FOUND: Final = 1.0
-"""What the right end earns besides the way there: a return above it means that the right side was taken."""
+"""Reward of the right end besides the way there: a return above it means the right side."""
 
 _THICK_M: Final = 0.1
 _WAY_M: Final = CORRIDOR_M + GOAL_M
