@@ -63,11 +63,11 @@ class AwaitingTicks(Ticks):
 
         """
         self.beat, self.going_safe, self._awaited_safe = self._now(), True, True
-        for call, name, otherwise in self._ways_to_safe():
+        for call, name in self._ways_to_safe():
             try:
                 result = await self._unbroken(call())
             except BaseException as error:
-                self._note(f"{name} raised {named(error)}{otherwise}")
+                self._note(f"{name} raised {named(error)}")
             else:
                 if self._is_safe_by(call, result):
                     break

@@ -186,12 +186,12 @@ class Ticks:
 
     def make_safe(self) -> None:
         """Bring the plant into its safe state. From any thread, and as often as wanted; raises nothing."""
-        for call, name, otherwise in self._ways_to_safe():
+        for call, name in self._ways_to_safe():
             try:
                 result = call()
                 self._conclude(result)
             except BaseException as error:
-                self._note(f"{name} raised {named(error)}{otherwise}")
+                self._note(f"{name} raised {named(error)}")
             else:
                 if self._is_safe_by(call, result):
                     return
@@ -202,15 +202,18 @@ class Ticks:
             self._unsure = True
             self._note("safe returned False: the plant is not known to be safe")
             return False
-        self.safe_reached |= not self._unsure
+        if call is not self._safe and self._safe is not None and not self._unsure:
+            self._note("the safe output was written instead")
+        self.safe_reached = not self._unsure
         return True
 
-    def _ways_to_safe(self) -> Iterator[tuple[Callable[[], Any], str, str]]:
-        """Yield the calls that bring the plant into its safe state, the best first, each with its name and fallback."""
+    def _ways_to_safe(self) -> Iterator[tuple[Callable[[], Any], str]]:
+        """Yield the calls that bring the plant into its safe state, the best first, each with its name."""
+        self.safe_reached = False  # the last attempt counts: a tick may have written since the one before
         if self._safe is not None:
-            yield self._safe, "safe", "; the safe output was written instead"
+            yield self._safe, "safe"
         output = self._safe_output.copy()  # a plant may scale in place what it is given
-        yield lambda: self._write(output), "write of the safe output", ": the plant may not be safe"
+        yield lambda: self._write(output), "write of the safe output"
 
     def _conclude(self, result: Any) -> None:
         """Refuse a result that stands for work not yet done."""

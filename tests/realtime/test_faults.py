@@ -184,29 +184,6 @@ def test_stale_reads_are_borne_up_to_the_limit():
     assert (report.reason, report.ticks) == ("stale sensor", 8)
 
 
-def test_a_safe_that_raises_is_replaced_by_the_safe_output():
-    class Broken(Recorder):
-        def safe(self):
-            raise OSError("bus")
-
-    plant = Broken(nan_at(2))
-    report = Loop(Echo(FAST), plant, **fake()).run()
-    assert (report.reason, report.safe) == ("sensor", True)
-    assert plant.written[-1].tolist() == SAFE
-    assert report.messages == ("safe raised OSError: bus; the safe output was written instead",)
-
-
-def test_a_plant_that_cannot_be_made_safe_is_reported():
-    def on_write(k, y):
-        if k >= 2:
-            raise OSError("bus")
-
-    report = Loop(Echo(FAST), Recorder(on_write=on_write), **fake()).run()
-    assert (report.reason, report.safe, report.ok) == ("write", False, False)
-    assert "may not be safe" in report.messages[0]
-    assert "NOT known to be safe" in report.text()
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
 def test_what_is_no_error_is_raised_after_the_plant_is_safe(error):
     plant = WithSafe(raising(3, error))
@@ -458,19 +435,3 @@ def test_a_log_can_be_kept_by_a_log_object(tmp_path):
     log = Log(tmp_path / "a.mcap", tmp_path / "a.npz")
     report = Loop(Echo(FAST), Recorder(), log=log, **fake()).run(ticks=100)
     assert (report.log.written, report.log.lost) == (100, 0)
-
-
-@pytest.mark.parametrize("host", ["run", "async"])
-def test_a_safe_that_does_not_know_is_not_reported_as_safe(host):
-    class Unsure(Recorder):
-        def safe(self):
-            self.events.append("safe")
-            return False
-
-    plant = Unsure()
-    loop = Loop(Echo(FAST), plant)
-    report = loop.run(ticks=3) if host == "run" else asyncio.run(loop.run_async(ticks=3))
-    assert (report.reason, report.safe, report.ok) == ("finished", False, False)
-    assert plant.events[-2:] == ["safe", "write"]
-    assert plant.written[-1].tolist() == [0.0]
-    assert report.messages == ("safe returned False: the plant is not known to be safe",)
