@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final, Self
+import weakref
+from typing import Any, Final, Self
 
 from neuroctl.checks import integer
 from neuroctl.errors import (
@@ -91,6 +92,7 @@ class Link(Exchange):
         self.q, self.retries = q, retries
         self.mode = Mode.IDLE
         """The mode that this link started; IDLE after anything that stops the board."""
+        self._user: weakref.ref[Any] | None = None
         self._hello_s = hello_s
         try:
             self.hello = self._greet()
@@ -108,6 +110,22 @@ class Link(Exchange):
     def port(self) -> str:
         """Name of the port."""
         return self._port.name
+
+    @property
+    def user(self) -> Any:
+        """The object that runs the board, such as a ``HostDriven``; None while nothing does, or raw requests do."""
+        return None if self.mode == Mode.IDLE or self._user is None else self._user()
+
+    def refuse_second(self, user: Any) -> None:
+        """Make sure that no other object runs the board.
+
+        Raises:
+            LinkError: another one does.
+
+        """
+        if self.user not in (None, user):
+            using = f"{type(self.user).__name__} is using {self.port}"
+            raise LinkError(f"board: {using}; allowed: one mode at a time, another after link.stop()")
 
     def close(self) -> None:
         """Close the port. This does not stop the board: its own timeout does."""
@@ -156,7 +174,9 @@ class Link(Exchange):
             self._stopped_by_itself(pong.reason, reset=pong.mode == Mode.IDLE)
         return pong
 
-    def start(self, mode: Mode, *, report_every: int = 0, with_state: bool = False, timeout_s: float = 0.0) -> None:
+    def start(
+        self, mode: Mode, *, report_every: int = 0, with_state: bool = False, timeout_s: float = 0.0, user: Any = None
+    ) -> None:
         """Clear the board's latch, reset its controller and tick, and let it run.
 
         Args:
@@ -164,14 +184,17 @@ class Link(Exchange):
             report_every: number of ticks from one REPORT to the next; 0: none. BOARD only.
             with_state: whether REPORTs carry the state.
             timeout_s: longest time without a frame from the host before the outputs go safe; 0: the board's default.
+            user: the object that runs the board from now on; until it stops, no other one may. None: not checked.
 
         Raises:
-            LinkError: an argument is out of range.
+            LinkError: an argument is out of range, or another object runs the board.
             ModelError: the board runs another model than the link's controller.
             SilenceError: no answer.
             RefusedError: the board does not know the mode, or a value.
 
         """
+        if user is not None:
+            self.refuse_second(user)
         self.mode = Mode.IDLE
         check_start(mode, report_every, timeout_s, self.hello.timeout_us)
         if self.q is not None:
@@ -180,7 +203,7 @@ class Link(Exchange):
         with self._turn():  # a callback that stops the board comes after this start
             self._reports.clear()
             self.request(Type.START, payload)
-            self.mode = mode
+            self.mode, self._user = mode, None if user is None else weakref.ref(user)
 
     def stop(self) -> None:
         """Make the board's outputs safe until the next start.

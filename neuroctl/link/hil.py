@@ -65,11 +65,11 @@ class BoardInLoop:
         """Start the board with its controller reset; outputs are safe until its first answer.
 
         Raises:
-            LinkError: it cannot be reached or refuses.
+            LinkError: it cannot be reached or refuses, or another object runs it.
 
         """
         self.link.check(self.q)
-        self.link.start(Mode.STEP, timeout_s=self.timeout_s)
+        self.link.start(Mode.STEP, timeout_s=self.timeout_s, user=self)
         self.fault, self.lost_in_a_row = "", 0
         self._wire.outputs_from_bytes(self._wire.safe_bytes(), self._y)
 

@@ -56,6 +56,7 @@ class _Running:
         self._wire = Wire(self.q)
 
     def __enter__(self) -> Self:
+        self.link.refuse_second(self)  # before anything that would stop the other one's board
         try:
             self.start()
         except BaseException:
@@ -70,14 +71,14 @@ class _Running:
         """Start the board, or start it again after its outputs went safe or the link was lost.
 
         Raises:
-            LinkError: the board is out of reach or refuses.
+            LinkError: the board is out of reach or refuses, or another object runs it.
 
         """
         raise NotImplementedError
 
     def _start(self, mode: Mode, **options: Any) -> None:
         self.link.check(self.q)  # the link may have got another controller since then
-        self.link.start(mode, timeout_s=self.timeout_s, **options)
+        self.link.start(mode, timeout_s=self.timeout_s, user=self, **options)
 
     def safe(self) -> bool:
         """Make the board's outputs safe. Raises nothing: a board out of reach goes safe by its timeout.
@@ -229,6 +230,7 @@ class BoardDriven(_Running):
             LinkError: the board is out of reach or refuses.
 
         """
+        self.link.refuse_second(self)
         self._tick = 0
         self.link.on_report = self._take
         self._start(Mode.BOARD, report_every=self.report_every, with_state=self.with_state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import math
@@ -205,16 +206,24 @@ def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
 
 def _check_model(theirs: int, plant: Any, controller: Any) -> None:
     """Compare CRC-32s. A float controller gets one by quantization in the formats of the plant's integer controller."""
-    ours, q = getattr(controller, "model_crc32", None), getattr(plant, "q", None)
-    other = ", or HostDriven(link, any_model=True)" if hasattr(plant, "any_model") else ""
+    crc, q = getattr(controller, "model_crc32", None), getattr(plant, "q", None)
     if isinstance(controller, Controller) and isinstance(q, QuantController):
-        try:
-            ours = q.requantize(controller.theta).model_crc32
-        except NeuroctlError as error:
-            text = f"plant: model {theirs:08x}: the controller's parameters do not fit its formats ({error})"
-            raise LoopError(f"{text}; allowed: the controller's own model{other}") from None
-    if isinstance(ours, Integral) and theirs != ours:
-        raise LoopError(f"plant: model {theirs:08x}; allowed: {ours:08x}, the controller's{other}")
+        crc = _crc32_of(controller, q)
+    if not isinstance(crc, Integral) or crc == theirs:
+        return
+    named = f"{crc:08x}" if int(crc) >= 0 else "one whose parameters do not fit its formats"
+    other = ", or HostDriven(link, any_model=True)" if hasattr(plant, "any_model") else ""
+    text = f"plant: another model: the board runs {theirs:08x}, the controller is {named}"
+    raise LoopError(f"{text}; allowed: the controller that the board runs{other}")
+
+
+def _crc32_of(controller: Controller, q: QuantController) -> int:
+    """Return the CRC-32 in the formats of q, in formats of its own where the parameters do not fit; -1 for neither."""
+    with contextlib.suppress(NeuroctlError):
+        return q.requantize(controller.theta).model_crc32
+    with contextlib.suppress(NeuroctlError):
+        return controller.quantize().model_crc32
+    return -1
 
 
 def refuse_coroutines(callbacks: Callbacks) -> None:

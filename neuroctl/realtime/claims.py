@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from neuroctl.errors import LoopError
+from neuroctl.errors import LinkError, LoopError
 from neuroctl.realtime.plant import Callbacks, Steppable
 
 Key = tuple[int, str]
@@ -30,6 +30,22 @@ def alone(controller: Steppable, plant: Any, callbacks: Callbacks) -> Iterator[t
         link = getattr(part, "link", None)
         if isinstance(port := getattr(link, "port", None), str):
             yield (id(link), ""), "board", port
+
+
+def refuse_used_link(parts: Iterable[Any]) -> None:
+    """Make sure that the board of a controller or plant is not run by an object outside the loop.
+
+    Raises:
+        LoopError: it is; nothing was sent to it.
+
+    """
+    for part in parts:
+        refuse = getattr(getattr(part, "link", None), "refuse_second", None)
+        try:
+            if callable(refuse):
+                refuse(part)
+        except LinkError as error:
+            raise LoopError(str(error)) from None
 
 
 def owners(plant: Any, callbacks: Callbacks) -> list[Any]:

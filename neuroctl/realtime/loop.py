@@ -19,7 +19,7 @@ from neuroctl.errors import LoopError
 from neuroctl.histogram import Histogram
 from neuroctl.realtime import arguments, kernels
 from neuroctl.realtime.awaiting import AwaitingTicks
-from neuroctl.realtime.claims import Claim, alone
+from neuroctl.realtime.claims import Claim, alone, owners, refuse_used_link
 from neuroctl.realtime.clock import Clock, MonotonicClock
 from neuroctl.realtime.log import Log
 from neuroctl.realtime.monitor import Monitor
@@ -110,6 +110,7 @@ class Loop:
         any_rate = arguments.flag("any_rate", any_rate)
         arguments.check_fit(controller, plant, self._callbacks, any_rate)
         self._alone = tuple(alone(controller, plant, self._callbacks))
+        self._parts = (controller, *owners(plant, self._callbacks))
         self._period_s = arguments.period_of(controller.spec, rate_hz, any_rate)
         self._timeout_s = arguments.timeout_of(watchdog_s, self._period_s, clock is None)
         if overrun_limit is not None:
@@ -264,6 +265,7 @@ class Loop:
             self._running = True
         try:
             self._claim = Claim(self._name, self._alone)
+            refuse_used_link(self._parts)
             return self._set_up(kind)
         except BaseException:
             self._let_go()

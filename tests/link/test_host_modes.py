@@ -1,5 +1,6 @@
 """The three modes, states, and hardware in the loop, on a board in plain Python."""
 
+import gc
 import os
 import threading
 import time
@@ -294,6 +295,43 @@ def test_a_board_that_resets_in_the_loop_is_named(host):
 def test_arguments_of_the_loop_are_checked(host, options):
     with linked(host, Q) as link, pytest.raises(LinkError, match=rf"^{next(iter(options))}: .*; allowed"):
         BoardInLoop(link, **options)
+
+
+RUNNERS = {
+    "HostDriven": lambda mode: mode.start(),
+    "BoardDriven": lambda mode: mode.start(),
+    "Shadow": lambda mode: mode.start(),
+    "BoardInLoop": lambda mode: mode.reset(),
+}
+KINDS = {kind.__name__: kind for kind in (HostDriven, BoardDriven, Shadow, BoardInLoop)}
+
+
+@pytest.mark.parametrize("second", RUNNERS)
+@pytest.mark.parametrize("first", RUNNERS)
+def test_one_mode_at_a_time_runs_a_board(host, first, second):
+    with linked(host, Q) as link:
+        running, other = KINDS[first](link), KINDS[second](link)
+        for _ in range(2):  # again is not a second one
+            RUNNERS[first](running)
+        sent, on_report = link.stats.sent, link.on_report
+        refused = rf"^board: {first} is using {link.port}; allowed: one mode at a time, another after link.stop\(\)$"
+        with pytest.raises(LinkError, match=refused):
+            RUNNERS[second](other)
+        if second != "BoardInLoop":
+            with pytest.raises(LinkError, match=refused), other:
+                pass
+        assert (link.stats.sent, link.on_report, link.user) == (sent, on_report, running)  # the board was not stopped
+        link.stop()
+        RUNNERS[second](other)
+        assert link.user is other
+
+
+def test_nobody_drives_by_an_object_that_is_gone(host):
+    with linked(host, Q) as link:
+        HostDriven(link).start()
+        gc.collect()
+        with Shadow(link) as shadow:
+            assert link.user is shadow
 
 
 def test_statistics_as_json():

@@ -76,7 +76,8 @@ def test_a_board_of_one_output_is_not_driven_by_a_controller_of_eight():
         with pytest.raises(LoopError, match="plant: neurons: 6; allowed: 5, the controller's"):
             Loop(nc.Controller(dataclasses.replace(q.spec, neurons=5)), plant)
         other = nc.Controller(q.spec, seed=99).quantize()
-        with pytest.raises(LoopError, match=f"plant: model {q.model_crc32:08x}; allowed: {other.model_crc32:08x}"):
+        named = f"plant: another model: the board runs {q.model_crc32:08x}, the controller is {other.model_crc32:08x}; "
+        with pytest.raises(LoopError, match=named):
             Loop(other, plant)
         assert link.stats.sent == before
 

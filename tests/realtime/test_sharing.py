@@ -9,7 +9,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.errors import LinkError, LoopError
-from neuroctl.link import BoardInLoop, HostDriven
+from neuroctl.link import BoardDriven, BoardInLoop, HostDriven
 from neuroctl.realtime import Loop
 from neuroctl.realtime.claims import Claim
 from tests.link.helpers import controller, linked
@@ -82,6 +82,17 @@ def test_a_board_is_driven_by_one_loop_at_a_time():
             assert first.join(10).reason == "stopped"
 
 
+def test_a_loop_leaves_a_board_alone_that_a_mode_runs_outside_it():
+    q = controller()
+    with served(PlainBoard(q)) as host, linked(host, q) as link, BoardDriven(link) as board:
+        sent = link.stats.sent
+        with pytest.raises(LoopError, match=f"^board: BoardDriven is using {link.port}; allowed: one mode at a time"):
+            Loop(q, HostDriven(link)).run(ticks=1)
+        assert (link.stats.sent, link.user) == (sent, board)
+        board.safe()
+        assert Loop(q, HostDriven(link), stale_limit=4, watchdog_s=10.0).run(ticks=1).reason == "finished"
+
+
 def test_what_a_refused_or_failed_run_took_is_free_again(tmp_path):
     ctl, plant = nc.Controller(FAST), Recorder()
     blocked = Loop(ctl, plant, log=tmp_path / "no such folder" / "run.npz")
@@ -118,12 +129,31 @@ def test_a_board_of_another_float_controller_is_refused(cell):
     with served(PlainBoard(q)) as host, linked(host, q) as link:
         before = link.stats.sent
         plant = HostDriven(link)
-        with pytest.raises(LoopError, match=f"^plant: model {q.model_crc32:08x}.*; allowed: .*any_model=True"):
+        with pytest.raises(
+            LoopError, match=f"^plant: another model: .* {q.model_crc32:08x}, .*; allowed: .*any_model=True"
+        ):
             Loop(other, plant)
         assert link.stats.sent == before
         for ctl, driven in ((ours, plant), (other, HostDriven(link, any_model=True))):
             assert Loop(ctl, driven, stale_limit=4, watchdog_s=10.0).run(ticks=3).reason == "finished"
         assert Loop(nc.Controller(q.spec, seed=4).quantize(), HostDriven(link, any_model=np.True_))
+
+
+def test_swapped_arms_are_named_both_ways():
+    """Larger weights than the board's do not fit its formats; smaller ones do."""
+    q = controller()
+    theta = nc.Controller(q.spec, seed=4).theta
+    small, large = nc.Controller(q.spec, theta * 0.25), nc.Controller(q.spec, theta * 4.0)
+    for ours, other in ((small, large), (large, small)):
+        runs, given = ours.quantize(), other.quantize()
+        with served(PlainBoard(runs)) as host, linked(host, runs) as link:
+            for ctl in (other, given):
+                with pytest.raises(LoopError) as refused:
+                    Loop(ctl, HostDriven(link))
+                text = f"plant: another model: the board runs {runs.model_crc32:08x}, the controller is "
+                assert str(refused.value).startswith(text)
+                assert str(refused.value).endswith("runs, or HostDriven(link, any_model=True)")
+            assert f" {given.model_crc32:08x};" in str(refused.value)
 
 
 def test_any_model_is_a_flag():
