@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from neuroctl.cells.fixed.ctrnn import READOUT
+from neuroctl.cells.fixed.ctrnn import ARGUMENT_SHIFT, IN_SHIFT, READOUT, REC_SHIFT
 from neuroctl.cells.fixed.ctrnn_formats import MAX_RESIDUAL_BITS
 from neuroctl.quant import QuantController
 
@@ -21,7 +21,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
 
     """
     p, big = q.layout.views(q.theta_q), parameters.name.upper()
-    recurrent, drive, argument = parts.ints(q.ints[4:7])
+    recurrent, drive, argument = parts.ints(q.ints[[REC_SHIFT, IN_SHIFT, ARGUMENT_SHIFT]])
     parts.check_range("gain", p["gain"], -(1 << 15), (1 << 15) - 1)
     neurons, expressions = _neurons(q, p, parameters, argument)
     result = parts.readout(q, p, parameters, READOUT)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from neuroctl.cells.fixed.hopfield import LIMITS, OUT_SHIFT
 from neuroctl.quant import QuantController
 
 from .. import parts
@@ -17,14 +20,15 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     """
     name, big, p, spec = parameters.name, parameters.name.upper(), q.layout.views(q.theta_q), q.spec
     n, count = spec.neurons, spec.outputs
-    low = parts.column(name, "out_low", f"{big}_OUTPUTS", parts.ints(q.ints[7 : 7 + count]))
-    high = parts.column(name, "out_high", f"{big}_OUTPUTS", parts.ints(q.ints[7 + count : 7 + 2 * count]))
+    lows, highs, updates = np.split(q.ints[LIMITS:], [count, 2 * count])
+    low = parts.column(name, "out_low", f"{big}_OUTPUTS", parts.ints(lows))
+    high = parts.column(name, "out_high", f"{big}_OUTPUTS", parts.ints(highs))
     bias = parameters.column("bias", f"{big}_NEURONS", parts.ints(p["bias"]))
-    value = shifted("(int32_t)sum", -int(q.ints[6]))
+    value = shifted("(int32_t)sum", -int(q.ints[OUT_SHIFT]))
     result = parts.Readout([low, high], f"nc_clip({value}, {low.at('i')}, {high.at('i')})")
     columns = [bias, low, high]
     first = spec.inputs if spec.clamp else 0
-    ordered = tuple(int(i) for i in q.ints[7 + 2 * count :] if i >= first)
+    ordered = tuple(i for i in parts.ints(updates) if i >= first)
     order = parts.column(name, "order", str(max(1, len(ordered))), ordered or (0,))
     if spec.update == "asynchronous":
         columns.append(order)

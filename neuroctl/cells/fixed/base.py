@@ -162,17 +162,22 @@ def drive_q(theta: Array, row: Any, u: Array, m: Any) -> Any:
     return total
 
 
+OUT_SHIFT, SQUASH, SQUASH_SHIFT, SQUASH_CLAMP, READOUT_INTS = range(5)
+"""Places in ``readout_ints``: the shift to out; the squash's code, its argument's shift and clamp; from READOUT_INTS on
+the outputs' lows, then their highs."""
+
+
 @jit_integer
 def readout_q(
     theta: Array, w_out: Any, state: Array, s: Any, n: Any, y: Array, q: Any, affine: Any, ints: Array, at: Any
 ) -> None:
     """Write outputs: y = saturate((W_out s + b_out) >> shift), or s >> shift; squashed before, if asked.
 
-    ints, from ``at`` on: see ``readout_ints``.
+    ints, from ``at`` on: see the places above.
     """
     at, q, s, w_out, n = U(at), U(q), U(s), U(w_out), U(n)
-    shift, argument_shift, clamp = wide(ints, at), wide(ints, at + U(2)), wide(ints, at + U(3))
-    code, limits = first(wide(ints, at + U(1))), at + U(4)
+    argument_shift, clamp = wide(ints, at + U(SQUASH_SHIFT)), wide(ints, at + U(SQUASH_CLAMP))
+    code, shift, limits = size(ints, at + U(SQUASH)), wide(ints, at + U(OUT_SHIFT)), at + U(READOUT_INTS)
     for i in range(q):
         if affine != 0:
             total = matvec_q(theta, w_out + i * n, state, s, n) + wide(theta, w_out + q * n + i)
@@ -223,12 +228,8 @@ def _lanes(p: Mapping[str, Array]) -> tuple[int]:
     return (len(next(iter(p.values()))),)
 
 
-READOUT_INTS: Final = 4
-"""How many numbers stand in front of the outputs' lows and highs in ``readout_ints``."""
-
-
 def readout_ints(spec: Spec, formats: Population) -> list[Any]:
-    """Return the shift to out; the squash's code, its argument's shift and clamp; the outputs' lows and highs."""
+    """Return the readout's part of ``ints``; see the places above."""
     out = formats["out"]
     sum_frac = formats["b_out" if spec.readout == "affine" else "s"].frac_bits
     squash: list[Any] = [ACTIVATIONS[spec.output_activation], 0, 0]

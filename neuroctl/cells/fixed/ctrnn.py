@@ -56,8 +56,9 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-READOUT: Final = 9
-"""Where ``readout_ints`` start in ``ints_q``."""
+N, M, OUT, AFFINE, REC_SHIFT, IN_SHIFT, ARGUMENT_SHIFT, CLAMP, RESIDUAL, READOUT = range(10)
+"""Places in ``ints``: sizes; 1 for an affine readout; the shifts of W s, W_in u and g (y + b), and the clamp of the
+last; 1 where there is a residual; from READOUT on ``readout_ints``."""
 
 
 @cache_layout
@@ -70,7 +71,7 @@ def state_layout_q(spec: Spec) -> Layout:
 @jit_integer
 def prepare_q(theta: Array, state: Array, ints: Array) -> None:
     """Bring s in line with y, which may have been written to since the last step."""
-    n, gain_shift, clamp = U(size(ints, 0)), wide(ints, U(6)), wide(ints, U(7))
+    n, gain_shift, clamp = U(size(ints, N)), wide(ints, U(ARGUMENT_SHIFT)), wide(ints, U(CLAMP))
     bias, gain = n * n, n * n + n
     for i in range(n):
         x = mul_q16(wide(state, i) + wide(theta, bias + i), wide(theta, gain + i))
@@ -89,7 +90,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     state: int32[S] or [S, W], see ``state_layout_q``; read and written
     u: int32[m] or [m, W], inputs in the format "u"; read
     y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: int64[13 + 2 q], see ``ints_q``; read
+    ints: int64, see the places above; read
     """
     prepare_q(theta, state, ints)
     step_prepared_q(theta, state, u, y, ints)
@@ -98,10 +99,10 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 @jit_integer
 def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step from a state in which s fits y, and leave it so."""
-    n, m, q, affine = U(size(ints, 0)), U(size(ints, 1)), size(ints, 2), size(ints, 3)
-    rec_shift, in_shift, keeps = wide(ints, U(4)), wide(ints, U(5)), wide(ints, U(8)) != 0
+    n, m, q, affine = U(size(ints, N)), U(size(ints, M)), size(ints, OUT), size(ints, AFFINE)
+    rec_shift, in_shift, keeps = wide(ints, U(REC_SHIFT)), wide(ints, U(IN_SHIFT)), wide(ints, U(RESIDUAL)) != 0
     tau, w_in, s, residual = n * n + U(2) * n, n * n + U(3) * n, n, U(2) * n
-    some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, U(8)) == 0)
+    some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, U(RESIDUAL)) == 0)
     for i in range(n):
         net = round_shift(matvec_q(theta, i * n, state, s, n), rec_shift)
         net = net + round_shift(drive_q(theta, w_in + i * m, u, m), in_shift)
@@ -184,7 +185,7 @@ def _keeps(formats: Population) -> NDArray[np.bool_]:
 
 
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
-    """Sizes n, m, q, affine; shifts of W s, W_in u, g (y + b), its clamp; 1 with residual; then ``readout_ints``."""
+    """Return sizes, shifts and limits; see the places above."""
     y_frac = formats["y"].frac_bits
     x_frac = y_frac + formats["gain"].frac_bits - 16
     numbers = [
@@ -209,7 +210,7 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     check_shift("tau_s, as dt/tau,", p["tau_s"] >> 16, 0)  # a file may hold any
     rec = row_ranges(p["W"], 0, Q15_HIGH)
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
-    rec_y, drive_y = shifted(rec, ints[:, 4]), shifted(drive, ints[:, 5])
+    rec_y, drive_y = shifted(rec, ints[:, REC_SHIFT]), shifted(drive, ints[:, IN_SHIFT])
     net = plus(rec_y, drive_y)
     y = np.minimum(0, net[0]), np.maximum(0, net[1])
     ranges = {

@@ -22,6 +22,10 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
+N, M, OUT, UPDATE, MAX_SWEEPS, INPUTS_CLAMPED, OUT_SHIFT, LIMITS = range(8)
+"""Places in ``ints``: sizes; how neurons are updated, and how often at most; 1 where inputs are held; the shift of out;
+from LIMITS on the outputs' lows, their highs, and the order of updates."""
+
 
 @cache_layout
 def state_layout_q(spec: Spec) -> Layout:
@@ -38,7 +42,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     state: int32[S] or [S, W], see ``state_layout_q``; read and written
     u: int32[m] or [m, W], inputs in the format "u"; read
     y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: sizes n, m, q; update, most sweeps, clamp; the shift of out, its lows and highs; the order of updates; read
+    ints: int64, see the places above; read
     """
     if state.ndim == 1:
         _step_q(theta, state, u, y, ints)
@@ -64,11 +68,11 @@ def _turned_q(theta: Array, state: Array, i: Any, field: Any, n: Any) -> Any:
 
 @jit_integer
 def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    n, m, q, mode, most, clamp = ints[0], ints[1], ints[2], ints[3], ints[4], ints[5]
-    limits, order, converged, sweeps = 7, 7 + 2 * q, 2 * n, 2 * n + 1
+    n, m, q, mode, most = ints[N], ints[M], ints[OUT], ints[UPDATE], ints[MAX_SWEEPS]
+    order, converged, sweeps = LIMITS + 2 * q, 2 * n, 2 * n + 1
     for i in range(m):
         state[i] = 1 if u[i] >= 0 else -1
-    first = m if clamp != 0 else 0
+    first = m if ints[INPUTS_CLAMPED] != 0 else 0
     state[converged], state[sweeps] = 0, 0
     while state[converged] == 0 and state[sweeps] < most:
         changed = 0
@@ -85,7 +89,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         state[converged] = 1 - changed
         state[sweeps] += 1
     for k in range(q):
-        y[k] = saturate(np.int64(state[n - q + k]) << ints[6], ints[limits + k], ints[limits + q + k])
+        y[k] = saturate(np.int64(state[n - q + k]) << ints[OUT_SHIFT], ints[LIMITS + k], ints[LIMITS + q + k])
 
 
 @jit_integer
@@ -127,7 +131,7 @@ def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.
 
 
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
-    """Return what ``step_q`` needs in whole numbers, as it lists them.
+    """Return sizes and limits; see the places above.
 
     Raises:
         ExportError: output limits so wide that out cannot tell 1 from 0.
