@@ -11,29 +11,12 @@ import pytest
 import neuroctl as nc
 from neuroctl.errors import require
 from neuroctl.io import write_archive
+from tests.commands import neuroctl, one_line_error
 
 SPEC = nc.Spec(
     cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=1 / 60,
     input_limits=((-2.4, 2.4), (-0.42, 0.42)), output_limits=((-10.0, 10.0),),
 )  # fmt: skip
-
-
-def neuroctl(*arguments, code=0, module="neuroctl", cwd=None):
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, cwd=cwd, env=os.environ | {"COLUMNS": "120", "TERM": "dumb"},
-    )  # fmt: skip
-    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def one_line_error(done, *words):
-    """The last line of stderr is the error; there is no traceback."""
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope="module")

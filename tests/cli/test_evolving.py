@@ -19,7 +19,7 @@ from neuroctl.errors import FileFormatError
 from neuroctl.evolve.results import Progress
 from neuroctl.io import read_archive, write_archive
 from neuroctl.studies.history import Group, read_history
-from tests.cli.test_cli import neuroctl, one_line_error
+from tests.commands import neuroctl, one_line_error
 
 SMALL = ("--neurons", 3, "--population", 4, "--episodes", 2, "--validation", 4)
 

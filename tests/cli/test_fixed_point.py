@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 import neuroctl as nc
-from tests.cli.test_cli import neuroctl, one_line_error
+from tests.commands import neuroctl, one_line_error
 
 COARSE = {"input_limits": ((-0.01, 0.01), (-1000.0, 1000.0)), "output_limits": ((-10.0, 10.0),)}
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.cli.test_cli import neuroctl
+from tests.commands import neuroctl
 
 USE = """
 import numpy as np

@@ -17,7 +17,7 @@ from neuroctl.evolve.goals import Goals
 from neuroctl.evolve.provenance import changes, provenance
 from neuroctl.io import read_archive
 from neuroctl.studies.folder import StudyFolder
-from tests.cli.test_cli import neuroctl, one_line_error
+from tests.commands import neuroctl, one_line_error
 from tests.evolve import objectives
 from tests.evolve.study_script import SPEC, config
 from tests.evolve.test_study import history, outcome

@@ -10,7 +10,8 @@ import pytest
 import neuroctl as nc
 from neuroctl.cli.linking import _wandering
 from neuroctl.link.protocol import Mode
-from tests.cli.test_cli import SPEC, neuroctl, one_line_error
+from tests.cli.test_cli import SPEC
+from tests.commands import neuroctl, one_line_error
 from tests.link.plain_board import PlainBoard, image_of, served, shape_of
 
 SLOW_S = 10.0

@@ -9,7 +9,7 @@ import neuroctl as nc
 import sims
 from neuroctl.plots import loops
 from neuroctl.realtime import Loop, read_log
-from tests.cli.test_cli import neuroctl, one_line_error
+from tests.commands import neuroctl, one_line_error
 from tests.realtime.pieces import Echo, Recorder, fake
 
 

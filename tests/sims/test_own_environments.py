@@ -22,7 +22,7 @@ from neuroctl.evolve.evaluators import SerialEvaluator
 from neuroctl.evolve.genome import Genome
 from sims.environments import AnyEnvironment, action_limits
 from sims.episodes import check_fit
-from tests.cli.test_cli import neuroctl, one_line_error
+from tests.commands import neuroctl, one_line_error
 
 HERE = __name__
 MASKED = np.ma.array([5.0, 1.0], mask=[True, False])

@@ -11,7 +11,7 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve import run_study
 from neuroctl.evolve.goals import Goals
 from neuroctl.studies.history import groups, read_history
-from tests.cli.test_cli import neuroctl
+from tests.commands import neuroctl
 from tests.evolve import objectives
 from tests.evolve.study_script import config
 from tests.evolve.test_study_options import AXES
