@@ -23,7 +23,7 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl.link import Link, Mode
-from neuroctl.link.frames import SHORTEST, Decoder, encode
+from neuroctl.link.frames import MIN_BODY_BYTES, Decoder, encode
 from neuroctl.link.protocol import ANSWER, HELLO_SEED, Hello, Reason, Type, fold, request_fits
 
 LINES = 8
@@ -85,7 +85,7 @@ def main() -> None:
         figures = {
             "board": args.board,
             "bytes": wire_bytes,
-            "answer_bytes": SHORTEST + 2 + 2 * LINES,
+            "answer_bytes": MIN_BODY_BYTES + 2 + 2 * LINES,
             "trips": args.trips,
             "median_us": float(np.median(times_us)),
             "p99_us": float(np.percentile(times_us, 99)),
