@@ -7,6 +7,8 @@ import re
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = ("maths", "cells", "backends")
 """Packages whose constants compiled code may use; elsewhere it stands in files that hold a decorator of it."""
@@ -53,3 +55,11 @@ def pytest_collection_finish():
     """Spare each garbage collection, of which a real-time loop makes one, all that was imported: 0.2 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen(request):
+    """And what earlier files have left behind: a collection took up to a second in files that run hundreds of loops."""
+    if request.path.parent.name in ("realtime", "link"):
+        gc.collect()
+        gc.freeze()
