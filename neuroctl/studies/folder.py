@@ -91,12 +91,19 @@ class StudyFolder:
         self._check_no_others(study)  # before the lock file: a refused folder is not changed
         self._take_lock()
         self._check_no_others(study)
-        self._new = not study.is_file()
+        self._new = not study.is_file() or (not self._resume and self._is_unbegun())
         if not self._new:
             self._check_same(study)
         for leftover in self._path.iterdir():
             if self._is_leftover(leftover.name) and leftover.is_file():
                 leftover.unlink()
+
+    def _is_unbegun(self) -> bool:
+        """Whether the study that is here was stopped before anything of its first step was stored."""
+        names = [name for name in self.FILES if self.file(name).exists()]
+        history = self.file("history.csv")
+        rows = history.read_bytes().count(b"\n") if history.is_file() else 0
+        return not {*names} - {"study.json", history.name} and rows <= 1  # its header
 
     def _is_leftover(self, name: str) -> bool:
         """Whether a killed ``atomic_write`` of one of the study's files left it."""

@@ -28,6 +28,18 @@ def test_a_study_that_fails_before_its_first_generation_leaves_no_folder(workers
     assert result.generations == 2
 
 
+def test_a_study_interrupted_while_it_compiles_can_be_begun_again(tmp_path):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    stopped = run_study(config(generations=2), objectives.follow, tmp_path / "study", on_stage=interrupt)
+    assert (stopped.stop_reason, stopped.generations) == ("interrupted", 0)
+    result = run_study(config(generations=1, seed=5), objectives.follow, tmp_path / "study")
+    assert result.generations == 1
+    with pytest.raises(StudyError, match="holds a study already; allowed: another folder, or --resume"):
+        run_study(config(generations=1, seed=5), objectives.follow, tmp_path / "study")
+
+
 def test_a_folder_that_was_there_and_a_study_that_began_stay(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".lock").write_text("")

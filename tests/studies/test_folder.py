@@ -28,6 +28,30 @@ def test_a_study_is_begun_and_resumed(tmp_path):
         Fit(tmp_path / "s", CONFIG | {"spec": {"neurons": 4}}, resume=True).__enter__()
 
 
+def test_a_study_that_was_stopped_before_its_first_step_makes_room(tmp_path):
+    for rate in (0.1, 0.2):  # any new one
+        with Fit(tmp_path, CONFIG | {"rate": rate}, resume=False) as folder:
+            folder.write_config()
+            folder.file("history.csv").write_text("update,loss\n")
+        assert json.loads((tmp_path / "study.json").read_text())["rate"] == rate
+    with pytest.raises(StudyError, match="is in use"), Fit(tmp_path, CONFIG, resume=False):
+        Fit(tmp_path, CONFIG, resume=False).__enter__()
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("checkpoint.npz", ""), ("best.npz", ""), ("losses.npz", ""), ("history.csv", "update,loss\n0,0.5\n")],
+)
+def test_a_study_with_a_step_is_not_replaced(name, content, tmp_path):
+    with Fit(tmp_path, CONFIG, resume=False) as folder:
+        folder.write_config()
+        folder.file(name).write_text(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(StudyError, match="holds a study already; allowed: another folder, or --resume"):
+        Fit(tmp_path, CONFIG, resume=False).__enter__()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_only_files_of_its_kind_are_removed(tmp_path):
     for name in (".losses.npz.abcd_123", ".front.npz.abcd_123"):
         (tmp_path / name).write_text("")
