@@ -15,7 +15,7 @@ import typer
 from neuroctl import io
 from neuroctl.checks import shown
 from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers, check_pictures
-from neuroctl.cli.resuming import first_seed, stored_in, with_stored
+from neuroctl.cli.resuming import check_number, first_seed, stored_in, with_stored
 from neuroctl.console import (
     emit,
     log,
@@ -194,6 +194,7 @@ def evolve(
     }  # fmt: skip
     stored: dict[str, Any] = {}
     if resume:
+        check_number(folder, seeds)
         stored = stored_in(folder if seeds == 1 else folder / f"seed-{seed or first_seed(folder)}", task)
         options = with_stored(ctx, options, stored)
     limits = budget_of(options["budget"])

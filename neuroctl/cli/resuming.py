@@ -45,6 +45,23 @@ def stored_in(folder: Path, task: str) -> dict[str, Any]:
     return stored
 
 
+def check_number(folder: Path, seeds: int) -> None:
+    """Make sure that a folder holds one study, or several where ``--seeds`` is given.
+
+    Raises:
+        StudyError: it does not.
+
+    """
+    one, several = (folder / "study.json").is_file(), any(folder.glob("seed-*/study.json"))
+    if seeds == 1 and several and not one:
+        allowed = f"--seeds too, as at the beginning, or one of them: --out {folder / f'seed-{first_seed(folder)}'}"
+        raise StudyError(f"out: {folder} holds studies of several seeds; allowed: {allowed}")
+    if seeds > 1 and one and not several:
+        raise StudyError(f"seeds: {seeds}, but {folder} holds one study; allowed: --resume without --seeds")
+    if seeds > 1 and not several:
+        raise StudyError(f"out: {folder} holds no studies to resume; allowed: a folder of an earlier --seeds")
+
+
 def first_seed(folder: Path) -> int:
     """Return the lowest seed of several studies in a folder; 0 if there are none."""
     seeds = [path.parent.name.removeprefix("seed-") for path in folder.glob("seed-*/study.json")]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,19 +124,20 @@ def read_history(folder: Path) -> dict[str, Array]:
 
 
 def studies_in(folders: Iterable[Path]) -> list[Path]:
-    """Return the studies in folders, which may be studies themselves, sorted.
+    """Return the studies in folders, which may be studies themselves, sorted, each once.
 
     Raises:
         StudyError: a folder holds none.
 
     """
-    studies: dict[Path, None] = {}
+    studies: dict[Path, Path] = {}
     for folder in folders:
         inside = sorted(path.parent for path in folder.rglob("study.json"))
         if not inside:
             raise StudyError(f"{folder}: no study; allowed: a study's folder, or one that holds studies")
-        studies.update(dict.fromkeys(inside))
-    return list(studies)
+        for path in inside:
+            studies.setdefault(path.resolve(), path)
+    return list(studies.values())
 
 
 def groups(folders: Iterable[Path]) -> list[Group]:
@@ -149,7 +150,7 @@ def groups(folders: Iterable[Path]) -> list[Group]:
         UserWarning: a study is left out.
 
     """
-    together: dict[str, list[tuple[dict[str, Any], dict[str, Array]]]] = {}
+    together: dict[str, dict[int, _Member]] = {}
     for folder in studies_in(folders):
         config = _config(folder)
         columns = read_history(folder) if (folder / "history.csv").exists() else {}
@@ -157,11 +158,29 @@ def groups(folders: Iterable[Path]) -> list[Group]:
             warn(f"{folder}: left out, as no generation is finished")
             continue
         key = json.dumps({name: value for name, value in config.items() if name not in _ALIKE})
-        together.setdefault(key, []).append((config, columns))
+        _add(together.setdefault(key, {}), _Member(folder, config, columns))
     if not together:
         raise StudyError("studies: no generation is finished; allowed: studies with at least one")
-    labels = _labels([members[0][0] for members in together.values()])
-    return [_group(label, members) for label, members in zip(labels, together.values(), strict=True)]
+    members = [list(group.values()) for group in together.values()]
+    labels = _labels([group[0].config for group in members])
+    return [_group(label, group) for label, group in zip(labels, members, strict=True)]
+
+
+class _Member(NamedTuple):
+    folder: Path
+    config: dict[str, Any]
+    columns: dict[str, Array]
+
+
+def _add(group: dict[int, _Member], member: _Member) -> None:
+    """Add a study to those of its group by their seeds; of two with one seed the longer one stays."""
+    seed = int(member.config["seed"])
+    if (other := group.get(seed)) is not None:
+        if member.columns["evaluations"][-1] > other.columns["evaluations"][-1]:
+            member, other = other, member
+        warn(f"{member.folder}: left out, as {other.folder} holds the same study with seed {seed}")
+        member = other
+    group[seed] = member
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -183,8 +202,8 @@ def _word(name: str, value: Any) -> str:
     return f"{value} {name}" if name == "neurons" else (f"population {value}" if name == "population" else str(value))
 
 
-def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -> Group:
-    columns = [column for _, column in members]
+def _group(label: str, members: list[_Member]) -> Group:
+    columns = [member.columns for member in members]
     ends = [float(column["evaluations"][-1]) for column in columns]
     first = max(float(column["evaluations"][0]) for column in columns)
     common, last = min(ends), max(ends)
@@ -195,7 +214,7 @@ def _group(label: str, members: list[tuple[dict[str, Any], dict[str, Array]]]) -
         )
     grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])
     scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]
-    return Group(label, tuple(int(config["seed"]) for config, _ in members), grid, np.array(scores), common)
+    return Group(label, tuple(int(member.config["seed"]) for member in members), grid, np.array(scores), common)
 
 
 def _held(x: Array, y: Array, grid: Array) -> Array:

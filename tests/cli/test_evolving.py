@@ -85,6 +85,22 @@ def test_several_seeds_go_on_where_they_were_interrupted(tmp_path):
     assert len(read_history(tmp_path / "s" / "seed-0")["generation"]) == 4
 
 
+def test_a_resume_with_the_wrong_number_of_studies_says_what_to_do(tmp_path):
+    one, several = tmp_path / "one", tmp_path / "several"
+    for folder in (one, several / "seed-3"):
+        folder.mkdir(parents=True)
+        (folder / "study.json").write_text("{}")
+    resume = ("evolve", "walker", "--resume", "--out")
+    assert neuroctl(*resume, several, code=1).stderr == (
+        f"error: out: {several} holds studies of several seeds; "
+        f"allowed: --seeds too, as at the beginning, or one of them: --out {several}/seed-3\n"
+    )
+    told = f"error: seeds: 2, but {one} holds one study; allowed: --resume without --seeds\n"
+    assert neuroctl(*resume, one, "--seeds", 2, code=1).stderr == told
+    told = f"error: out: {tmp_path} holds no studies to resume; allowed: a folder of an earlier --seeds\n"
+    assert neuroctl(*resume, tmp_path, "--seeds", 2, code=1).stderr == told
+
+
 OPTIONS = {
     "encoding": (
         "tests.evolve.objectives:three_legs", "--neurons", 6, "--limbs", 3, "--coupling", "wave", "--fix", "b_out=0.25",

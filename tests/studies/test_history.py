@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -41,6 +42,22 @@ def test_seeds_count_together(studies):
     longest = read_history(studies / "snes-3")
     assert found[1].final[2] == longest["best_validation"][4]
     assert longest["evaluations"].tolist() == [6, 12, 18, 24, 30, 36, 42]
+
+
+def test_a_seed_counts_once(studies, tmp_path):
+    copy, again = tmp_path / "copy", tmp_path / "again"
+    shutil.copytree(studies / "cmaes-2", copy)
+    run_study(config(optimizer="cmaes", seed=2, generations=7), objectives.follow, again)
+    first = studies / "cmaes-2"
+    with pytest.warns(UserWarning) as told:
+        (group,) = groups([first, copy, again])
+    assert [str(warning.message) for warning in told] == [
+        f"{copy}: left out, as {first} holds the same study with seed 2",
+        f"{first}: left out, as {again} holds the same study with seed 2",
+    ]
+    assert (group.seeds, group.common) == ((2,), 42)
+    (group,) = groups([first, first.parent / "cmaes-1" / ".." / "cmaes-2"])  # the same folder: nothing to tell
+    assert group.seeds == (2,)
 
 
 def test_one_study_is_named_by_its_task(studies):
