@@ -107,13 +107,17 @@ def starts_of(plant: Plant, starts: ArrayLike | None, dtype: str) -> Array:
     """Return the plant's states at the start as ``[S, 1]`` or ``[S, P]``.
 
     Raises:
-        LayoutError: wrong shape, or not finite numbers.
+        LayoutError: wrong shape, or a number that is not finite; names it.
 
     """
     size = len(plant.start)
     begin = cast(array("starts", plant.start if starts is None else starts, f"numbers ({size},) or ({size}, P)"), dtype)
-    if begin.ndim not in (1, 2) or begin.shape[0] != size or 0 in begin.shape or not np.isfinite(begin).all():
+    if begin.ndim not in (1, 2) or begin.shape[0] != size or 0 in begin.shape:
         raise LayoutError(f"starts: shape {begin.shape}; allowed: finite numbers ({size},) or ({size}, P)")
+    if not (finite := np.isfinite(begin)).all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        where = ", ".join(map(str, place))
+        raise LayoutError(f"starts[{where}]: {begin[place]}; allowed: finite numbers in {begin.dtype}")
     return np.ascontiguousarray(begin.reshape(size, -1))
 
 

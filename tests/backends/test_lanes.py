@@ -225,6 +225,8 @@ def test_a_second_process_starts_from_the_cache(tmp_path):
         ({"steps": None}, LayoutError, "steps: None"),
         ({"starts": np.zeros(5)}, LayoutError, "starts: shape (5,); allowed: finite numbers (6,) or (6, P)"),
         ({"starts": np.zeros((6, 7))}, LayoutError, "theta: 2 lanes; allowed: 7"),
+        ({"starts": [0, np.nan, 0, 0, 0, 0]}, LayoutError, "starts[1]: nan; allowed: finite numbers in float64"),
+        ({"starts": np.full((6, 2), [0.0, -np.inf])}, LayoutError, "starts[0, 1]: -inf; allowed: finite numbers"),
         ({"starts": "here"}, LayoutError, "starts: str"),
         ({"threads": 0}, LayoutError, "threads: 0; allowed: integers from 1 to"),
         ({"threads": 10_000}, LayoutError, "threads: 10000; allowed: integers from 1 to"),
