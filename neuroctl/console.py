@@ -23,10 +23,19 @@ from neuroctl.maths.codecache import compiling
 
 
 class _Plain(Console):
-    """A console that shows control characters as codes: a file's notes and a board's name may come from anybody."""
+    """A console that shows control characters as codes: a file's notes and a board's name may come from anybody.
+
+    What is piped is not wrapped.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print; where nobody looks at a terminal, a text is one line, however long, and only tables fold."""
+        if soft_wrap is None:
+            soft_wrap = not self.is_terminal and all(isinstance(part, str) for part in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
 
 
 # No markup and no emoji: what is printed holds paths, names and notes, in which [brackets] and `env:Robot:` are text.

@@ -55,6 +55,15 @@ def test_no_terminal_gets_lines(monkeypatch):
     assert piped(monkeypatch, [100, 200]) == ["1", "2"]
 
 
+def test_a_text_that_is_piped_is_one_line():
+    text = "all generations done: 3 generations, 96 evaluations; best mean return on 64 unseen episodes: 0.5"
+    for terminal, lines in ((False, 1), (True, 3)):
+        file = io.StringIO()
+        plain = console._Plain(width=40, file=file, force_terminal=terminal, color_system=None)
+        plain.print(text, highlight=False)
+        assert file.getvalue().count("\n") == lines
+
+
 def test_piped_progress_is_on_stderr(tmp_path):
     done = neuroctl("evolve", "walker", *SMALL, "--generations", 3, "--out", tmp_path / "s")
     lines = done.stderr.splitlines()
