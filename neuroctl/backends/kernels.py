@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neuroctl.backends.plant import Plant, typed_source
 from neuroctl.cells.base import Cell
-from neuroctl.maths.codecache import own_content, sources, tell, write_private
+from neuroctl.maths.codecache import not_stored, own_content, sources, write_private
 
 
 def cache_folder() -> Path:
@@ -54,7 +54,7 @@ def _file(title: str, text: str) -> str:
                 return str(path)
         write_private(path, content)
     except OSError as error:
-        tell(error)
+        not_stored(error)
         return f"<{title}>"
     return str(path)
 

@@ -11,6 +11,7 @@ import numpy as np
 from neuroctl.backends import get
 from neuroctl.cells import initial
 from neuroctl.controller import Controller
+from neuroctl.maths.codecache import must_store
 from neuroctl.realtime import Loop
 from neuroctl.spec import CELL_NAMES, Spec
 
@@ -24,10 +25,14 @@ def warm(cells: Sequence[str] = CELL_NAMES) -> dict[str, Any]:
     Returns:
         ``cells``, their names, and ``seconds``, the duration.
 
+    Raises:
+        FileFormatError: compiled code cannot be stored: no folder may be written to, or the disk is full.
+
     """
     start = time.perf_counter()
-    for cell in cells:
-        _warm(cell)
+    with must_store():
+        for cell in cells:
+            _warm(cell)
     return {"cells": list(cells), "seconds": time.perf_counter() - start}
 
 

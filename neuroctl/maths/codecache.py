@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numba
 
-from neuroctl.errors import warn
+from neuroctl.errors import FileFormatError, warn
 
 caching: Any = import_module("numba.core.caching")  # names in it differ between Numba's versions
 config: Any = import_module("numba.core.config")  # its names are made when it is imported
@@ -32,6 +32,7 @@ config: Any = import_module("numba.core.config")  # its names are made when it i
 _HASH_BYTES: Final = hashlib.sha256().digest_size
 _PATIENCE_S: Final = 1.0
 _told = False
+_must_store = False
 _holding = False
 
 
@@ -43,6 +44,31 @@ def tell(reason: object) -> None:
         text = " ".join(str(reason).split())
         message = f"the cache of compiled code: {text}; it is compiled anew, see NUMBA_CACHE_DIR"
         warn(message, RuntimeWarning)
+
+
+@contextlib.contextmanager
+def must_store() -> Iterator[None]:
+    """Refuse, in the block, to compile what cannot be stored.
+
+    Raises:
+        FileFormatError: compiled code could not be stored; says why.
+
+    """
+    global _must_store
+    _must_store = True
+    try:
+        yield
+    finally:
+        _must_store = False
+
+
+def not_stored(reason: object) -> None:
+    """Warn that code is compiled anew in each process, or refuse that in a block of ``must_store``."""
+    if _must_store:
+        text = " ".join(str(reason).split())
+        allowed = "NUMBA_CACHE_DIR with a folder that this user may write to"
+        raise FileFormatError(f"the cache of compiled code: {text}; allowed: {allowed}") from None
+    tell(reason)
 
 
 class Compiling:
@@ -204,7 +230,7 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
 
     def _loaded(self, sig: Any, target_context: Any) -> Any:
         if self._problem:
-            tell(self._problem)
+            not_stored(self._problem)
             return None
         try:
             return super().load_overload(sig, target_context)
@@ -219,7 +245,7 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(sig, data)
         except Exception as error:
-            tell(error)
+            not_stored(error)
 
 
 @contextlib.contextmanager

@@ -117,7 +117,10 @@ def compile_once(function: Callable[..., Any], *arguments: Any) -> Callable[...,
             try:
                 function(*arguments)
             finally:
-                function.disable_compile()
+                if getattr(
+                    function, "signatures", ()
+                ):  # else it failed to compile, and Numba's assertion would hide why
+                    function.disable_compile()
         return function
     known = [_kind(value) for value in arguments]
 

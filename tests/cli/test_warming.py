@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.commands import neuroctl
 
 USE = """
@@ -30,6 +32,27 @@ def test_a_warm_cache_is_all_that_a_program_needs(tmp_path):
     before = cached("from neuroctl.cli.warming import warm; warm(['elman'])")
     assert before
     assert cached(USE) == before
+
+
+@pytest.mark.parametrize("how", ["the disk is full", "no folder"])
+def test_warming_stops_where_nothing_can_be_stored(how, tmp_path):
+    text = "import neuroctl.maths.codecache as c\n"
+    if how == "no folder":
+        text += "def none(*_): raise RuntimeError('cannot cache function: no locator available')\n"
+        text += "c._Impl.__init__ = none\n"
+    else:
+        text += "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    text += "from neuroctl.cli.warming import warm\nwarm()"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("neuroctl.errors.FileFormatError: the cache of compiled code: "), done.stderr
+    assert error.endswith("; allowed: NUMBA_CACHE_DIR with a folder that this user may write to")
+    assert "Warning" not in done.stderr
 
 
 def test_the_command_says_what_it_compiled():
