@@ -157,6 +157,23 @@ def test_what_fixed_point_lacks_is_named(options, message):
         nc.Controller(spec).quantize()
 
 
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn"])
+def test_limits_that_drive_a_range_too_far_are_named(cell):
+    """The widest input decides, as all have one format; not where the bias is most of the range."""
+    spec = nc.Spec(cell=cell, inputs=2, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1e6, 5e5)))
+    ctl = nc.Controller(spec)
+    for name in ctl.params:
+        ctl.params[name][:] = 8.0 if name.startswith("W_in") else 0.25
+    with pytest.raises(
+        ExportError, match=r"can reach .*; allowed in fixed point: less than [0-9.e+]*; most"
+    ) as refused:
+        ctl.quantize()
+    assert str(refused.value).endswith("; most of it is W_in times input_limits[1], -1e+06 to 500000")
+    ctl.params["bias.0" if cell == "indrnn" else "bias"][:] = 1e9
+    with pytest.raises(ExportError, match=r"can reach .*; allowed in fixed point: less than [0-9.e+]*$"):
+        ctl.quantize()
+
+
 def test_ranges_too_wide_are_refused():
     spec = nc.Spec(cell="elman", inputs=1, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
     with pytest.raises(ExportError, match="W_in, U, bias: sums can reach 2e.07; allowed in fixed point: less than"):

@@ -64,6 +64,21 @@ def refuse(bad: NDArray[np.bool_], text: Callable[[tuple[int, ...]], str]) -> No
         raise ExportError(text(place), bad.reshape(len(bad), -1).any(axis=1))
 
 
+def drive_of(w_in: Array, u_format: QFormat) -> Array:
+    """Return what the inputs at most add to each neuron's sum, ``[P, n]``; all inputs have the widest one's format."""
+    drive: Array = np.abs(w_in).sum(axis=-1) * -u_format.low * u_format.lsb
+    return drive
+
+
+def by_inputs(spec: Spec, drive: Array, reach: float) -> str:
+    """Name the input whose limits are the widest if the inputs' ``drive`` ``[n]`` is most of a range; else nothing."""
+    if spec.input_limits is None or spec.scale_inputs or not drive.max() > 0.5 * reach:
+        return ""
+    widest = int(np.abs(spec.input_limits).max(axis=-1).argmax())
+    low, high = spec.input_limits[widest]
+    return f"; most of it is W_in times input_limits[{widest}], {low:g} to {high:g}"
+
+
 @dataclass(frozen=True)
 class FormatOptions:
     """What the user, or a search, wants of the formats.

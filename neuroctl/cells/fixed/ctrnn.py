@@ -143,7 +143,7 @@ def quantize(
     if spec.integrator not in INTEGRATORS:
         raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(INTEGRATORS)}")
     p = layout(spec).rows(theta.astype(np.float64))
-    y = y_format(p, u_format, options)
+    y = y_format(spec, p, u_format, options)
     y_frac, s_frac = y.frac_bits, np.full_like(y.frac_bits, ACTIVATION_FRAC_BITS)
     formats = {"u": QFormats(16, np.full_like(y_frac, u_format.frac_bits)), "s": QFormats(16, s_frac)}
     formats |= {"y": y, "bias": y, "gain": gain_format(p["gain"], y_frac)}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.fixed.base import GUARD_BITS, FormatOptions, refuse
+from neuroctl.cells.fixed.base import GUARD_BITS, FormatOptions, by_inputs, drive_of, refuse
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, widest_frac_bits
 from neuroctl.spec import Spec
 
@@ -48,23 +48,27 @@ def stalls(spec: Spec, p: Mapping[str, Array], u_lsb: Array | float, y_frac_bits
     return slow
 
 
-def y_format(p: Mapping[str, Array], u_format: QFormat, options: FormatOptions) -> QFormats:
+def y_format(spec: Spec, p: Mapping[str, Array], u_format: QFormat, options: FormatOptions) -> QFormats:
     """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29.
 
     Raises:
         ExportError: too few are left.
 
     """
-    drive = np.abs(p["W_in"]).sum(axis=-1) * -u_format.low * u_format.lsb
+    drive = drive_of(p["W_in"], u_format)
     low, high = np.minimum(p["W"], 0).sum(axis=-1) - drive, np.maximum(p["W"], 0).sum(axis=-1) + drive
     largest = np.maximum(high, -low)
-    reach = np.maximum((high - low).max(axis=-1), (largest + np.abs(p["bias"])).max(axis=-1))
+    spread, shifted = (high - low).max(axis=-1), (largest + np.abs(p["bias"])).max(axis=-1)
+    reach = np.maximum(spread, shifted)
     frac_bits = widest_frac_bits(reach, GUARD_BITS, _MAX_Y_FRAC_BITS)
     frac_bits = options.state_frac_bits(largest.max(axis=-1), frac_bits)
     allowed = math.ldexp(1.0, GUARD_BITS - 1 - _MIN_Y_FRAC_BITS)
     refuse(
         frac_bits < (_MIN_Y_FRAC_BITS if options.state_bits == 32 else 0),
-        lambda at: f"W, W_in, bias: y can reach {reach[at]:g}; allowed in fixed point: less than {allowed:g}",
+        lambda at: (
+            f"W, W_in, bias: y can reach {reach[at]:g}; allowed in fixed point: less than {allowed:g}"
+            + by_inputs(spec, drive[at] * (2 if spread[at] > shifted[at] else 1), reach[at])
+        ),
     )
     return QFormats(32, frac_bits)
 

@@ -8,7 +8,7 @@ uint16 mantissa and a shift, so that slow decays keep their precision. Every >> 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from neuroctl.cells.fixed.base import (
     Q15_HIGH,
     FormatOptions,
     Range,
+    by_inputs,
     check_argument_shift,
     check_shift,
     hull,
@@ -119,8 +120,10 @@ def unpack_decay(packed: Array) -> NDArray[np.float64]:
     return np.copysign(size, packed)
 
 
-def net_format(reach: Array, names: str) -> QFormats:
+def net_format(spec: Spec, reach: Array, drive: Callable[[], Array], names: str) -> QFormats:
     """Return the int32 formats with the most fractional bits that keep sums up to ``reach`` below 2^29.
+
+    Of ``reach`` ``[P]``, the inputs' part is ``drive()`` ``[P, n]``, which is called for a message alone.
 
     Raises:
         ExportError: too wide for 32 bits.
@@ -130,7 +133,10 @@ def net_format(reach: Array, names: str) -> QFormats:
     most = math.ldexp(1.0, GUARD_BITS - 1 - _MIN_NET_FRAC_BITS)
     refuse(
         frac_bits < _MIN_NET_FRAC_BITS,
-        lambda at: f"{names}: sums can reach {reach[at]:g}; allowed in fixed point: less than {most:g}",
+        lambda at: (
+            f"{names}: sums can reach {reach[at]:g}; allowed in fixed point: less than {most:g}"
+            + by_inputs(spec, drive()[at], reach[at])
+        ),
     )
     return QFormats(32, frac_bits)
 

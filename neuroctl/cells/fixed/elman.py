@@ -13,6 +13,7 @@ from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     Q15_HIGH,
     FormatOptions,
+    drive_of,
     drive_q,
     hull,
     matvec_q,
@@ -89,8 +90,9 @@ def quantize(
     """
     p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
     s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), options)
-    rows = np.abs(p["W_in"]).sum(axis=-1) * u_reach + np.abs(p["U"]).sum(axis=-1) * s_reach[:, None]
-    net = d.net_format((rows + np.abs(p["bias"])).max(axis=-1), "W_in, U, bias")
+    drive = drive_of(p["W_in"], u_format)
+    rows = drive + np.abs(p["U"]).sum(axis=-1) * s_reach[:, None]
+    net = d.net_format(spec, (rows + np.abs(p["bias"])).max(axis=-1), lambda: drive, "W_in, U, bias")
     formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s, "bias": net}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
     formats["U"] = d.weights(options, "U", p["U"], s, Q15_HIGH, net)

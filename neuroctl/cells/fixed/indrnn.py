@@ -154,7 +154,15 @@ def quantize(
     if (s_reach < x_reach).any():  # asked for: h saturates earlier, and all else follows
         most = np.where(s_reach < x_reach, s_reach, np.inf)
         h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, most)
-    net = d.net_format(np.maximum(sum_reach, x_reach), "W_in, u, bias")
+    reach = np.maximum(sum_reach, x_reach)
+
+    def drive() -> Array:
+        """Return the inputs' part, with what they bring to h: all that is not there without them."""
+        _, x_most, sum_most = _h_reaches(spec, p, 0.0, np.full(len(theta), np.inf))
+        rest: Array = (reach - np.maximum(sum_most, x_most))[:, None]
+        return rest
+
+    net = d.net_format(spec, reach, drive, "W_in, u, bias")
     h_most = np.max(h_reaches, axis=0)
     net = QFormats(32, options.state_frac_bits(h_most, net.frac_bits))
     refuse(

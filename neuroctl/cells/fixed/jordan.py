@@ -21,6 +21,7 @@ from neuroctl.cells.fixed.base import (
     READOUT_INTS,
     FormatOptions,
     check_shift,
+    drive_of,
     drive_q,
     hull,
     matvec_q,
@@ -98,8 +99,9 @@ def quantize(
         ExportError: a range is too wide for the words.
 
     """
-    p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
-    driven = np.abs(p["W_in"]).sum(axis=-1) * u_reach + np.abs(p["bias"])
+    p = layout(spec).rows(theta.astype(np.float64))
+    drive = drive_of(p["W_in"], u_format)
+    driven = drive + np.abs(p["bias"])
     relu = np.maximum(d.MAX_GROWTH * driven.max(axis=-1), 1e-3)
     s, s_reach = d.s_format(spec, relu if spec.activation == "relu" else np.ones(len(theta)), options)
     formats = {"u": d.input_formats(u_format, len(theta)), "s": s} | readout_formats(spec, p, options, s, s_reach)
@@ -116,7 +118,7 @@ def quantize(
     formats["context"] = QFormats(32, options.state_frac_bits(c_reach / (1.0 - rounding), most))
     formats["c"] = QFormats(16, widest_frac_bits(c_reach, 16))
     rows = driven + np.abs(p["U"]).sum(axis=-1) * c_reach[:, None]
-    net = d.net_format(rows.max(axis=-1), "W_in, U, bias")
+    net = d.net_format(spec, rows.max(axis=-1), lambda: drive, "W_in, U, bias")
     formats |= {"net": net, "bias": net}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
     formats["U"] = d.weights(options, "U", p["U"], formats["c"], Q15_HIGH, net)
