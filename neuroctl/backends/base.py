@@ -16,7 +16,7 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-MOST_STEPS: Final = 1 << 24
+MAX_STEPS: Final = 1 << 24
 """Steps are counted in float32 beside the other lanes' numbers; up to here that is exact."""
 
 
@@ -100,7 +100,7 @@ def check_steps(steps: int | None) -> int:
         LayoutError: missing or out of range.
 
     """
-    return integer("steps", steps, 1, MOST_STEPS, error=LayoutError)
+    return integer("steps", steps, 1, MAX_STEPS, error=LayoutError)
 
 
 def starts_of(plant: Plant, starts: ArrayLike | None, dtype: str) -> Array:

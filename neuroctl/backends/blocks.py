@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.backends.base import Episodes
-from neuroctl.backends.lanes import LEAST_LANES
+from neuroctl.backends.lanes import MIN_LANES
 from neuroctl.backends.plant import Plant
 from neuroctl.backends.plant_errors import plant_errors
 from neuroctl.checks import integer
@@ -27,7 +27,7 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-_FEW_LANES, _MOST_LANES = 64, 256
+_FEW_LANES, _MAX_LANES = 64, 256
 _CACHE_BYTES: Final = 192 << 10  # of a core's second-level cache, for parameters
 
 
@@ -136,7 +136,7 @@ class _Block:
     def narrow(self) -> None:
         """Keep the live lanes only, in as many columns as they need."""
         live = np.flatnonzero(self.who >= 0)
-        lanes = _whole(len(live), _MOST_LANES)
+        lanes = _whole(len(live), _MAX_LANES)
         self.rows = {name: padded(values[..., live], lanes) for name, values in self.rows.items()}
         for name, values in self.packs.items():
             if name not in self.shared:
@@ -146,14 +146,14 @@ class _Block:
 
 
 def _whole(lanes: int, most: int) -> int:
-    return min(most, -(-lanes // LEAST_LANES) * LEAST_LANES)
+    return min(most, -(-lanes // MIN_LANES) * MIN_LANES)
 
 
 def _most_lanes(population: Population) -> int:
     """Return how many lanes a block may have: few enough for their parameters to stay in the cache."""
     sizes = [pack[0] * np.dtype(pack[1]).itemsize for pack in population.packs.values() if isinstance(pack, tuple)]
-    fitting = _CACHE_BYTES // int(max(sizes)) // LEAST_LANES * LEAST_LANES
-    return min(_MOST_LANES, max(_FEW_LANES, fitting))
+    fitting = _CACHE_BYTES // int(max(sizes)) // MIN_LANES * MIN_LANES
+    return min(_MAX_LANES, max(_FEW_LANES, fitting))
 
 
 def run_episodes(
@@ -166,11 +166,11 @@ def run_episodes(
         final=np.empty((len(plant.start), lanes), spec.dtype),
         fault=np.zeros(lanes, np.bool_),
     )
-    workers = min(workers, -(-lanes // LEAST_LANES))
+    workers = min(workers, -(-lanes // MIN_LANES))
     everyone, most, dt = np.arange(lanes), _most_lanes(population), np.dtype(spec.dtype).type(spec.dt_s)
 
     def run(worker: int) -> None:
-        mine = everyone[everyone // LEAST_LANES % workers == worker]  # a cache line of neighbours to each in turn
+        mine = everyone[everyone // MIN_LANES % workers == worker]  # a cache line of neighbors to each in turn
         block = _Block(_whole(len(mine), most), spec, plant, population)
         following = np.zeros(2, np.int64)  # next of mine to start; the block's own clock
         while following[0] < len(mine) or (block.who >= 0).any():

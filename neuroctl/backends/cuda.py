@@ -2,7 +2,7 @@
 
 A kernel is generated for each cell, its sizes and the plant: with sizes known, the compiler unrolls the loops of small
 networks and keeps their state in registers, else in local memory. theta ``[K, P]`` has the population fastest, so that
-neighbouring threads read neighbouring numbers. A thread calls the same step as a single controller on the CPU; on both
+neighboring threads read neighboring numbers. A thread calls the same step as a single controller on the CPU; on both
 sides of the bus the results agree to rounding, since a GPU fuses each multiply and add.
 
 The only module that imports CUDA. With ``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`` it runs in Numba's simulator.
@@ -38,7 +38,7 @@ from numba import cuda  # noqa: E402 - without numba-cuda this is Numba's own, o
 Array = NDArray[Any]
 
 _WARP: Final = 32
-_MOST_THREADS: Final = 1024
+_MAX_THREADS: Final = 1024
 _THREADS: Final = 64  # small blocks: a block lasts as long as its longest episode
 
 
@@ -94,9 +94,9 @@ def rollout(
 def _block(threads: int | None) -> int:
     if threads is None:
         return _THREADS
-    count = integer("threads", threads, 1, _MOST_THREADS, error=LayoutError)
+    count = integer("threads", threads, 1, _MAX_THREADS, error=LayoutError)
     if count % _WARP:
-        raise LayoutError(f"threads: {count}; allowed on a GPU: multiples of {_WARP} up to {_MOST_THREADS}")
+        raise LayoutError(f"threads: {count}; allowed on a GPU: multiples of {_WARP} up to {_MAX_THREADS}")
     return count
 
 

@@ -1,7 +1,7 @@
 """Texts of the kernels that step lanes on the CPU: through recorded inputs, and through a plant.
 
 Controllers are stepped in packs (see ``maths.packs``), whose arrays are blocks ``[B, K, W]``; a plant's functions are
-scalar code in loops over all lanes of a thread, which LLVM vectorises.
+scalar code in loops over all lanes of a thread, which LLVM vectorizes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from neuroctl.maths.fixed import quantized
 from neuroctl.maths.packs import INT64, lanes_of
 from neuroctl.spec import Spec
 
-LEAST_LANES: Final = 16
+MIN_LANES: Final = 16
 """Lanes that a thread steps through a plant come in multiples of it: packs of float32, two packs of float64."""
 
 
@@ -275,7 +275,7 @@ def run({sources}, {arguments}, begin, mine, following, last, dt, u_packs, y_pac
         _prepare_block(b, {arguments})
     h = dt / _F({substeps})
     # Half empty and nothing to fill up with: give back, to go on in a narrower block.
-    while live > 0 and (following[0] < count or 2 * live > lanes or lanes == {LEAST_LANES}):
+    while live > 0 and (following[0] < count or 2 * live > lanes or lanes == {MIN_LANES}):
         _observe_lanes({given["x"]}, {given["u"]})
         _advance_all(u_packs, y_packs, {arguments})
         for _ in range({substeps}):

@@ -20,7 +20,7 @@ and the functions, on tuples of numbers,
 - ``reward(x, a)`` (optional, 0): of one step, from the state that it led to.
 
 They may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine, cosine, arc
-tangent and exponentials vectorise; those of ``math`` do not). In the functions every number that is written out, but
+tangent and exponentials vectorize; those of ``math`` do not). In the functions every number that is written out, but
 for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 * x`` stays float32.
 """
 

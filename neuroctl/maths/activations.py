@@ -1,6 +1,6 @@
 """Scalar activation functions, typed by their argument: float32 in gives float32 out, float64 gives float64.
 
-The float32 forms are branch-free range-reduced polynomials, so that LLVM vectorises loops over them; the
+The float32 forms are branch-free range-reduced polynomials, so that LLVM vectorizes loops over them; the
 float64 forms call the C library.
 """
 

@@ -20,14 +20,14 @@ INTEGER: Final[dict[str, Any]] = {
     "nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False,
 }  # fmt: skip
 # "nnan" and "ninf" are left out on purpose: a step must still see NaN and Inf to hold the last safe output.
-# With the error model "numpy" a division does not branch, so loops with divisions vectorise.
+# With the error model "numpy" a division does not branch, so loops with divisions vectorize.
 STEP: Final[dict[str, Any]] = INTEGER | {"fastmath": {"reassoc", "contract", "nsz", "arcp"}}
 # Range reduction subtracts a constant in two parts; reassociation would merge them and lose the small one.
 ORDERED: Final[dict[str, Any]] = INTEGER | {"fastmath": {"contract", "nsz"}}
 
 
 class _Rows(Compiler):
-    """Numba's compiler, told that array arguments do not overlap: LLVM then needs no run-time checks to vectorise."""
+    """Numba's compiler, told that array arguments do not overlap: LLVM then needs no run-time checks to vectorize."""
 
     def define_pipelines(self) -> Any:
         self.state.flags.noalias = True
@@ -74,7 +74,7 @@ def jit_exact_rows(function: Function) -> Function:
 
 
 def jit_inline(function: Function) -> Function:
-    """Compile a scalar function that is always inlined: a loop that still calls one does not vectorise."""
+    """Compile a scalar function that is always inlined: a loop that still calls one does not vectorize."""
     return _compiled(function, forceinline=True, **STEP)
 
 

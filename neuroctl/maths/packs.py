@@ -227,7 +227,7 @@ def _or(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 # --- Functions of both forms -------------------------------------------------------------------------------------
 #
 # Each is plain Python, which runs with the JIT disabled, and says how compiled code does it. Numba puts that straight
-# into the caller. As functions that are called and inlined later, LLVM would vectorise the loops around them worse.
+# into the caller. As functions that are called and inlined later, LLVM would vectorize the loops around them worse.
 
 
 def _compiles(plain: Callable[..., Any], typed: Callable[..., Any], count: int, emit: Callable[..., Any]) -> None:

@@ -1,6 +1,6 @@
 """Sine, cosine and arc tangent for compiled plants: float32 in gives float32 out, float64 gives float64.
 
-The float32 forms are branch-free, so that loops over lanes vectorise; ``math.sin`` in a loop does not. The float64
+The float32 forms are branch-free, so that loops over lanes vectorize; ``math.sin`` in a loop does not. The float64
 forms call the C library. The polynomials are minimax fits of this project's own. See ``jit_exact`` for why they are
 compiled as written.
 """

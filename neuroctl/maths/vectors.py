@@ -18,7 +18,7 @@ from neuroctl.maths.scalars import zero
 
 Array = NDArray[Any]
 # Offsets are cast to unsigned before a loop: a signed index makes Numba test for negative ones, which keeps LLVM
-# from vectorising (at 128 neurons a step took 9.6 us with signed indices and 1.9 us with these).
+# from vectorizing (at 128 neurons a step took 9.6 us with signed indices and 1.9 us with these).
 U = np.uint64
 
 
