@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import numba
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,3 +87,14 @@ def test_no_bare_float_literal(node, tree):
     for inner in ast.walk(node):
         if isinstance(inner, ast.Constant) and isinstance(inner.value, float):
             assert id(inner) in wrapped, f"line {inner.lineno}: {inner.value}"
+
+
+def test_what_is_compiled_for_each_cell_has_code_of_its_own():
+    """Numba's cache would hand one cell's code to another if they had one name."""
+    from neuroctl.cells import CELLS
+
+    compiled = [call for cell in CELLS.values() for call in (cell.step_checked, cell.rollout, cell.integer.rollout_q)]
+    names = {f"{call.__module__}.{call.__qualname__}" for call in compiled}
+    assert len(names) == 3 * len(CELLS)
+    if not numba.config.DISABLE_JIT:
+        assert len({call._cache._impl.filename_base for call in compiled}) == 3 * len(CELLS)

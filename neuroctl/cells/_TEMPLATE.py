@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import ops
+from neuroctl.cells import calls, ops
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -39,7 +39,7 @@ from neuroctl.cells.base import (
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.jit import jit_inline, jit_step
+from neuroctl.maths.jit import jit_inline
 from neuroctl.maths.packs import load, select, store
 from neuroctl.maths.scalars import zero
 from neuroctl.maths.vectors import U
@@ -98,11 +98,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     A step that meets NaN or Inf in u leaves h as it was and holds the last output; see ``ops.clip_or_hold``.
 
-    theta: float[K] or [K, W], see ``layout``; read
-    state: float[S] or [S, W], see ``state_layout``; read and written
-    u: float[m] or [m, W], inputs; read
-    y: float[q] or [q, W], outputs; written
-    ints, floats: see ``cells.base``
+    Arguments are as ``cells.base.Cell`` says.
     """
     n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
     rec, bias = n * m, n * m + n * n  # offsets in theta, in the order of ``layout``
@@ -117,22 +113,6 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     ops.apply(ints[ACTIVATION], state, new, n)
     _approach(theta, leak, state, new, ok, h, n)
     ops.readout(theta, w_out, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
-
-
-@jit_step
-def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
-    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
-    if u.shape[0] != ints[INPUTS]:
-        return 1
-    step(theta, state, u, y, ints, floats)
-    return 0
-
-
-@jit_step
-def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
-    for t in range(u.shape[0]):
-        step(theta, state, u[t], y[t], ints, floats)
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,8 +142,8 @@ CELL: Final = Cell(
     genes=layout,  # another layout where the genome is not theta's blocks, as for the CTRNN
     decode=decode,
     step=step,
-    step_checked=step_checked,
-    rollout=rollout,
+    step_checked=calls.step_checked("name_of_the_network", step),
+    rollout=calls.rollout("name_of_the_network", step),
     prepare=prepare_nothing,  # what of the state follows from theta, computed once before a rollout; see ``ctrnn``
     step_prepared=step,
     own_ints=_no_options,

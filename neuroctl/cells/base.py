@@ -35,9 +35,10 @@ def formats_at(formats: Population, index: int) -> Formats:
 class Cell:
     """One kind of network: its layouts, its genome's, and its compiled steps.
 
-    ``step(theta, state, u, y, ints, floats)`` advances one time step; ``rollout`` takes a time axis in front of
-    u and y. A step takes one controller's arrays ``[K]`` or a block of lanes' ``[K, W]`` (see ``maths.packs``); it
-    allocates nothing and raises nothing.
+    ``step(theta, state, u, y, ints, floats)`` advances one time step: theta float ``[n_params]`` and u ``[inputs]`` are
+    read, state ``[states]`` is read and written, y ``[outputs]`` is written. A step takes one controller's arrays, or a
+    block of lanes' ``[..., W]`` (see ``maths.packs``); it allocates nothing and raises nothing. ``rollout`` takes a
+    time axis in front of u and y.
     ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
     ``step_checked`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     ``prepare(theta, state, ints, floats)`` refreshes everything in the state that is derived from theta.

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import ops
+from neuroctl.cells import calls, ops
 from neuroctl.cells.base import (
     AFFINE,
     DT,
@@ -100,11 +100,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     A step that meets NaN or Inf in u, or would put one out, leaves y as it was (inputs) or holds the last
     output (outputs), and latches the fault flag.
 
-    theta: float[K] or [K, W], see ``layout``; read
-    state: float[S] or [S, W], see ``state_layout``; read and written
-    u: float[m] or [m, W], inputs; read
-    y: float[q] or [q, W], outputs; written
-    ints, floats: see ``cells.base``
+    Arguments are as ``cells.base.Cell`` says.
     """
     prepare(theta, state, ints, floats)
     step_prepared(theta, state, u, y, ints, floats)
@@ -146,23 +142,6 @@ def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
         ops.rk_finish(state, y0, total, ok, 0, n)
     ops.activate(state, 0, theta, gain, bias, state, s, n)
     ops.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
-
-
-@jit_step
-def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
-    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
-    if u.shape[0] != ints[INPUTS]:
-        return 1
-    step(theta, state, u, y, ints, floats)
-    return 0
-
-
-@jit_step
-def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
-    prepare(theta, state, ints, floats)
-    for t in range(u.shape[0]):
-        step_prepared(theta, state, u[t], y[t], ints, floats)
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -232,8 +211,8 @@ CELL: Final = Cell(
     genes=genes,
     decode=decode,
     step=step,
-    step_checked=step_checked,
-    rollout=rollout,
+    step_checked=calls.step_checked("ctrnn", step),
+    rollout=calls.rollout("ctrnn", step_prepared, prepare),
     prepare=prepare,
     step_prepared=step_prepared,
     own_ints=own_ints,

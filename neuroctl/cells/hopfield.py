@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import ops
+from neuroctl.cells import calls, ops
 from neuroctl.cells.base import (
     DT,
     INPUTS,
@@ -153,11 +153,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     A step that meets NaN or Inf in u leaves the network as it was and holds the last output; see ``ops.clip_or_hold``.
 
-    theta: float[K] or [K, W], see ``layout``; read
-    state: float[S] or [S, W], see ``state_layout``; read and written
-    u: float[m] or [m, W], inputs; read
-    y: float[q] or [q, W], outputs; written
-    ints, floats: see ``cells.base``; the kind of update, most sweeps, clamp and the order of updates at OPTION
+    Arguments are as ``cells.base.Cell`` says; at OPTION the kind of update, most sweeps, clamp and the order.
     """
     n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
     active = 3 * n
@@ -178,22 +174,6 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     still_active = load(state, v.U(active))
     store(state, v.U(converged), one(still_active) - still_active)
     ops.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
-
-
-@jit_step
-def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
-    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
-    if u.shape[0] != ints[INPUTS]:
-        return 1
-    step(theta, state, u, y, ints, floats)
-    return 0
-
-
-@jit_step
-def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
-    for t in range(u.shape[0]):
-        step(theta, state, u[t], y[t], ints, floats)
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -230,8 +210,8 @@ CELL: Final = Cell(
     genes=genes,
     decode=decode,
     step=step,
-    step_checked=step_checked,
-    rollout=rollout,
+    step_checked=calls.step_checked("hopfield", step),
+    rollout=calls.rollout("hopfield", step),
     prepare=prepare_nothing,
     step_prepared=step,
     own_ints=own_ints,

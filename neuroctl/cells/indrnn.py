@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import ops
+from neuroctl.cells import calls, ops
 from neuroctl.cells.base import (
     ACTIVATION,
     AFFINE,
@@ -32,7 +32,7 @@ from neuroctl.cells.base import (
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.jit import jit_inline, jit_step
+from neuroctl.maths.jit import jit_inline
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -81,11 +81,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     A step that meets NaN or Inf in u leaves all h as they were and holds the last output; see ``ops.clip_or_hold``.
 
-    theta: float[K] or [K, W], see ``layout``; read
-    state: float[S] or [S, W], see ``state_layout``; read and written
-    u: float[m] or [m, W], inputs; read
-    y: float[q] or [q, W], outputs; written
-    ints, floats: see ``cells.base``; the number of layers and 1 for residual stand at OPTION
+    Arguments are as ``cells.base.Cell`` says; the number of layers and 1 for residual stand at OPTION.
     """
     n, m, q, layers, residual = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION], ints[OPTION + 1]
     x, new = layers * n, (layers + 1) * n
@@ -108,22 +104,6 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
             v.add(state, h, state, x, n)
         w_in = rec + 2 * n
     ops.readout(theta, w_in, state, source, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
-
-
-@jit_step
-def step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> Any:
-    """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
-    if u.shape[0] != ints[INPUTS]:
-        return 1
-    step(theta, state, u, y, ints, floats)
-    return 0
-
-
-@jit_step
-def rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
-    for t in range(u.shape[0]):
-        step(theta, state, u[t], y[t], ints, floats)
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,8 +159,8 @@ CELL: Final = Cell(
     genes=layout,
     decode=decode,
     step=step,
-    step_checked=step_checked,
-    rollout=rollout,
+    step_checked=calls.step_checked("indrnn", step),
+    rollout=calls.rollout("indrnn", step),
     prepare=prepare_nothing,
     step_prepared=step,
     own_ints=_options,

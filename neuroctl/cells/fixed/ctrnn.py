@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
 from neuroctl.cells.ctrnn import layout
 from neuroctl.cells.fixed.base import (
@@ -120,14 +121,6 @@ def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array)
         store(state, residual + i, left)
     prepare_q(theta, state, ints)
     readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
-
-
-@jit_integer
-def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
-    prepare_q(theta, state, ints)
-    for t in range(u.shape[0]):
-        step_prepared_q(theta, state, u[t], y[t], ints)
 
 
 def quantize(
@@ -247,5 +240,5 @@ INTEGER: Final = Integer(
     prepare_q=prepare_q,
     step_prepared_q=step_prepared_q,
     step_q=step_q,
-    rollout_q=rollout_q,
+    rollout_q=calls.rollout_q("ctrnn", step_prepared_q, prepare_q),
 )

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.elman import layout
 from neuroctl.cells.fixed import dense as d
@@ -60,13 +61,6 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     for i in range(n):
         store(state, i, load(state, n + i))
     readout_q(theta, bias + n, state, s, n, y, size(ints, d.OUT), size(ints, d.AFFINE), ints, d.READOUT)
-
-
-@jit_integer
-def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
-    for t in range(u.shape[0]):
-        step_q(theta, state, u[t], y[t], ints)
 
 
 def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
@@ -136,5 +130,5 @@ INTEGER: Final = Integer(
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
-    rollout_q=rollout_q,
+    rollout_q=calls.rollout_q("elman", step_q),
 )

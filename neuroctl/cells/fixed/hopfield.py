@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import FormatOptions, hull, matvec_q, output_ends, refuse, row_ranges, stacked
@@ -92,13 +93,6 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         y[k] = saturate(np.int64(state[n - q + k]) << ints[OUT_SHIFT], ints[LIMITS + k], ints[LIMITS + q + k])
 
 
-@jit_integer
-def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
-    for t in range(u.shape[0]):
-        step_q(theta, state, u[t], y[t], ints)
-
-
 def quantize(
     spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
 ) -> tuple[Population, NDArray[np.int32]]:
@@ -171,5 +165,5 @@ INTEGER: Final = Integer(
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
-    rollout_q=rollout_q,
+    rollout_q=calls.rollout_q("hopfield", step_q),
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
@@ -102,13 +103,6 @@ def _keep(net: Any, high: Any, ints: Array) -> Any:
     else:  # noqa: RET505
         low = -high if code != RELU else 0 * high
         return saturate(net, low, high)
-
-
-@jit_integer
-def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
-    for t in range(u.shape[0]):
-        step_q(theta, state, u[t], y[t], ints)
 
 
 def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: Array) -> tuple[list[Array], Array, Array]:
@@ -249,5 +243,5 @@ INTEGER: Final = Integer(
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
-    rollout_q=rollout_q,
+    rollout_q=calls.rollout_q("indrnn", step_q),
 )

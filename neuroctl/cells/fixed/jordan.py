@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
@@ -81,13 +82,6 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     readout_q(theta, bias + n, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
     for k in range(q):
         store(state, k, d.decayed_q(wide(state, k), decay) + round_shift(wide(y, k), y_shift))
-
-
-@jit_integer
-def rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Step through time: u int32[T, m] read, y int32[T, q] written; else as ``step_q``."""
-    for t in range(u.shape[0]):
-        step_q(theta, state, u[t], y[t], ints)
 
 
 def quantize(
@@ -176,5 +170,5 @@ INTEGER: Final = Integer(
     prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
-    rollout_q=rollout_q,
+    rollout_q=calls.rollout_q("jordan", step_q),
 )
