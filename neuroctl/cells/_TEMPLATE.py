@@ -34,8 +34,8 @@ from neuroctl.cells.base import (
     Cell,
     decode_readout,
     input_scale,
-    prepare_nothing,
     readout_blocks,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -70,14 +70,11 @@ def state_layout(spec: Spec) -> Layout:
 
     ``held``, ``ok`` and ``fault`` are every cell's: what goes on if an input is no number, see ``ops.clip_or_hold``.
     """
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n = spec.neurons
     return Layout(
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 
@@ -131,10 +128,6 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return theta
 
 
-def _no_options(spec: Spec) -> list[int]:
-    return []  # what else a step needs: integers behind ints[OPTION - 1], numbers behind the outputs' limits
-
-
 CELL: Final = Cell(
     name="name_of_the_network",
     layout=layout,
@@ -144,8 +137,7 @@ CELL: Final = Cell(
     step=step,
     step_checked=calls.step_checked("name_of_the_network", step),
     rollout=calls.rollout("name_of_the_network", step),
-    prepare=prepare_nothing,  # what of the state follows from theta, computed once before a rollout; see ``ctrnn``
     step_prepared=step,
-    own_ints=_no_options,
-    own_floats=_no_options,
+    # Where a step needs more: prepare, what of the state follows from theta, computed once before a rollout; own_ints
+    # and own_floats, numbers of ints from OPTION on and of floats behind the outputs' limits. See ``ctrnn``.
 )

@@ -31,6 +31,20 @@ def formats_at(formats: Population, index: int) -> Formats:
     return {name: form for name, form in alone.items() if form is not None}
 
 
+@jit_step
+def prepare_nothing(theta: Array, state: Array, ints: Array, floats: Array) -> None:
+    """Prepare the state of a cell in which nothing is derived from theta."""
+
+
+@jit_integer
+def prepare_nothing_q(theta: Array, state: Array, ints: Array) -> None:
+    """Prepare the integer state of a cell in which nothing is derived from the rest."""
+
+
+def _no_numbers(spec: Spec) -> list[Any]:
+    return []
+
+
 @dataclass(frozen=True)
 class Cell:
     """One kind of network: its layouts, its genome's, and its compiled steps.
@@ -39,7 +53,8 @@ class Cell:
     read, state ``[states]`` is read and written, y ``[outputs]`` is written. A step takes one controller's arrays, or a
     block of lanes' ``[..., W]`` (see ``maths.packs``); it allocates nothing and raises nothing. ``rollout`` takes a
     time axis in front of u and y.
-    ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits.
+    ``ints`` and ``floats`` hold what a step needs besides theta: sizes, and the time base and output limits; then what
+    ``own_ints`` and ``own_floats`` give.
     ``step_checked`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     ``prepare(theta, state, ints, floats)`` refreshes everything in the state that is derived from theta.
     ``step_prepared``, with the arguments of ``step``, assumes that and preserves it, so a rollout prepares only once.
@@ -54,10 +69,10 @@ class Cell:
     step: Callable[[Array, Array, Array, Array, Array, Array], None]
     step_checked: Callable[[Array, Array, Array, Array, Array, Array], int]
     rollout: Callable[[Array, Array, Array, Array, Array, Array], None]
-    prepare: Callable[[Array, Array, Array, Array], None]
     step_prepared: Callable[[Array, Array, Array, Array, Array, Array], None]
-    own_ints: Callable[[Spec], Sequence[int]]
-    own_floats: Callable[[Spec], Sequence[float]]
+    prepare: Callable[[Array, Array, Array, Array], None] = prepare_nothing
+    own_ints: Callable[[Spec], Sequence[int]] = _no_numbers
+    own_floats: Callable[[Spec], Sequence[float]] = _no_numbers
     integer: Integer | None = None
 
 
@@ -84,10 +99,10 @@ class Integer:
     ints_q: Callable[[Spec, Population], NDArray[np.int64]]
     ranges_q: Callable[[Spec, Population, NDArray[np.int32], NDArray[np.int64]], Ranges]
     persistent_q: Callable[[Spec, Formats, NDArray[np.int32], Bounds], Persistent]
-    prepare_q: Callable[[Array, Array, Array], None]
     step_prepared_q: Callable[[Array, Array, Array, Array, Array], None]
     step_q: Callable[[Array, Array, Array, Array, Array], None]
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
+    prepare_q: Callable[[Array, Array, Array], None] = prepare_nothing_q
 
 
 NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(7)
@@ -105,14 +120,13 @@ def start_state(spec: Spec, layout: Layout) -> Array:
     return state
 
 
-@jit_step
-def prepare_nothing(theta: Array, state: Array, ints: Array, floats: Array) -> None:
-    """Prepare the state of a cell in which nothing is derived from theta."""
+def step_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
+    """Return the blocks at the end of every float state: u, the scaled inputs, is scratch; the held output; two flags.
 
-
-@jit_integer
-def prepare_nothing_q(theta: Array, state: Array, ints: Array) -> None:
-    """Prepare the integer state of a cell in which nothing is derived from the rest."""
+    ``ok`` and ``fault`` are 1 where the last step met finite numbers, and where one ever met others: see
+    ``ops.clip_or_hold``.
+    """
+    return ("u", (spec.inputs,), "1"), ("held", (spec.outputs,), "1"), ("ok", (), "1"), ("fault", (), "1")
 
 
 def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:

@@ -29,6 +29,7 @@ from neuroctl.cells.base import (
     decode_readout,
     input_scale,
     readout_blocks,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -77,7 +78,7 @@ def state_layout(spec: Spec) -> Layout:
     Scratch: rate, dt/tau; net, drive, y0 and total, sums of a step; s, activations of y; u, the scaled inputs. s stands
     so far behind y that vectors of 16 of both are apart, which is what LLVM tests before it takes such vectors.
     """
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n = spec.neurons
     return Layout(
         ("y", (n,), "1"),
         ("rate", (n,), "1"),
@@ -86,10 +87,7 @@ def state_layout(spec: Spec) -> Layout:
         ("drive", (n,), "1"),
         ("y0", (n,), "1"),
         ("total", (n,), "1"),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 

@@ -26,8 +26,8 @@ from neuroctl.cells.base import (
     Cell,
     decode_readout,
     input_scale,
-    prepare_nothing,
     readout_blocks,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -49,14 +49,11 @@ def layout(spec: Spec) -> Layout:
 @cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: h is the network's; new and u, scaled inputs, are scratch; the held output; flags."""
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n = spec.neurons
     return Layout(
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 
@@ -91,10 +88,6 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return theta
 
 
-def _no_options(spec: Spec) -> list[int]:
-    return []
-
-
 CELL: Final = Cell(
     name="elman",
     layout=layout,
@@ -104,8 +97,5 @@ CELL: Final = Cell(
     step=step,
     step_checked=calls.step_checked("elman", step),
     rollout=calls.rollout("elman", step),
-    prepare=prepare_nothing,
     step_prepared=step,
-    own_ints=_no_options,
-    own_floats=_no_options,
 )

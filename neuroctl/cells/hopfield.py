@@ -29,7 +29,7 @@ from neuroctl.cells.base import (
     OUTPUTS,
     SCALES,
     Cell,
-    prepare_nothing,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -60,17 +60,14 @@ def state_layout(spec: Spec) -> Layout:
     Scratch: field; active and changed, 1 while a network still moves. ``converged`` is 1 if the last step ended in a
     state that a further sweep does not change, ``sweeps`` how many it took.
     """
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n = spec.neurons
     names = ("active", "changed", "converged", "sweeps")
     return Layout(
         ("s", (n,), "1"),
         ("v", (n,), "1"),
         ("field", (n,), "1"),
         *((name, (), "1") for name in names),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 
@@ -212,7 +209,6 @@ CELL: Final = Cell(
     step=step,
     step_checked=calls.step_checked("hopfield", step),
     rollout=calls.rollout("hopfield", step),
-    prepare=prepare_nothing,
     step_prepared=step,
     own_ints=own_ints,
     own_floats=_floats,

@@ -27,8 +27,8 @@ from neuroctl.cells.base import (
     Cell,
     decode_readout,
     input_scale,
-    prepare_nothing,
     readout_blocks,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -63,15 +63,12 @@ def layout(spec: Spec) -> Layout:
 @cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: h of each layer is the network's; x, new are scratch; the held output and the two flags."""
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n = spec.neurons
     return Layout(
         *((f"h.{layer}", (n,), "1") for layer in range(spec.layers)),
         ("x", (n,), "1"),
         ("new", (n,), "1"),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 
@@ -148,10 +145,6 @@ def _options(spec: Spec) -> list[int]:
     return [spec.layers, int(spec.residual)]
 
 
-def _no_floats(spec: Spec) -> list[float]:
-    return []
-
-
 CELL: Final = Cell(
     name="indrnn",
     layout=layout,
@@ -161,8 +154,6 @@ CELL: Final = Cell(
     step=step,
     step_checked=calls.step_checked("indrnn", step),
     rollout=calls.rollout("indrnn", step),
-    prepare=prepare_nothing,
     step_prepared=step,
     own_ints=_options,
-    own_floats=_no_floats,
 )

@@ -27,8 +27,8 @@ from neuroctl.cells.base import (
     decode_readout,
     input_scale,
     output_scale,
-    prepare_nothing,
     readout_blocks,
+    step_blocks,
 )
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
@@ -50,15 +50,12 @@ def layout(spec: Spec) -> Layout:
 @cache_layout
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: context and h are the network's; new, u (scaled inputs) are scratch; held output; flags."""
-    n, m, q = spec.neurons, spec.inputs, spec.outputs
+    n, q = spec.neurons, spec.outputs
     return Layout(
         ("context", (q,), "1"),
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        ("u", (m,), "1"),
-        ("held", (q,), "1"),
-        ("ok", (), "1"),
-        ("fault", (), "1"),
+        *step_blocks(spec),
     )
 
 
@@ -98,10 +95,6 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return theta
 
 
-def _no_ints(spec: Spec) -> list[int]:
-    return []
-
-
 def _alpha(spec: Spec) -> list[float]:
     return [spec.context_decay]
 
@@ -115,8 +108,6 @@ CELL: Final = Cell(
     step=step,
     step_checked=calls.step_checked("jordan", step),
     rollout=calls.rollout("jordan", step),
-    prepare=prepare_nothing,
     step_prepared=step,
-    own_ints=_no_ints,
     own_floats=_alpha,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges, prepare_nothing_q
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
@@ -167,7 +167,6 @@ INTEGER: Final = Integer(
     ints_q=ints_q,
     ranges_q=ranges_q,
     persistent_q=persistent_q,
-    prepare_q=prepare_nothing_q,
     step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=calls.rollout_q("jordan", step_q),
