@@ -28,16 +28,20 @@ CANDIDATES, EPISODES, ROUNDS = 12, 4, 7
 
 
 class Counted:
-    """The cart-pole's return, which is its number of control steps, summed up."""
+    """The cart-pole's return, and the number of control steps of all episodes."""
 
     def __init__(self) -> None:
-        self.episode, self.steps = EpisodeReturn("cartpole"), 0.0
+        self.episode, self.steps = EpisodeReturn("cartpole"), 0
 
     def __call__(self, controller: Any, seed: int) -> float:
         """Return one episode's return."""
-        value = self.episode(controller, seed)
-        self.steps += value
-        return value
+        self.spec, self.reset, self._step = controller.spec, controller.reset, controller.step
+        return self.episode(self, seed)
+
+    def step(self, u: Any) -> Any:
+        """Count a step of the controller."""
+        self.steps += 1
+        return self._step(u)
 
 
 def study(seed: int, storage: FixedPointConfig | None) -> float:
@@ -60,17 +64,16 @@ def beginners() -> dict[str, float]:
     genome = Genome(controller_spec("cartpole", neurons=8))
     genomes = 0.5 * np.random.default_rng(0).standard_normal((CANDIDATES, genome.size))
     rates: dict[str, list[float]] = {name: [] for name in FORMS}
+    counts = {name: Counted() for name in FORMS}
     evaluators = {
-        name: SerialEvaluator(
-            genome, QuantizedObjective(EpisodeReturn("cartpole"), form) if form else EpisodeReturn("cartpole")
-        )
+        name: SerialEvaluator(genome, QuantizedObjective(counts[name], form) if form else counts[name])
         for name, form in FORMS.items()
     }
     for _ in range(ROUNDS + 1):
         for name, evaluator in evaluators.items():
-            begin = perf_counter()
-            values = evaluator.evaluate(genomes, range(EPISODES))
-            rates[name].append(float(values.sum()) / (perf_counter() - begin))
+            begin, before = perf_counter(), counts[name].steps
+            evaluator.evaluate(genomes, range(EPISODES))
+            rates[name].append((counts[name].steps - before) / (perf_counter() - begin))
     return {name: float(np.median(values[1:])) for name, values in rates.items()}
 
 

@@ -33,8 +33,8 @@ SETTLED_S = 5.0
 
 def balanced(task: str, ctl: Any) -> str:
     """Of 100 starts."""
-    steps = sims.score(task, ctl, range(FIRST, FIRST + 100))
-    return f"balances {int((steps >= 1000).sum())} of 100 starts for 1,000 steps"
+    count = sum(not episode.terminated for episode in sims.records(task, ctl, range(FIRST, FIRST + 100)))
+    return f"balances {count} of 100 starts for 1,000 steps"
 
 
 def walked(task: str, ctl: Any) -> str:

@@ -19,7 +19,7 @@ if __name__ == "sims":
 else:
     require("gymnasium", "evolve")
     from .disturb import robustness
-    from .episodes import Episode, EpisodeReturn, objective, record, show
+    from .episodes import Episode, EpisodeReturn, objective, record, records, show
     from .problems import GymReturn, Problem, problem, score, search_of, task_of
     from .registry import TASKS, baseline, controller_spec, get, known, make, names, pretrained, register
     from .simplant import SimPlant
@@ -45,6 +45,7 @@ __all__ = [
     "pretrained",
     "problem",
     "record",
+    "records",
     "robustness",
     "score",
     "search_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -146,8 +146,8 @@ class EpisodeReturn(_Returns):
 
     Example:
         >>> from sims.bullet.cartpole import Baseline
-        >>> EpisodeReturn("cartpole", max_steps=50)(Baseline(), seed=1)
-        50.0
+        >>> round(EpisodeReturn("cartpole", max_steps=50)(Baseline(), seed=1))
+        48
 
     """
 
@@ -283,6 +283,22 @@ def record(
         check_fit(controller, env.about)
         limit = _checked_steps(max_steps, env.about)
         return _recorded(env, controller, _checked_seed(seed), limit, every if frames else 0)
+    finally:
+        env.close()
+
+
+def records(task: str, controller: ControllerLike, seeds: Iterable[int]) -> Iterator[Episode]:
+    """Run an episode from each seed in one environment, without frames, and yield its record; see ``record``.
+
+    Raises:
+        TaskError: an argument is not allowed, or the controller does not fit the task.
+
+    """
+    env = create(task)
+    try:
+        check_fit(controller, env.about)
+        for seed in seeds:
+            yield _recorded(env, controller, _checked_seed(seed), env.about.max_episode_steps, 0)
     finally:
         env.close()
 

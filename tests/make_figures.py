@@ -25,6 +25,8 @@ from firmware_export.targets import target_of
 
 FILE = Path(__file__).parent / "data" / "figures.json"
 SHIPPED = Path(__file__).parent.parent / "sims" / "controllers"
+EARLIER = FILE.parent / "earlier"
+"""Controllers that came with earlier versions: their cases are named ``earlier/NAME``."""
 STEPS = 10_000
 SHOWN = slice(0, 100, 10)
 """Steps whose float outputs are stored as numbers: they are compared where another processor rounds otherwise."""
@@ -41,7 +43,10 @@ RANDOM = {
 SIZES = {"inputs": 3, "neurons": 8, "outputs": 2, "dt_s": 0.02}
 LIMITS = {"input_limits": ((-1, 1),) * 3, "output_limits": ((-2, 2),) * 2}
 FORMS = {"default": {}, "weight_bits=8": {"weight_bits": 8}, "state_bits=16": {"state_bits": 16}}
-NAMES = sorted(path.stem for path in SHIPPED.glob("*.npz")) + list(RANDOM)
+STORED = {path.stem: path for path in SHIPPED.glob("*.npz")} | {
+    f"earlier/{path.stem}": path for path in EARLIER.glob("*.npz")
+}
+NAMES = sorted(STORED) + list(RANDOM)
 
 
 def machine():
@@ -60,8 +65,8 @@ def figures_of(name):
     if name in RANDOM:
         controller = nc.Controller(nc.Spec(cell=name.split(",")[0], **SIZES, **LIMITS, **RANDOM[name]), seed=7)
     else:
-        controller = nc.load(SHIPPED / f"{name}.npz")
-        calibration = nc.io.load_model(SHIPPED / f"{name}.npz").calibration
+        controller = nc.load(STORED[name])
+        calibration = nc.io.load_model(STORED[name]).calibration
     inputs = inputs_for(controller.spec)
     outputs = controller.rollout(inputs)
     shown = [[float(f"{value:.9g}") for value in row] for row in outputs[SHOWN]]  # as many digits as float32 needs

@@ -39,7 +39,7 @@ def main(
 for command, example in (
     (starting.demo, "neuroctl demo --out my-demo"),
     (starting.tasks, "neuroctl tasks"),
-    (evolving.evolve, "neuroctl evolve cartpole --seed 1 --target-score 1000 --out studies/cartpole"),
+    (evolving.evolve, "neuroctl evolve cartpole --seed 1 --target-score 980 --out studies/cartpole"),
     (evolving.compare, "neuroctl compare studies --out compare.png"),
     (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),

@@ -228,7 +228,7 @@ def evolve(
         validation_episodes=chosen["validation"],
         target_score=chosen["target_score"],
         encoding=Encoding(
-            fixed=fixed_of(chosen["fix"]),
+            fixed=fixed_of(chosen["fix"]) if options["fix"] else _fixed_in(problem.spec, chosen["fix"]),
             limbs=chosen["limbs"],
             coupling=chosen["coupling"],
             shared_inputs=chosen["shared_inputs"],
@@ -331,6 +331,13 @@ def _show(result: Any, folder: Path, validation: int) -> None:
     out.print(f"study: {folder}{best}", highlight=False, soft_wrap=True)
     if result.best_score is None and result.generations:
         out.print("no controller's mean return on the unseen episodes was a number", highlight=False)
+
+
+def _fixed_in(spec: Any, texts: Sequence[str]) -> dict[str, float]:
+    """Return a task's own blocks and numbers, without those blocks that another kind of network lacks."""
+    from neuroctl.cells import genes
+
+    return {name: value for name, value in fixed_of(texts).items() if name in genes(spec).blocks}
 
 
 def fixed_of(texts: Sequence[str]) -> dict[str, float]:

@@ -90,11 +90,14 @@ def run(
     summary |= {"hil": loop} if hil else {}
     summary |= {"inputs_beyond_limits": None if beyond is None else beyond.to_dict()}
     if as_json:
+        summary |= {} if counted is None else {"steps": counted.steps}
         emit(summary | {"returns": [float(value) for value in returns]})
         return
-    table = plain_table(f"{name}, {summary['form']}", "seed", "return", numbers=("seed", "return"))
+    columns = ("seed", "return", *(() if counted is None else ("steps",)))
+    table = plain_table(f"{name}, {summary['form']}", *columns, numbers=columns)
     for index, value in enumerate(returns):
-        table.add_row(str(seed + index), f"{value:.4g}")
+        steps = () if counted is None else (str(counted.steps[index]),)
+        table.add_row(str(seed + index), f"{value:.4g}", *steps)
     out.print(table)
     out.print(
         f"mean {summary['mean']:.4g}   worst {summary['worst']:.4g}   best {summary['best']:.4g}"
@@ -113,15 +116,22 @@ def run(
 
 
 class Counted:
-    """A controller that counts its inputs beyond the declared limits."""
+    """A controller that counts its steps, by episode, and its inputs beyond the declared limits."""
 
     def __init__(self, controller: Any):
         self._controller = controller
         self.beyond = BeyondLimits(controller.spec.input_limits)
+        self.steps: list[int] = []
+
+    def reset(self) -> Any:
+        """Begin an episode."""
+        self.steps.append(0)
+        return self._controller.reset()
 
     def step(self, u: Any) -> Any:
-        """Count the inputs, and step."""
+        """Count the step and its inputs, and step."""
         self.beyond.count(u)
+        self.steps[-1] += 1
         return self._controller.step(u)
 
     def __getattr__(self, name: str) -> Any:

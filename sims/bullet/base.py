@@ -198,7 +198,7 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             observation = self._sensors.see(observation, self.np_random)
         if self.render_mode == "human":
             self._wait_for_frame()
-        return observation, reward, failed, False, {}
+        return observation, reward, failed, False, self._info()
 
     def render(self) -> Frame | None:
         """Return a frame ``uint8[height, width, 3]``, or None for a window, which draws itself.
@@ -227,6 +227,10 @@ class BulletTask(gymnasium.Env[Observation, NDArray[Any]]):
             self.close()
 
     # What tasks may use, or override.
+
+    def _info(self) -> dict[str, Any]:
+        """Return what a step tells besides."""
+        return {}
 
     def _looked_at(self) -> tuple[float, float, float]:
         """Return the camera's target, in meters; it may follow a robot."""

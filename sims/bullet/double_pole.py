@@ -13,6 +13,7 @@ from ..scripted import Scripted
 from ..task import Task
 from .base import BulletTask, Camera, Observation
 from .cartpole import given_start
+from .effort import WEIGHT, Effort
 
 TRACK_M: Final = 2.4
 FALLEN_RAD: Final = math.radians(36)
@@ -33,8 +34,11 @@ TASK: Final = Task(
     input_limits=((-TRACK_M, TRACK_M), (-FALLEN_RAD, FALLEN_RAD), (-FALLEN_RAD, FALLEN_RAD)),
     output_names=("force on the cart [N]",),
     output_limits=((-FORCE_N, FORCE_N),),
-    search={"neurons": 4, "sigma0": 1.0, "generations": 300},
-)
+    search={
+        "neurons": 4, "fix": ("bias=0", "b_out=0"), "population": 20, "episodes": 2, "validation": 16, "sigma0": 1.0,
+        "generations": 300,
+    },
+)  # fmt: skip
 
 
 class DoublePole(BulletTask):
@@ -62,7 +66,13 @@ class DoublePole(BulletTask):
     | 2     | short pole's angle | rad  | -1.257 | 1.257 | 0.628               |
 
     ## Reward
-    1 for every step after which both poles stand and the cart is on the track; 0 for the step that ends in failure.
+    For every step after which both poles stand and the cart is on the track, 1 less the cost of unquiet control::
+
+        0.1 (|long pole's angle| / 36 degrees + |short pole's angle| / 36 degrees + |position| / 2.4 m
+             + |force| / 10 N + |force - force'| / 20 N)
+
+    with the force as applied, and the one of the step before, force' (0 in the first step); 0 for the step that ends
+    in failure. ``info["balanced"]`` is the number of steps balanced in the episode so far.
 
     ## Start
     Uniform: position within 1 m of the middle, velocity within 0.2 m/s, the long pole's angle within 4 degrees and
@@ -89,6 +99,7 @@ class DoublePole(BulletTask):
         bounds = 2 * np.array((TRACK_M, FALLEN_RAD, FALLEN_RAD), np.float32)
         self.observation_space = spaces.Box(-bounds, bounds, dtype=np.float32)
         self._observation = np.zeros(3, np.float32)
+        self._effort = Effort((FORCE_N,))
         super().__init__(render_mode, **options)
 
     def _load(self) -> None:
@@ -102,9 +113,12 @@ class DoublePole(BulletTask):
         states = ((position_m, velocity_m_s), (angle_rad, rate_rad_s), (0.0, 0.0))
         for joint, (value, rate) in zip(self._sensed, states, strict=True):
             self._p.resetJointState(self._body, joint, value, rate, physicsClientId=self._client)
+        self._effort.reset()
+        self._pushed, self._balanced = 0.0, -1  # the first observation is no step
 
     def _act(self, values: list[float]) -> None:
         p = self._p
+        self._pushed = self._effort.of(values)
         p.setJointMotorControl2(
             self._body, self._sensed[0], p.TORQUE_CONTROL, force=values[0], physicsClientId=self._client
         )
@@ -115,7 +129,14 @@ class DoublePole(BulletTask):
         failed = abs(position_m) > TRACK_M or abs(long_rad) > FALLEN_RAD or abs(short_rad) > FALLEN_RAD
         observation = self._observation
         observation[0], observation[1], observation[2] = position_m, long_rad, short_rad
-        return observation.copy(), 0.0 if failed else 1.0, failed
+        if failed:
+            return observation.copy(), 0.0, True
+        self._balanced += 1
+        cost = (abs(long_rad) + abs(short_rad)) / FALLEN_RAD + abs(position_m) / TRACK_M + self._pushed
+        return observation.copy(), 1.0 - WEIGHT * cost, False
+
+    def _info(self) -> dict[str, Any]:
+        return {"balanced": self._balanced}
 
 
 class Baseline(Scripted):

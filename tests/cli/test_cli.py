@@ -62,6 +62,15 @@ def test_run_float_and_quantized(saved, tmp_path):
     assert (tmp_path / "a.gif").read_bytes().startswith(b"GIF8")
 
 
+def test_run_shows_the_steps_of_each_episode(saved):
+    import sims
+
+    shown = json.loads(neuroctl("run", saved, "--episodes", 3, "--json").stdout)
+    recorded = list(sims.records("cartpole", nc.load(saved), range(1000, 1003)))
+    assert shown["steps"] == [episode.steps for episode in recorded]
+    assert shown["returns"] == pytest.approx([episode.total_return for episode in recorded])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -1,6 +1,7 @@
 """The cart-pole's own rules."""
 
 import itertools
+import math
 
 import numpy as np
 import pybullet
@@ -16,6 +17,10 @@ def cartpole():
     env = CartPole()
     yield env
     env.close()
+
+
+def balanced(episode):
+    return episode.steps == 1000 and not episode.terminated
 
 
 def test_starts_fill_the_declared_box_and_nothing_more(cartpole):
@@ -45,14 +50,40 @@ def test_resets_without_a_seed_go_on_drawing(cartpole):
 def test_beyond_the_track_or_the_angle_it_ends_without_reward(cartpole, start, force_n):
     cartpole.reset(options={"start": start})
     observation, reward, terminated, truncated, info = cartpole.step([force_n])
-    assert (reward, terminated, truncated, info) == (0.0, True, False, {})
+    assert (reward, terminated, truncated, info) == (0.0, True, False, {"balanced": 0})
     assert abs(observation[0]) > TRACK_M or abs(observation[1]) > FALLEN_RAD
     assert cartpole.observation_space.contains(observation)
 
 
-def test_a_step_survived_earns_one(cartpole):
+def test_a_balanced_step_earns_one_less_the_cost_of_unquiet_control(cartpole):
     cartpole.reset(seed=0)
-    assert cartpole.step([0.0])[1:3] == (1.0, False)
+    last_n = 0.0
+    for count, force_n in enumerate((2.0, -3.0, 0.0, 30.0), 1):
+        (position_m, angle_rad), reward, terminated, _, info = cartpole.step([force_n])
+        applied_n = min(force_n, 10.0)
+        cost = abs(angle_rad) / FALLEN_RAD + abs(position_m) / TRACK_M + abs(applied_n) / 10
+        assert reward == pytest.approx(1 - 0.1 * (cost + abs(applied_n - last_n) / 20), abs=1e-6)
+        assert not terminated
+        assert info == {"balanced": count}
+        last_n = applied_n
+
+
+def test_at_rest_a_step_earns_one_and_each_episode_begins_at_rest(cartpole):
+    for _ in range(2):
+        cartpole.reset(options={"start": (0, 0, 0, 0)})
+        assert cartpole.step([0.0])[1:2] == (1.0,)
+        cartpole.step([10.0])
+
+
+def test_balancing_at_full_force_earns_clearly_less_than_balancing_quietly_and_more_than_falling():
+    class Chattering(Baseline):
+        def act(self, u):
+            return (math.copysign(10.0, super().act(u)[0]),)
+
+    (quiet,), (rough,) = (list(sims.records("cartpole", pilot, [0])) for pilot in (Baseline(), Chattering()))
+    assert quiet.steps == rough.steps == 1000
+    assert quiet.total_return > 985
+    assert 600 < rough.total_return < 900
 
 
 def test_failures_at_full_force_stay_inside_the_observation_space(cartpole):
@@ -82,7 +113,7 @@ def test_bad_options(cartpole, options):
 
 
 def test_every_start_can_be_recovered():
-    assert (sims.score("cartpole", Baseline(), range(100)) == 1000).sum() >= 99
+    assert sum(balanced(episode) for episode in sims.records("cartpole", Baseline(), range(100))) >= 99
 
 
 def test_the_corners_of_the_start_can_be_recovered(cartpole):
@@ -102,4 +133,4 @@ def test_same_gains_without_a_memory_never_last_the_episode():
             self.reset()
             return super().step(u)
 
-    assert sims.score("cartpole", Forgetful(), range(20)).max() < 1000
+    assert not any(balanced(episode) for episode in sims.records("cartpole", Forgetful(), range(20)))
