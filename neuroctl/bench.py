@@ -1,4 +1,4 @@
-"""Measuring the speed of controllers on this machine, for ``neuroctl bench`` and the scripts in ``benchmarks/``."""
+"""Speed of controllers on this machine, for ``neuroctl bench`` and the scripts in ``benchmarks/``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print([imported - start, perf_counter() - imported])
 
 
 def latency(step: Callable[[], Any], calls: int = CALLS) -> dict[str, float]:
-    """Time single calls; the clock's own cost, measured in the same way, is subtracted.
+    """Measure the duration of single calls, less the median duration of an empty call.
 
     Returns:
         The 50th, 99th and 99.9th percentile in microseconds: ``p50_us``, ``p99_us``, ``p999_us``.
@@ -58,7 +58,14 @@ def latency(step: Callable[[], Any], calls: int = CALLS) -> dict[str, float]:
 
 
 def cell_step(cell: str, neurons: int, *, fixed: bool = False) -> Callable[[], Any]:
-    """Return a call of ``step`` of a random controller with 8 inputs and 4 outputs."""
+    """Return a function that steps a random controller with 8 inputs and 4 outputs once.
+
+    Args:
+        cell: name of the cell.
+        neurons: number of neurons.
+        fixed: whether the controller is in fixed point.
+
+    """
     options: dict[str, Any] = {"readout": "last", "settle_steps": 10} if cell == "hopfield" else {}
     limits = ((-1.0, 1.0),) * INPUTS
     spec = Spec(
@@ -70,7 +77,17 @@ def cell_step(cell: str, neurons: int, *, fixed: bool = False) -> Callable[[], A
 
 
 def lanes(neurons: int, count: int = 1024, steps: int = 256) -> float:
-    """Return the control steps per second of a population of CTRNNs on recorded inputs, on all cores."""
+    """Measure the throughput of a population of CTRNNs on recorded inputs, on SIMD lanes and all cores.
+
+    Args:
+        neurons: number of neurons of each controller.
+        count: number of controllers, a multiple of 64.
+        steps: number of control steps in a rollout.
+
+    Returns:
+        Control steps per second of the whole population, the median of five rollouts.
+
+    """
     spec = Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01)
     few = np.stack([initial(spec, seed) for seed in range(64)], axis=1)
     theta = np.ascontiguousarray(np.tile(few, count // 64))
@@ -84,7 +101,12 @@ def lanes(neurons: int, count: int = 1024, steps: int = 256) -> float:
 
 
 def cold_start(runs: int = 5) -> dict[str, float]:
-    """Return a new process's median seconds for importing neuroctl, and then for its first step, with a warm cache."""
+    """Measure the start of a new process with compiled code already cached.
+
+    Returns:
+        Medians in seconds: ``import_s`` for the import of neuroctl, then ``first_step_s`` for the first step.
+
+    """
     times = []
     for _ in range(runs + 1):
         done = subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True)
@@ -94,7 +116,13 @@ def cold_start(runs: int = 5) -> dict[str, float]:
 
 
 def short(neurons: tuple[int, ...] = (8, 32)) -> dict[str, Any]:
-    """Return a step's latency for each cell and size, float and fixed, lanes' throughput, and the cold start."""
+    """Run the short benchmark for each number of neurons.
+
+    Returns:
+        ``step``: latency of each cell, size and form (float and fixed), see ``latency``; ``lanes_steps_per_s``: see
+        ``lanes``; ``cold_start``: see ``cold_start``.
+
+    """
     rows = []
     for cell in CELL_NAMES:
         for n in neurons:

@@ -46,7 +46,7 @@ _LINE_S: Final = 10.0
 
 
 def one_line_warnings() -> None:
-    """Show warnings without a place in the source, and each text once."""
+    """Show each warning text once, on stderr, without its source location."""
     shown = set[str]()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -58,7 +58,7 @@ def one_line_warnings() -> None:
 
 
 def say_compiling() -> None:
-    """Report once, on stderr, a compilation that takes longer than a second."""
+    """Report on stderr, once, if compilation takes longer than a second."""
     compiling.tell = lambda: log.print("compiling, once", highlight=False)
 
 
@@ -68,9 +68,16 @@ def emit(data: dict[str, Any]) -> None:
 
 
 def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table in our style, with the columns in ``numbers`` flush right.
+    """Return an empty table without borders.
 
-    A last column of text folds to make room for the others, and so does a first one beside numbers alone.
+    Columns listed in ``numbers`` are right-justified. In a narrow terminal only one column wraps: the last if it holds
+    text, otherwise the first if all others hold numbers.
+
+    Args:
+        title: title of the table.
+        columns: headings of the columns.
+        numbers: headings of the columns of numbers.
+
     """
     # At least as wide as its title, which would be broken into lines otherwise.
     table = Table(
@@ -87,12 +94,12 @@ def plain_table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Tab
 
 
 def worker_count(workers: int) -> int:
-    """Return the number of worker processes: 0 means one per core."""
+    """Return ``workers``, or the number of cores if it is 0."""
     return workers or cores()
 
 
 def show_report(report: Any) -> None:
-    """Print a verification: a row for each toolchain of a target, then the failures, if any."""
+    """Print a verification report: a row for each target and toolchain, then failures, skipped targets and notes."""
     columns = ("target", "by", "steps", "result", "cost", "flash", "RAM", "stack")
     table = plain_table("C against the integer controller: every output and state word", *columns, numbers=columns[2:])
     for target in report.targets:
@@ -125,7 +132,7 @@ def _figures(target: Any) -> list[str]:
 
 
 def show_quantization(errors: Any) -> None:
-    """Print the effects of quantization: blocks, outputs, dead zone, and the overflow certificate."""
+    """Print the errors of quantization by block and output, the dead zone, and the overflow certificate."""
     numbers = ("from", "to", "bits", "frac", "largest error", "rms error")
     if errors.blocks:
         table = plain_table("Formats", "block", *numbers, numbers=numbers)
@@ -154,7 +161,7 @@ def show_quantization(errors: Any) -> None:
 
 
 def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
-    """Print mean and spread of each group of studies: after as many evaluations as all have, and at their ends."""
+    """Print each group's scores, mean and spread: at the end of its shortest study, and at the end of each study."""
     rows = [
         {
             "studies": group.label,
@@ -187,14 +194,14 @@ def _spread(scores: Sequence[float]) -> list[str]:
 
 
 class StudyProgress:
-    """Shows a study's progress: pass it to ``run_study`` as ``on_generation``, and its ``stage`` as ``on_stage``."""
+    """Shows a study's progress. Pass it to ``run_study`` as ``on_generation``, and its ``stage`` as ``on_stage``."""
 
     def __init__(self, show: Callable[[str, float], None]):
         self._show = show
         self._begin = time.monotonic()
 
     def stage(self, text: str) -> None:
-        """Show a stage before the first generation, whose text mentions compilation itself."""
+        """Show a stage before the first generation, and stop the separate report of compilation."""
         compiling.tell = None
         self._show(text, 0.0)
 
@@ -206,9 +213,9 @@ class StudyProgress:
 
 @contextmanager
 def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:
-    """Show a bar, the figures of the last generation and the time left while a study runs.
+    """Show a progress bar, the figures of the last generation and the time left while a study runs.
 
-    If the output is no terminal: lines, the first at once, and then at most one in 10 s.
+    If the output is not a terminal, print lines instead: the first at once, then at most one every 10 s.
     """
     if not console.is_terminal:
         lines = _Lines(console, title)

@@ -42,7 +42,7 @@ class LayoutError(NeuroctlError, ValueError):
 
 
 class FileFormatError(NeuroctlError, ValueError):
-    """A file is truncated, foreign, damaged, of a newer schema, or would need code to be run to load it."""
+    """A file cannot be written, or is truncated, damaged, foreign, of a newer schema, or holds a pickle."""
 
 
 class BackendUnavailable(NeuroctlError, ImportError):
@@ -56,33 +56,33 @@ class TaskError(NeuroctlError, ValueError):
 
 
 class NotFiniteError(TaskError):
-    """An environment's number that is NaN or infinite; in a study its episode counts as the worst."""
+    """An environment returned NaN or Inf. In a study such an episode ranks last."""
 
 
 class PlantError(NeuroctlError, ValueError):
-    """A plant that lacks a function or a constant, or does not fit the controller."""
+    """A plant lacks a function or a constant, or does not fit the controller."""
 
     exit_code = 2
 
 
 class StudyError(NeuroctlError, ValueError):
-    """A study folder that cannot be created or resumed as requested."""
+    """A study, its folder or one of its settings is not allowed, or a study cannot be resumed."""
 
 
 class ObjectiveError(StudyError):
-    """An objective, such as a fitness function of the user's, that raised or returned no number."""
+    """A study's objective, such as a user's fitness function, raised an error or did not return a number."""
 
 
 class UnrepeatableError(StudyError):
-    """An objective that gives one controller two values with one seed."""
+    """An objective returned two different values for the same controller and seed."""
 
 
 class ExportError(NeuroctlError, ValueError):
-    """A controller that cannot be quantized or exported as requested; nothing has been written.
+    """A controller cannot be quantized or exported as requested; nothing has been written.
 
     Args:
         message: the message.
-        refused: the refused controllers of a population, bool ``[P]``; None for all.
+        refused: mask of the refused controllers in a population, bool ``[P]``; None: all.
 
     """
 
@@ -92,19 +92,19 @@ class ExportError(NeuroctlError, ValueError):
 
 
 class StabilityWarning(RuntimeWarning):
-    """A time step so long that the integrator, not the network, may grow or oscillate."""
+    """The time step is so long that the integrator may diverge or oscillate where the network would not."""
 
 
 class SlowInputWarning(UserWarning):
-    """Inputs that ``step`` converts at every call; an array of the controller's own dtype is read in place."""
+    """``step`` has to convert its input at every call; an array of the controller's own dtype is read in place."""
 
 
 class QuantizationWarning(RuntimeWarning):
-    """Surprises of fixed point: coarse formats, or inputs beyond the declared limits, which it clips."""
+    """Fixed point is coarse, or clips recorded inputs beyond the declared limits."""
 
 
 class LoopError(NeuroctlError, ValueError):
-    """A real-time loop, or its log, that cannot be set up as requested."""
+    """A real-time loop or its log cannot be set up as requested."""
 
     exit_code = 2
 
@@ -114,7 +114,7 @@ class LinkError(NeuroctlError, OSError):
 
 
 class PortError(LinkError):
-    """The port is missing, in use, no serial port, or has gone."""
+    """The port is missing, in use, not a serial port, or disconnected."""
 
 
 class SilenceError(LinkError):
@@ -122,11 +122,11 @@ class SilenceError(LinkError):
 
 
 class NoiseError(LinkError):
-    """Bytes came, but no frame: a wrong baud rate, or another device."""
+    """Bytes arrived but no valid frame: the baud rate or the device is wrong."""
 
 
 class ModelError(LinkError):
-    """The board runs another model than the host's."""
+    """The board runs a different model from the host's."""
 
 
 class BoardResetError(LinkError):
@@ -134,30 +134,30 @@ class BoardResetError(LinkError):
 
 
 class LatchedError(LinkError):
-    """The board's outputs are safe and stay so until START; ``reason`` is the name of the reason."""
+    """The board went safe and holds its safe outputs until the next START; ``reason`` names the cause."""
 
     reason = ""
 
 
 class RefusedError(LinkError):
-    """The board refused a request; ``code`` is the name of the reason."""
+    """The board refused a request; ``code`` names the cause."""
 
     code = ""
 
 
 def is_users(file: str) -> bool:
-    """Whether code in a file is a user's, not ours, Python's or an installed package's."""
+    """Return whether a file is the user's own code, not neuroctl's, Python's or an installed package's."""
     return not file.startswith(_NOT_USERS) and "site-packages" not in file
 
 
 def line_of(error: BaseException) -> str | None:
-    """Return the file and line of the user's code nearest to an error; None if there is none."""
+    """Return ``"file:line"`` of the innermost user code in an error's traceback, or None."""
     users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f"{users[-1].filename}:{users[-1].lineno}" if users else None
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user's code that led here; without such code, at the outermost caller's."""
+    """Issue a warning for the calling line in the user's code, or for the outermost caller without user code."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
@@ -167,7 +167,7 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
 
 
 def told(error: BaseException) -> str:
-    """Return an error's class and text in one line, with the file and line of the user's code behind it."""
+    """Return an error as one line: its class, its text, and the file and line in the user's code, if any."""
     line = line_of(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}" + (f" ({line})" if line else "")
 

@@ -1,6 +1,6 @@
 """Hopfield networks as associative memories: learning rules, energy, settling, capacity.
 
-Patterns are rows of +1 and -1, ``[k, n]``. The controller form is the cell ``"hopfield"``; ``settle`` runs that cell.
+Patterns are rows of +1 and -1, ``[k, n]``. ``settle`` runs the cell ``"hopfield"``, which controllers use too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ Matrix = NDArray[np.float64]
 
 
 def hebb(patterns: ArrayLike) -> Matrix:
-    """Hebb's rule: W = 1/n sum xi xi', zero diagonal (Hopfield 1982). Recalls up to about 0.138 n random patterns.
+    """Return weights by Hebb's rule: W = 1/n sum xi xi', zero diagonal (Hopfield 1982).
+
+    Such a network recalls up to about 0.138 n random patterns.
 
     Returns:
         W float64 ``[n, n]``, symmetric.
@@ -36,9 +38,9 @@ def hebb(patterns: ArrayLike) -> Matrix:
 
 
 def pseudo_inverse(patterns: ArrayLike) -> Matrix:
-    """Projection onto the patterns' span, zero diagonal (Personnaz, Guyon, Dreyfus 1985); see ``hebb``.
+    """Return the projection onto the patterns' span, zero diagonal (Personnaz, Guyon, Dreyfus 1985); see ``hebb``.
 
-    Every one of up to n - 1 linearly independent patterns stays a fixed point.
+    Up to n - 1 linearly independent patterns are all fixed points.
     """
     xi = _checked(patterns)
     projection = np.linalg.pinv(xi) @ xi
@@ -46,9 +48,9 @@ def pseudo_inverse(patterns: ArrayLike) -> Matrix:
 
 
 def storkey(patterns: ArrayLike) -> Matrix:
-    """Storkey's rule (1997): local and incremental as Hebb's, with a larger capacity; see ``hebb``.
+    """Return weights by Storkey's rule (1997): local and incremental like Hebb's, with a larger capacity; see ``hebb``.
 
-    dW_ij = (xi_i xi_j - xi_i h_ji - h_ij xi_j) / n, with h_ij = sum_(k not i, j) W_ik xi_k, pattern by pattern.
+    For each pattern, dW_ij = (xi_i xi_j - xi_i h_ji - h_ij xi_j) / n, with h_ij = sum_(k not i, j) W_ik xi_k.
     """
     patterns = _checked(patterns)
     n = patterns.shape[1]
@@ -82,7 +84,7 @@ def energy(w: ArrayLike, s: ArrayLike, bias: ArrayLike | None = None) -> Any:
     """Return E = -1/2 s'Ws + b's of a state ``[n]``, or of each row of states ``[k, n]``.
 
     Raises:
-        LayoutError: not numbers, or shapes that do not fit each other.
+        LayoutError: an argument is not numeric, or the shapes do not match.
 
     """
     states = np.asarray(array("s", s, "numbers (n,) or (k, n)"), np.float64)
@@ -103,12 +105,12 @@ def _network(w: ArrayLike, bias: ArrayLike | None, n: int) -> tuple[Matrix, Matr
 
 @dataclass(frozen=True)
 class Settled:
-    """Final states of networks.
+    """Final states of a network, one for each of k start states.
 
     Args:
-        s: ``[k, n]``, their states.
-        converged: bool ``[k]``; False if the last sweep within the limit still changed something.
-        sweeps: int64 ``[k]``, number of sweeps over all neurons, including the last, unchanged one.
+        s: float64 ``[k, n]``, final states of +1 and -1.
+        converged: bool ``[k]``, whether the last sweep changed no neuron.
+        sweeps: int64 ``[k]``, number of sweeps over all neurons, including the last one without a change.
 
     """
 
@@ -126,20 +128,23 @@ def settle(
     seed: int = 0,
     limit: int = 100,
 ) -> Settled:
-    """Let a network settle from each of several states, by sweeps over all its neurons.
+    """Update a network from each start state until a sweep over all neurons changes nothing, or up to ``limit`` sweeps.
 
     Args:
         w: weights ``[n, n]``.
-        s: states to start from, rows of +1 and -1, ``[k, n]`` or ``[n]``.
-        bias: thresholds ``[n]``, 0 if None.
-        update: ``"asynchronous"`` (one at a time, in an order drawn from the seed) or ``"synchronous"`` (all at once;
-            may end in a cycle of two states, and then is not converged).
-        seed: seed of the order of updates, an integer >= 0.
-        limit: largest number of sweeps.
+        s: start states, rows of +1 and -1, ``[k, n]`` or ``[n]``.
+        bias: thresholds ``[n]``, subtracted from the weighted sums; 0 if None.
+        update: ``"asynchronous"`` (one neuron at a time, in random order) or ``"synchronous"`` (all neurons at once;
+            may end in a cycle of two states, without convergence).
+        seed: seed of the random order, an integer >= 0.
+        limit: largest number of sweeps, an integer >= 1.
+
+    Returns:
+        Final states ``[k, n]``, convergence ``[k]`` and numbers of sweeps ``[k]``.
 
     Raises:
-        LayoutError: shapes do not fit each other.
-        SpecError: update or limit is not allowed.
+        LayoutError: an array is not numeric, the shapes do not match, or ``s`` holds other values than +1 and -1.
+        SpecError: update, seed or limit is not allowed.
 
     """
     start = _checked(s, "s")
@@ -158,20 +163,20 @@ def settle(
 def capacity(
     n: int, loads: Iterable[float], rule: str = "hebb", *, trials: int = 3, seed: int = 0
 ) -> dict[float, float]:
-    """Measure the recall of random patterns: their mean overlap with the states that settle from them.
+    """Measure the recall of random patterns: the mean overlap of each pattern with its settled state.
 
     Args:
-        n: number of neurons.
-        loads: numbers of patterns per neuron.
+        n: number of neurons, an integer >= 1.
+        loads: loads to measure, in patterns per neuron.
         rule: ``"hebb"``, ``"pseudo_inverse"`` or ``"storkey"``.
-        trials: number of sets of patterns for each load, an integer >= 1.
+        trials: number of random sets of patterns for each load, an integer >= 1.
         seed: seed of the patterns, an integer >= 0.
 
     Returns:
-        Mean overlap for each load; 1 if every pattern is a fixed point.
+        Mean overlap for each load, from -1 to 1; 1 if every pattern is a fixed point.
 
     Raises:
-        LayoutError: an unknown rule.
+        LayoutError: the rule is unknown, or n, trials or seed is not allowed.
 
     """
     one_of("rule", rule, RULES, error=LayoutError)

@@ -46,12 +46,12 @@ LOAD_ERRORS: Final = (
     TypeError,
     OverflowError,
 )
-"""Errors that NumPy raises on damaged files."""
+"""Possible errors of NumPy when it reads a damaged file."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Contents of one of our ``.npz`` files: its kind, its header's fields and its arrays."""
+    """Contents of a neuroctl ``.npz`` file: kind, header fields, arrays, and the SHA-256 of all of them."""
 
     kind: str
     fields: dict[str, Any]
@@ -61,7 +61,15 @@ class Archive:
 
 @dataclass(frozen=True)
 class Model:
-    """A saved controller: spec, parameters, free-form notes, and recorded inputs for calibration."""
+    """Contents of a controller file.
+
+    Args:
+        spec: the controller's spec.
+        theta: parameters ``[n_params]`` in the spec's dtype.
+        meta: notes of plain JSON types.
+        calibration: recorded inputs ``[T, inputs]`` in physical units; None if there are none.
+
+    """
 
     spec: Spec
     theta: NDArray[Any]
@@ -70,10 +78,10 @@ class Model:
 
 
 def file_name(path: object) -> str:
-    """Return a path, str, bytes or path-like, as a string.
+    """Return a path (str, bytes or path-like) as a string.
 
     Raises:
-        FileFormatError: ``path`` is something else, such as an open file.
+        FileFormatError: ``path`` has another type, such as an open file.
 
     """
     try:
@@ -83,7 +91,7 @@ def file_name(path: object) -> str:
 
 
 def output_file(path: str | os.PathLike[str]) -> Path:
-    """Return the regular file, existing or new, that a path leads to through symbolic links.
+    """Resolve symbolic links and return the path of a regular file, existing or new.
 
     Every writer calls this first. Replacing a device, FIFO or socket would remove it for the whole system, and
     replacing a link would leave the file behind it unchanged.
@@ -107,7 +115,7 @@ def output_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") -> None:
-    """Refuse a file that could not be written, before the work for its contents.
+    """Check that a file can be written, before the work on its contents begins.
 
     Args:
         name: name of the option or argument, for the message.
@@ -115,8 +123,8 @@ def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") ->
         suffix: required end of its name, such as ``".png"``; empty for any.
 
     Raises:
-        FileFormatError: the name has another end, its folder is missing or not writable, or the path is that of
-            something other than a regular file.
+        FileFormatError: the name has another suffix, its folder is missing or not writable, or the path is not that of
+            a regular file.
 
     """
     text = file_name(path)
@@ -126,10 +134,14 @@ def check_writable(name: str, path: str | os.PathLike[str], suffix: str = "") ->
 
 
 def check_folder(name: str, path: str | os.PathLike[str]) -> None:
-    """Refuse a folder that could not be made or written, before the work for its contents.
+    """Check that a folder can be created and written to, before the work on its contents begins.
+
+    Args:
+        name: name of the option or argument, for the message.
+        path: the folder.
 
     Raises:
-        FileFormatError: the path, or its nearest existing parent, is no folder or not writable.
+        FileFormatError: the path, or its nearest existing parent, is not a folder or not writable.
 
     """
     text = file_name(path)
@@ -154,13 +166,13 @@ def _kind(mode: int) -> str:
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that readers, even after a crash, find either the whole old content or the whole new one.
+    """Write a file atomically: even after a crash, readers find the complete old or the complete new content.
 
-    A symbolic link stays, and the file behind it is replaced.
+    A symbolic link remains, and its target is replaced.
 
     Raises:
-        FileFormatError: the folder is missing or not writable, the disk is full, or the path is that of something other
-            than a regular file. The old file is intact.
+        FileFormatError: the folder is missing or not writable, the disk is full, or the path is not that of a regular
+            file. The old file is intact.
 
     """
     target = output_file(path)
@@ -190,7 +202,7 @@ def _umask() -> int:
 
 
 def canonical_json(data: object) -> bytes:
-    """Return data as JSON with sorted keys and no spaces: equal data gives equal bytes."""
+    """Return data as JSON with sorted keys and no spaces, so that equal data gives equal bytes."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -237,8 +249,14 @@ def write_archive(
 ) -> None:
     """Write an archive atomically; equal content gives equal bytes.
 
+    Args:
+        path: the file; an existing one is replaced.
+        kind: kind of archive, such as ``"controller"``.
+        fields: header fields of plain JSON types, finite numbers.
+        arrays: arrays by name, none of Python objects.
+
     Raises:
-        FileFormatError: it cannot be written.
+        FileFormatError: a field or an array is not allowed, or the file cannot be written.
 
     """
     header: dict[str, Any] = {"format": _FORMAT, "schema": SCHEMA, "kind": kind, "fields": dict(fields)}
@@ -257,7 +275,7 @@ def write_archive(
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
-    """Read and check an archive. No code in the file runs: object arrays (pickles) are refused.
+    """Read an archive and check its hash. Object arrays (pickles) are refused, so no code in the file runs.
 
     Raises:
         FileFormatError: the file is missing, truncated, damaged, foreign, of a newer schema, or holds a pickle.
@@ -321,10 +339,10 @@ def _object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the free-form notes of a controller's file.
+    """Return the notes ``meta`` in the archive of a controller; ``path`` is for error messages.
 
     Raises:
-        FileFormatError: they are no JSON object.
+        FileFormatError: the notes are not a JSON object.
 
     """
     return _object(archive.fields, "meta", file_name(path))
@@ -335,10 +353,10 @@ def _one_line(error: BaseException) -> str:
 
 
 def expect_kind(archive: Archive, kind: str, path: str | os.PathLike[str]) -> None:
-    """Refuse an archive of another kind.
+    """Check the kind of an archive; ``path`` is for error messages.
 
     Raises:
-        FileFormatError: it is of another kind.
+        FileFormatError: the archive is of another kind.
 
     """
     if archive.kind != kind:
@@ -363,8 +381,8 @@ def save_model(
         calibration: recorded inputs ``[T, inputs]`` in physical units, for choosing fixed-point formats.
 
     Raises:
-        FileFormatError: it cannot be written.
-        LayoutError: theta or calibration do not fit the spec.
+        FileFormatError: ``meta`` is not allowed, or the file cannot be written.
+        LayoutError: theta or calibration does not fit the spec.
 
     """
     if meta is not None and not isinstance(meta, Mapping):
@@ -379,7 +397,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """Read a controller file.
 
     Raises:
-        FileFormatError: the file is incomplete, damaged or no controller file.
+        FileFormatError: the file is missing, incomplete, damaged or not a controller file.
 
     """
     archive = read_archive(path)
@@ -388,10 +406,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def model_of(archive: Archive, path: str | os.PathLike[str]) -> Model:
-    """Return the controller in an archive.
+    """Return the ``Model`` in a controller's archive; ``path`` is for error messages. The kind is not checked.
 
     Raises:
-        FileFormatError: a field or an array is missing or bad.
+        FileFormatError: a field or an array is missing or not allowed.
 
     """
     try:

@@ -35,7 +35,7 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Of the first episode (1000), or of the evolution.", min=0)] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of a one-line error.")] = False,
 ) -> None:
-    """Evolve on a task, watch the controller that ships with it or its hand-made baseline, or measure its speed."""
+    """Evolve a controller for a task, watch its pretrained controller, score its baseline, or measure its speed."""
     chosen = [name for name, on in (("evolve", evolve), ("play", play), ("baseline", baseline), ("bench", bench)) if on]
     if len(chosen) != 1:
         raise TaskError(f"mode: {' '.join(chosen) or 'none'}; allowed: one of --evolve, --play, --baseline, --bench")

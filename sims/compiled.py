@@ -1,7 +1,7 @@
 """Compiled plants as tasks: thousands of times faster than a physics engine, with the same protocol.
 
-A study evaluates whole populations on lanes; an integer controller runs in its own compiled loop. ``PlantEnv`` is the
-same plant as a Gymnasium environment, in plain Python, to look at an episode step by step.
+A study evaluates whole populations on SIMD lanes; an integer controller runs in its own compiled loop. ``PlantEnv`` is
+the same plant as a Gymnasium environment in plain Python, for a look at an episode step by step.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ Array = NDArray[Any]
 
 
 def plant_of(task: Task) -> Plant:
-    """Return a task's plant."""
+    """Return the plant of a compiled task."""
     return load(import_module(task.plant))
 
 
 class PlantReturn:
-    """The fitness of one seeded episode in a compiled plant; ``batch`` gives those of a population.
+    """Fitness of one seeded episode in a compiled plant; ``batch`` computes the fitnesses of a population.
 
     Args:
-        task: with a plant.
-        max_steps: control steps of an episode; None: the task's own limit.
-        measured: whether to return the plant's measures too, for quality diversity.
-        backend: backend of populations, ``"cpu"`` or ``"cuda"``; the two agree to rounding.
+        task: a compiled task.
+        max_steps: largest number of control steps in an episode; None: the task's own limit.
+        measured: whether to return the plant's measures as well, for quality diversity.
+        backend: backend of populations, ``"cpu"`` or ``"cuda"``. Their results differ only by rounding.
 
     Raises:
-        BackendUnavailable: there is no such backend here.
-        TaskError: the plant has no measures, though ``measured`` asks for them.
+        BackendUnavailable: the backend is unknown or not available on this machine.
+        TaskError: ``measured`` is true and the plant has no measures.
 
     """
 
@@ -60,11 +60,11 @@ class PlantReturn:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The measures besides the fitness."""
+        """Measures returned after the fitness; empty unless ``measured``."""
         return tuple(Measure(*row) for row in self._plant.module.MEASURES) if self._measured else ()
 
     def __call__(self, controller: Any, seed: int) -> Any:
-        """Return the fitness of one episode, or a tuple of it and the measures.
+        """Return the fitness of one episode, or, if ``measured``, a tuple of the fitness and the measures.
 
         Raises:
             TaskError: the controller is neither a ``Controller`` nor a ``QuantController``, or does not fit.
@@ -87,7 +87,10 @@ class PlantReturn:
         return tuple(values.tolist()) if self._measured else float(values[0])
 
     def batch(self, spec: Spec, theta: Array, seeds: Sequence[int], threads: int) -> Array:
-        """Return values ``[P, seeds, 1 + measures]`` of parameters ``[P, n_params]``; the same bits as one by one."""
+        """Return fitness and measures ``[P, seeds, 1 + measures]`` of parameters ``[P, n_params]``.
+
+        On the CPU they have the same bits as single calls.
+        """
         # With a single start all seeds give the same episode: run it once.
         distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
         if not distinct or not len(theta):
@@ -105,7 +108,10 @@ class PlantReturn:
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
 
     def batch_quantized(self, controllers: QuantizedPopulation, seeds: Sequence[int], threads: int) -> Array:
-        """Return values ``[P, seeds, 1 + measures]`` of integer controllers; the same bits as one by one."""
+        """Return fitness and measures ``[P, seeds, 1 + measures]`` of P integer controllers.
+
+        They have the same bits as single calls.
+        """
         distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
         if not distinct:
             return np.zeros((len(controllers), 0, 1 + len(self.measures)))
@@ -127,7 +133,7 @@ class PlantReturn:
         return np.concatenate([fitness, [self._plant.module.measures(tuple(x)) for x in episodes.final.T]], axis=1)
 
     def observations(self, controller: Any, seed: int) -> Array:
-        """Return the controller's inputs in one episode, float32[T, inputs]."""
+        """Return the controller's inputs in one episode of T control steps, float32[T, inputs]."""
         env, over = PlantEnv(self.task.name), False
         rows: list[Array] = []
         controller.reset()
@@ -139,7 +145,7 @@ class PlantReturn:
         return np.array(rows)
 
     def made_of(self) -> dict[str, str]:
-        """Return the sources of the fitness, see ``neuroctl.evolve.provenance``."""
+        """Return digests and versions of the fitness's sources; see ``neuroctl.evolve.provenance``."""
         return source_of(self._plant.module.fitness) | {"objective": repr(self)}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,12 +160,17 @@ class PlantReturn:
 
 
 class PlantEnv(gymnasium.Env[Array, Array]):
-    """A compiled plant as a Gymnasium environment, in plain Python and Python's floats.
+    """A compiled plant as a Gymnasium environment, in plain Python with float64 arithmetic.
 
-    The reward is 0 until the episode ends and then the plant's fitness, so that a return is the fitness.
+    The reward is 0 until the last step, and there the plant's fitness. An episode's return is therefore its fitness.
 
     Args:
-        task: name of the task.
+        task: name of a compiled task.
+        render_mode: None, the only mode; a compiled plant has no picture.
+        unused: ignored.
+
+    Raises:
+        TaskError: ``render_mode`` is not None.
 
     """
 
@@ -178,14 +189,27 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         self._x: tuple[float, ...] = self._plant.start
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode; without a seed, at the plant's ``START``."""
+        """Start an episode in the start state of the seed; without a seed, in the plant's ``START``.
+
+        Returns:
+            The observation, float32[inputs], and an empty dict.
+
+        """
         super().reset(seed=seed)
         self._x = self._plant.start if seed is None else self._plant.start_of(seed)
         self._rewards: list[float] = []
         return self._observed(), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Advance one control step; a NaN among the actions is refused."""
+        """Advance by one control step under an action, float32[outputs].
+
+        Returns:
+            Observation, reward, terminated, truncated, and an empty dict.
+
+        Raises:
+            TaskError: the action has a NaN or Inf.
+
+        """
         if not np.isfinite(action).all():
             raise TaskError(f"action: {np.asarray(action).tolist()}; allowed: finite numbers")
         module, a = self._plant.module, tuple(float(v) for v in action)

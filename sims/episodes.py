@@ -1,4 +1,4 @@
-"""Episodes: running a controller in a task, for its return, the returns of many seeds, or a full record."""
+"""Episodes of a controller in a task: one return, the returns of many seeds, or a full record."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .environments import AnyEnvironment, Environment, Interface, create
 from .task import Limits, Task
 
 COMPILED = (Controller, QuantController)
-"""Controllers that run in compiled plants without a step in Python."""
+"""Classes of controllers with a compiled episode loop."""
 
 
 class Sizes(Protocol):
-    """The part of a spec that has to fit the task."""
+    """Sizes in a spec; they must match the task's."""
 
     @property
     def inputs(self) -> int:
@@ -53,14 +53,14 @@ class ControllerLike(Protocol):
         ...
 
     def step(self, u: Any, /) -> Any:
-        """Return the outputs for one observation; the array may be overwritten by the next step."""
+        """Return the outputs ``[outputs]`` for one observation ``[inputs]``. The next step may overwrite the array."""
         ...
 
 
 def run_episode(
     env: Environment, controller: ControllerLike, seed: int, max_steps: int, recorder: _Recorder | None = None
 ) -> float:
-    """Begin an episode, reset the controller, and return the sum of the rewards. All episodes are run here."""
+    """Reset the environment and the controller, run one episode, and return the sum of its rewards."""
     observation, advance = env.begin(seed, getattr(controller.spec, "dtype", "float32"))
     controller.reset()
     answer = controller.step
@@ -90,7 +90,7 @@ class _Returns:
 
     @property
     def max_steps(self) -> int:
-        """Control steps of the longest episode."""
+        """Largest number of control steps in an episode."""
         return self._max_steps
 
     def __call__(self, controller: ControllerLike, seed: int) -> float:
@@ -111,14 +111,14 @@ class _Returns:
         return run_episode(self._env, controller, start, self._max_steps)
 
     def observations(self, controller: ControllerLike, seed: int) -> NDArray[np.float32]:
-        """Return the controller's inputs in one episode, float32[T, inputs], as recorded inputs for fixed point."""
+        """Return the controller's inputs in one episode, float32[T, inputs], for the choice of fixed-point formats."""
         check_fit(controller, self._about)
         if self._second is None:
             self._second = create(self._about.name)
         return _recorded(self._second, controller, _checked_seed(seed), self._max_steps, 0).observations
 
     def close(self) -> None:
-        """Free the environments; the next call makes new ones."""
+        """Close the environments. The next call creates new ones."""
         envs, self._env, self._second = (self._env, self._second), None, None
         for env in envs:
             if env is not None:
@@ -132,14 +132,14 @@ class _Returns:
 
 
 class EpisodeReturn(_Returns):
-    """The return of one seeded episode of a task of ours.
+    """Return of one seeded episode of a built-in task.
 
     The same controller and seed give the same bits in every process and in every order of episodes. The environment
-    is created on first use and stays behind when the object is pickled. Not safe for use by several threads at once.
+    is created on first use and is not pickled. Not thread-safe.
 
     Args:
         task: name of the task.
-        max_steps: control steps of an episode; None: the task's own limit.
+        max_steps: largest number of control steps in an episode; None: the task's own limit.
 
     Raises:
         TaskError: there is no such task, or max_steps is not an integer >= 1.
@@ -160,22 +160,22 @@ class EpisodeReturn(_Returns):
         return self._about  # type: ignore[no-any-return]
 
     def made_of(self) -> dict[str, str]:
-        """Return the sources of the returns, see ``neuroctl.evolve.provenance``."""
+        """Return digests and versions of the task's sources; see ``neuroctl.evolve.provenance``."""
         engine = {"pybullet": str(version_of("pybullet"))}
         return source_of(registry.environment(self.task)) | engine | {"objective": repr(self)}
 
 
 class GymReturn(_Returns):
-    """The return of one seeded episode of a Gymnasium environment, or of an object of a user's class.
+    """Return of one seeded episode of a Gymnasium environment or of a user's environment class.
 
-    The environment stays behind when the object is pickled.
+    The environment is not pickled.
 
     Args:
         name: a registered id, or ``"module:Class"``; see ``environments.AnyEnvironment``.
-        max_steps: largest number of steps of an episode; None: the environment's own limit, or 1000.
+        max_steps: largest number of steps in an episode; None: the environment's own limit, or 1000.
 
     Raises:
-        TaskError: there is no such environment, it cannot be made, or its spaces are no boxes.
+        TaskError: there is no such environment, it cannot be created, or a space is not a Box.
 
     """
 
@@ -190,15 +190,15 @@ class GymReturn(_Returns):
         return self._about  # type: ignore[no-any-return]
 
     def made_of(self) -> dict[str, str]:
-        """Return the sources of the returns, see ``neuroctl.evolve.provenance``: the environment and its wrappers."""
+        """Return digests and versions of the environment and its wrappers; see ``neuroctl.evolve.provenance``."""
         env = self._env if isinstance(self._env, AnyEnvironment) else AnyEnvironment(self.about.name)
         self._env = env
         return source_of(*env.layers()) | {"objective": repr(self)}
 
     def measured_limits(self, observations: NDArray[Any] | None = None) -> Limits | None:
-        """Return input limits measured on observations; without any, on episodes under random actions.
+        """Return input limits measured on observations ``[T, inputs]``, or, if None, on episodes of random actions.
 
-        Limits that the environment declares are kept; None if it declares all of them.
+        The environment's own finite limits are kept. Returns None if all of its limits are finite.
         """
         declared = self.about.input_limits
         if np.isfinite(declared).all():
@@ -221,12 +221,12 @@ class Episode:
         seed: seed of the start.
         control_dt_s: time between two rows, in seconds.
         observations: float32[T, inputs], the controller's inputs.
-        actions: float32[T, outputs], its outputs, before the environment clips them.
-        states: [T, n_state] of the controller's own dtype, after each step; None if it has no ``state``.
+        actions: float32[T, outputs], the controller's outputs before the environment's clipping.
+        states: [T, n_state], the controller's state after each step, in its own dtype; None without a state.
         rewards: float64[T].
-        terminated: whether the episode ended in failure, before its limit.
-        feet_down: bool[T, legs], whether each leg touches the ground after each step; None without legs.
-        frames: uint8[height, width, 3] each, the first of the start; empty unless requested.
+        terminated: whether the task ended the episode before its step limit, for instance by a fall.
+        feet_down: bool[T, legs], ground contact of each leg after each step; None without legs.
+        frames: list of images, uint8[height, width, 3], from the start on; empty unless requested.
 
     """
 
@@ -248,7 +248,7 @@ class Episode:
 
     @property
     def total_return(self) -> float:
-        """Sum of the rewards."""
+        """Sum of the rewards of all steps."""
         return float(self.rewards.sum())
 
 
@@ -266,12 +266,12 @@ def record(
 
     Args:
         task: name of the task, a Gymnasium id, or ``"module:Class"``.
-        controller: an object with ``spec``, ``reset`` and ``step``; its sizes must be the task's.
+        controller: an object with ``spec``, ``reset`` and ``step``; sizes and time step must be the task's.
         seed: seed of the start, an integer >= 0.
         max_steps: largest number of control steps; None: the task's own limit.
-        frames: whether to draw; a frame takes some tens of milliseconds.
+        frames: whether to draw images; each takes some tens of milliseconds.
         frame_every: number of control steps from one frame to the next, an integer >= 1.
-        size: (width, height) of a frame of a task of ours, in pixels; others draw in their own size.
+        size: (width, height) of a frame in pixels, for built-in tasks; other environments have their own size.
 
     Raises:
         TaskError: an argument is not allowed, or the controller does not fit the task.
@@ -337,17 +337,17 @@ def show(task: str, controller: ControllerLike, seed: int, max_steps: int | None
 def objective(
     task: str, max_steps: int | None = None, *, measured: bool = False, backend: str = "cpu"
 ) -> EpisodeReturn | PlantReturn:
-    """Return the objective of a study on a task: on lanes if the task is compiled.
+    """Return the objective of a study on a task: a ``PlantReturn`` if the task is compiled, or an ``EpisodeReturn``.
 
     Args:
         task: name of the task.
-        max_steps: control steps of an episode; None: the task's own limit.
-        measured: whether to return the measures for quality diversity too.
-        backend: backend of a compiled task's population, ``"cpu"`` or ``"cuda"``.
+        max_steps: largest number of control steps in an episode; None: the task's own limit.
+        measured: whether to return the measures for quality diversity as well.
+        backend: backend of a compiled task's population, ``"cpu"`` or ``"cuda"``; other tasks run on ``"cpu"`` only.
 
     Raises:
-        BackendUnavailable: there is no such backend here.
-        TaskError: there is no such task, or it has no measures, or is not compiled and cannot run on that backend.
+        BackendUnavailable: the backend is unknown or not available on this machine.
+        TaskError: there is no such task, it has no measures, or it cannot run on the backend.
 
     """
     entry = registry.get(task)

@@ -1,4 +1,4 @@
-"""The task table. A new task is one file with a ``TASK`` in it, and its line in ``TASKS``."""
+"""The table of tasks. A new task needs one file that defines ``TASK``, and one line in ``TASKS``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
 _IDS: Final = {task.env_id: task.name for task in TASKS.values()}
 
 CONTROLLERS: Final = Path(__file__).parent / "controllers"
-"""Evolved controllers that come with the tasks, by their names."""
+"""Folder of the pretrained controllers, one file per task name."""
 
 
 def names() -> list[str]:
@@ -68,7 +68,7 @@ def names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether a name or Gymnasium id, with or without options, is that of a task.
+    """Return whether a name or Gymnasium id, with or without options, belongs to a task.
 
     Raises:
         TaskError: ``name`` is not a string.
@@ -85,10 +85,13 @@ def _plain(name: str) -> str:
 
 
 def get(name: str) -> Task:
-    """Look a task up by its name or Gymnasium id, which options may follow: ``cartpole,noise=0.02,latency=1``.
+    """Return the task of a name or Gymnasium id. Options may follow the name: ``cartpole,noise=0.02,latency=1``.
+
+    Option values are checked later, when the environment is created.
 
     Raises:
-        TaskError: there is no such task or no such option; the message names the nearest one and all that exist.
+        TaskError: ``name`` is not a string, there is no such task or option, or an option lacks a value or is given
+            twice. The message lists the allowed names.
 
     """
     if not isinstance(name, str):
@@ -137,7 +140,7 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
 
     Args:
         name: name of the task, with or without options.
-        kwargs: arguments of the environment (``render_mode``, ``width``, ``height``) or of ``gymnasium.make``.
+        kwargs: further arguments for the environment (``render_mode``, ``width``, ``height``) or ``gymnasium.make``.
 
     Raises:
         TaskError: there is no such task, or the environment refuses an argument.
@@ -156,7 +159,7 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
 
 
 def baseline(name: str) -> Scripted:
-    """Return the hand-made controller of a task: ``Baseline`` in its file.
+    """Return a task's hand-written controller, the class ``Baseline`` in the task's file.
 
     Raises:
         TaskError: there is no such task, or it has no baseline.
@@ -171,10 +174,10 @@ def baseline(name: str) -> Scripted:
 
 
 def pretrained(name: str) -> Controller:
-    """Return the evolved controller that comes with a task or Gymnasium id; see docs/gallery.md.
+    """Return the pretrained controller of a task name or Gymnasium id; see docs/gallery.md.
 
     Raises:
-        TaskError: there is no such task, or it comes without a controller.
+        TaskError: there is no such task, or it has no pretrained controller.
 
     """
     plain = _plain(str(name).partition(",")[0])
@@ -186,7 +189,7 @@ def pretrained(name: str) -> Controller:
 
 
 def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Spec:
-    """Return the Spec of a controller for a task, with its sizes, limits and time step.
+    """Return a controller's Spec with the sizes, limits and time step of a task.
 
     Raises:
         TaskError: there is no such task.

@@ -22,14 +22,14 @@ _DEGENERATE: Final = ("conditioncov", "noeffectaxis", "noeffectcoord", "tolxup",
 
 
 class CMAES:
-    """Maximize by CMA-ES. The same seed and the same fitnesses give the same bits.
+    """Maximize a fitness with CMA-ES. The same seed and the same fitnesses give the same bits.
 
     Args:
         size: number of genes.
         seed: seed of the search's own random generator; NumPy's global one is not touched.
-        population: genomes per generation.
-        sigma0: first standard deviation.
-        start: middle of the first generation, float64 ``[size]``; zeros if None.
+        population: number of genomes in a generation.
+        sigma0: standard deviation of the first generation, the same for all genes.
+        start: mean of the first generation, float64 ``[size]``; zeros if None.
 
     Raises:
         BackendUnavailable: the package ``cma`` is not installed.
@@ -37,7 +37,7 @@ class CMAES:
     """
 
     diagonal = False
-    """Whether the covariance is diagonal: linear in the genes, for hundreds of them and more."""
+    """Whether the covariance matrix is diagonal. Memory and time then grow linearly with the number of genes."""
 
     def __init__(self, size: int, seed: int, population: int, sigma0: float, start: Genomes | None = None):
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ class CMAES:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Middle of the search distribution, float64 ``[size]``."""
+        """Mean of the search distribution, float64 ``[size]``."""
         return np.array(self._es.mean, np.float64)
 
     @property
@@ -67,27 +67,27 @@ class CMAES:
         return float(self._es.sigma)
 
     def ask(self) -> Genomes:
-        """Return the next generation, float64 ``[population, size]``."""
+        """Sample and return the genomes of the next generation, float64 ``[population, size]``."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._asked = self._es.ask()
         return np.array(self._asked, np.float64)
 
     def tell(self, fitness: NDArray[np.float64]) -> None:
-        """Receive the fitnesses ``[population]`` of the last genomes; higher is better, NaN ranks last."""
+        """Update the search with the fitnesses ``[population]`` of the last ``ask``; NaN ranks last."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._es.tell(self._asked, [-value for value in replace_non_finite(fitness)])
 
     def stop(self) -> str | None:
-        """Return the reason why the search cannot go on, or None."""
+        """Return the reasons to stop because the search distribution is degenerate, or None."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reasons = [reason for reason in _DEGENERATE if reason in self._es.stop()]
         return ", ".join(reasons) or None
 
     def converged(self) -> bool:
-        """Return whether the package sees any reason to stop: converged, stagnating or degenerate."""
+        """Return whether the package ``cma`` reports any reason to stop: convergence, stagnation or degeneracy."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return bool(self._es.stop())
@@ -100,7 +100,7 @@ class DiagonalCMAES(CMAES):
 
 
 def replace_non_finite(fitness: NDArray[np.float64]) -> list[float]:
-    """Return the fitnesses with finite numbers for NaN and -Inf, below all others, and for Inf, above all others."""
+    """Replace NaN and -Inf by a number below all finite fitnesses, and Inf by a number above them."""
     values = np.array(fitness, np.float64)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -1,7 +1,7 @@
 """Genomes: the search variables, and their mapping to a controller.
 
-The cells' ``decode`` maps one gene to each parameter. An ``Encoding`` adds fixed parameters, legs that share their
-weights, a search of the wiring, and integer genes.
+A cell's ``decode`` maps one gene to each parameter. An ``Encoding`` adds fixed parameters, shared weights of legs, a
+search of the wiring, and integer genes.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ _NONE: Final = -1  # a parameter without a gene
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """The mapping of genes to parameters; the default is one gene per parameter.
+    """Mapping of genes to parameters; the default is one gene per parameter.
 
     Args:
-        fixed: blocks of the cell's genes with one constant each, which are not searched: ``{"b_out": 0.0}`` centers
-            the outputs in their range, ``{"W_out": 1.0}`` lets each neuron span it.
-        limbs: number of equal parts of the network that share their weights, one per leg. Neurons, inputs and outputs
-            are split into as many equal runs. Two limbs are a left and a right half. A part reads its own inputs and
-            drives its own outputs.
-        coupling: connections between parts: ``"all"``; or ``"wave"``, a ring in which each is connected to the next
-            and the previous one. A weight depends on the distance of the two parts in the ring alone.
-        shared_inputs: number of last inputs that belong to no limb and reach all alike, such as a commanded speed.
-        rhythm_hz: frequency at which the first two neurons of each limb oscillate at the start of the search, for
-            CTRNNs, see ``half_center_genes``; genes are added to that. None: the search starts from weights of 0.
-        sparse: each weight between neurons has a second gene, and is 0 unless that is above 0.
-        optional_neurons: each neuron has a gene, and sends nothing unless that is above 0. Neurons that reach no
-            output are left out of the best controller, see ``neuroctl.pruning``.
-        integer_bits: genes are integers of 8 or 16 bits, over the range from -4 to 4 units; None for real numbers. A
-            CTRNN's weights between neurons are then those integers, shifted, on the board too.
+        fixed: constant gene value of each named block; these blocks are not searched. ``{"b_out": 0.0}`` centers the
+            outputs in their range, ``{"W_out": 1.0}`` lets each neuron span it.
+        limbs: number of equal parts of the network with the same weights, one per leg. Neurons, inputs and outputs
+            are split into equal consecutive groups. Two limbs are a left and a right half. Each limb reads its own
+            inputs and drives its own outputs.
+        coupling: connections between limbs: ``"all"``; or ``"wave"``, a ring with connections to the next and the
+            previous limb. A weight depends only on the distance of its two limbs in the ring.
+        shared_inputs: number of inputs, at the end of the inputs, shared by all limbs, such as a commanded speed.
+        rhythm_hz: oscillation frequency [Hz] of the first two neurons of each limb at the start of the search, for
+            CTRNNs; see ``half_center_genes``. Genes are added to the oscillator's. None: the search starts from
+            weights of 0.
+        sparse: whether each weight between neurons has a second gene. The weight is 0 unless that gene is above 0.
+        optional_neurons: whether each neuron has a gene of its own. The neuron has no effect unless that gene is
+            above 0. The best controller omits neurons without a path to an output; see ``neuroctl.pruning``.
+        integer_bits: 8 or 16: genes are integers of this many bits for the range from -4 to 4 units; None: genes are
+            real numbers. With integers, a CTRNN's weights between neurons on the board are the genes, shifted.
 
     Raises:
         StudyError: a field is not allowed.
@@ -97,7 +98,7 @@ class Encoding:
 
 
 class Genome:
-    """The genome of a spec under an encoding.
+    """Genome of a spec under an encoding: the number of genes, and their mapping to a controller.
 
     Args:
         spec: the controller's spec.
@@ -123,10 +124,10 @@ class Genome:
             self._switch_neurons()
         bits = self.encoding.integer_bits
         self.unit = 1.0 if bits is None else 2.0 ** (bits - 1) / _SPAN
-        """Size in genes of a unit of the cell's ``decode``: 1, or a number of integers."""
+        """Gene difference that equals one unit of the cell's ``decode``: 1 for real genes."""
 
     def snapped(self, x: Array) -> Array:
-        """Return the nearest possible genes: integers within their range, if genes are integers."""
+        """Return genes ``[..., size]`` rounded and clipped to the integer range; real genes unchanged."""
         bits = self.encoding.integer_bits
         if bits is None:
             return x
@@ -134,10 +135,10 @@ class Genome:
         return np.asarray(np.clip(np.rint(x), -limit, limit) + 0.0)  # + 0.0: no minus zero
 
     def theta(self, x: Array) -> Array:
-        """Map genes ``[size]`` or ``[P, size]`` to parameters ``[n_params]`` or ``[P, n_params]``. Pure.
+        """Map genes ``[size]`` or ``[P, size]`` to parameters ``[n_params]`` or ``[P, n_params]``.
 
         Raises:
-            LayoutError: the genes are not finite, or a parameter is beyond theta's bounds.
+            LayoutError: the genes have another shape or are not finite, or a parameter is out of bounds.
 
         """
         x = np.asarray(array("genes", x, f"({self.size},) or (P, {self.size}) of finite numbers"), np.float64)
@@ -154,10 +155,14 @@ class Genome:
         return decode(self.spec, cell_genes)
 
     def controller(self, x: Array) -> Controller:
-        """Return the controller of a genome ``[size]``.
+        """Return the controller of one genome, float ``[size]``.
 
-        A CTRNN with searched wiring has it as its mask. With optional neurons, those that reach no output are left out,
-        so that it may have fewer than the spec.
+        A CTRNN with ``sparse`` genes gets a mask of its nonzero weights. With ``optional_neurons``, neurons without a
+        path to an output are removed, so the controller may have fewer neurons than the spec.
+
+        Raises:
+            LayoutError: see ``theta``.
+
         """
         spec, theta = self.spec, self.theta(x)
         if self.encoding.sparse and spec.cell == "ctrnn":

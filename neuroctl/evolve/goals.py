@@ -1,4 +1,4 @@
-"""Goals besides the fitness for any objective: low energy, few bytes."""
+"""Goals besides the fitness, for any objective: low energy, few bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuroctl.spec import Spec
 
 GOALS: Final = ("energy", "bytes")
 MINUS: Final = "minus "
-"""Prefix of the name of a measure that is minus a cost."""
+"""Prefix of a measure's name if its value is a negated cost."""
 _NAMES: Final = {
     "energy": f"{MINUS}energy [mean square of output / limit]",
     "bytes": f"{MINUS}parameters [bytes]",
@@ -25,24 +25,26 @@ _NAMES: Final = {
 
 
 def goals_in(measures: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the goals among a stored study's measures, in their order."""
+    """Return the names of the goals among a stored study's measures, in their order."""
     goals = {name: goal for goal, name in _NAMES.items()}
     return [goals[measure["name"]] for measure in measures if measure["name"] in goals]
 
 
 class Goals:
-    """An objective with further goals, each to be maximized: a cost counts as minus its value.
+    """An objective that returns the fitness and further goals. All are maximized, so costs are negated.
 
-    - ``energy``: the mean over an episode's steps and outputs of the squared output, as a share of its limit;
-    - ``bytes``: size of the parameters on a board, without neurons that reach no output; see ``neuroctl.pruning``.
+    - ``energy``: minus the mean of (output / limit)^2 over the outputs and the steps since the last reset. An output's
+      limit is the larger magnitude of its two ``output_limits``.
+    - ``bytes``: minus the size in bytes of the parameters on a board, without neurons that reach no output; see
+      ``neuroctl.pruning``.
 
     Args:
-        objective: callable ``(controller, seed) -> float`` that steps the controller.
-        names: names of goals.
-        spec: spec of the controllers; with ``output_limits`` for energy.
+        objective: callable ``(controller, seed) -> float``; it runs one episode of the controller.
+        names: names of the goals, each at most once.
+        spec: spec of the controllers; ``energy`` needs ``output_limits``.
 
     Raises:
-        StudyError: there is no such goal, or the spec has no limits.
+        StudyError: a goal is unknown or given twice, or ``energy`` lacks ``output_limits``.
 
     """
 
@@ -57,7 +59,7 @@ class Goals:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The goals, in order."""
+        """Measures of the goals, in the order of ``names``."""
         known = {
             "energy": Measure(_NAMES["energy"], -1.0, 0.0),
             "bytes": Measure(_NAMES["bytes"], -self._max_bytes(), 0.0),
@@ -68,7 +70,7 @@ class Goals:
         return 2.0 * (layout(self._spec).size + self._spec.neurons)  # words of 16 bits, and 32 for dt/tau
 
     def __call__(self, controller: Any, seed: int) -> tuple[float, ...]:
-        """Return the fitness and the goals."""
+        """Run the objective once and return the fitness, then the value of each goal."""
         values: dict[str, float] = {}
         if "energy" in self._names:
             metered = _Metered(controller)
@@ -81,21 +83,21 @@ class Goals:
         return (fitness, *(values[name] for name in self._names))
 
     def observations(self, controller: Any, seed: int) -> Any:
-        """Return the controller's inputs in one episode, if the objective provides them."""
+        """Return the controller's inputs in one episode, or None if the objective has no ``observations``."""
         observations = getattr(self._objective, "observations", None)
         return None if observations is None else observations(controller, seed)
 
     def measured_limits(self, observations: Any) -> Any:
-        """Return input limits measured on observations, if the objective has to measure them."""
+        """Return input limits measured on observations, or None if the objective has no ``measured_limits``."""
         measured = getattr(self._objective, "measured_limits", None)
         return None if measured is None else measured(observations)
 
     def made_of(self) -> dict[str, str]:
-        """Return the sources of the objective, see ``neuroctl.evolve.provenance``."""
+        """Return digests and versions of the objective's sources; see ``neuroctl.evolve.provenance``."""
         return provenance(self._objective)
 
     def close(self) -> None:
-        """Free the resources of the objective."""
+        """Close the objective, if it has a ``close``."""
         close = getattr(self._objective, "close", None)
         if close is not None:
             close()

@@ -9,9 +9,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """Figures after a generation; ``best`` and ``median`` are of its training fitness.
+    """Progress of a study after a generation.
 
-    ``left_s`` is the time until the first of the study's limits, at the pace of this run so far.
+    Args:
+        generation: index of the generation, from 0.
+        generations: largest number of generations.
+        evaluations: number of evaluations so far.
+        best: best training fitness in this generation.
+        median: median training fitness in this generation.
+        sigma: width of the search distribution, in units of a gene.
+        best_validation: best mean return over the validation episodes so far; None if there is none yet.
+        evals_per_s: evaluations per second in this run.
+        elapsed_s: time spent on the study, in seconds.
+        left_s: estimated time in seconds until the study reaches a limit, at the pace of this run.
+
     """
 
     generation: int
@@ -28,9 +39,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """The outcome of a study: the path of the best controller, and its mean return over the validation episodes.
+    """Outcome of a study: the path of the best controller, and its mean return over the validation episodes.
 
-    There is no best before a generation is finished with a mean return that is a number: its score is None.
+    ``best_score`` and ``best_generation`` are None if no validated controller has had a finite mean return so far.
     """
 
     best_path: Path

@@ -1,4 +1,4 @@
-"""Modes of a link: the controller runs on the host, the board, or both."""
+"""Modes of a link: the controller runs on the host, on the board, or on both."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from neuroctl.quant import QuantController
 Array = NDArray[Any]
 
 MAX_LOST: Final = 5
-"""Number of consecutive lost frames after which a real-time user of the link goes safe."""
+"""Default number of consecutive lost frames at which a real-time user of the link goes safe."""
 _INT16: Final = (-(1 << 15), (1 << 15) - 1)
 
 
 def controller_of(link: Link) -> QuantController:
-    """Return the controller that the link was opened with.
+    """Return the fixed-point controller of a link, the model that the board runs.
 
     Raises:
-        LinkError: it was opened without one.
+        LinkError: the link was opened without a controller.
 
     """
     if link.q is None:
@@ -68,10 +68,10 @@ class _Running:
         self.safe()
 
     def start(self) -> None:
-        """Start the board, or start it again after its outputs went safe or the link was lost.
+        """Start the board, or restart it after its outputs went safe or the link was lost.
 
         Raises:
-            LinkError: the board is out of reach or refuses, or another object runs it.
+            LinkError: the board does not answer or refuses, or another object runs it.
 
         """
         raise NotImplementedError
@@ -81,10 +81,10 @@ class _Running:
         self.link.start(mode, timeout_s=self.timeout_s, user=self, **options)
 
     def safe(self) -> bool:
-        """Make the board's outputs safe. Raises nothing: a board out of reach goes safe by its timeout.
+        """Make the board's outputs safe. Raises no LinkError, as a board without a link goes safe by its timeout.
 
         Returns:
-            Whether the board has confirmed it.
+            Whether the board has confirmed.
 
         """
         self.link.on_report = lambda _: None  # an exception of a callback must not prevent STOP
@@ -97,17 +97,17 @@ class _Running:
 
 
 class HostDriven(_Running):
-    """The host runs the controller; the board is sensors and motors. A plant for a real-time loop.
+    """The host runs the controller; the board provides sensors and motors. A plant for a real-time loop.
 
-    A tick is ``read``, the controller's step, ``write``. ``read`` requests the current sensor values and repeats the
-    last outputs; ``write`` does not wait for an answer. A lost frame is not repeated: the last sensor values are held.
+    A tick is ``read``, the controller's step, ``write``. ``read`` requests the current sensor values and sends the last
+    outputs again; ``write`` does not wait for an answer. Lost frames are not sent again: the last sensor values hold.
 
     Args:
-        link: an open link with a controller, whose formats and limits define the units.
-        timeout_s: longest time without a frame before the board's outputs go safe; 0: the board's default.
+        link: an open link with a controller; its formats and limits define the units.
+        timeout_s: longest time in seconds without a frame before the board's outputs go safe; 0: the board's default.
         most_lost: number of consecutive lost answers at which ``read`` raises, an integer >= 1.
-        any_model: let a ``Loop`` drive the board with parameters other than those of the link's controller, such as
-            candidates of a search. Otherwise it refuses them, so that no robot gets another robot's controller.
+        any_model: whether a ``Loop`` may drive the board with parameters other than those of the link's controller,
+            such as candidates of a search. If False, it refuses them: no robot gets another robot's controller.
 
     Raises:
         LinkError: the link has no controller, or an argument is not allowed.
@@ -126,10 +126,10 @@ class HostDriven(_Running):
         self._sensors = bytes(2 * self.q.spec.inputs)
 
     def start(self) -> None:
-        """Start the board, also after a fault, with safe outputs, and read its sensors once.
+        """Start or restart the board with safe outputs, also after a fault, and read its sensors once.
 
         Raises:
-            LinkError: the board is out of reach or refuses.
+            LinkError: the board does not answer or refuses.
 
         """
         self.lost_in_a_row = 0
@@ -138,7 +138,7 @@ class HostDriven(_Running):
         self._sensors = self.link.request(Type.DRIVE, self._outputs).payload
 
     def arm(self) -> None:
-        """Start or restart the board. A loop does so once it is set up, as the board's timeout may have passed.
+        """Start or restart the board. A loop calls this once it is set up, as the board's timeout may have expired.
 
         Raises:
             LinkError: as ``start``.
@@ -147,14 +147,14 @@ class HostDriven(_Running):
         self.start()
 
     def read(self, u: Array) -> bool:
-        """Fill ``u`` with the sensors in physical units, float ``[inputs]``; the last ones if an answer was lost.
+        """Fill ``u``, float ``[inputs]``, with sensor values in physical units, the last ones after a lost answer.
 
         Returns:
-            Whether they are new; False: an answer was lost.
+            Whether the values are new; False if the answer was lost.
 
         Raises:
-            LayoutError: ``u`` is no float array with one element for each input of the controller.
-            SilenceError: too many answers in a row were lost.
+            LayoutError: ``u`` is not a float array with one element for each input of the controller.
+            SilenceError: ``most_lost`` consecutive answers were lost.
             LatchedError: the board's outputs are safe.
             BoardResetError: the board has restarted.
             PortError: the port has gone.
@@ -195,12 +195,12 @@ class BoardDriven(_Running):
     """The board runs the controller; the host supervises and logs.
 
     Args:
-        link: an open link with a controller, whose formats define the units.
-        report_every: number of ticks from one REPORT to the next; 0: none.
-        with_state: whether REPORTs carry the state.
-        timeout_s: longest time without a frame from the host before the outputs go safe; 0: the board's default. The
-            host pings three times as often.
-        on_report: called with each ``Report``.
+        link: an open link with a controller; its formats define the units.
+        report_every: number of ticks from one REPORT to the next; 0: no REPORTs.
+        with_state: whether REPORTs include the controller's state.
+        timeout_s: longest time in seconds without a frame from the host before the board's outputs go safe; 0: the
+            board's default. The host pings every third of that time.
+        on_report: callback for each ``Report``.
 
     Raises:
         LinkError: the link has no controller, or an argument is out of range.
@@ -224,10 +224,10 @@ class BoardDriven(_Running):
         self._tick = 0
 
     def start(self) -> None:
-        """Start the board's controller from reset, also after a fault.
+        """Reset and start the board's controller, also after a fault.
 
         Raises:
-            LinkError: the board is out of reach or refuses.
+            LinkError: the board does not answer or refuses, or another object runs it.
 
         """
         self.link.refuse_second(self)
@@ -238,17 +238,19 @@ class BoardDriven(_Running):
         self._due_s = time.monotonic() + self._ping_s
 
     def poll(self, wait_s: float = 0.0) -> Pong | None:
-        """Deliver the REPORTs received, and ping if it is due; call this at least every third of the timeout.
+        """Wait for REPORTs, at most ``wait_s`` seconds, deliver them, and ping the board if a ping is due.
+
+        Call this at least every third of the timeout.
 
         Returns:
-            The answer to a ping, if there was one: tick, counts of bad frames and overruns.
+            The answer to the ping (tick, counts of bad frames and overruns), or None if no ping was due.
 
         Raises:
             SilenceError: the board does not answer.
-            LatchedError: its outputs went safe; names the reason.
+            LatchedError: the board's outputs went safe; the message names the cause.
             BoardResetError: the board has restarted.
             PortError: the port has gone.
-            LinkError: the wait is out of range.
+            LinkError: ``wait_s`` is out of range.
 
         """
         check_seconds("wait_s", wait_s, math.inf)
@@ -264,10 +266,10 @@ class BoardDriven(_Running):
         return pong
 
     def run(self, duration_s: float) -> Pong:
-        """Supervise for ``duration_s`` seconds; return the last ping's answer.
+        """Supervise the board for ``duration_s`` seconds; return the answer to the last ping.
 
         Raises:
-            LinkError: as ``poll``, or the duration is out of range.
+            LinkError: see ``poll``, or ``duration_s`` is out of range.
 
         """
         check_seconds("duration_s", duration_s, math.inf)
@@ -289,7 +291,7 @@ class BoardDriven(_Running):
 
 
 class Difference(NamedTuple):
-    """The first word in which board and host differed."""
+    """The first difference between board and host: step from 0, name of the word, and both values."""
 
     step: int
     word: str
@@ -301,13 +303,14 @@ class Difference(NamedTuple):
 
 
 class Shadow(_Running):
-    """Both run the controller on the host's inputs; every bit of outputs and state is compared at every step.
+    """Host and board run the controller on the host's inputs; each step compares every bit of outputs and state.
 
-    Lost frames are repeated; the board handles repetitions once.
+    Lost frames are sent again; the board steps once for repeated frames. ``bits`` counts the compared bits,
+    ``differing_bits`` the different ones; ``first`` is the first ``Difference``, or None.
 
     Args:
-        link: an open link with a controller; its state is reset at the start.
-        timeout_s: longest time without a frame before the board latches; 0: the board's default.
+        link: an open link with a controller; the controller's state is reset at the start.
+        timeout_s: longest time in seconds without a frame before the board goes safe; 0: the board's default.
 
     Raises:
         LinkError: the link has no controller, or the timeout is out of range.
@@ -324,17 +327,17 @@ class Shadow(_Running):
         """Start the board and reset both controllers.
 
         Raises:
-            LinkError: the board is out of reach or refuses.
+            LinkError: the board does not answer or refuses.
 
         """
         self.q.reset()
         self._start(Mode.STEP)
 
     def step(self, u: Array) -> Array:
-        """Step both on inputs in physical units, float ``[inputs]``; returns the host's outputs, float ``[outputs]``.
+        """Step both on inputs in physical units, float ``[inputs]``; return the host's outputs, float ``[outputs]``.
 
         Raises:
-            LinkError: as ``Link.step``.
+            LinkError: see ``Link.step``.
             LayoutError: ``u`` is not one number for each input of the controller; neither has stepped.
 
         """
@@ -342,11 +345,13 @@ class Shadow(_Running):
         return self.q.dequantize_output(self.step_int(self.q.quantize_input(self._u)))
 
     def step_int(self, u: ArrayLike) -> Array:
-        """Step both on raw inputs int32 ``[inputs]``; beyond int16 they saturate. Returns the host's own buffer.
+        """Step both on raw inputs, int32 ``[inputs]``, saturated to int16; return the host's raw outputs.
+
+        The next step overwrites the returned array.
 
         Raises:
-            LinkError: as ``Link.step``.
-            LayoutError: u has another shape or holds no integers; neither has stepped.
+            LinkError: see ``Link.step``.
+            LayoutError: u has another shape or is not of integers; neither has stepped.
 
         """
         u = raw(u, *self._u.shape)
@@ -375,7 +380,7 @@ def word_names(q: QuantController) -> list[str]:
 
 
 def words(q: QuantController, data: bytes) -> list[int]:
-    """Return the integers of outputs and state from the bytes that ``Link.step`` with the state returns."""
+    """Return the integers of outputs and state in the bytes from ``Link.step(..., with_state=True)``."""
     numbers, at = [], 0
     for storage, count in [("int16", q.spec.outputs), *((part.storage, part.words) for part in q.state_words)]:
         values = np.frombuffer(data, np.dtype(storage).newbyteorder("<"), count, at)

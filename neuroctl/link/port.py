@@ -1,4 +1,4 @@
-"""A serial port that is configured once, and the USB device behind it, which may come back under another name."""
+"""A serial port, configured once, and the USB device behind it. A device may return under another port name."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ from neuroctl.checks import shown
 from neuroctl.errors import PortError, require
 
 SERIAL: Final = "serial:"
-"""Prefix of a USB serial number in place of a port's name."""
+"""Prefix of a USB serial number given in place of a port name."""
 _CHUNK: Final = 4096
 _MAX_WAIT_S: Final = 1e6
 """Longest single wait, below poll's 2^31 ms; longer waits are repeated."""
 _WRITE_S: Final = 1.0
-"""A port that accepts no byte for this time counts as gone."""
+"""Time without an accepted byte after which a write fails."""
 _PIECE_S: Final = 0.001
 """Time of one of pyserial's waits for a byte, on systems without ``poll``."""
 
 
 class Usb(NamedTuple):
-    """Identity of a USB device: its serial number or, if that is missing or shared, its USB socket."""
+    """Identity of a USB device: its serial number, None if missing or shared, and the location of its USB socket."""
 
     serial_number: str | None
     location: str | None
 
 
 class Port:
-    """An open port by pyserial alone, for every system that pyserial supports. ``open_port`` opens one.
+    """An open serial port on any system that pyserial supports. Use ``open_port`` to open one.
 
-    pyserial opens and configures it, for one user at a time; with a fixed timeout it never configures it again. The
-    driver's low-latency flag (FTDI: 1 ms instead of 16) is set if there is one.
+    The port is opened exclusively and configured once: its timeout is fixed. The driver's low-latency flag (FTDI: 1 ms
+    instead of 16) is set if there is one.
+
+    Raises:
+        PortError: the port cannot be opened or configured.
+        BackendUnavailable: pyserial is not installed.
+
     """
 
     _timeout_s = _PIECE_S
@@ -55,7 +60,7 @@ class Port:
         self.usb = usb_of(name)
 
     def read(self, wait_s: float) -> bytes:
-        """Return the bytes received, after waiting at most ``wait_s`` seconds for the first; empty: none.
+        """Wait at most ``wait_s`` seconds for the first byte, and return all bytes received; empty if there are none.
 
         Raises:
             PortError: the port has gone.
@@ -71,10 +76,10 @@ class Port:
             raise self._gone(error) from error
 
     def write(self, data: bytes) -> None:
-        """Hand all bytes to the driver.
+        """Pass all bytes to the driver.
 
         Raises:
-            PortError: the port has gone, or accepts no bytes.
+            PortError: the port has gone, or accepts no byte for one second.
 
         """
         try:
@@ -99,7 +104,7 @@ class Port:
 
 
 class PolledPort(Port):
-    """An open port on Linux: reads and writes of the file descriptor, which take a fifth of pyserial's time."""
+    """An open port on Linux. Reads and writes use the file descriptor, in a fifth of pyserial's time."""
 
     _timeout_s = 0.0
 
@@ -111,7 +116,7 @@ class PolledPort(Port):
         self._writable.register(self._fd, select.POLLOUT)
 
     def read(self, wait_s: float) -> bytes:
-        """As of ``Port``."""
+        """See ``Port``."""
         try:
             ready = self._readable.poll(min(max(0.0, wait_s), _MAX_WAIT_S) * 1e3)
             if not ready:
@@ -126,7 +131,7 @@ class PolledPort(Port):
         return data
 
     def write(self, data: bytes) -> None:
-        """As of ``Port``."""
+        """See ``Port``."""
         deadline = time.monotonic() + _WRITE_S
         while data:
             try:
@@ -138,7 +143,7 @@ class PolledPort(Port):
                 raise self._gone(error) from error
 
     def close(self) -> None:
-        """As of ``Port``."""
+        """See ``Port``."""
         super().close()
         self._fd = -1
 
@@ -147,12 +152,13 @@ def open_port(name: str, baud: int, usb: Usb | None = None) -> Port:
     """Open a port.
 
     Args:
-        name: such as ``"/dev/ttyUSB0"`` or ``"COM3"``, or ``"serial:"`` and a USB serial number.
+        name: port name, such as ``"/dev/ttyUSB0"`` or ``"COM3"``, or ``"serial:"`` and a USB serial number.
         baud: bits per second.
-        usb: the device that has to be on it, whatever its name is now.
+        usb: the device to find under any port name; ``name`` is then ignored. None: open ``name``.
 
     Raises:
-        PortError: the port does not exist, is in use, is not allowed, or is no serial port; there is no such device.
+        PortError: the port does not exist, is in use, lacks permission or is not a serial port; no port, or more than
+            one, belongs to the device; the name or the baud rate is not allowed.
         BackendUnavailable: pyserial is not installed.
 
     """
@@ -171,12 +177,24 @@ def open_port(name: str, baud: int, usb: Usb | None = None) -> Port:
 
 
 def ports() -> list[Any]:
-    """Return pyserial's descriptions of the serial ports present."""
+    """Return pyserial's descriptions of the connected serial ports, a list of ``ListPortInfo``.
+
+    Raises:
+        BackendUnavailable: pyserial is not installed.
+
+    """
     return list(require("serial.tools.list_ports", "serial").comports())
 
 
 def usb_of(name: str) -> Usb | None:
-    """Return the identity of the USB device behind a port; None: no USB device, or nothing tells it from others."""
+    """Return the identity of the USB device behind a port name, or behind a link to it.
+
+    None if the port is not listed, or has neither a unique serial number nor a USB location.
+
+    Raises:
+        BackendUnavailable: pyserial is not installed.
+
+    """
     known, real = ports(), os.path.realpath(name)
     mine = next((port for port in known if port.device == name or os.path.realpath(port.device) == real), None)
     if mine is None:
@@ -188,7 +206,7 @@ def usb_of(name: str) -> Usb | None:
 
 
 def listed(known: Iterable[Any]) -> str:
-    """Return the names of ports for a message, with their USB serial numbers, in printable characters."""
+    """Return port names and USB serial numbers as printable text for a message; ``"none"`` if there are no ports."""
     texts = (
         f"{port.device} (serial number {port.serial_number})" if port.serial_number else port.device for port in known
     )

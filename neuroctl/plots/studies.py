@@ -1,4 +1,4 @@
-"""Pictures of studies: learning curves, bands over seeds, archives of behaviors, and fronts of several goals."""
+"""Plots of studies: learning curves, comparisons over seeds, archives of behaviors, and Pareto fronts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def learning_curve(
     Args:
         history: columns of ``history.csv``, see ``studies.history``: evaluations, best, median, worst, best_validation.
         path: the file.
-        title: headline.
-        goal: the best possible return, drawn as a dashed line.
+        title: title of the plot.
+        goal: best possible return, drawn as a dashed line; None for no line.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -50,10 +50,16 @@ def learning_curve(
 
 
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
-    """Plot the best score so far over evaluations: median of the seeds, and the band from the worst to the best.
+    """Plot the best score so far over evaluations for each group of studies.
 
-    After its end a study keeps its best: otherwise the median of the best so far could fall. A dotted line shows the
-    end of the shortest study.
+    A line shows the median over the seeds, a band the range from the worst to the best seed. A finished study keeps its
+    final score, so that the median never falls. A dotted line marks the end of the group's shortest study, if the
+    studies differ in length.
+
+    Args:
+        groups: groups of studies, see ``studies.history``; one color each.
+        path: the file.
+        title: title of the plot.
 
     Raises:
         BackendUnavailable: matplotlib is missing.
@@ -90,11 +96,13 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
 
 
 def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
-    """Plot an archive's cells, colored by fitness; of three measures the first two, with the best of the third.
+    """Plot an archive's cells: bars of fitness over one measure, or colors of fitness over the first two.
+
+    With a third measure, each cell shows its best fitness over that measure.
 
     Args:
-        fields: measures and number of cells, as in ``archive.npz``.
-        arrays: fitness ``[E]`` and measures ``[E, axes]``.
+        fields: measures, cells per measure and task name, as in ``archive.npz``.
+        arrays: fitness ``[E]`` and measures ``[E, measures]`` of E elites.
         path: the file.
 
     Raises:
@@ -131,13 +139,14 @@ def archive(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | 
 
 
 def front(fields: Mapping[str, Any], arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
-    """Plot a Pareto front: each further goal over the fitness.
+    """Plot a Pareto front: one panel for each goal besides the fitness, over the fitness.
 
-    A line connects the front of these two goals; with more goals, the other genomes are better in another one.
+    A line connects the genomes on the front of the panel's two goals. The other genomes, in gray, owe their place to a
+    goal of another panel.
 
     Args:
-        fields: measures, as in ``front.npz``.
-        arrays: values ``[F, 1 + measures]``.
+        fields: measures and task name, as in ``front.npz``.
+        arrays: values ``[F, 1 + measures]`` of F genomes.
         path: the file.
 
     Raises:

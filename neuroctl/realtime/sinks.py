@@ -1,4 +1,4 @@
-"""Files that a log's thread writes records to: MCAP, and a plain spool that becomes an ``.npz``."""
+"""Output files of a log's thread: MCAP, and a plain spool that becomes an ``.npz``."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Rows = NDArray[np.int64]
 
 
 class Sink(Protocol):
-    """A file that records are written to."""
+    """An output file for a loop's records."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         ...
 
     @property
     def written(self) -> int:
-        """Number of records that a reader of the file would get now."""
+        """Number of complete records in the file, as of now."""
         ...
 
     @property
@@ -49,20 +49,20 @@ class Sink(Protocol):
         ...
 
     def write(self, rows: Rows) -> None:
-        """Write records int64[n, columns], reals in their bits."""
+        """Write n records, int64[n, columns]. Real numbers are float64 bit patterns."""
         ...
 
     def close(self, report: Mapping[str, Any]) -> None:
-        """End the file with the loop's report, JSON types."""
+        """Add the loop's report, of plain JSON types, and close the file."""
         ...
 
     def abandon(self) -> None:
-        """Leave the file as it is, after an error."""
+        """Close the file as it is, after a write error."""
         ...
 
 
 def row_type(inputs: int, outputs: int) -> np.dtype[Any]:
-    """Return a record as a structured dtype: integers, then inputs, raw outputs and outputs as float64."""
+    """Return the structured dtype of a record: int64 columns, then inputs, raw outputs and outputs as float64."""
     whole = [(name, "<i8") for name in COLUMNS]
     return np.dtype([*whole, ("inputs", "<f8", (inputs,)), ("raw", "<f8", (outputs,)), ("outputs", "<f8", (outputs,))])
 
@@ -119,16 +119,16 @@ def _never(_handle: int) -> bool:
 class NpzSink:
     """Raw records in ``FILE.npz.part`` after one line of JSON; ``close`` turns them into ``FILE.npz``.
 
-    A process that is killed leaves the ``.part``, which ``read_log`` reads too.
+    If the process is killed, the ``.part`` file remains; ``read_log`` can read it.
 
     Args:
         path: ``FILE.npz``.
         about: the loop's name, period and sizes.
-        replace: whether a ``FILE.npz`` that is a log may be replaced; a ``.part``, or a controller, never is.
+        replace: whether an existing log ``FILE.npz`` may be replaced. A ``.part`` file or any other file never is.
 
     Raises:
-        FileExistsError: another run is writing here, or has left a file that may not be replaced.
-        FileFormatError: the path is that of something other than a regular file.
+        FileExistsError: another run is writing to this file, or a file exists that may not be replaced.
+        FileFormatError: the path is not that of a regular file.
         OSError: the file cannot be created.
 
     """
@@ -149,12 +149,12 @@ class NpzSink:
 
     @property
     def written(self) -> int:
-        """Number of whole records in the spool."""
+        """Number of complete records in the spool."""
         return self._bytes // self._row_bytes
 
     @property
     def taken(self) -> int:
-        """The same as ``written``: nothing is buffered."""
+        """Number of records passed to ``write``: the same as ``written``, as nothing is buffered."""
         return self.written
 
     def _put(self, data: bytes) -> None:
@@ -171,7 +171,7 @@ class NpzSink:
         """Turn the spool into an ``.npz``.
 
         Raises:
-            FileFormatError: it cannot be written, or would take too much memory; the spool stays.
+            FileFormatError: the ``.npz`` cannot be written, or would exceed 1 GiB; the spool remains.
 
         """
         self._file.close()
@@ -188,10 +188,10 @@ class NpzSink:
 
 
 def read_spool(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Return the field ``about`` of the first line, and all complete records.
+    """Return a spool's field ``about`` and its complete records, a structured array; see ``row_type``.
 
     Raises:
-        FileFormatError: it is no spool of a log.
+        FileFormatError: the file cannot be read, or is not the spool of a log.
 
     """
     try:
@@ -208,19 +208,19 @@ def read_spool(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[An
 
 
 class McapSink:
-    """One JSON message a record on ``/NAME``, with its schema, in compressed chunks of about half a second.
+    """MCAP file with one JSON message per record on ``/NAME``, in compressed chunks of about half a second.
 
-    The log time is the wake-up's, since 1970. NaN and Inf, which JSON lacks, are null. The report is a message on
-    ``/NAME/report``.
+    A message's log time is the wake-up time in nanoseconds since 1970. NaN and Inf are written as null, as JSON has
+    neither. The loop's report is a message on ``/NAME/report``. If the process is killed, the last chunk is lost.
 
     Args:
         path: the file.
         about: the loop's name, period and sizes.
-        replace: whether a file that a run has ended may be replaced; others never are.
+        replace: whether an existing complete MCAP file may be replaced. Any other file never is.
 
     Raises:
-        FileExistsError: another run is writing here, or has left a file that may not be replaced.
-        FileFormatError: the path is that of something other than a regular file.
+        FileExistsError: another run is writing to this file, or a file exists that may not be replaced.
+        FileFormatError: the path is not that of a regular file.
         OSError: the file cannot be created.
 
     """
@@ -288,7 +288,7 @@ class McapSink:
         self.written = self.taken
 
     def abandon(self) -> None:
-        """Close the file without a flush that would fail again."""
+        """Close the file after a write error, without another flush. Records not yet in the file are lost."""
         with contextlib.suppress(OSError):
             self._file.raw.close()
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a study, but never between two files that belong together."""
+"""Ctrl-C and SIGTERM end a study, but never between the writes of two related files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _LOOK_S: Final = 0.1
 
 
 class Interrupts:
-    """While open, Ctrl-C and SIGTERM raise KeyboardInterrupt; while held, only at the release.
+    """A ``with`` block in which Ctrl-C and SIGTERM raise KeyboardInterrupt.
 
-    A second signal while held raises at once. Signals that are ignored, or handled by the caller's own handlers, stay
-    so. Outside the main thread, where Python handles no signals, nothing changes.
+    Between ``hold`` and ``release`` the first signal is delayed until the release; a second signal raises at once.
+    Ignored signals and the caller's own handlers are left alone. Outside the main thread nothing changes, as Python
+    handles signals only there.
     """
 
     def __init__(self) -> None:
@@ -49,11 +50,11 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def hold(self) -> None:
-        """Hold signals back until the matching call of ``release``."""
+        """Delay signals until the matching call of ``release``; calls may be nested."""
         self._shields += 1
 
     def release(self) -> None:
-        """Undo one ``hold``; after the last, a held signal raises KeyboardInterrupt."""
+        """Undo one ``hold``. The outermost release raises KeyboardInterrupt if a signal is pending."""
         self._shields -= 1
         if self._pending and not self._shields:
             self._pending = False
@@ -61,7 +62,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
-        """Hold signals back until the end of the block; an error in the block takes precedence."""
+        """Delay signals until the end of a ``with`` block. An error in the block takes precedence."""
         self.hold()
         try:
             yield
@@ -72,10 +73,11 @@ class Interrupts:
 
 
 class Aside:
-    """Calls functions in a thread of its own while this one waits, so that signals are handled during long calls.
+    """Calls functions in a separate thread while the caller waits and can handle signals.
 
-    A signal handler that raises abandons the call, which runs to its end; its result is lost. Optimizers are
-    third-party code that may catch every exception: no KeyboardInterrupt reaches them here.
+    If a signal handler raises, the wait ends with its exception; the function still runs to its end, and its result is
+    lost. KeyboardInterrupt never reaches the function. This matters for third-party optimizers, which may catch every
+    exception.
     """
 
     def __init__(self) -> None:
@@ -83,7 +85,7 @@ class Aside:
         self._thread: threading.Thread | None = None
 
     def __call__(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return the function's result, or raise what it raises."""
+        """Call the function with the arguments in the thread, and return its result or raise its exception."""
         if self._thread is None:  # a daemon: the end of the process does not wait for it
             self._thread = threading.Thread(target=_serve, args=(self._calls,), daemon=True)
             self._thread.start()
@@ -98,7 +100,7 @@ class Aside:
                     raise
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Tell the thread to end after its current call, without waiting for it. A later call starts a new thread."""
         self._calls.put(None)
         self._thread = None
 

@@ -2,7 +2,8 @@
 
 Equations, constants and fitness functions: F. Gomez, J. Schmidhuber, R. Miikkulainen, "Accelerated neural evolution
 through cooperatively coevolved synapses", JMLR 9 (2008), appendix A. The damping fitness: F. Gruau, D. Whitley,
-L. Pyeatt (1996). State: x [m], xd [m/s], long pole's angle [rad] and speed [rad/s], short pole's. Action: force [N].
+L. Pyeatt (1996). State: cart position [m] and velocity [m/s]; angle [rad] and angular velocity [rad/s] of the long
+pole, then of the short pole. Action: force on the cart [N].
 """
 
 from neuroctl.maths.trigonometry import cos, sin
@@ -27,7 +28,7 @@ MIN_FORCE_N = 0.0390625
 
 
 def force(a):
-    """Clip into +-10 N, but no weaker than 10/256 N, as in the published code."""
+    """Return the force [N], with its magnitude clipped to the range 10/256 to 10 N, as in the published code."""
     f = a[0]
     f = MAX_FORCE_N if f > MAX_FORCE_N else f
     f = -MAX_FORCE_N if f < -MAX_FORCE_N else f
@@ -36,7 +37,7 @@ def force(a):
 
 
 def derivative(x, a):
-    """Return d/dt of the state."""
+    """Return the time derivatives of the six state variables, in the order of the state, under the action ``a``."""
     s1, c1 = sin(x[2]), cos(x[2])
     s2, c2 = sin(x[4]), cos(x[4])
     swing1 = POLE_FRICTION * x[3] / (POLE_KG[0] * HALF_LENGTH_M[0]) + GRAVITY * s1
@@ -52,26 +53,26 @@ def derivative(x, a):
 
 
 def observe(x):
-    """Return position and both angles, each scaled into [-1, 1]."""
+    """Return the position and both angles, each divided by its largest allowed magnitude."""
     return x[0] / TRACK_M, x[2] / MAX_ANGLE, x[4] / MAX_ANGLE
 
 
 def done(x):
-    """Off the track, or a pole beyond 36 degrees."""
+    """Return whether the cart is off the track or a pole is tilted by more than 36 degrees."""
     return not (abs(x[0]) <= TRACK_M and abs(x[2]) <= MAX_ANGLE and abs(x[4]) <= MAX_ANGLE)
 
 
 def reward(x, a):
-    """Return the distance of the cart and the long pole from rest; the damping fitness divides by its sum."""
+    """Return |x| + |xd| + |angle| + |speed| of cart and long pole. The damping fitness divides by its sum."""
     return abs(x[0]) + abs(x[1]) + abs(x[2]) + abs(x[3])
 
 
 def fitness(x, steps, total, recent):
-    """Return the steps balanced: the standard fitness."""
+    """Return the number of balanced steps, the standard fitness."""
     return steps
 
 
 def damping(x, steps, total, recent):
-    """Return 0.1 t/1000 + 0.9 f2, f2 = 0.75 / (the last 100 steps' distance from rest): swinging does not pay."""
+    """Return 0.1 t/1000 + 0.9 f2; f2 is 0.75 / (sum of ``reward`` over the last 100 steps), or 0 before step 100."""
     calm = 0.75 / recent if steps >= WINDOW else 0.0
     return 0.1 * steps / 1000 + 0.9 * calm
