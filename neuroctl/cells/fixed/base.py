@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import Population
+from neuroctl.cells.fixed.ranges import Range, hull, plus, row_ranges
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import ACTIVATIONS, IDENTITY, LOGISTIC
 from neuroctl.maths.fixed import (
@@ -34,18 +35,12 @@ from neuroctl.maths.vectors import U
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
-Range = tuple[Array, Array]
-"""Lowest and highest integers: of each controller ``[P]``, or of each of its rows ``[P, n]``."""
 
 GUARD_BITS: Final = 30  # sums, and numbers that a 16-bit mantissa multiplies, stay below 2^30
 Q15_HIGH: Final = 32767
 MAX_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
 _MAX_LEFT: Final = 16  # of an activation's argument
 Q15: Final = QFormat(16, ACTIVATION_FRAC_BITS)
-
-
-RANGE_CEILING: Final = 1 << 40
-"""What ranges are cut at: far beyond what is refused, and no sum of such overflows."""
 
 
 def refuse(bad: NDArray[np.bool_], text: Callable[[tuple[int, ...]], str]) -> None:
@@ -280,47 +275,3 @@ def readout_ranges(spec: Spec, formats: Population, w_out: Array, b_out: Array, 
     shift = formats["b_out"].frac_bits - (ARGUMENT_FRAC_BITS if squashed else formats["out"].frac_bits)
     half = np.where(shift > 0, np.int64(1) << np.clip(shift, 0, MAX_SHIFT) >> 1, 0)
     return {"W_out s + b_out": (low, high), "out, rounded": (low, high + half)}
-
-
-def row_ranges(w: Array, low: Any, high: Any) -> Range:
-    """Range of any partial sum of w_j x_j in each row w, with each x_j in [low, high] and low <= 0 <= high.
-
-    Args:
-        w: int64 ``[P, rows, columns]``.
-        low: an integer, or ``[P, 1]``.
-        high: as ``low``.
-
-    """
-    ups = np.maximum(w, 0).sum(axis=-1)
-    downs = w.sum(axis=-1) - ups
-    return ups * low + downs * high, ups * high + downs * low
-
-
-def plus(*ranges: Range) -> Range:
-    """Return the range of a sum."""
-    (low, high), *others = ranges
-    for other_low, other_high in others:
-        low, high = low + other_low, high + other_high
-    return low, high
-
-
-def signed(low: int, high: int) -> tuple[str, int, int]:
-    """Return the smallest signed storage, int16 or int32, of words in a range, and the range."""
-    return ("int16" if low >= -(1 << 15) and high < 1 << 15 else "int32", low, high)
-
-
-def hull(range_: Range) -> Range:
-    """Return the smallest range ``[P]`` that holds those of all rows ``[P, n]``."""
-    return range_[0].min(axis=-1), range_[1].max(axis=-1)
-
-
-def shifted(range_: Range, shift: Array) -> Range:
-    """Return a range after a rounding shift by ``[P]`` bits; see ``maths.fixed.round_shift``.
-
-    Cut at 2^40: beyond 2^30 a controller is refused, whatever comes after.
-    """
-    shift = shift if range_[0].ndim == 1 else shift[:, None]
-    right, left = np.maximum(shift, 0), np.maximum(-shift, 0)
-    cut = (np.clip(end, -(1 << 32), 1 << 32) if (left > 0).any() else end for end in range_)
-    low, high = (((end << left) + ((np.int64(1) << right) >> 1)) >> right for end in cut)
-    return np.maximum(low, -RANGE_CEILING), np.minimum(high, RANGE_CEILING)

@@ -22,21 +22,17 @@ from neuroctl.cells.fixed.base import (
     check_argument_shift,
     check_shift,
     drive_q,
-    hull,
     matvec_q,
-    plus,
     readout_formats,
     readout_ints,
     readout_q,
     readout_ranges,
     refuse,
-    row_ranges,
-    shifted,
-    signed,
     size,
     stacked,
 )
 from neuroctl.cells.fixed.ctrnn_formats import INTEGRATORS, MAX_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
+from neuroctl.cells.fixed.ranges import hull, plus, row_ranges, shifted, signed
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import (

@@ -20,19 +20,16 @@ from neuroctl.cells.fixed.base import (
     MAX_SHIFT,
     Q15_HIGH,
     FormatOptions,
-    Range,
     by_inputs,
     check_argument_shift,
     check_shift,
-    hull,
-    plus,
     readout_ints,
     refuse,
-    shifted,
     size,
     squash_q,
     stacked,
 )
+from neuroctl.cells.fixed.ranges import Range, hull, plus, shifted
 from neuroctl.layout import Layout
 from neuroctl.maths.activations import ACTIVATIONS, LOGISTIC, TANH
 from neuroctl.maths.fixed import (

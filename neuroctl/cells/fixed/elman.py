@@ -16,15 +16,13 @@ from neuroctl.cells.fixed.base import (
     FormatOptions,
     drive_of,
     drive_q,
-    hull,
     matvec_q,
     readout_formats,
     readout_q,
     readout_ranges,
-    row_ranges,
-    shifted,
     size,
 )
+from neuroctl.cells.fixed.ranges import hull, row_ranges, shifted
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import QFormat, round_shift
 from neuroctl.maths.jit import jit_integer

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from neuroctl.cells import calls
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.base import FormatOptions, hull, matvec_q, output_ends, refuse, row_ranges, stacked
+from neuroctl.cells.fixed.base import FormatOptions, matvec_q, output_ends, refuse, stacked
+from neuroctl.cells.fixed.ranges import hull, row_ranges
 from neuroctl.cells.hopfield import ASYNCHRONOUS, SYNCHRONOUS, layout, own_ints
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout, cache_layout

@@ -16,23 +16,17 @@ from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     Q15_HIGH,
-    RANGE_CEILING,
     READOUT_INTS,
     FormatOptions,
-    Range,
     drive_q,
-    hull,
     matvec_q,
-    plus,
     readout_formats,
     readout_q,
     readout_ranges,
     refuse,
-    row_ranges,
-    shifted,
-    signed,
     size,
 )
+from neuroctl.cells.fixed.ranges import RANGE_CEILING, Range, hull, plus, row_ranges, shifted, signed
 from neuroctl.cells.indrnn import layout
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.activations import RELU, TANH

@@ -18,23 +18,19 @@ from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
     Q15_HIGH,
-    RANGE_CEILING,
     READOUT_INTS,
     FormatOptions,
     check_shift,
     drive_of,
     drive_q,
-    hull,
     matvec_q,
     readout_formats,
     readout_q,
     readout_ranges,
     refuse,
-    row_ranges,
-    shifted,
-    signed,
     size,
 )
+from neuroctl.cells.fixed.ranges import RANGE_CEILING, hull, row_ranges, shifted, signed
 from neuroctl.cells.jordan import layout
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import QFormat, QFormats, round_shift, saturate, widest_frac_bits
