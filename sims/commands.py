@@ -26,13 +26,17 @@ def main(
         bool, typer.Option("--evolve", help="Evolve; further options are those of `neuroctl evolve`.")
     ] = False,
     play: Annotated[bool, typer.Option("--play", help="Watch the controller that ships with the task.")] = False,
-    baseline: Annotated[bool, typer.Option("--baseline", help="Score, or watch, the task's hand-made one.")] = False,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Score the task's hand-written controller, or record it with --gif.")
+    ] = False,
     bench: Annotated[bool, typer.Option("--bench", help="Measure the task's own share of a control step.")] = False,
     gif: Annotated[Path | None, typer.Option(help="Write a GIF, without a display.")] = None,
     episodes: Annotated[
-        int | None, typer.Option(help="Episodes to score (10), or that a fitness is the mean of.", min=1)
+        int | None, typer.Option(help="Number of episodes to score (default 10), or per fitness with --evolve.", min=1)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the first episode (1000), or of the evolution.", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the first episode (default 1000), or of the evolution.", min=0)
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback instead of a one-line error.")] = False,
 ) -> None:
     """Evolve a controller for a task, watch its pretrained controller, score its baseline, or measure its speed."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from neuroctl.backends import get
 from neuroctl.backends.plant import Plant, load, next_state
+from neuroctl.checks import one_of
 from neuroctl.controller import Controller
 from neuroctl.errors import TaskError
 from neuroctl.evolve import Measure
@@ -116,12 +117,12 @@ class PlantReturn:
         if not distinct:
             return np.zeros((len(controllers), 0, 1 + len(self.measures)))
         starts = np.array([self._plant.start_of(seed) for seed in distinct])
-        episodes = get("cpu").rollout_quantized(
+        episodes = get(self._backend).rollout_quantized(
             controllers.repeat(len(distinct)),
             self._plant.module,
             self.max_steps,
             starts=np.ascontiguousarray(np.tile(starts, (len(controllers), 1)).T),
-            threads=threads,
+            threads=threads if self._backend == "cpu" else None,
         )
         values = self._values(episodes).reshape(len(controllers), len(distinct), -1)
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
@@ -179,7 +180,8 @@ class PlantEnv(gymnasium.Env[Array, Array]):
     def __init__(self, task: str, render_mode: str | None = None, **unused: Any):
         if render_mode is not None:
             raise TaskError(f"render_mode: {render_mode!r}; allowed for {task}: None, a compiled plant has no picture")
-        self.task = next(entry for entry in TASKS if entry.name == task)
+        tasks = {entry.name: entry for entry in TASKS}
+        self.task = tasks[one_of("task", task, tasks, error=TaskError)]
         self.render_mode = None
         self.metadata = self.metadata | {"render_fps": self.task.control_hz}
         self._plant = plant_of(self.task)

@@ -5,52 +5,30 @@ networks and keeps their state in registers, else in local memory. theta ``[K, P
 neighboring threads read neighboring numbers. A thread calls the same step as a single controller on the CPU; on both
 sides of the bus the results agree to rounding, since a GPU fuses each multiply and add.
 
-The only module that imports CUDA. With ``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`` it runs in Numba's simulator.
+With ``NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1`` it runs in Numba's simulator.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
+from neuroctl.backends.cuda_device import block_size, cuda, require_device
+from neuroctl.backends.cuda_fixed import rollout_quantized as rollout_quantized
 from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.backends.plant_errors import plant_errors
 from neuroctl.cells import cell_of, step_floats, step_ints
 from neuroctl.cells.base import start_state
-from neuroctl.checks import integer
-from neuroctl.errors import BackendUnavailable, LayoutError
-from neuroctl.maths.codecache import tell
 from neuroctl.spec import Spec
 
-if find_spec("numba_cuda") is None:
-    raise BackendUnavailable("cuda: numba-cuda is not installed; pip install 'neuroctl[cuda]'")
-from numba import cuda  # noqa: E402 - without numba-cuda this is Numba's own, outdated one
-
 Array = NDArray[Any]
-
-_WARP: Final = 32
-_MAX_THREADS: Final = 1024
-_THREADS: Final = 64  # small blocks: a block lasts as long as its longest episode
-
-
-def require_device() -> None:
-    """Check that there is a GPU to run on.
-
-    Raises:
-        BackendUnavailable: there is none, or its driver is missing.
-
-    """
-    if not cuda.is_available():
-        raise BackendUnavailable("cuda: no NVIDIA GPU with a driver for CUDA 13 was found; allowed: backend 'cpu'")
 
 
 def rollout(
@@ -83,21 +61,12 @@ def rollout(
         BackendUnavailable: there is no GPU.
 
     """
-    block = _block(threads)
+    block = block_size(threads)
     if isinstance(plant, (ModuleType, str, os.PathLike)):
         known = load(plant)
         check_plant(known, spec, fitness)
         return _episodes(spec, theta, known, check_steps(steps), starts, fitness, block)
     return _open_loop(spec, theta, check_inputs(plant, spec, steps), block)
-
-
-def _block(threads: int | None) -> int:
-    if threads is None:
-        return _THREADS
-    count = integer("threads", threads, 1, _MAX_THREADS, error=LayoutError)
-    if count % _WARP:
-        raise LayoutError(f"threads: {count}; allowed on a GPU: multiples of {_WARP} up to {_MAX_THREADS}")
-    return count
 
 
 def _episodes(
@@ -136,15 +105,6 @@ def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
 # --- Kernels ---------------------------------------------------------------------------------------------------------
 
 
-def jit_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel on its first launch, and cache it on disk if there is a place."""
-    try:
-        return cuda.jit(cache=True)(function)
-    except RuntimeError as error:
-        tell(error)
-        return cuda.jit(function)
-
-
 @lru_cache(maxsize=256)
 def kernel_of(spec: Spec, plant: Plant, fitness: str, shared: bool) -> Any:
     """Return the module whose ``run`` steps an episode a thread: generated, or from the cache."""
@@ -166,7 +126,7 @@ def _sizes(spec: Spec) -> str:
     """Return the step's sizes and numbers as constants: what the compiler knows it can unroll."""
     return f"""
 from numba import cuda as _cuda
-from neuroctl.backends.cuda import jit_kernel as _kernel
+from neuroctl.backends.cuda_device import jit_kernel as _kernel
 _INTS = {constants(step_ints(spec))}
 _FLOATS = {constants(step_floats(spec))}
 """

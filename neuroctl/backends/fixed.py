@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.backends.base import Episodes, check_plant, check_steps, starts_of
 from neuroctl.backends.blocks import Population, run_episodes, thread_count
 from neuroctl.backends.lanes import integer_kernel
-from neuroctl.backends.plant import load
+from neuroctl.backends.plant import Plant, load
 from neuroctl.cells.base import input_map
 from neuroctl.checks import shown
 from neuroctl.errors import LayoutError
 from neuroctl.maths.packs import INT64
 from neuroctl.quant import QuantController, QuantizedPopulation
+from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
@@ -52,21 +53,41 @@ def rollout_quantized(
         PlantError: the plant lacks something, or does not fit the spec.
 
     """
-    known, workers = load(plant), thread_count(threads)
-    controllers = _checked(controllers)
+    workers = thread_count(threads)
+    spec, known, begin, columns = checked(controllers, plant, starts, fitness)
+    sources = tuple(columns.values())
+    lanes = max(sources[0].shape[1], begin.shape[1])
+    packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in columns.items()}
+    packs |= {"u": (spec.inputs, np.int32), "y": (spec.outputs, np.int32)}
+    population = Population(sources, packs, input_map(spec), INT64.width)
+    kernel = integer_kernel(spec, known, fitness)
+    return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
+
+
+def checked(
+    controllers: QuantController | Iterable[QuantController],
+    plant: ModuleType | str | os.PathLike[str],
+    starts: ArrayLike | None,
+    fitness: str,
+) -> tuple[Spec, Plant, Array, dict[str, Array]]:
+    """Return spec, plant, starts ``[S, 1]`` or ``[S, P]``, and the controllers' numbers ``[rows, P]`` by name.
+
+    The names are theta, ints, start, lowest and highest raw inputs, and the last bits of inputs and outputs.
+
+    Raises:
+        LayoutError: controllers or starts have the wrong shape or values.
+        PlantError: the plant lacks something, or does not fit the spec.
+
+    """
+    known, controllers = load(plant), _checked(controllers)
     spec = controllers.spec if isinstance(controllers, QuantizedPopulation) else controllers[0].spec
     check_plant(known, spec, fitness)
     begin = starts_of(known, starts, spec.dtype)
     lanes = max(len(controllers), begin.shape[1])
     if len(controllers) not in (1, lanes) or begin.shape[1] not in (1, lanes):
         raise LayoutError(f"starts: {begin.shape[1]}; allowed: 1, or one for each of {len(controllers)} controllers")
-    offset, gain = input_map(spec)
-    sources = {name: np.ascontiguousarray(rows.T) for name, rows in _columns(controllers).items()}
-    packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in sources.items()}
-    packs |= {"u": (spec.inputs, np.int32), "y": (spec.outputs, np.int32)}
-    population = Population(tuple(sources.values()), packs, (offset, gain), INT64.width)
-    kernel = integer_kernel(spec, known, fitness)
-    return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
+    columns = {name: np.ascontiguousarray(rows.T) for name, rows in _columns(controllers).items()}
+    return spec, known, begin, columns
 
 
 def _columns(controllers: Sequence[QuantController]) -> dict[str, Array]:

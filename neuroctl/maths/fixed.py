@@ -218,10 +218,12 @@ def quantized(u: Any, offset: Any, gain: Any, lsb: Any, low: Any, high: Any) -> 
     u: a float; offset, gain: float64; lsb: float64, a power of two, so that the division is exact; low, high: int32
     """
     x = (np.float64(u) - offset) * gain
-    # np.floor stays a float. Compiled, math.floor gives an int64, which a large x wraps to the other limit.
-    scaled = np.floor(x / lsb + 0.5) if x == x else np.float64(0.0)
-    value = np.float64(high) if scaled > high else scaled
-    return np.int32(np.float64(low) if value < low else value)
+    # Clipped before it is rounded down, it fits an int32: a large number would wrap to the other limit.
+    scaled = x / lsb + 0.5 if x == x else np.float64(0.0)
+    scaled = np.float64(high) if scaled > high else scaled
+    scaled = np.float64(low) if scaled < low else scaled
+    value = np.int32(scaled)  # towards 0; math.floor of a float is an int64, and np.floor is none of CUDA's
+    return value - np.int32(1) if value > scaled else value
 
 
 @jit_integer

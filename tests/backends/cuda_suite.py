@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import neuroctl as nc
 import sims
-from neuroctl.backends import cuda
+from neuroctl.backends import cuda, fixed
 from neuroctl.cells import decode, genome_size, initial
 from neuroctl.errors import LayoutError
+from neuroctl.quant import quantize_many
 from neuroctl.spec import CELL_NAMES
 from sims.plants import double_pole, walker
 from tests.backends.plain import episode
@@ -55,6 +56,40 @@ def test_walker():
         value, _, final = episode(LEG, theta[:, p], walker, 80)
         np.testing.assert_allclose(got.fitness[p], value, rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(got.final[:, p], final, rtol=1e-7, atol=1e-9)
+
+
+SPRING = """
+START = (0.5, 0.0)
+STARTS = ((0.1, 0.9), (-0.5, 0.5))
+ACTIONS = 1
+def derivative(x, a):
+    return (x[1], 3.0 * a[0] - x[0] - 0.1 * x[1])
+def observe(x):
+    return (x[0], x[1], x[0] * x[1])
+def done(x):
+    return x[0] > 4.0
+def reward(x, a):
+    return 1.0 - x[0] * x[0]
+def fitness(x, steps, total, recent):
+    return total / steps
+"""
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_integer_controllers_are_those_of_the_cpu(cell, tmp_path):
+    """A plant of sums and products: in the simulator each float is the same too, on a GPU some are fused."""
+    plant = tmp_path / "spring.py"
+    plant.write_text(SPRING)
+    spec = of_cell(cell, dtype="float64", output_limits=((-1.0, 1.0),), input_limits=((-2, 2),) * 3)
+    controllers = quantize_many(spec, population(spec, COUNT).T)
+    got = cuda.rollout_quantized(controllers, plant, 60, threads=32)
+    expected = fixed.rollout_quantized(controllers, plant, 60)
+    np.testing.assert_array_equal(got.steps, expected.steps)
+    tolerance = {"rtol": 0, "atol": 0} if SIMULATED else {"rtol": 1e-2, "atol": 1e-3}
+    np.testing.assert_allclose(got.fitness, expected.fitness, **tolerance)
+    np.testing.assert_allclose(got.final, expected.final, **tolerance)
+    one = cuda.rollout_quantized(controllers[1], plant, 60, starts=np.array([[0.2, 0.3], [0.0, 0.1]]))
+    assert one.steps.shape == (2,) and not one.fault.any()
 
 
 def test_a_task_on_the_gpu_scores_as_on_the_cpu():

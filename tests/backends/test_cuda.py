@@ -139,6 +139,29 @@ def test_every_plant_compiles_with_shared_weights_too(to_ptx, dtype, shared):
         check(to_ptx(kernel, episode_arguments(dtype, 1 if shared else 2), (9, 0)), (9, 0), dtype)
 
 
+def integer_arguments(t):
+    f = t.float32
+    columns = (t.int32, t.int64, t.int32, t.int32, t.int32, t.float64)
+    yield from (column[:, ::1] for column in columns)
+    yield from (f[:, ::1], t.int64, f[::1], t.int64[::1], f[:, ::1])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [s for s in VARIANTS if s.integrator in ("euler", "etd1") and s.update != "continuous"],
+    ids=lambda s: f"{s.cell}-{s.integrator}-{s.activation}-{s.update}",
+)
+def test_integer_forms_compile_too(to_ptx, spec):
+    from neuroctl.backends import cuda_fixed
+    from neuroctl.backends.plant import load
+    from sims.plants import double_pole
+
+    ptx = to_ptx(cuda_fixed.integer_kernel_of(spec, load(double_pole), "damping").run, integer_arguments, (9, 0))
+    assert ".target sm_90" in ptx
+    assert "mul.wide.s32" in ptx or "mul.lo.s64" in ptx  # integer products
+    assert "ex2.approx" not in ptx  # no exponential: an activation is a table of cubics
+
+
 def test_a_small_network_lives_in_registers(to_ptx):
     """With sizes as constants the loops unroll, and nothing of the state is left in local memory."""
     from neuroctl.backends import cuda

@@ -189,7 +189,10 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
-    """Range of every intermediate of ``step_q``, over all int16 inputs and all states reachable from reset.
+    """Return the range of each intermediate of ``step_q``, over all int16 inputs and all states reachable from reset.
+
+    Returned by name, such as ``"net"``, in raw integers of each intermediate's own format; arguments as in
+    ``cells.base.Integer``.
 
     y starts at 0 and each update moves it towards net without passing it: a number d times alpha < 1, rounded half up
     once or twice, lies between 0 and d; a residual below 2^shift adds less than one before the shift's floor, and

@@ -103,7 +103,11 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
-    """Range of every intermediate of ``step_q``, over all int16 inputs and all int16 activations."""
+    """Return the range of each intermediate of ``step_q``, over all int16 inputs and all int16 activations.
+
+    Returned by name, such as ``"net"``, in raw integers of each intermediate's own format; arguments as in
+    ``cells.base.Integer``.
+    """
     p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
     drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], *s)
     ranges = {"U s": hull(kept)}

@@ -145,7 +145,11 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
-    """Range of every intermediate of ``step_q``: any state of -1, 0 and 1."""
+    """Return the range of each intermediate of ``step_q``, over all states of -1, 0 and 1.
+
+    Returned by name, such as ``"W s"``, in raw integers of each intermediate's own format; arguments as in
+    ``cells.base.Integer``.
+    """
     p = layout(spec).rows(theta_q.astype(np.int64))
     fields = row_ranges(p["W"], -1, 1)
     return {"W s": hull(fields), "W s - bias": hull((fields[0] - p["bias"], fields[1] - p["bias"]))}

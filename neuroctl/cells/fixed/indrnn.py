@@ -178,7 +178,7 @@ def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.
 
 
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
-    """Return what ``step_q`` needs in whole numbers."""
+    """Return sizes, shifts and limits; see ``cells.fixed.dense`` and ``step_q``."""
     layers = range(spec.layers)
     shifts = [d.sum_shift(formats, f"W_in.{layer}", "u" if layer == 0 else "s") for layer in layers]
     one = np.int64(1) << formats["net"].frac_bits
@@ -188,7 +188,11 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
-    """Range of every intermediate of ``step_q``, over all int16 inputs and all h up to their limits."""
+    """Return the range of each intermediate of ``step_q``, over all int16 inputs and all h within their limits.
+
+    Returned by name, such as ``"net, layer 0"``, in raw integers of each intermediate's own format; arguments as in
+    ``cells.base.Integer``.
+    """
     own, s_shift = ints[:, d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
     p = layout(spec).rows(theta_q.astype(np.int64))
     ranges: dict[str, Range] = {}

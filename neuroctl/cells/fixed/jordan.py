@@ -136,7 +136,10 @@ def _packed_decay(spec: Spec) -> int:
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
-    """Range of every intermediate of ``step_q``, over all int16 inputs and all reachable contexts.
+    """Return the range of each intermediate of ``step_q``, over all int16 inputs and all reachable contexts.
+
+    Returned by name, such as ``"net"``, in raw integers of each intermediate's own format; arguments as in
+    ``cells.base.Integer``.
 
     A decay by d takes c to one of magnitude at most (1 - d) |c| + 1.
     """
