@@ -54,7 +54,7 @@ def compare(library: ctypes.CDLL, neurons: int) -> tuple[float, float, float]:
 
     def run_ours() -> None:
         ctl.reset()
-        ctrnn.rollout(ctl.theta, ctl.state, u, ours, ints, floats)
+        ctrnn.CELL.rollout(ctl.theta, ctl.state, u, ours, ints, floats)
 
     def run_c() -> None:
         y[:] = 0

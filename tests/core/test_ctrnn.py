@@ -90,12 +90,12 @@ def test_integrators_in_lanes_equal_single_controllers(integrator, dtype):
     u = np.random.default_rng(0).standard_normal((steps, 2, count)).astype(dtype)
     u[7, 0, 2] = np.inf
     y = np.empty((steps, 1, count), dtype)
-    ctrnn.rollout(theta, state, u, y, step_ints(spec), step_floats(spec))
+    ctrnn.CELL.rollout(theta, state, u, y, step_ints(spec), step_floats(spec))
     for p in range(count):
         single = nc.Controller(spec, theta[:, p]).rollout(u[:, :, p])
         np.testing.assert_allclose(y[:, :, p], single, atol=2e-5 if dtype == "float32" else 1e-13)
     shared = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
-    ctrnn.rollout(np.ascontiguousarray(theta[:, 0]), shared, u, y, step_ints(spec), step_floats(spec))
+    ctrnn.CELL.rollout(np.ascontiguousarray(theta[:, 0]), shared, u, y, step_ints(spec), step_floats(spec))
     np.testing.assert_allclose(y[:, :, 0], nc.Controller(spec, theta[:, 0]).rollout(u[:, :, 0]), atol=2e-5)
 
 
@@ -162,7 +162,7 @@ def test_lanes_equal_single_controllers(dtype, readout, shared):
     u[10, 1, 3] = np.nan  # one lane falters for one step; the others must not notice
     y = np.empty((steps, outputs, count), dtype)
     flat = np.ascontiguousarray(theta[:, 0]) if shared else theta
-    ctrnn.rollout(flat, state, u, y, step_ints(spec), step_floats(spec))
+    ctrnn.CELL.rollout(flat, state, u, y, step_ints(spec), step_floats(spec))
     for p in range(count):
         ctl = nc.Controller(spec, theta[:, 0 if shared else p])
         single = ctl.rollout(u[:, :, p])
