@@ -61,14 +61,18 @@ for line in sys.stdin:
 """
 
 
+_TERMINAL = {"COLUMNS": "120", "TERM": "dumb"}
+
+
 class _Server:
     """The process that forks; begun with the first command."""
 
     def __init__(self):
         self.settings = _settings()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-c", _SERVER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | _TERMINAL,
+        )  # fmt: skip
         atexit.register(self._process.kill)
 
     def run(self, arguments, module, cwd, environment):
@@ -98,7 +102,7 @@ def neuroctl(*arguments, code=0, module="neuroctl", cwd=None):
     arguments = [str(argument) for argument in arguments]
     if arguments[:1] == ["evolve"] and not {"--workers", "--cluster", "--help"} & set(arguments):
         arguments += ["--workers", "1"]  # the bits are those of any number
-    environment = os.environ | {"COLUMNS": "120", "TERM": "dumb"}
+    environment = os.environ | _TERMINAL
     if _settings() == _server().settings:
         done = _server().run(arguments, module, cwd, environment)
     else:

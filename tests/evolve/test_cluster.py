@@ -1,5 +1,7 @@
 """Evaluation on a local Ray cluster: the same bits, whatever dies."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,15 @@ def test_what_fails_is_named_in_one_line(objective, text):
     with on_ray(objective) as evaluator, pytest.raises(nc.StudyError, match=text) as caught:
         evaluator.evaluate(GENOMES[:1], SEEDS)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_takes_no_signal_from_the_study():
+    before = signal.getsignal(signal.SIGTERM)
+    with on_ray(objectives.follow) as evaluator:
+        assert signal.getsignal(signal.SIGTERM) is before
+        evaluator.evaluate(GENOMES[:1], SEEDS)
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_unreachable_cluster_is_named():

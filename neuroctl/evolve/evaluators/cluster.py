@@ -76,7 +76,7 @@ class RayEvaluator:
             }  # fmt: skip
         one_thread = {"env_vars": dict.fromkeys(THREADS, "1")}
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _same_signals():
                 warnings.simplefilter("ignore")
                 self._ray.init(
                     **where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=one_thread,
@@ -202,6 +202,17 @@ class RayEvaluator:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _same_signals() -> Iterator[None]:
+    """Leave the handler of SIGTERM as it is: Ray's own exits in the middle of a generation, and stays for good."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
