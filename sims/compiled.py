@@ -111,7 +111,7 @@ class PlantReturn:
     def batch_quantized(self, controllers: QuantizedPopulation, seeds: Sequence[int], threads: int) -> Array:
         """Return fitness and measures ``[P, seeds, 1 + measures]`` of P integer controllers.
 
-        They have the same bits as single calls.
+        On the CPU they have the same bits as single calls.
         """
         distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
         if not distinct:
