@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import Episodes, OpenLoop, check_inputs, check_plant, check_steps, check_theta, starts_of
-from neuroctl.backends.cuda_device import block_size, cuda, require_device
+from neuroctl.backends.cuda_device import block_size, cuda, episode_loop, require_device
 from neuroctl.backends.cuda_fixed import rollout_quantized as rollout_quantized
 from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
@@ -151,42 +151,15 @@ def _prologue(spec: Spec, shared: bool) -> str:
 
 
 def _episode(spec: Spec, plant: Plant, fitness: str, shared: bool) -> str:
-    size, actions = len(plant.start), plant.actions
-    x = "(" + "".join(f"begin[{k}, p % begin.shape[1]], " for k in range(size)) + ")"
-    a = "(" + "".join(f"y[{k}], " for k in range(actions)) + ")"
-    seen = "; ".join(f"u[{k}] = seen[{k}]" for k in range(plant.observations))
-    final = "; ".join(f"final_out[{k}, p] = x[{k}]" for k in range(size))
-    substeps = plant.substeps if plant.has("derivative") else 1
+    u, a = [f"seen[{k}]" for k in range(plant.observations)], [f"y[{k}]" for k in range(plant.actions)]
+    step = "_step_prepared(mine, state, u, y, ints, floats)"
     return f"""
 @_kernel
 def run(theta, begin, start, last, fitness_out, steps_out, final_out, fault_out):
     lanes = fitness_out.shape[0]{_prologue(spec, shared)}
     u = _cuda.local.array({spec.inputs}, _F)
     y = _cuda.local.array({spec.outputs}, _F)
-    recent = _cuda.local.array({plant.window}, _F)
-    x = {x}
-    h = floats[0] / _F({substeps})
-    total = _F(0)
-    age = 0
-    going = True
-    while going:
-        seen = observe(x)
-        {seen}
-        _step_prepared(mine, state, u, y, ints, floats)
-        a = {a}
-        for _ in range({substeps}):
-            x = _next(x, a, h)
-        value = reward(x, a)
-        total += value
-        recent[age % {plant.window}] = value
-        age += 1
-        going = age < last and not done(x)
-    lately = _F(0)
-    for k in range(min(age, {plant.window})):  # from the newest on
-        lately += recent[(age - 1 - k) % {plant.window}]
-    fitness_out[p] = {fitness}(x, _F(age), total, lately)
-    steps_out[p] = age
-    {final}
+{episode_loop(plant, fitness, "floats[0]", u, step, a)}
     fault_out[p] = state[{cell_of(spec).state_layout(spec)["fault"].offset}] != _F(0)
 """
 

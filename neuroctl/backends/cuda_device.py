@@ -1,11 +1,12 @@
-"""The device, the size of a block, and the compiler of kernels: the only module that imports CUDA."""
+"""What CUDA kernels share: device, size of a block, compiler, an episode's loop. The only module that imports CUDA."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
+from neuroctl.backends.plant import Plant
 from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, LayoutError
 from neuroctl.maths.codecache import tell
@@ -52,3 +53,46 @@ def jit_kernel(function: Callable[..., Any]) -> Any:
     except RuntimeError as error:
         tell(error)
         return cuda.jit(function)
+
+
+def episode_loop(plant: Plant, fitness: str, h: str, u: Sequence[str], step: str, a: Sequence[str]) -> str:
+    """Return the text of a thread's episode, from the plant's start to its scores.
+
+    Args:
+        plant: what is controlled.
+        fitness: name of its fitness function.
+        h: expression of the control step's duration.
+        u: expression of each input, from ``seen``.
+        step: call that takes u to y.
+        a: expression of each action, from y.
+
+    """
+    x = "(" + "".join(f"begin[{k}, p % begin.shape[1]], " for k in range(len(plant.start))) + ")"
+    inputs = "; ".join(f"u[{k}] = {value}" for k, value in enumerate(u))
+    final = "; ".join(f"final_out[{k}, p] = x[{k}]" for k in range(len(plant.start)))
+    substeps = plant.substeps if plant.has("derivative") else 1
+    return f"""
+    recent = _cuda.local.array({plant.window}, _F)
+    x = {x}
+    h = {h} / _F({substeps})
+    total = _F(0)
+    age = 0
+    going = True
+    while going:
+        seen = observe(x)
+        {inputs}
+        {step}
+        a = ({"".join(f"{value}, " for value in a)})
+        for _ in range({substeps}):
+            x = _next(x, a, h)
+        value = reward(x, a)
+        total += value
+        recent[age % {plant.window}] = value
+        age += 1
+        going = age < last and not done(x)
+    lately = _F(0)
+    for k in range(min(age, {plant.window})):  # from the newest on
+        lately += recent[(age - 1 - k) % {plant.window}]
+    fitness_out[p] = {fitness}(x, _F(age), total, lately)
+    steps_out[p] = age
+    {final}"""

@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from neuroctl.backends.base import Episodes, check_steps
-from neuroctl.backends.cuda_device import block_size, cuda, require_device
+from neuroctl.backends.cuda_device import block_size, cuda, episode_loop, require_device
 from neuroctl.backends.fixed import checked
 from neuroctl.backends.kernels import build, head
 from neuroctl.backends.plant import Plant
@@ -85,7 +85,15 @@ def integer_kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
     return build(text, f"cuda_fixed_{spec.cell}_{plant.name}_{spec.dtype}")
 
 
-_EPISODE: Final = """
+def _episode(spec: Spec, plant: Plant, fitness: str) -> str:
+    states, (offset, gain) = integer_of(spec).state_layout_q(spec).size, (n.tolist() for n in input_map(spec))
+    u = [
+        f"_quantized(seen[{k}], {offset[k]!r}, {gain[k]!r}, lsb[0, c], low[{k}, c], high[{k}, c])"
+        for k in range(plant.observations)
+    ]
+    a = [f"_F(np.float64(y[{k}]) * lsb[1, c])" for k in range(plant.actions)]
+    step = "_step_prepared_q(mine, state, u, y, numbers)"
+    return f"""
 from numba import cuda as _cuda
 from neuroctl.backends.cuda_device import jit_kernel as _kernel
 
@@ -102,50 +110,7 @@ def run(theta, ints, start, low, high, lsb, begin, last, fitness_out, steps_out,
     for k in range({states}):
         state[k] = start[k, c]
     _prepare_q(mine, state, numbers)
-    u = _cuda.local.array({inputs}, np.int32)
-    y = _cuda.local.array({outputs}, np.int32)
-    recent = _cuda.local.array({window}, _F)
-    x = {x}
-    h = _F({dt_s!r}) / _F({substeps})
-    total = _F(0)
-    age = 0
-    going = True
-    while going:
-        seen = observe(x)
-        {seen}
-        _step_prepared_q(mine, state, u, y, numbers)
-        a = {a}
-        for _ in range({substeps}):
-            x = _next(x, a, h)
-        value = reward(x, a)
-        total += value
-        recent[age % {window}] = value
-        age += 1
-        going = age < last and not done(x)
-    lately = _F(0)
-    for k in range(min(age, {window})):  # from the newest on
-        lately += recent[(age - 1 - k) % {window}]
-    fitness_out[p] = {fitness}(x, _F(age), total, lately)
-    steps_out[p] = age
-    {final}
+    u = _cuda.local.array({spec.inputs}, np.int32)
+    y = _cuda.local.array({spec.outputs}, np.int32)
+{episode_loop(plant, fitness, f"_F({spec.dt_s!r})", u, step, a)}
 """
-
-
-def _episode(spec: Spec, plant: Plant, fitness: str) -> str:
-    offset, gain = (numbers.tolist() for numbers in input_map(spec))
-    return _EPISODE.format(
-        states=integer_of(spec).state_layout_q(spec).size,
-        inputs=spec.inputs,
-        outputs=spec.outputs,
-        window=plant.window,
-        dt_s=spec.dt_s,
-        substeps=plant.substeps if plant.has("derivative") else 1,
-        fitness=fitness,
-        x="(" + "".join(f"begin[{k}, p % begin.shape[1]], " for k in range(len(plant.start))) + ")",
-        a="(" + "".join(f"_F(np.float64(y[{k}]) * lsb[1, c]), " for k in range(plant.actions)) + ")",
-        seen="; ".join(
-            f"u[{k}] = _quantized(seen[{k}], {offset[k]!r}, {gain[k]!r}, lsb[0, c], low[{k}, c], high[{k}, c])"
-            for k in range(plant.observations)
-        ),
-        final="; ".join(f"final_out[{k}, p] = x[{k}]" for k in range(len(plant.start))),
-    )
