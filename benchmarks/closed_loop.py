@@ -69,7 +69,7 @@ def runge_kutta(derivative: Any, x: Any, a: Any, h: float) -> tuple[float, ...]:
 
 def evolve(spec: nc.Spec, fitness: Callable[[np.ndarray], np.ndarray], goal: float, seed: int) -> np.ndarray:
     """Return the first theta that reaches the goal, or the best of all restarts."""
-    best, found = -np.inf, np.zeros(0)
+    best, best_theta = -np.inf, np.zeros(0)
     for restart in range(20):
         options = {"popsize": 64, "seed": 100 * seed + restart + 1, "verbose": -9, "maxiter": 120}
         strategy = cma.CMAEvolutionStrategy(np.zeros(genome_size(spec)), 0.5, options)
@@ -79,10 +79,10 @@ def evolve(spec: nc.Spec, fitness: Callable[[np.ndarray], np.ndarray], goal: flo
             values = fitness(np.ascontiguousarray(theta))
             strategy.tell(genomes, (-values).tolist())
             if values.max() > best:
-                best, found = float(values.max()), theta[:, int(values.argmax())].copy()
+                best, best_theta = float(values.max()), theta[:, int(values.argmax())].copy()
             if best >= goal:
-                return found
-    return found
+                return best_theta
+    return best_theta
 
 
 def poles_fitness(theta: np.ndarray) -> np.ndarray:

@@ -118,12 +118,12 @@ class Bench:
     def rollout(self, theta: np.ndarray, steps: int, starts: Any = None, fitness: str = "fitness") -> Any:
         """Run episodes, and count their control steps and seconds."""
         begin = perf_counter()
-        found = get("cpu").rollout(
+        episodes = get("cpu").rollout(
             self.genome.spec, np.ascontiguousarray(theta), double_pole, steps, starts=starts, fitness=fitness
         )
         self.seconds += perf_counter() - begin
-        self.steps += int(found.steps.sum())
-        return found
+        self.steps += int(episodes.steps.sum())
+        return episodes
 
     def run(self) -> None:
         """Run every search until it is solved or its evaluations are used up."""
@@ -131,9 +131,9 @@ class Bench:
         while active:
             asked = np.concatenate([self.searches[i].ask() for i in active])
             theta = self.genome.theta(asked).T
-            found = self.rollout(theta, TRAINING, fitness="fitness" if self.kind == "standard" else self.kind)
-            fitness = found.fitness.astype(np.float64).reshape(len(active), POPULATION)
-            solved = self._solved(theta, found.steps, fitness)
+            episodes = self.rollout(theta, TRAINING, fitness="fitness" if self.kind == "standard" else self.kind)
+            fitness = episodes.fitness.astype(np.float64).reshape(len(active), POPULATION)
+            solved = self._solved(theta, episodes.steps, fitness)
             for row, i in enumerate(active):
                 hits = np.flatnonzero(solved[row])
                 if len(hits):
@@ -166,8 +166,8 @@ class Bench:
         pairs = []
         for theta in self.champions.values():
             q = nc.Controller(self.genome.spec, theta).quantize(weight_bits=16)
-            found = get("cpu").rollout_quantized([q], double_pole, TRAINING, starts=generalization_starts())
-            pairs.append((self.passes(theta), int((found.steps >= TRAINING).sum())))
+            episodes = get("cpu").rollout_quantized([q], double_pole, TRAINING, starts=generalization_starts())
+            pairs.append((self.passes(theta), int((episodes.steps >= TRAINING).sum())))
         return pairs
 
 

@@ -79,11 +79,11 @@ def main() -> None:
     if not arguments.json:
         print("task         physics [us]  task [us]  controller [us]  over bare stepping")
     for name in arguments.tasks:
-        found = overhead(name)
-        rows[name] = vars(found) | {"share": found.share}
+        times_us = overhead(name)
+        rows[name] = vars(times_us) | {"share": times_us.share}
         if not arguments.json:
-            times = f"{found.physics_us:>12.1f} {found.task_us:>10.1f} {found.controller_us:>16.2f}"
-            print(f"{name:<12} {times} {100 * found.share:>18.0f} %", flush=True)
+            times = f"{times_us.physics_us:>12.1f} {times_us.task_us:>10.1f} {times_us.controller_us:>16.2f}"
+            print(f"{name:<12} {times} {100 * times_us.share:>18.0f} %", flush=True)
     rates = ant()
     if arguments.json:
         print(json.dumps({"tasks": rows, "ant_steps_per_s": rates}))

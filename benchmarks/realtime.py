@@ -116,23 +116,23 @@ def additions_as_long(spec: Spec, options: argparse.Namespace) -> dict[str, int]
     return {name: max(1, report.histograms[name].quantile(0.5) * count // sorted(took)[2]) for name in PEERS}
 
 
-def less_noise(found: dict[str, Any], share: str, quantile: str) -> float:
+def less_noise(figures: dict[str, Any], share: str, quantile: str) -> float:
     """Return a share's quantile in microseconds without what as much fixed work is held up by."""
-    own, fixed = found["full"][share], found["fixed"][PEERS[share]]
-    beyond = (own[quantile] - own["p50_us"]) - (fixed[quantile] - fixed["p50_us"])
-    return float(own["p50_us"] + max(0.0, beyond))
+    full, fixed = figures["full"][share], figures["fixed"][PEERS[share]]
+    beyond = (full[quantile] - full["p50_us"]) - (fixed[quantile] - fixed["p50_us"])
+    return float(full["p50_us"] + max(0.0, beyond))
 
 
 def left_bytes(spec: Spec, ticks: int = 5000) -> int:
     """Return the bytes that so many ticks leave behind, after as many to warm up; traced, and so not timed."""
-    found = [0, 0]
+    traced_bytes = [0, 0]
     count = 0
 
     def write(y: Any) -> None:
         nonlocal count
         count += 1
         if count in (ticks, 2 * ticks):
-            found[count // ticks - 1] = tracemalloc.get_traced_memory()[0]
+            traced_bytes[count // ticks - 1] = tracemalloc.get_traced_memory()[0]
         if count == 2 * ticks:
             loop.stop()
 
@@ -140,7 +140,7 @@ def left_bytes(spec: Spec, ticks: int = 5000) -> int:
     loop = Loop(Controller(spec), read=lambda u: u.fill(0.0), write=write, watchdog_s=30.0)
     loop.run()
     tracemalloc.stop()
-    return found[1] - found[0]
+    return traced_bytes[1] - traced_bytes[0]
 
 
 def merged(reports: list[LoopReport]) -> dict[str, Histogram]:
@@ -169,7 +169,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         full.append(report)
         counts.append(count)
     own, noise = merged(full), merged(fixed)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "load": os.getloadavg(),
         "turn_ticks": turn,
         "ticks": sum(report.ticks for report in full),
@@ -181,10 +181,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "fixed": {name: noise[name].to_dict() for name in ("wake", "read", "controller", "cpu")},
         "full": {name: own[name].to_dict() for name in SHOWN},
     }
-    found["less noise"] = {
-        share: {q: less_noise(found, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS
+    figures["less noise"] = {
+        share: {q: less_noise(figures, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS
     }
-    return found
+    return figures
 
 
 def main() -> None:
@@ -198,25 +198,25 @@ def main() -> None:
     parser.add_argument("--turn", type=float, default=60.0, help="seconds after which the loops change")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    found = measured(options)
+    figures = measured(options)
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(figures, indent=1))
         return
-    print(f"{found['ticks']} ticks in turns of {found['turn_ticks']}, {found['overruns']} overruns")
+    print(f"{figures['ticks']} ticks in turns of {figures['turn_ticks']}, {figures['overruns']} overruns")
     print(f"\n{'[us]':<28}{'p50':>9}{'p99':>9}{'p99.9':>9}{'p99.99':>9}{'max':>11}")
     for name in SHOWN:
         for kind, column in (("full", name), ("fixed", PEERS.get(name, name))):
-            row = found[kind][column]
-            figures = "".join(f"{row[f'{key}_us']:>9.1f}" for key in ("p50", "p99", "p99.9", "p99.99"))
+            row = figures[kind][column]
+            columns = "".join(f"{row[f'{key}_us']:>9.1f}" for key in ("p50", "p99", "p99.9", "p99.99"))
             shown = name if kind == "full" else "fixed work as long" if name in PEERS else f"{name}, fixed loop"
-            print(f"{shown:<28}{figures}{row['max_us']:>11.1f}")
+            print(f"{shown:<28}{columns}{row['max_us']:>11.1f}")
     for share, goal in (("library", 100), ("controller", 20)):
-        whole, own = found["full"][share]["p99.99_us"], found["less noise"][share]["p99.99_us"]
-        print(f"{share} p99.99: {whole:.1f} us, less noise {own:.1f} us (goal {goal})")
-    print(f"drift {found['drift_periods']:.4f} periods (goal: below 1), preempted {found['preempted']} times")
+        whole, less_noise_us = figures["full"][share]["p99.99_us"], figures["less noise"][share]["p99.99_us"]
+        print(f"{share} p99.99: {whole:.1f} us, less noise {less_noise_us:.1f} us (goal {goal})")
+    print(f"drift {figures['drift_periods']:.4f} periods (goal: below 1), preempted {figures['preempted']} times")
     print(
-        f"memory blocks left by a turn: {found['blocks left']}; "
-        f"bytes left by 5000 traced ticks: {found['bytes left, traced']}"
+        f"memory blocks left by a turn: {figures['blocks left']}; "
+        f"bytes left by 5000 traced ticks: {figures['bytes left, traced']}"
     )
 
 

@@ -67,14 +67,14 @@ def episode(task: str, ctl: Any, seed: int, figure: Callable[[Any], float]) -> l
     env: Any = sims.make(task).unwrapped
     observation, _ = env.reset(seed=seed)
     ctl.reset()
-    found = []
+    figures = []
     for _ in range(sims.get(task).max_episode_steps):
         observation, _, over, _, _ = env.step(ctl.step(observation))
-        found.append(figure(env))
+        figures.append(figure(env))
         if over:
             break
     env.close()
-    return found
+    return figures
 
 
 FIGURES: dict[str, Callable[[str, Any], str]] = {

@@ -48,8 +48,8 @@ unquiet control, see [tasks](tasks.md#quiet-control). This page is written by `p
 
 def returns(task: str, controller: Any) -> str:
     """Return mean and worst of unseen episodes."""
-    found = sims.score(task, controller, UNSEEN)
-    return f"{found.mean():.4g} ({found.min():.4g})"
+    scores = sims.score(task, controller, UNSEEN)
+    return f"{scores.mean():.4g} ({scores.min():.4g})"
 
 
 def flash(q: nc.QuantController) -> int:
@@ -175,8 +175,8 @@ def main() -> None:
     if arguments.measure is not None:
         for name in arguments.measure or [*BULLET, *PUBLISHED]:
             made_by = figures.get(name, {}).get("made_by", "")
-            found = measure_published(name) if name in PUBLISHED else measure(name)
-            figures[name] = found | ({"made_by": made_by} if made_by else {})
+            entry = measure_published(name) if name in PUBLISHED else measure(name)
+            figures[name] = entry | ({"made_by": made_by} if made_by else {})
             print(name, figures[name])
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(page())

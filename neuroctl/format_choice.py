@@ -95,9 +95,9 @@ def _output_ranges(spec: Spec) -> tuple[tuple[float, float], ...] | None:
 def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advice: str, *, allow: bool) -> None:
     if ranges is None:
         return
-    own = [math.ldexp(1.0, -widest_frac_bits(max(abs(low), abs(high)), 16)) for low, high in ranges]
-    widest = max(range(len(own)), key=lambda index: own[index])
-    steps = [(high - low) / own[widest] for low, high in ranges]
+    lsbs = [math.ldexp(1.0, -widest_frac_bits(max(abs(low), abs(high)), 16)) for low, high in ranges]
+    widest = max(range(len(lsbs)), key=lambda index: lsbs[index])
+    steps = [(high - low) / lsbs[widest] for low, high in ranges]
     few = [index for index, count in enumerate(steps) if 0 < count < _FEW_STEPS]  # 0: it is constant
     if not few:
         return
@@ -105,7 +105,7 @@ def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advi
 
     def name(index: int) -> str:
         low, high = ranges[index]
-        return f"{kind} {index} ({low:g} to {high:g}, last bit {own[index]:.2g})"
+        return f"{kind} {index} ({low:g} to {high:g}, last bit {lsbs[index]:.2g})"
 
     if worst == widest:
         shared = f"{name(worst)} has {steps[worst]:.3g} steps between its limits in fixed point"

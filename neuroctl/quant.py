@@ -210,12 +210,12 @@ def _options(spec: Spec, weight_bits: int | Mapping[str, int], state_bits: int) 
 
 def _weight_bits(spec: Spec, asked: int | Mapping[str, int]) -> dict[str, int]:
     matrices = [name for name, block in cell_of(spec).layout(spec).blocks.items() if len(block.shape) == 2]
-    given = asked if isinstance(asked, Mapping) else dict.fromkeys(matrices, asked)
-    for name, bits in given.items():
+    bits_of = asked if isinstance(asked, Mapping) else dict.fromkeys(matrices, asked)
+    for name, bits in bits_of.items():
         if name not in matrices:
             raise ExportError(f"weight_bits: {name!r}; allowed: {', '.join(matrices)}")
         choice_of("weight_bits", bits, WEIGHT_BITS, error=ExportError)
-    return {name: int(given.get(name, 16)) for name in matrices}
+    return {name: int(bits_of.get(name, 16)) for name in matrices}
 
 
 class QuantizedPopulation(Sequence[QuantController]):

@@ -226,19 +226,19 @@ class QuantController(Rebuilt):
 
     def quantize_input(self, u: ArrayLike) -> IntArray:
         """Physical inputs ``[..., inputs]`` to int32; half up, saturating at the declared range; NaN gives 0."""
-        found = array("u", u, f"numbers of shape (..., {self._spec.inputs})")
-        if found.shape[-1:] != (self._spec.inputs,):
-            raise LayoutError(f"u: shape {found.shape}; allowed: numbers of shape (..., {self._spec.inputs})")
-        return np.clip(self._formats["u"].quantize(_seen(self._spec, found)), self._u_low, self._u_high).astype(
+        numbers = array("u", u, f"numbers of shape (..., {self._spec.inputs})")
+        if numbers.shape[-1:] != (self._spec.inputs,):
+            raise LayoutError(f"u: shape {numbers.shape}; allowed: numbers of shape (..., {self._spec.inputs})")
+        return np.clip(self._formats["u"].quantize(_seen(self._spec, numbers)), self._u_low, self._u_high).astype(
             np.int32
         )
 
     def dequantize_output(self, y: ArrayLike) -> Array:
         """Integer outputs ``[..., outputs]`` to physical units in the spec's dtype."""
-        found = array("y", y, f"numbers of shape (..., {self._spec.outputs})")
-        if found.shape[-1:] != (self._spec.outputs,):
-            raise LayoutError(f"y: shape {found.shape}; allowed: numbers of shape (..., {self._spec.outputs})")
-        return self._formats["out"].dequantize(found).astype(self._spec.dtype)
+        numbers = array("y", y, f"numbers of shape (..., {self._spec.outputs})")
+        if numbers.shape[-1:] != (self._spec.outputs,):
+            raise LayoutError(f"y: shape {numbers.shape}; allowed: numbers of shape (..., {self._spec.outputs})")
+        return self._formats["out"].dequantize(numbers).astype(self._spec.dtype)
 
     def step(self, u: ArrayLike) -> Array:
         """Advance one time step on physical inputs ``[inputs]``; returns the controller's own output buffer.
@@ -365,10 +365,10 @@ class QuantController(Rebuilt):
 def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
     """Return integer parameters as int32; compiled code takes the length on trust."""
     size = cell_of(spec).layout(spec).size
-    found = array("theta_q", theta_q, f"{size} integers")
-    if found.dtype.kind not in "iu" or found.shape != (size,):
-        raise LayoutError(f"theta_q: {found.dtype} of shape {found.shape}; allowed: int32 ({size},)")
-    return np.ascontiguousarray(found, dtype=np.int32)
+    integers = array("theta_q", theta_q, f"{size} integers")
+    if integers.dtype.kind not in "iu" or integers.shape != (size,):
+        raise LayoutError(f"theta_q: {integers.dtype} of shape {integers.shape}; allowed: int32 ({size},)")
+    return np.ascontiguousarray(integers, dtype=np.int32)
 
 
 def prove(ranges: Ranges) -> Ranges:

@@ -84,8 +84,8 @@ def check_inputs(inputs: ArrayLike, spec: Spec, steps: int | None) -> Array:
         LayoutError: wrong shape, no numbers, or ``steps`` is another number than T.
 
     """
-    found = array("inputs", inputs, "numbers (T, m) or (T, m, P), or a plant")
-    u = np.ascontiguousarray(cast(found, spec.dtype))
+    numbers = array("inputs", inputs, "numbers (T, m) or (T, m, P), or a plant")
+    u = np.ascontiguousarray(cast(numbers, spec.dtype))
     if u.ndim not in (2, 3) or u.shape[1] != spec.inputs or 0 in u.shape:
         raise LayoutError(f"inputs: shape {u.shape}; allowed: (T, {spec.inputs}) or (T, {spec.inputs}, P), none 0")
     if steps is not None and steps != len(u):

@@ -92,14 +92,14 @@ def open_loop(
     work = theta if theta.ndim == 1 else in_blocks(theta, width)
     state = aligned((count, len(start), width), spec.dtype)
     state[:] = start[:, None]
-    seen = u if u.ndim == 2 else padded(u, count * width).reshape(*u.shape[:2], count, width)
+    blocks = u if u.ndim == 2 else padded(u, count * width).reshape(*u.shape[:2], count, width)
     outputs = np.empty((len(u), spec.outputs, count, width), spec.dtype)
     kernel = recorded_kernel(spec)
-    kernel.run(work, state, seen, outputs, 0, 0, *constants)  # compiles, if need be, before threads start
+    kernel.run(work, state, blocks, outputs, 0, 0, *constants)  # compiles, if need be, before threads start
     size = -(-count // (_PARTS * workers))
 
     def run(first: int) -> None:
-        kernel.run(work, state, seen, outputs, first, min(first + size, count), *constants)
+        kernel.run(work, state, blocks, outputs, first, min(first + size, count), *constants)
 
     spread(run, range(0, count, size), workers)
     return OpenLoop(outputs=of_blocks(outputs, lanes), state=of_blocks(state.swapaxes(0, 1), lanes))

@@ -82,10 +82,10 @@ def _episodes(
         cuda.device_array((len(plant.start), lanes), spec.dtype),
         cuda.device_array(lanes, np.bool_),
     )
-    given = [cuda.to_device(array) for array in (theta, begin, start)]
+    arguments = [cuda.to_device(array) for array in (theta, begin, start)]
     kernel = kernel_of(spec, plant, fitness, theta.ndim == 1)
     with plant_errors(plant, kernel):
-        kernel.run[-(-lanes // block), block](*given, steps, *out)
+        kernel.run[-(-lanes // block), block](*arguments, steps, *out)
     return Episodes(*(array.copy_to_host() for array in out))
 
 
@@ -97,8 +97,8 @@ def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
         cuda.device_array((len(u), spec.outputs, lanes), spec.dtype),
         cuda.device_array((len(start), lanes), spec.dtype),
     )
-    given = [cuda.to_device(array) for array in (theta, np.atleast_3d(u), start)]
-    open_kernel_of(spec, theta.ndim == 1).run[-(-lanes // block), block](*given, *out)
+    arguments = [cuda.to_device(array) for array in (theta, np.atleast_3d(u), start)]
+    open_kernel_of(spec, theta.ndim == 1).run[-(-lanes // block), block](*arguments, *out)
     return OpenLoop(*(array.copy_to_host() for array in out))
 
 
@@ -151,7 +151,7 @@ def _prologue(spec: Spec, shared: bool) -> str:
 
 
 def _episode(spec: Spec, plant: Plant, fitness: str, shared: bool) -> str:
-    u, a = [f"seen[{k}]" for k in range(plant.observations)], [f"y[{k}]" for k in range(plant.actions)]
+    u, a = [f"observation[{k}]" for k in range(plant.observations)], [f"y[{k}]" for k in range(plant.actions)]
     step = "_step_prepared(mine, state, u, y, ints, floats)"
     return f"""
 @_kernel

@@ -62,7 +62,7 @@ def episode_loop(plant: Plant, fitness: str, h: str, u: Sequence[str], step: str
         plant: what is controlled.
         fitness: name of its fitness function.
         h: expression of the control step's duration.
-        u: expression of each input, from ``seen``.
+        u: expression of each input, from ``observation``.
         step: call that takes u to y.
         a: expression of each action, from y.
 
@@ -79,7 +79,7 @@ def episode_loop(plant: Plant, fitness: str, h: str, u: Sequence[str], step: str
     age = 0
     going = True
     while going:
-        seen = observe(x)
+        observation = observe(x)
         {inputs}
         {step}
         a = ({"".join(f"{value}, " for value in a)})

@@ -63,10 +63,10 @@ def rollout_quantized(
         cuda.device_array(lanes, np.int64),
         cuda.device_array((len(known.start), lanes), spec.dtype),
     )
-    given = [cuda.to_device(array) for array in (*columns.values(), begin)]
+    arguments = [cuda.to_device(array) for array in (*columns.values(), begin)]
     kernel = integer_kernel_of(spec, known, fitness)
     with plant_errors(known, kernel):
-        kernel.run[-(-lanes // block), block](*given, steps, *out)
+        kernel.run[-(-lanes // block), block](*arguments, steps, *out)
     scores, ages, final = (array.copy_to_host() for array in out)
     return Episodes(scores, ages, final, np.zeros(lanes, np.bool_))  # integers know no NaN
 
@@ -88,7 +88,7 @@ def integer_kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
 def _episode(spec: Spec, plant: Plant, fitness: str) -> str:
     states, (offset, gain) = integer_of(spec).state_layout_q(spec).size, (n.tolist() for n in input_map(spec))
     u = [
-        f"_quantized(seen[{k}], {offset[k]!r}, {gain[k]!r}, lsb[0, c], low[{k}, c], high[{k}, c])"
+        f"_quantized(observation[{k}], {offset[k]!r}, {gain[k]!r}, lsb[0, c], low[{k}, c], high[{k}, c])"
         for k in range(plant.observations)
     ]
     a = [f"_F(np.float64(y[{k}]) * lsb[1, c])" for k in range(plant.actions)]

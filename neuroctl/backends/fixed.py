@@ -109,15 +109,15 @@ def _checked(controllers: object) -> Sequence[QuantController]:
     """Return controllers, 1 or more, that all have one spec."""
     if isinstance(controllers, QuantizedPopulation):
         return controllers
-    given = [controllers] if isinstance(controllers, QuantController) else controllers
-    if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
-        raise LayoutError(f"controllers: {shown(given)}; allowed: a list of QuantController")
-    found = list(given)
-    if not found:
+    items = [controllers] if isinstance(controllers, QuantController) else controllers
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes)):
+        raise LayoutError(f"controllers: {shown(items)}; allowed: a list of QuantController")
+    quantized = list(items)
+    if not quantized:
         raise LayoutError("controllers: none; allowed: 1 or more")
-    for i, c in enumerate(found):
+    for i, c in enumerate(quantized):
         if not isinstance(c, QuantController):
             raise LayoutError(f"controllers[{i}]: {type(c).__name__}; allowed: QuantController")
-        if c.spec is not found[0].spec and c.spec != found[0].spec:
+        if c.spec is not quantized[0].spec and c.spec != quantized[0].spec:
             raise LayoutError(f"controllers[{i}]: another spec than controllers[0]; allowed: the same")
-    return found
+    return quantized

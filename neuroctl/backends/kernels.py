@@ -107,12 +107,12 @@ def head(functions: Mapping[str, Callable[..., Any]], dtype: str, title: str, pl
 
 
 def _optional(plant: Plant) -> list[str]:
-    given = []
+    functions = []
     if not plant.has("done"):
-        given.append("@_jit\ndef done(x):\n    return False")
+        functions.append("@_jit\ndef done(x):\n    return False")
     if not plant.has("reward"):
-        given.append("@_jit\ndef reward(x, a):\n    return _F(0)")
-    return given
+        functions.append("@_jit\ndef reward(x, a):\n    return _F(0)")
+    return functions
 
 
 def _next_state(plant: Plant) -> str:

@@ -82,7 +82,7 @@ class _Controllers:
 def plant_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of lanes: generated, or from the cache."""
     title = f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for lanes on the CPU"
-    controllers = _Controllers({"theta": "own", "start": "state"}, ("ints", "floats", "fault"), (), _FLOATS,
+    controllers = _Controllers({"theta": "params", "start": "state"}, ("ints", "floats", "fault"), (), _FLOATS,
                                "state[b, fault, l] != 0", lanes_of(spec.dtype))  # fmt: skip
     text = head(float_step(cell_of(spec)), spec.dtype, title, plant) + _lanes(plant, fitness, controllers)
     return build(text, f"cpu_{spec.cell}_{plant.name}_{spec.dtype}")
@@ -91,20 +91,20 @@ def plant_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
 _FLOATS: Final = """
 
 @_jit_step
-def _prepare_block(b, own, state, ints, floats, fault):
-    if own.ndim == 1:
-        _prepare(own, state[b], ints, floats)
+def _prepare_block(b, params, state, ints, floats, fault):
+    if params.ndim == 1:
+        _prepare(params, state[b], ints, floats)
     else:
-        _prepare(own[b], state[b], ints, floats)
+        _prepare(params[b], state[b], ints, floats)
 
 
 @_jit_step
-def _advance_all(u, y, own, state, ints, floats, fault):
+def _advance_all(u, y, params, state, ints, floats, fault):
     for b in range(state.shape[0]):
-        if own.ndim == 1:
-            _step_prepared(own, state[b], u[:, b], y[:, b], ints, floats)
+        if params.ndim == 1:
+            _step_prepared(params, state[b], u[:, b], y[:, b], ints, floats)
         else:
-            _step_prepared(own[b], state[b], u[:, b], y[:, b], ints, floats)
+            _step_prepared(params[b], state[b], u[:, b], y[:, b], ints, floats)
 """
 
 
@@ -112,7 +112,7 @@ def _advance_all(u, y, own, state, ints, floats, fault):
 def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     """Return the module whose ``run`` steps a block of integer controllers: generated, or from the cache."""
     title = f"{plant.name} controlled by {spec.cell} in fixed point, {spec.dtype}, for lanes on the CPU"
-    columns = {"theta": "own", "numbers": "ints", "start": "state", "low": "lows", "high": "highs", "lsb": "lsbs"}
+    columns = {"theta": "params", "numbers": "ints", "start": "state", "low": "lows", "high": "highs", "lsb": "lsbs"}
     controllers = _Controllers(columns, ("offset", "gain"), ("u_q", "y_q"), _INTEGERS, "False", INT64.width)
     form = integer_of(spec)
     functions: dict[str, Any] = {
@@ -127,8 +127,8 @@ def integer_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
 _INTEGERS: Final = """
 
 @_jit_step
-def _prepare_block(b, own, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
-    _prepare_q(own[b], state[b], ints[b])
+def _prepare_block(b, params, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
+    _prepare_q(params[b], state[b], ints[b])
 
 
 @_jit_rows
@@ -144,11 +144,11 @@ def _dequantize_row(q, lsb, out):
 
 
 @_jit_step
-def _advance_all(u, y, own, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
+def _advance_all(u, y, params, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
     for b in range(state.shape[0]):
         for i in range(u_q.shape[1]):
             _quantize_row(u[i, b], offset[i], gain[i], lsbs[b, 0], lows[b, i], highs[b, i], u_q[b, i])
-        _step_prepared_q(own[b], state[b], u_q[b], y_q[b], ints[b])
+        _step_prepared_q(params[b], state[b], u_q[b], y_q[b], ints[b])
         for i in range(y_q.shape[1]):
             _dequantize_row(y_q[b, i], lsbs[b, 1], y[i, b])
 """
@@ -158,8 +158,8 @@ def _lanes(plant: Plant, fitness: str, controllers: _Controllers) -> str:
     """Return the text of the lanes' kernel. Each row of the plant's state is an array argument of its own."""
     counts = {"x": len(plant.start), "y": plant.actions, "u": plant.observations}
     rows = {k: ", ".join(f"{k}{i}" for i in range(count)) for k, count in counts.items()}
-    given = {k: ", ".join(f"{k}[{i}]" for i in range(count)) for k, count in counts.items()}
-    here = {k: "(" + "".join(f"{k}{i}[p], " for i in range(count)) + ")" for k, count in counts.items()}
+    rows_of = {k: ", ".join(f"{k}[{i}]" for i in range(count)) for k, count in counts.items()}
+    lane = {k: "(" + "".join(f"{k}{i}[p], " for i in range(count)) + ")" for k, count in counts.items()}
     assign = {k: "".join(f"        {k}{i}[p] = new[{i}]\n" for i in range(count)) for k, count in counts.items()}
     column = "(" + "".join(f"x[{i}, b], " for i in range(counts["x"])) + ")"
     sources, packs, arguments = ", ".join(controllers.columns), controllers.columns.values(), controllers.arguments
@@ -170,20 +170,20 @@ def _lanes(plant: Plant, fitness: str, controllers: _Controllers) -> str:
 @_jit_rows
 def _observe_lanes({rows["x"]}, {rows["u"]}):
     for p in range(_U(x0.shape[0])):
-        new = observe({here["x"]})
+        new = observe({lane["x"]})
 {assign["u"]}
 
 @_jit_rows
 def _step_lanes({rows["x"]}, {rows["y"]}, h):
     for p in range(_U(x0.shape[0])):
-        new = _next({here["x"]}, {here["y"]}, h)
+        new = _next({lane["x"]}, {lane["y"]}, h)
 {assign["x"]}
 
 @_jit_rows
 def _account_lanes({rows["x"]}, {rows["y"]}, total, recent, age, last, ended):
     for p in range(_U(x0.shape[0])):
-        x = {here["x"]}
-        value = reward(x, {here["y"]})
+        x = {lane["x"]}
+        value = reward(x, {lane["y"]})
         total[p] += value
         recent[p] = value
         age[p] += _F(1)
@@ -276,12 +276,12 @@ def run({sources}, {arguments}, begin, mine, following, last, dt, u_packs, y_pac
     h = dt / _F({substeps})
     # Half empty and nothing to fill up with: give back, to go on in a narrower block.
     while live > 0 and (following[0] < count or 2 * live > lanes or lanes == {MIN_LANES}):
-        _observe_lanes({given["x"]}, {given["u"]})
+        _observe_lanes({rows_of["x"]}, {rows_of["u"]})
         _advance_all(u_packs, y_packs, {arguments})
         for _ in range({substeps}):
-            _step_lanes({given["x"]}, {given["y"]}, h)
+            _step_lanes({rows_of["x"]}, {rows_of["y"]}, h)
         clock = following[1] % recent.shape[0]
-        _account_lanes({given["x"]}, {given["y"]}, total, recent[clock], age, _F(last), ended)
+        _account_lanes({rows_of["x"]}, {rows_of["y"]}, total, recent[clock], age, _F(last), ended)
         if _count(ended) > lanes - live:
             for b in range(lanes):
                 if ended[b] != 0 and who[b] >= 0:

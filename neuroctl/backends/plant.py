@@ -97,9 +97,9 @@ def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
 
 
 @lru_cache(maxsize=64)
-def _loaded(path: Path, version: tuple[int, int], given: ModuleType | None) -> Plant:
+def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> Plant:
     """Read and check a plant once for each version of its file."""
-    module = _run(path) if given is None else given
+    module = _run(path) if module is None else module
     name = path.stem
     _check_functions(module, name)
     start = _numbers(module, name, "START")
@@ -168,12 +168,12 @@ def _time_step(module: ModuleType, name: str) -> float | None:
 
 def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> int:
     try:
-        seen = module.observe(start)
+        observation = module.observe(start)
     except Exception as error:
         raise PlantError(f"{name}.observe: at START: {told(error)}") from error
-    if not isinstance(seen, tuple) or not seen:
-        raise PlantError(f"{name}.observe: gives {type(seen).__name__} at START; allowed: a tuple of numbers")
-    return len(seen)
+    if not isinstance(observation, tuple) or not observation:
+        raise PlantError(f"{name}.observe: gives {type(observation).__name__} at START; allowed: a tuple of numbers")
+    return len(observation)
 
 
 def _check_step(module: ModuleType, name: str, start: tuple[float, ...]) -> None:
@@ -182,13 +182,13 @@ def _check_step(module: ModuleType, name: str, start: tuple[float, ...]) -> None
     function = "derivative" if callable(getattr(module, "derivative", None)) else "step"
     dt_s = () if function == "derivative" else (_time_step(module, name) or _SOME_DT_S,)
     try:
-        found = getattr(module, function)(start, a, *dt_s)
+        result = getattr(module, function)(start, a, *dt_s)
     except (ArithmeticError, ValueError):  # compiled code goes on with Inf or NaN where Python raises
         return
     except Exception as error:
         raise PlantError(f"{name}.{function}: at START: {told(error)}") from error
-    if not isinstance(found, tuple) or len(found) != len(start):
-        got = f"{len(found)} numbers" if isinstance(found, tuple) else type(found).__name__
+    if not isinstance(result, tuple) or len(result) != len(start):
+        got = f"{len(result)} numbers" if isinstance(result, tuple) else type(result).__name__
         raise PlantError(f"{name}.{function}: gives {got} at START; allowed: a tuple of {len(start)}, as x has")
 
 

@@ -57,10 +57,10 @@ def _reason(message: str) -> str:
 
 def _line_in_plant(plant: Plant, kernel: ModuleType, message: str) -> int | None:
     """Return the plant's line that the innermost line of the kernel in a message was made of; None if of none."""
-    found = re.search(rf'{re.escape(kernel.__name__)}\.py(?:", line | \()(\d+)', message)
-    if found is None:
+    place = re.search(rf'{re.escape(kernel.__name__)}\.py(?:", line | \()(\d+)', message)
+    if place is None:
         return None
-    number = int(found[1])
+    number = int(place[1])
     places = {line: place for place, line in _statements(kernel.__source__).items()}
     starts = [line for line in places if line <= number]
     return _statements(plant.source).get(places[max(starts)]) if starts else None

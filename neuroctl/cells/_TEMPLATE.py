@@ -100,12 +100,12 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
     rec, bias = n * m, n * m + n * n  # offsets in theta, in the order of ``layout``
     leak, w_out = bias + n, bias + 2 * n
-    h, new, seen = 0, n, 2 * n  # offsets in the state, in the order of ``state_layout``
-    held = seen + m
+    h, new, scaled = 0, n, 2 * n  # offsets in the state, in the order of ``state_layout``
+    held = scaled + m
     ok = held + q
     limits = SCALES + 2 * m  # in floats: the outputs' lows and highs
-    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
-    v.two_matvecs(theta, 0, rec, state, seen, h, new, n, m, n)
+    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    v.two_matvecs(theta, 0, rec, state, scaled, h, new, n, m, n)
     v.add(theta, bias, state, new, n)
     ops.apply(ints[ACTIVATION], state, new, n)
     _approach(theta, leak, state, new, ok, h, n)

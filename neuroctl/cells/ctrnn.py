@@ -75,13 +75,13 @@ def layout(spec: Spec) -> Layout:
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags.
 
-    Scratch: rate, dt/tau; net, drive, y0 and total, sums of a step; s, activations of y; u, the scaled inputs. s stands
-    so far behind y that vectors of 16 of both are apart, which is what LLVM tests before it takes such vectors.
+    Scratch: alpha, dt/tau; net, drive, y0 and total, sums of a step; s, activations of y; u, the scaled inputs. s
+    stands so far behind y that vectors of 16 of both are apart, which is what LLVM tests before it takes such vectors.
     """
     n = spec.neurons
     return Layout(
         ("y", (n,), "1"),
-        ("rate", (n,), "1"),
+        ("alpha", (n,), "1"),
         ("net", (n,), "1"),
         ("s", (n,), "1"),
         ("drive", (n,), "1"),
@@ -106,29 +106,29 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
 @jit_step
 def prepare(theta: Array, state: Array, ints: Array, floats: Array) -> None:
-    """Bring s in line with y and rate with tau, both of which may have been written to since the last step."""
+    """Bring s in line with y and alpha with tau, both of which may have been written to since the last step."""
     n = ints[NEURONS]
     ops.activate(state, 0, theta, n * n + n, n * n, state, 3 * n, n)
-    ops.rates(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
+    ops.alphas(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
 
 
 @jit_inline
 def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
-    """Advance one time step from a state in which s fits y and rate fits tau, and leave it so."""
+    """Advance one time step from a state in which s fits y and alpha fits tau, and leave it so."""
     n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
     bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
     w_out = w_in + n * m
-    rate, net, s, drive, y0, total, seen = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
-    held, limits = seen + m, SCALES + 2 * m
+    alpha, net, s, drive, y0, total, scaled = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
+    held, limits = scaled + m, SCALES + 2 * m
     ok, tables = held + q, limits + 2 * q
 
-    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
+    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
     if stages == 0:  # euler or etd1
-        v.two_matvecs(theta, w_in, 0, state, seen, s, net, n, m, n)
-        ops.leaky_step(state, net, rate, ok, 0, n)
+        v.two_matvecs(theta, w_in, 0, state, scaled, s, net, n, m, n)
+        ops.leaky_step(state, net, alpha, ok, 0, n)
     else:
         v.fill(0, state, drive, n)
-        v.matvec_add(theta, w_in, state, seen, state, drive, n, m)
+        v.matvec_add(theta, w_in, state, scaled, state, drive, n, m)
         v.copy(state, 0, state, y0, n)
         v.fill(0, state, total, n)
         for k in range(stages):
@@ -136,7 +136,7 @@ def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
                 ops.activate(state, 0, theta, gain, bias, state, s, n)
             v.linear(theta, 0, state, s, state, drive, state, net, n, n)
             a, b = floats[tables + k], floats[tables + stages + k]
-            ops.rk_stage(state, net, rate, a, b, y0, total, 0, n)
+            ops.rk_stage(state, net, alpha, a, b, y0, total, 0, n)
         ops.rk_finish(state, y0, total, ok, 0, n)
     ops.activate(state, 0, theta, gain, bias, state, s, n)
     ops.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
@@ -162,8 +162,8 @@ def genes(spec: Spec) -> Layout:
     """Blocks of the genome: every wired parameter but the gains, which a change of y's scale makes redundant."""
     n = spec.neurons
     wired = (n, n) if spec.mask is None else (int(_wired(spec).sum()),)
-    own = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
-    return Layout(*own, *readout_blocks(spec))
+    blocks = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
+    return Layout(*blocks, *readout_blocks(spec))
 
 
 def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:

@@ -82,15 +82,15 @@ def _show(state: Array, x: Any, m: Any, ok: Any, potentials: Any, continuous: An
     good = load(state, v.U(ok)) != zero(load(state, v.U(ok)))
     for i in range(v.U(m)):
         potential = v.U(potentials) + i
-        seen = hard_tanh(load(state, v.U(x) + i))
+        observed = hard_tanh(load(state, v.U(x) + i))
         if continuous == 0:
-            shown = _sign(seen, one(seen))
+            shown = _sign(observed, one(observed))
         elif clamp != 0:
-            shown = seen
+            shown = observed
         else:
-            shown = tanh(seen)
+            shown = tanh(observed)
         store(state, i, select(good, shown, load(state, i)))
-        store(state, potential, select(good, seen, load(state, potential)))
+        store(state, potential, select(good, observed, load(state, potential)))
 
 
 @jit_inline
@@ -154,18 +154,18 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
     active = 3 * n
-    changed, converged, sweeps, seen = active + 1, active + 2, active + 3, active + 4
-    held, own = seen + m, SCALES + 2 * (m + q)
+    changed, converged, sweeps, scaled = active + 1, active + 2, active + 3, active + 4
+    held, settled = scaled + m, SCALES + 2 * (m + q)
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
-    _show(state, seen, m, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
+    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    _show(state, scaled, m, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
     v.copy(state, ok, state, active, 1)
     v.fill(0, state, sweeps, 1)
     for _ in range(ints[_STEPS]):
         if not any_lane(load(state, v.U(active)) != zero(load(state, v.U(active)))):
             break
         v.fill(0, state, changed, 1)
-        _sweep(theta, state, ints, floats, active, changed, floats[own])
+        _sweep(theta, state, ints, floats, active, changed, floats[settled])
         v.add(state, active, state, sweeps, 1)
         v.copy(state, changed, state, active, 1)
     still_active = load(state, v.U(active))

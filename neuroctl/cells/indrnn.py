@@ -82,11 +82,11 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q, layers, residual = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION], ints[OPTION + 1]
     x, new = layers * n, (layers + 1) * n
-    seen, limits = new + n, SCALES + 2 * m
-    held = seen + m
+    scaled, limits = new + n, SCALES + 2 * m
+    held = scaled + m
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
-    w_in, source = 0, seen
+    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    w_in, source = 0, scaled
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n

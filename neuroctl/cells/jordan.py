@@ -69,11 +69,11 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     """
     n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
     rec, bias = n * m, n * m + n * q
-    context, h, new, seen, limits = 0, q, q + n, q + 2 * n, SCALES + 2 * m
-    held = seen + m
+    context, h, new, scaled, limits = 0, q, q + n, q + 2 * n, SCALES + 2 * m
+    held = scaled + m
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, seen, ok)
-    v.two_matvecs(theta, 0, rec, state, seen, context, new, n, m, q)
+    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    v.two_matvecs(theta, 0, rec, state, scaled, context, new, n, m, q)
     v.add(theta, bias, state, new, n)
     ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
     ops.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)

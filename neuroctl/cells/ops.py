@@ -38,34 +38,34 @@ def activate(y: Array, yo: Any, theta: Array, gain: Any, bias: Any, s: Array, so
 
 
 @jit_inline
-def rates(theta: Array, tau: Any, dt_s: Any, exact: Any, state: Array, rate: Any, n: Any) -> None:
-    """r_i = dt/tau_i, or 1 - exp(-dt/tau_i) if exact: how far a step goes to where the neuron is heading."""
-    tau, rate, n = U(tau), U(rate), U(n)
+def alphas(theta: Array, tau: Any, dt_s: Any, exact: Any, state: Array, alpha: Any, n: Any) -> None:
+    """alpha_i = dt/tau_i, or 1 - exp(-dt/tau_i) if exact: how far a step goes to where the neuron is heading."""
+    tau, alpha, n = U(tau), U(alpha), U(n)
     if exact != 0:
         for i in range(n):
-            store(state, rate + i, decay(dt_s / load(theta, tau + i)))
+            store(state, alpha + i, decay(dt_s / load(theta, tau + i)))
     else:
         for i in range(n):
-            store(state, rate + i, dt_s / load(theta, tau + i))
+            store(state, alpha + i, dt_s / load(theta, tau + i))
 
 
 @jit_inline
-def leaky_step(state: Array, net: Any, rate: Any, ok: Any, y: Any, n: Any) -> None:
-    """y_i += r_i (net_i - y_i) where ok. All are offsets in state."""
-    net, rate, ok, y, n = U(net), U(rate), U(ok), U(y), U(n)
+def leaky_step(state: Array, net: Any, alpha: Any, ok: Any, y: Any, n: Any) -> None:
+    """y_i += alpha_i (net_i - y_i) where ok. All are offsets in state."""
+    net, alpha, ok, y, n = U(net), U(alpha), U(ok), U(y), U(n)
     good = load(state, ok)
     for i in range(n):
         before = load(state, y + i)
-        after = before + load(state, rate + i) * (load(state, net + i) - before)
+        after = before + load(state, alpha + i) * (load(state, net + i) - before)
         store(state, y + i, select(good != zero(good), after, before))
 
 
 @jit_inline
-def rk_stage(state: Array, net: Any, rate: Any, a: Any, b: Any, y0: Any, total: Any, y: Any, n: Any) -> None:
-    """One Runge-Kutta stage: k = r_i (net_i - y_i); total_i += b k; y_i = y0_i + a k."""
-    net, rate, y0, total, y, n = U(net), U(rate), U(y0), U(total), U(y), U(n)
+def rk_stage(state: Array, net: Any, alpha: Any, a: Any, b: Any, y0: Any, total: Any, y: Any, n: Any) -> None:
+    """One Runge-Kutta stage: k = alpha_i (net_i - y_i); total_i += b k; y_i = y0_i + a k."""
+    net, alpha, y0, total, y, n = U(net), U(alpha), U(y0), U(total), U(y), U(n)
     for i in range(n):
-        slope = load(state, rate + i) * (load(state, net + i) - load(state, y + i))
+        slope = load(state, alpha + i) * (load(state, net + i) - load(state, y + i))
         store(state, total + i, load(state, total + i) + b * slope)
         store(state, y + i, load(state, y0 + i) + a * slope)
 

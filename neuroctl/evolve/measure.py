@@ -1,4 +1,4 @@
-"""Measures: an objective's results besides the fitness, to sort behaviors by or as further goals."""
+"""Measures: what an objective returns besides the fitness, the axes of an archive or further objectives of NSGA-II."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several goals at once by the package ``pymoo``: NSGA-II, and its Pareto front.
+"""Several objectives at once by the package ``pymoo``: NSGA-II, and its Pareto front.
 
 K. Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE Trans. Evol. Comput. 6 (2002).
 """
@@ -21,14 +21,14 @@ _WORST: Final = 1e30
 
 
 class NSGA2:
-    """NSGA-II; the fitness and every measure are maximized.
+    """NSGA-II; its objectives, all maximized, are the fitness and every measure.
 
     Args:
         size: number of genes.
         seed: seed of the search's own random generator.
         population: genomes per generation.
         sigma0: standard deviation of the first generation.
-        measures: the goals besides the fitness, at least one; minus a cost to minimize it.
+        measures: the objectives besides the fitness, at least one; minus a cost to minimize it.
 
     Raises:
         BackendUnavailable: the package ``pymoo`` is not installed.

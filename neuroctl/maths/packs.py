@@ -247,12 +247,12 @@ def _compiles(plain: Callable[..., Any], typed: Callable[..., Any], count: int, 
 
 def _row(context: Any, builder: Any, kind: Any, array: Any, k: Any) -> Any:
     """Return the address of row k; rows of an array that is not contiguous may lie apart, their lanes may not."""
-    pack, found = PACKS[kind.dtype], context.make_array(kind)(context, builder, array)
+    pack, fields = PACKS[kind.dtype], context.make_array(kind)(context, builder, array)
     if kind.layout == "C":
-        first = builder.gep(found.data, [builder.mul(k, ir.Constant(k.type, pack.width))])
+        first = builder.gep(fields.data, [builder.mul(k, ir.Constant(k.type, pack.width))])
     else:
-        step = builder.extract_value(found.strides, 0)
-        first = cgutils.pointer_add(builder, found.data, builder.mul(k, step))
+        step = builder.extract_value(fields.strides, 0)
+        first = cgutils.pointer_add(builder, fields.data, builder.mul(k, step))
     return builder.bitcast(first, _vector(pack).as_pointer())
 
 

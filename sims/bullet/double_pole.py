@@ -156,7 +156,7 @@ class Baseline(Scripted):
 
     def act(self, u: NDArray[Any]) -> tuple[float]:
         """Return the force [N]."""
-        seen = np.array(u, np.float64)
-        rates = np.zeros(3) if self._last is None else (seen - self._last) * TASK.control_hz
-        self._last = seen
-        return (-float(np.dot(self.GAINS, np.concatenate([seen, rates]))),)
+        sensed = np.array(u, np.float64)
+        rates = np.zeros(3) if self._last is None else (sensed - self._last) * TASK.control_hz
+        self._last = sensed
+        return (-float(np.dot(self.GAINS, np.concatenate([sensed, rates]))),)

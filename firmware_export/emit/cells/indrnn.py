@@ -53,19 +53,19 @@ def _layer(
     """Return one layer's expressions at neuron ``i``; append the columns that they use."""
     spec, net_frac, first = q.spec, q.formats["net"].frac_bits, len(columns)
     lost = dense.lost("h", parts.ints(p[f"u.{k}"]), columns, parameters, f"d_{k}")
-    biases, own = parts.ints(p[f"bias.{k}"]), q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :]
+    biases, layer_ints = parts.ints(p[f"bias.{k}"]), q.ints[d.READOUT + READOUT_INTS + 2 * spec.outputs :]
     if spec.activation == "tanh":
         bias, new = dense.activation(q, parameters, f"bias_{k}", biases, "net")
         new, added = shifted(f"(int32_t){new}", ACTIVATION_FRAC_BITS - net_frac), ""
     else:
         bias = parameters.column(f"bias_{k}", f"{parameters.name.upper()}_NEURONS", biases)
-        high = int(own[spec.layers + k])
+        high = int(layer_ints[spec.layers + k])
         new, added = f"nc_clip(net, {0 if spec.activation == 'relu' else -high}, {high})", f" + {bias.at('i')}"
     columns.append(bias)
     return {
         "block": f"W_in.{k}",
         "table": f"{parameters.at}{parts.suffix_of(f'W_in.{k}')}",
-        "drive": shifted("drive", int(own[k])),
+        "drive": shifted("drive", int(layer_ints[k])),
         "lost": lost,
         "bias": added,
         "new": new,

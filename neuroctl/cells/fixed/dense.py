@@ -176,9 +176,9 @@ def sum_shift(formats: Population, weights: str, x: str) -> Array:
 
 
 def dense_ints(
-    spec: Spec, formats: Population, w_in: str, rec_shift: Any, own: Sequence[Any], last: Sequence[Any] = ()
+    spec: Spec, formats: Population, w_in: str, rec_shift: Any, cell_ints: Sequence[Any], last: Sequence[Any] = ()
 ) -> NDArray[np.int64]:
-    """Return ``ints``, see the places above; ``own`` are three numbers of the cell's, ``last`` those at the end."""
+    """Return ``ints``, see the places above; ``cell_ints`` are the cell's three, ``last`` those at the end."""
     net, s = formats["net"], formats["s"]
     argument = net.frac_bits - ARGUMENT_FRAC_BITS
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine"), ACTIVATIONS[str(spec.activation)]]
@@ -190,7 +190,7 @@ def dense_ints(
         check_shift("net", net.frac_bits - s.frac_bits),
         -Q15_HIGH if spec.activation == "hard_tanh" else 0,
     ]
-    return stacked([*sizes, *shifts, *own, *readout_ints(spec, formats), *last], len(net.frac_bits))
+    return stacked([*sizes, *shifts, *cell_ints, *readout_ints(spec, formats), *last], len(net.frac_bits))
 
 
 def s_range(spec: Spec) -> tuple[int, int]:

@@ -51,14 +51,14 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     else:  # lane by lane: where and how often a network settles is its own
         for p in range(state.shape[1]):
             if theta.ndim == 1:
-                own = theta
+                weights = theta
             else:
-                own = theta[:, p]
+                weights = theta[:, p]
             if ints.ndim == 1:
                 numbers = ints
             else:
                 numbers = ints[:, p]
-            _step_q(own, state[:, p], u[:, p], y[:, p], numbers)
+            _step_q(weights, state[:, p], u[:, p], y[:, p], numbers)
 
 
 @jit_integer

@@ -64,13 +64,13 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     ints: see ``cells.fixed.dense``; of its own layers and residual; at the end each layer's shift, then each largest h
     """
     n, m, q, layers = U(size(ints, d.N)), U(size(ints, d.M)), U(size(ints, d.OUT)), U(size(ints, _LAYERS))
-    x, s, own = layers * n, (layers + U(1)) * n, U(d.READOUT + READOUT_INTS) + U(2) * q
+    x, s, layer_ints = layers * n, (layers + U(1)) * n, U(d.READOUT + READOUT_INTS) + U(2) * q
     residual, s_shift = size(ints, _RESIDUAL), wide(ints, U(d.S_SHIFT))
     w_in = U(0)
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n
-        shift, high = wide(ints, own + layer), wide(ints, own + layers + layer)
+        shift, high = wide(ints, layer_ints + layer), wide(ints, layer_ints + layers + layer)
         for i in range(n):
             if layer == 0:
                 drive = drive_q(theta, w_in + i * m, u, m)
@@ -183,8 +183,8 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     shifts = [d.sum_shift(formats, f"W_in.{layer}", "u" if layer == 0 else "s") for layer in layers]
     one = np.int64(1) << formats["net"].frac_bits
     highs = [formats[f"h.{layer}"].high if spec.activation == "relu" else one for layer in layers]
-    own = (spec.layers, int(spec.residual), 0)
-    return d.dense_ints(spec, formats, "W_in.0", 0, own, (*shifts, *highs))
+    sizes = (spec.layers, int(spec.residual), 0)
+    return d.dense_ints(spec, formats, "W_in.0", 0, sizes, (*shifts, *highs))
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
@@ -193,13 +193,13 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     Returned by name, such as ``"net, layer 0"``, in raw integers of each intermediate's own format; arguments as in
     ``cells.base.Integer``.
     """
-    own, s_shift = ints[:, d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
+    layer_ints, s_shift = ints[:, d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
     p = layout(spec).rows(theta_q.astype(np.int64))
     ranges: dict[str, Range] = {}
     narrow = d.input_range(formats)
     x = narrow  # not read before the first layer has set it
     for layer in range(spec.layers):
-        shift, high = own[:, layer], own[:, spec.layers + layer]
+        shift, high = layer_ints[:, layer], layer_ints[:, spec.layers + layer]
         low = 0 * high if spec.activation == "relu" else -high
         drive = row_ranges(p[f"W_in.{layer}"], *narrow)
         lost = _lost(d.unpack_decay(p[f"u.{layer}"]), low[:, None], high[:, None])

@@ -123,12 +123,12 @@ def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return sizes, shifts and limits; see ``cells.fixed.dense``."""
     context = formats["context"].frac_bits
-    own = (
+    cell_ints = (
         _packed_decay(spec),
         check_shift("context", formats["out"].frac_bits - context),
         check_shift("context", context - formats["c"].frac_bits),
     )
-    return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), own)
+    return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), cell_ints)
 
 
 def _packed_decay(spec: Spec) -> int:
