@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from neuroctl.backends.base import Episodes, check_steps
 from neuroctl.backends.cuda_device import block_size, cuda, episode_loop, require_device
-from neuroctl.backends.fixed import checked
+from neuroctl.backends.fixed import lane_columns
 from neuroctl.backends.kernels import build, head
 from neuroctl.backends.plant import Plant
 from neuroctl.backends.plant_errors import plant_errors
@@ -54,7 +54,7 @@ def rollout_quantized(
 
     """
     block = block_size(threads)
-    spec, known, begin, columns = checked(controllers, plant, starts, fitness)
+    spec, known, begin, columns = lane_columns(controllers, plant, starts, fitness)
     lanes = max(columns["theta"].shape[1], begin.shape[1])
     steps = check_steps(steps)
     require_device()

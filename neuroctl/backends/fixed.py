@@ -54,7 +54,7 @@ def rollout_quantized(
 
     """
     workers = thread_count(threads)
-    spec, known, begin, columns = checked(controllers, plant, starts, fitness)
+    spec, known, begin, columns = lane_columns(controllers, plant, starts, fitness)
     sources = tuple(columns.values())
     lanes = max(sources[0].shape[1], begin.shape[1])
     packs: dict[str, Any] = {name: (len(rows), rows.dtype) for name, rows in columns.items()}
@@ -64,7 +64,7 @@ def rollout_quantized(
     return run_episodes(kernel, spec, known, population, lanes, begin, check_steps(steps), workers)
 
 
-def checked(
+def lane_columns(
     controllers: QuantController | Iterable[QuantController],
     plant: ModuleType | str | os.PathLike[str],
     starts: ArrayLike | None,
@@ -79,7 +79,7 @@ def checked(
         PlantError: the plant lacks something, or does not fit the spec.
 
     """
-    known, controllers = load(plant), _checked(controllers)
+    known, controllers = load(plant), _of_one_spec(controllers)
     spec = controllers.spec if isinstance(controllers, QuantizedPopulation) else controllers[0].spec
     check_plant(known, spec, fitness)
     begin = starts_of(known, starts, spec.dtype)
@@ -105,7 +105,7 @@ def _columns(controllers: Sequence[QuantController]) -> dict[str, Array]:
     return {name: np.array(each) for name, each in rows.items()}
 
 
-def _checked(controllers: object) -> Sequence[QuantController]:
+def _of_one_spec(controllers: object) -> Sequence[QuantController]:
     """Return controllers, 1 or more, that all have one spec."""
     if isinstance(controllers, QuantizedPopulation):
         return controllers
