@@ -6,7 +6,7 @@ the same plant as a Gymnasium environment in plain Python, for a look at an epis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -92,39 +92,39 @@ class PlantReturn:
 
         On the CPU they have the same bits as single calls.
         """
-        # With a single start all seeds give the same episode: run it once.
-        distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
-        if not distinct or not len(theta):
-            return np.zeros((len(theta), len(seeds), 1 + len(self.measures)))
-        starts = np.array([self._plant.start_of(seed) for seed in distinct])
-        episodes = get(self._backend).rollout(
-            spec,
-            np.ascontiguousarray(np.repeat(theta, len(distinct), axis=0).T),
-            self._plant.module,
-            self.max_steps,
-            starts=np.ascontiguousarray(np.tile(starts, (len(theta), 1)).T),
-            threads=threads if self._backend == "cpu" else None,
-        )
-        values = self._values(episodes).reshape(len(theta), len(distinct), -1)
-        return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
+        rollout = get(self._backend).rollout
+
+        def run(times: int, **options: Any) -> Any:
+            columns = np.ascontiguousarray(np.repeat(theta, times, axis=0).T)
+            return rollout(spec, columns, self._plant.module, self.max_steps, **options)
+
+        return self._batch(len(theta), seeds, threads, run)
 
     def batch_quantized(self, controllers: QuantizedPopulation, seeds: Sequence[int], threads: int) -> Array:
         """Return fitness and measures ``[P, seeds, 1 + measures]`` of P integer controllers.
 
         On the CPU they have the same bits as single calls.
         """
+        rollout = get(self._backend).rollout_quantized
+
+        def run(times: int, **options: Any) -> Any:
+            return rollout(controllers.repeat(times), self._plant.module, self.max_steps, **options)
+
+        return self._batch(len(controllers), seeds, threads, run)
+
+    def _batch(self, count: int, seeds: Sequence[int], threads: int, run: Callable[..., Any]) -> Array:
+        """Return values of ``count`` controllers; ``run`` gives their episodes, each as often as told."""
+        # With a single start all seeds give the same episode: run it once.
         distinct = list(seeds[:1]) if self._plant.same_start else list(seeds)
-        if not distinct:
-            return np.zeros((len(controllers), 0, 1 + len(self.measures)))
+        if not distinct or not count:
+            return np.zeros((count, len(seeds), 1 + len(self.measures)))
         starts = np.array([self._plant.start_of(seed) for seed in distinct])
-        episodes = get(self._backend).rollout_quantized(
-            controllers.repeat(len(distinct)),
-            self._plant.module,
-            self.max_steps,
-            starts=np.ascontiguousarray(np.tile(starts, (len(controllers), 1)).T),
+        episodes = run(
+            len(distinct),
+            starts=np.ascontiguousarray(np.tile(starts, (count, 1)).T),
             threads=threads if self._backend == "cpu" else None,
         )
-        values = self._values(episodes).reshape(len(controllers), len(distinct), -1)
+        values = self._values(episodes).reshape(count, len(distinct), -1)
         return np.repeat(values, len(seeds), axis=1) if self._plant.same_start else values
 
     def _values(self, episodes: Any) -> Array:
