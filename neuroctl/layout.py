@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -124,21 +124,12 @@ class Layout:
         self.check(flat, name)
         return flat
 
-    @cached_property
-    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-        """Lower and upper bounds of each element, and the indices where a mask is 0."""
-        blocks = self.blocks.values()
-        masked = [b.offset + np.flatnonzero(np.ravel(b.mask) == 0) for b in blocks if b.mask is not None]
-        low = np.concatenate([np.full(b.size, b.low) for b in blocks] or [np.empty(0)])
-        high = np.concatenate([np.full(b.size, b.high) for b in blocks] or [np.empty(0)])
-        return low, high, np.concatenate([*masked, np.empty(0, np.intp)]).astype(np.intp)
-
     def _allows(self, flat: NDArray[Any]) -> bool:
         """Whether all values are within their bounds, and 0 where a mask is 0: a quick check of the usual case."""
-        low, high, masked = self._bounds
+        low, high, masked = _bounds(self, flat.dtype)
         column = (-1,) + (1,) * (flat.ndim - 1)
-        low, high = low.astype(flat.dtype).reshape(column), high.astype(flat.dtype).reshape(column)
-        return bool(((flat > low) & (flat < high)).all() and not flat[masked].any())
+        within = (flat > low.reshape(column)) & (flat < high.reshape(column))
+        return bool(within.all() and not flat[masked].any())
 
     def check(self, flat: NDArray[Any], name: str = "theta") -> None:
         """Check a flat vector's values, or those of lanes ``[size, P]``, against each block's bounds.
@@ -165,3 +156,13 @@ class Layout:
                 raise LayoutError(
                     f"{name}: {block.name} has {np.count_nonzero(stray)} weights where mask is 0; allowed: 0"
                 )
+
+
+@lru_cache(maxsize=256)
+def _bounds(layout: Layout, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]:
+    """Lower and upper bounds of each element, in a dtype, and the indices where a mask is 0."""
+    blocks = layout.blocks.values()
+    masked = [b.offset + np.flatnonzero(np.ravel(b.mask) == 0) for b in blocks if b.mask is not None]
+    low = np.concatenate([np.full(b.size, b.low, dtype) for b in blocks] or [np.empty(0, dtype)])
+    high = np.concatenate([np.full(b.size, b.high, dtype) for b in blocks] or [np.empty(0, dtype)])
+    return low, high, np.concatenate([*masked, np.empty(0, np.intp)]).astype(np.intp)
