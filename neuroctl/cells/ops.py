@@ -81,48 +81,42 @@ def rk_finish(state: Array, y0: Any, total: Any, ok: Any, y: Any, n: Any) -> Non
 
 
 @jit_inline
-def _put(good: Any, value: Any, state: Array, k: Any) -> None:
-    store(state, k, select(good, value, load(state, k)))
+def _put(good: Any, value: Any, a: Array, k: Any) -> None:
+    store(a, k, select(good, value, load(a, k)))
+
+
+@jit_inline
+def _activate(code: Any, a: Array, x: Any, good: Any, y: Any, n: Any) -> None:
+    """a[y + i] = f(a[x + i]) where good, f chosen by a code of ``ACTIVATIONS``. Offsets are unsigned."""
+    if code == LOGISTIC:
+        for i in range(n):
+            _put(good, logistic(load(a, x + i)), a, y + i)
+    elif code == TANH:
+        for i in range(n):
+            _put(good, tanh(load(a, x + i)), a, y + i)
+    elif code == RELU:
+        for i in range(n):
+            _put(good, relu(load(a, x + i)), a, y + i)
+    elif code == HARD_TANH:
+        for i in range(n):
+            _put(good, hard_tanh(load(a, x + i)), a, y + i)
+    else:
+        for i in range(n):
+            _put(good, load(a, x + i), a, y + i)
 
 
 @jit_inline
 def activate_where(code: Any, state: Array, x: Any, ok: Any, y: Any, n: Any) -> None:
     """y_i = f(x_i) where ok, f chosen by a code of ``ACTIVATIONS``: a new state, unless an input was bad."""
-    x, ok, y, n = U(x), U(ok), U(y), U(n)
-    good = load(state, ok) != zero(load(state, ok))
-    if code == LOGISTIC:
-        for i in range(n):
-            _put(good, logistic(load(state, x + i)), state, y + i)
-    elif code == TANH:
-        for i in range(n):
-            _put(good, tanh(load(state, x + i)), state, y + i)
-    elif code == RELU:
-        for i in range(n):
-            _put(good, relu(load(state, x + i)), state, y + i)
-    elif code == HARD_TANH:
-        for i in range(n):
-            _put(good, hard_tanh(load(state, x + i)), state, y + i)
-    else:
-        for i in range(n):
-            _put(good, load(state, x + i), state, y + i)
+    good = load(state, U(ok))
+    _activate(code, state, U(x), good != zero(good), U(y), U(n))
 
 
 @jit_inline
 def apply(code: Any, y: Array, yo: Any, n: Any) -> None:
     """y_i = f(y_i), f chosen by a code of ``ACTIVATIONS``."""
-    yo, n = U(yo), U(n)
-    if code == LOGISTIC:
-        for i in range(n):
-            store(y, yo + i, logistic(load(y, yo + i)))
-    elif code == TANH:
-        for i in range(n):
-            store(y, yo + i, tanh(load(y, yo + i)))
-    elif code == RELU:
-        for i in range(n):
-            store(y, yo + i, relu(load(y, yo + i)))
-    elif code == HARD_TANH:
-        for i in range(n):
-            store(y, yo + i, hard_tanh(load(y, yo + i)))
+    always = zero(load(y, U(yo)))
+    _activate(code, y, U(yo), always == always, U(yo), U(n))
 
 
 @jit_inline
