@@ -14,11 +14,14 @@ import numpy as np
 
 from neuroctl.backends import get
 from neuroctl.cells import initial
+from neuroctl.checks import integer
 from neuroctl.controller import Controller
+from neuroctl.errors import LayoutError
 from neuroctl.spec import CELL_NAMES, Spec
 
 CALLS: Final = 50_000
 INPUTS, OUTPUTS = 8, 4
+_DISTINCT: Final = 64  # controllers of a population that differ
 
 _COLD: Final = """
 from time import perf_counter
@@ -38,7 +41,11 @@ def latency(step: Callable[[], Any], calls: int = CALLS) -> dict[str, float]:
     Returns:
         The 50th, 99th and 99.9th percentile in microseconds: ``p50_us``, ``p99_us``, ``p999_us``.
 
+    Raises:
+        LayoutError: ``calls`` is no integer >= 1.
+
     """
+    calls = integer("calls", calls, 1, error=LayoutError)
     times = np.empty(calls, np.int64)
     empty = 0.0
     for call in (lambda: None, step):
@@ -81,16 +88,21 @@ def lanes(neurons: int, count: int = 1024, steps: int = 256) -> float:
 
     Args:
         neurons: number of neurons of each controller.
-        count: number of controllers, a multiple of 64.
-        steps: number of control steps in a rollout.
+        count: number of controllers, an integer >= 1; of each 64 in a row all differ.
+        steps: number of control steps in a rollout, an integer >= 1.
 
     Returns:
         Control steps per second of the whole population, the median of five rollouts.
 
+    Raises:
+        SpecError: ``neurons`` is out of range.
+        LayoutError: ``count`` or ``steps`` is.
+
     """
+    count, steps = integer("count", count, 1, error=LayoutError), integer("steps", steps, 1, error=LayoutError)
     spec = Spec(cell="ctrnn", inputs=INPUTS, neurons=neurons, outputs=OUTPUTS, dt_s=0.01)
-    few = np.stack([initial(spec, seed) for seed in range(64)], axis=1)
-    theta = np.ascontiguousarray(np.tile(few, count // 64))
+    few = np.stack([initial(spec, seed) for seed in range(_DISTINCT)], axis=1)
+    theta = np.ascontiguousarray(few[:, np.arange(count) % _DISTINCT])
     u = np.random.default_rng(0).standard_normal((steps, INPUTS)).astype(np.float32)
     seconds = []
     for _ in range(6):
@@ -106,7 +118,11 @@ def cold_start(runs: int = 5) -> dict[str, float]:
     Returns:
         Medians in seconds: ``import_s`` for the import of neuroctl, then ``first_step_s`` for the first step.
 
+    Raises:
+        LayoutError: ``runs`` is no integer >= 1.
+
     """
+    runs = integer("runs", runs, 1, error=LayoutError)
     times = []
     for _ in range(runs + 1):
         done = subprocess.run([sys.executable, "-c", _COLD], capture_output=True, text=True, check=True)
