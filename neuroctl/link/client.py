@@ -184,7 +184,8 @@ class Link(Exchange):
             report_every: number of ticks from one REPORT to the next; 0: none. BOARD only.
             with_state: whether REPORTs carry the state.
             timeout_s: longest time without a frame from the host before the outputs go safe; 0: the board's default.
-            user: the object that runs the board from now on; until it stops, no other one may. None: not checked.
+            user: the object that runs the board from now on; until it stops, neither another one nor a call without
+                one may start it. None: the caller's own requests do, and the next object to start the board takes over.
 
         Raises:
             LinkError: an argument is out of range, or another object runs the board.
@@ -193,8 +194,7 @@ class Link(Exchange):
             RefusedError: the board does not know the mode, or a value.
 
         """
-        if user is not None:
-            self.refuse_second(user)
+        self.refuse_second(user)
         self.mode = Mode.IDLE
         check_start(mode, report_every, timeout_s, self.hello.timeout_us)
         if self.q is not None:

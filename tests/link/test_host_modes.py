@@ -326,6 +326,21 @@ def test_one_mode_at_a_time_runs_a_board(host, first, second):
         assert link.user is other
 
 
+def test_a_start_by_request_takes_no_board_away(host):
+    with linked(host, Q) as link:
+        with HostDriven(link) as running:
+            sent = link.stats.sent
+            with pytest.raises(
+                LinkError, match=rf"^board: HostDriven is using {link.port}; allowed: one mode at a time"
+            ):
+                link.start(Mode.STEP)
+            assert (link.stats.sent, link.user, link.mode) == (sent, running, Mode.DRIVE)
+        link.start(Mode.STEP)
+        link.start(Mode.STEP)  # again is not a second one
+        with HostDriven(link) as running:  # nobody is known to use the link
+            assert link.user is running
+
+
 def test_nobody_drives_by_an_object_that_is_gone(host):
     with linked(host, Q) as link:
         HostDriven(link).start()
