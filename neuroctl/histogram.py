@@ -72,6 +72,13 @@ class Histogram:
     Raises:
         LayoutError: row has another dtype or shape.
 
+    Example:
+        >>> ticks = Histogram()
+        >>> for nanoseconds in (900, 1000, 5000):
+        ...     ticks.record(nanoseconds)
+        >>> ticks.count, ticks.mean, ticks.max
+        (3, 2300.0, 5000)
+
     """
 
     def __init__(self, row: NDArray[np.int64] | None = None):

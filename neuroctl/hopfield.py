@@ -112,6 +112,13 @@ class Settled:
         converged: bool ``[k]``, whether the last sweep changed no neuron.
         sweeps: int64 ``[k]``, number of sweeps over all neurons, including the last one without a change.
 
+    Example:
+        >>> pattern = np.array([[1.0, -1.0, 1.0, -1.0, 1.0]])
+        >>> noisy = pattern * [1, 1, 1, 1, -1]
+        >>> settled = settle(hebb(pattern), noisy)
+        >>> bool((settled.s == pattern).all()), settled.converged.tolist()
+        (True, [True])
+
     """
 
     s: Matrix

@@ -51,7 +51,16 @@ LOAD_ERRORS: Final = (
 
 @dataclass(frozen=True)
 class Archive:
-    """Contents of a neuroctl ``.npz`` file: kind, header fields, arrays, and the SHA-256 of all of them."""
+    """Contents of a neuroctl ``.npz`` file: kind, header fields, arrays, and the SHA-256 of all of them.
+
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> Controller(Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)).save("elman.npz")
+        >>> archive = read_archive("elman.npz")
+        >>> archive.kind, archive.arrays["theta"].shape
+        ('controller', (11,))
+
+    """
 
     kind: str
     fields: dict[str, Any]
@@ -68,6 +77,14 @@ class Model:
         theta: parameters ``[n_params]`` in the spec's dtype.
         meta: notes of plain JSON types.
         calibration: recorded inputs ``[T, inputs]`` in physical units; None if there are none.
+
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> ctl = Controller(Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02))
+        >>> ctl.save("elman.npz", meta={"robot": "arm"})
+        >>> model = model_of(read_archive("elman.npz"), "elman.npz")
+        >>> model.meta["robot"], bool((model.theta == ctl.theta).all())
+        ('arm', True)
 
     """
 

@@ -49,8 +49,9 @@ class QuantController(Rebuilt):
         ExportError: the interval analysis cannot prove that 32 bits hold every intermediate.
 
     Example:
+        >>> from neuroctl import Controller
         >>> spec = Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01, input_limits=((-1, 1),))
-        >>> q = neuroctl.Controller(spec, np.zeros(29)).quantize()
+        >>> q = Controller(spec, np.zeros(29)).quantize()
         >>> q
         <QuantController elman: 1 input, 4 neurons, 1 output, dt_s 0.01, 29 parameters, fixed point>
         >>> q.step_int([100])

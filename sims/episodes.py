@@ -177,6 +177,13 @@ class GymReturn(_Returns):
     Raises:
         TaskError: there is no such environment, it cannot be created, or a space is not a Box.
 
+    Example:
+        >>> from neuroctl import Controller
+        >>> import sims
+        >>> problem = sims.problem("Pendulum-v1", cell="elman", neurons=2)
+        >>> -2000 < GymReturn("Pendulum-v1", max_steps=20)(Controller(problem.spec), seed=1) < 0
+        True
+
     """
 
     def __init__(self, name: str, max_steps: int | None = None):
@@ -227,6 +234,12 @@ class Episode:
         terminated: whether the task ended the episode before its step limit, for instance by a fall.
         feet_down: bool[T, legs], ground contact of each leg after each step; None without legs.
         frames: list of images, uint8[height, width, 3], from the start on; empty unless requested.
+
+    Example:
+        >>> import sims
+        >>> episode = sims.record("cartpole", sims.baseline("cartpole"), seed=1, max_steps=50)
+        >>> episode.steps, episode.observations.shape, episode.terminated
+        (50, (50, 2), False)
 
     """
 

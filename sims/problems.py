@@ -30,7 +30,15 @@ from .task import Limits
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem to evolve on: its name, a controller's Spec, and the objective."""
+    """A problem to evolve on: its name, a controller's Spec, and the objective.
+
+    Example:
+        >>> import sims
+        >>> problem = sims.problem("cartpole", cell="elman", neurons=2)
+        >>> problem.name, problem.spec.inputs, problem.spec.outputs
+        ('cartpole', 2, 1)
+
+    """
 
     name: str
     spec: Spec

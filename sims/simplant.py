@@ -29,6 +29,14 @@ class SimPlant:
         TaskError: there is no such task.
         BackendUnavailable: the physics engine is not installed.
 
+    Example:
+        >>> import sims
+        >>> from neuroctl.realtime import Loop
+        >>> plant = sims.SimPlant("cartpole")
+        >>> Loop(sims.pretrained("cartpole"), plant).run(ticks=5).reason
+        'finished'
+        >>> plant.close()
+
     """
 
     def __init__(self, task: str, seed: int = 0, on_reset: Callable[[], Any] | None = None):

@@ -54,6 +54,12 @@ class Task(Sized):
         search: defaults for a search: options of ``neuroctl evolve`` by their names.
         options: arguments of the environment that differ from its defaults.
 
+    Example:
+        >>> import sims
+        >>> task = sims.get("cartpole")
+        >>> task.inputs, task.output_names, task.control_hz
+        (2, ('force on the cart [N]',), 60)
+
     """
 
     env_id: str

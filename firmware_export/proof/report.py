@@ -12,6 +12,11 @@ class Mismatch:
     """The first word that differs.
 
     ``step`` counts from 0, ``word`` is a name such as ``"y[3]"``, ``got`` and ``expected`` are raw integers.
+
+    Example:
+        >>> Mismatch(step=7, word="y[3]", got=12, expected=13).word
+        'y[3]'
+
     """
 
     step: int
@@ -27,6 +32,11 @@ class Footprint:
     ``code``, ``const`` (tables) and the instructions are those of -O2; ``code_small`` is the code of -Os. ``ram`` is
     one state and all variables, ``stack`` the greatest depth of a step. The cost, in ``unit``s, is measured over some
     hundred steps.
+
+    Example:
+        >>> Footprint("cycles", 900.0, 850, 950, code=1024, code_small=800, const=256, ram=96, stack=64).code
+        1024
+
     """
 
     unit: str
@@ -42,7 +52,13 @@ class Footprint:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """The result on one target; ``problem`` is empty unless it was skipped or crashed."""
+    """The result on one target; ``problem`` is empty unless it was skipped or crashed.
+
+    Example:
+        >>> TargetReport("host", "cc", ran=True, steps=100, selftest=0).result
+        'ok'
+
+    """
 
     target: str
     tools: str
@@ -80,6 +96,13 @@ class VerifyReport:
         seed: seed of the random inputs.
         targets: one entry per toolchain.
         notes: files that were edited since the export, or are missing; they do not count as failures.
+
+    Example:
+        >>> import neuroctl as nc, firmware_export
+        >>> spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
+        >>> header = firmware_export.export(nc.Controller(spec).quantize(), "firmware", name="ctl")
+        >>> firmware_export.verify(header.parent, steps=100, targets=["host"]).ok
+        True
 
     """
 

@@ -29,6 +29,11 @@ class Target:
         flash_bytes: the part's flash; 0 if parts differ too much.
         ram_bytes: the part's RAM; 0 if parts differ too much.
 
+    Example:
+        >>> import firmware_export
+        >>> firmware_export.TARGETS["host"].host, firmware_export.TARGETS["host"].ram_bytes
+        (True, 0)
+
     """
 
     name: str

@@ -30,6 +30,15 @@ class Episodes:
         final: ``[S, P]``, the plant's states at the end.
         fault: bool ``[P]``, whether the controller met NaN or Inf (it then held its last safe output).
 
+    Example:
+        >>> from neuroctl.backends import get
+        >>> from neuroctl.cells import initial
+        >>> from sims.plants import walker
+        >>> spec = Spec(cell="ctrnn", inputs=1, neurons=3, outputs=3, dt_s=0.1, readout="identity")
+        >>> theta = np.stack([initial(spec, seed) for seed in range(4)], axis=1)
+        >>> get("cpu").rollout(spec, theta, walker, 20).steps.tolist()
+        [20, 20, 20, 20]
+
     """
 
     fitness: Array
@@ -45,6 +54,14 @@ class OpenLoop:
     Args:
         outputs: ``[T, q, P]``.
         state: ``[n_state, P]``, the controllers' states at the end; see the cell's ``state_layout``.
+
+    Example:
+        >>> from neuroctl.backends import get
+        >>> from neuroctl.cells import initial
+        >>> spec = Spec(cell="ctrnn", inputs=1, neurons=3, outputs=1, dt_s=0.1)
+        >>> theta = np.stack([initial(spec, seed) for seed in range(4)], axis=1)
+        >>> get("cpu").rollout(spec, theta, np.zeros((20, 1))).outputs.shape
+        (20, 1, 4)
 
     """
 

@@ -40,6 +40,13 @@ class StudyConfig:
     Raises:
         StudyError: a field is out of range or unknown.
 
+    Example:
+        >>> from neuroctl.evolve import run_study
+        >>> spec = Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+        >>> config = StudyConfig(spec=spec, task="rest", generations=3, population=4, episodes=1, validation_episodes=4)
+        >>> run_study(config, lambda ctl, seed: -float(abs(ctl.theta).sum()), "rest").evaluations
+        12
+
     """
 
     spec: Spec

@@ -57,6 +57,12 @@ class Encoding:
     Raises:
         StudyError: a field is not allowed.
 
+    Example:
+        >>> from neuroctl import Spec
+        >>> spec = Spec(cell="ctrnn", inputs=2, neurons=4, outputs=2, dt_s=0.02)
+        >>> Genome(spec).size, Genome(spec, Encoding(limbs=2, fixed={"b_out": 0.0})).size
+        (42, 16)
+
     """
 
     fixed: Mapping[str, float] = field(default_factory=dict)
@@ -106,6 +112,12 @@ class Genome:
 
     Raises:
         StudyError: the encoding does not fit the spec.
+
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> genome = Genome(Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02))
+        >>> Controller(genome.spec, genome.theta(np.zeros(genome.size)))
+        <Controller elman: 1 input, 2 neurons, 1 output, dt_s 0.02, 11 parameters, float32>
 
     """
 

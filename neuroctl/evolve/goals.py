@@ -46,6 +46,13 @@ class Goals:
     Raises:
         StudyError: a goal is unknown or given twice, or ``energy`` lacks ``output_limits``.
 
+    Example:
+        >>> from neuroctl import Controller
+        >>> spec = Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+        >>> light = Goals(lambda ctl, seed: 1.0, ["bytes"], spec)
+        >>> light(Controller(spec), seed=0)
+        (1.0, -22.0)
+
     """
 
     def __init__(self, objective: Any, names: Sequence[str], spec: Spec):

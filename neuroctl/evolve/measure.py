@@ -21,6 +21,14 @@ class Measure:
     Raises:
         StudyError: low is not below high, or not finite.
 
+    Example:
+        >>> from neuroctl import Spec
+        >>> from neuroctl.evolve import StudyConfig
+        >>> spec = Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+        >>> height = Measure("height [m]", 0.0, 0.5)
+        >>> StudyConfig(spec=spec, task="walk", optimizer="map-elites", measures=(height,)).measures[0].high
+        0.5
+
     """
 
     name: str

@@ -20,7 +20,17 @@ from neuroctl.evolve.restarts import BIPOP, IPOP
 
 
 class Optimizer(Protocol):
-    """Maximizes by ask and tell; the same seed and the same fitnesses have to give the same bits."""
+    """Maximizes by ask and tell; the same seed and the same fitnesses have to give the same bits.
+
+    Example:
+        >>> search: Optimizer = make_optimizer("snes", size=3, seed=0, population=16, sigma0=0.5)
+        >>> for _ in range(60):
+        ...     genomes = search.ask()
+        ...     search.tell(-((genomes - 1.0) ** 2).sum(axis=1))  # the maximum is at 1, 1, 1
+        >>> search.mean.round(1).tolist()
+        [1.0, 1.0, 1.0]
+
+    """
 
     @property
     def mean(self) -> NDArray[np.float64]:

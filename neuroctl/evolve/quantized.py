@@ -22,6 +22,14 @@ class FixedPointConfig:
     """Storage of the integer controllers that a study evaluates: bits of weights (8 or 16) and state (16 or 32).
 
     ``allow_coarse`` lets a study begin whose limits ``neuroctl.quant.quantize`` refuses; it changes no number.
+
+    Example:
+        >>> from neuroctl import Spec
+        >>> from neuroctl.evolve import StudyConfig
+        >>> spec = Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
+        >>> StudyConfig(spec=spec, task="pole", fixed_point=FixedPointConfig(weight_bits=8)).fixed_point
+        FixedPointConfig(weight_bits=8, state_bits=32, allow_coarse=False)
+
     """
 
     weight_bits: int = 16

@@ -23,6 +23,18 @@ class Progress:
         elapsed_s: time spent on the study, in seconds.
         left_s: estimated time in seconds until the study reaches a limit, at the pace of this run.
 
+    Example:
+        >>> from neuroctl import Spec
+        >>> from neuroctl.evolve import StudyConfig, run_study
+        >>> spec = Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+        >>> config = StudyConfig(spec=spec, task="rest", generations=3, population=4, episodes=1, validation_episodes=4)
+        >>> def told(progress: Progress) -> None:
+        ...     print(progress.generation, progress.evaluations)
+        >>> result = run_study(config, lambda ctl, seed: -float(abs(ctl.theta).sum()), "rest", on_generation=told)
+        0 4
+        1 8
+        2 12
+
     """
 
     generation: int
@@ -42,6 +54,16 @@ class StudyResult:
     """Outcome of a study: the path of the best controller, and its mean return over the validation episodes.
 
     ``best_score`` and ``best_generation`` are None if no validated controller has had a finite mean return so far.
+
+    Example:
+        >>> from neuroctl import Spec, load
+        >>> from neuroctl.evolve import StudyConfig, run_study
+        >>> spec = Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+        >>> config = StudyConfig(spec=spec, task="rest", generations=3, population=4, episodes=1, validation_episodes=4)
+        >>> result = run_study(config, lambda ctl, seed: -float(abs(ctl.theta).sum()), "rest")
+        >>> result.generations, result.interrupted, load(result.best_path).spec == spec
+        (3, False, True)
+
     """
 
     best_path: Path

@@ -71,6 +71,11 @@ class Link(Exchange):
         ModelError: the board runs another model.
         BackendUnavailable: pyserial or cobs is not installed.
 
+    Example:
+        >>> with Link(port, q) as link:  # a board that runs q; port is such as "/dev/ttyACM0"
+        ...     link.hello.inputs, link.hello.model_crc32 == q.model_crc32, link.mode.name
+        (2, True, 'IDLE')
+
     """
 
     def __init__(

@@ -36,6 +36,14 @@ class BoardInLoop:
     Raises:
         LinkError: the link has no controller, or an argument is out of range.
 
+    Example:
+        >>> with Link(port, q) as link:  # a board that runs q
+        ...     board = BoardInLoop(link)
+        ...     board.reset()
+        ...     u = np.array([0.5, -0.5], np.float32)
+        ...     board.step(u).tolist() == q.step(u).tolist()
+        True
+
     """
 
     def __init__(

@@ -112,6 +112,12 @@ class HostDriven(_Running):
     Raises:
         LinkError: the link has no controller, or an argument is not allowed.
 
+    Example:
+        >>> from neuroctl.realtime import Loop
+        >>> with Link(port, q) as link, HostDriven(link) as board:  # a board that runs q
+        ...     Loop(q, board).run(ticks=5).reason
+        'finished'
+
     """
 
     def __init__(self, link: Link, *, timeout_s: float = 0.0, most_lost: int = MAX_LOST, any_model: bool = False):
@@ -183,7 +189,16 @@ class HostDriven(_Running):
 
 
 class Report(NamedTuple):
-    """A board's report of one tick, counted from 1; inputs and outputs in physical units."""
+    """A board's report of one tick, counted from 1; inputs and outputs in physical units.
+
+    Example:
+        >>> reports: list[Report] = []
+        >>> with Link(port, q) as link, BoardDriven(link, on_report=reports.append) as board:  # a board that runs q
+        ...     pong = board.run(0.2)
+        >>> reports[0].tick, reports[0].inputs.shape, reports[0].outputs.shape
+        (1, (2,), (1,))
+
+    """
 
     tick: int
     inputs: Array
@@ -204,6 +219,15 @@ class BoardDriven(_Running):
 
     Raises:
         LinkError: the link has no controller, or an argument is out of range.
+
+    Example:
+        >>> ticks: list[int] = []
+        >>> with Link(port, q) as link:  # a board that runs q
+        ...     with BoardDriven(link, on_report=lambda report: ticks.append(report.tick)) as board:
+        ...         board.run(0.2).reason.name
+        'NONE'
+        >>> ticks[:3]
+        [1, 2, 3]
 
     """
 
@@ -291,7 +315,13 @@ class BoardDriven(_Running):
 
 
 class Difference(NamedTuple):
-    """The first difference between board and host: step from 0, name of the word, and both values."""
+    """The first difference between board and host: step from 0, name of the word, and both values.
+
+    Example:
+        >>> str(Difference(step=7, word="y[3]", host=12, board=13))
+        'step 7: y[3] is 12 on the host, 13 on the board'
+
+    """
 
     step: int
     word: str
@@ -314,6 +344,13 @@ class Shadow(_Running):
 
     Raises:
         LinkError: the link has no controller, or the timeout is out of range.
+
+    Example:
+        >>> with Link(port, q) as link, Shadow(link) as both:  # a board that runs q
+        ...     for _ in range(5):
+        ...         y = both.step(np.array([0.5, -0.5]))
+        >>> both.steps, both.differing_bits, both.first
+        (5, 0, None)
 
     """
 

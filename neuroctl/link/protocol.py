@@ -55,7 +55,13 @@ class Flag(IntFlag):
 
 
 class Mode(IntEnum):
-    """Modes of a board."""
+    """Modes of a board.
+
+    Example:
+        >>> Mode.STEP.name, Mode(0)
+        ('STEP', <Mode.IDLE: 0>)
+
+    """
 
     IDLE = 0
     STEP = 1
@@ -65,7 +71,15 @@ class Mode(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a board's outputs are safe."""
+    """Why a board's outputs are safe.
+
+    Example:
+        >>> from neuroctl.link import Link
+        >>> with Link(port, q) as link:  # a board that runs q, just switched on
+        ...     link.hello.reason.name
+        'RESET'
+
+    """
 
     NONE = 0
     STOPPED = 1
@@ -122,7 +136,15 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Hello:
-    """A board's answer to HELLO; times in microseconds."""
+    """A board's answer to HELLO; times in microseconds.
+
+    Example:
+        >>> from neuroctl.link import Link
+        >>> with Link(port, q) as link:  # a board that runs q
+        ...     link.hello.dt_us, link.hello.inputs, link.hello.outputs
+        (10000, 2, 1)
+
+    """
 
     protocol: int
     capabilities: int
@@ -166,7 +188,16 @@ class Hello:
 
 @dataclass(frozen=True)
 class Pong:
-    """A board's answer to PING."""
+    """A board's answer to PING.
+
+    Example:
+        >>> from neuroctl.link import Link
+        >>> with Link(port, q) as link:  # a board that runs q
+        ...     pong = link.ping()
+        >>> pong.tick, pong.mode.name, pong.overruns
+        (0, 'IDLE', 0)
+
+    """
 
     tick: int
     mode: Mode

@@ -24,6 +24,12 @@ class Stats:
         bytes_in: bytes read.
         round_trips: durations from request to answer.
 
+    Example:
+        >>> from neuroctl.link import Link
+        >>> with Link(port, q) as link:  # a board that runs q
+        ...     link.ping().mode.name, link.stats.lost, link.stats.answered == link.stats.sent
+        ('IDLE', 0, True)
+
     """
 
     sent: int = 0

@@ -39,6 +39,14 @@ class Log:
         LoopError: an argument is not allowed.
         BackendUnavailable: the package ``mcap`` is missing.
 
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> from neuroctl.realtime import Loop, read_log
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+        >>> loop = Loop(ctl, read=lambda u: u.fill(0.5), write=lambda y: None, log=Log("run.npz"), overrun="catch-up")
+        >>> loop.run(ticks=5).log.written, len(read_log("run.npz"))
+        (5, 5)
+
     """
 
     def __init__(self, *paths: str | os.PathLike[str], capacity: int = 1 << 14, on_error: str = "on"):

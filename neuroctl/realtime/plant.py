@@ -34,6 +34,20 @@ class Plant(Protocol):
 
     ``inputs``, ``outputs``, ``dt_s``, ``model_crc32`` and ``spec`` describe the controller that the plant was made for.
     A controller of other sizes, another time step, CRC or ``Spec`` is refused before anything moves.
+
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> from neuroctl.realtime import Loop
+        >>> class Motor:  # whatever has read and write
+        ...     def read(self, u): u[0] = 0.5
+        ...     def write(self, y): self.volts = 12.0 * float(y[0])
+        ...     def safe(self): self.volts = 0.0
+        >>> motor: Plant = Motor()
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.001))
+        >>> report = Loop(ctl, motor).run(ticks=5)
+        >>> report.safe, motor.volts
+        (True, 0.0)
+
     """
 
     def read(self, u: Array, /) -> bool | np.bool | Array | None:

@@ -37,6 +37,16 @@ class LogData:
         report: the loop's report as plain JSON types; None if the file is incomplete.
         complete: whether the file has its end; else it was read up to the last intact record.
 
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> from neuroctl.realtime import Loop
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+        >>> loop = Loop(ctl, read=lambda u: u.fill(0.5), write=lambda y: None, log="run.npz", overrun="catch-up")
+        >>> report = loop.run(ticks=5)
+        >>> data = read_log("run.npz")
+        >>> data.complete, data["inputs"].shape, data["tick"].tolist()
+        (True, (5, 1), [0, 1, 2, 3, 4])
+
     """
 
     about: dict[str, Any]

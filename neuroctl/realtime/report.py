@@ -47,6 +47,14 @@ class LoopReport:
         log: outcome of the log; None without one.
         error: the exception behind the reason.
 
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> from neuroctl.realtime import Loop
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+        >>> report = Loop(ctl, read=lambda u: u.fill(0.5), write=lambda y: None, overrun="catch-up").run(ticks=5)
+        >>> report.ok, report.reason, report.ticks, report.histograms["wake"].count
+        (True, 'finished', 5, 5)
+
     """
 
     reason: str

@@ -72,6 +72,14 @@ class System:
     Raises:
         LoopError: a value is not allowed.
 
+    Example:
+        >>> from neuroctl import Controller, Spec
+        >>> from neuroctl.realtime import Loop
+        >>> ctl = Controller(Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.001))
+        >>> loop = Loop(ctl, read=lambda u: u.fill(0.5), write=lambda y: None, system=System(mlock=True))
+        >>> loop.run(ticks=5).reason  # what the system refused stands in the report's messages
+        'finished'
+
     """
 
     fifo: int | None = None

@@ -23,7 +23,18 @@ TASKS_PER_WORKER: Final = 4  # enough for an even load: a good controller's epis
 
 
 class Evaluator(Protocol):
-    """The interface of an evaluator to a study; a context manager."""
+    """The interface of an evaluator to a study; a context manager.
+
+    Example:
+        >>> from neuroctl import Spec
+        >>> def best_of(evaluator: Evaluator, genomes: NDArray[np.float64]) -> int:
+        ...     with evaluator:
+        ...         return int(evaluator.evaluate(genomes, seeds=[0, 1])[:, :, 0].mean(axis=1).argmax())
+        >>> genome = Genome(Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02))
+        >>> best_of(SerialEvaluator(genome, lambda ctl, seed: float(ctl.params["W_in"][1, 0])), np.eye(3, genome.size))
+        1
+
+    """
 
     def evaluate(self, genomes: NDArray[np.float64], seeds: Sequence[int]) -> Values:
         """Return objective values float64 ``[len(genomes), len(seeds), 1 + measures]``."""
@@ -41,6 +52,13 @@ class SerialEvaluator:
         genome: mapping of genes to a controller.
         objective: callable ``(controller, seed) -> float``, or a tuple of the fitness and its measures.
         measures: number of values that it returns besides the fitness.
+
+    Example:
+        >>> from neuroctl import Spec
+        >>> genome = Genome(Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02))
+        >>> with SerialEvaluator(genome, lambda ctl, seed: float(ctl.step(np.ones(1, np.float32))[0])) as evaluator:
+        ...     evaluator.evaluate(np.zeros((3, genome.size)), seeds=[0, 1]).shape
+        (3, 2, 1)
 
     """
 

@@ -45,6 +45,13 @@ class PoolEvaluator:
         task_timeout_s: longest time for one genome, or for some of its seeds. A worker that takes longer is replaced,
             and the task tried once more. None: no limit.
 
+    Example:
+        >>> import sims
+        >>> genome = Genome(sims.controller_spec("cartpole", 2, cell="elman"))
+        >>> with PoolEvaluator(genome, sims.EpisodeReturn("cartpole", max_steps=5), workers=2) as evaluator:
+        ...     evaluator.evaluate(np.zeros((3, genome.size)), seeds=[0, 1]).shape
+        (3, 2, 1)
+
     """
 
     def __init__(
