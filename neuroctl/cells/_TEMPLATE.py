@@ -22,21 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    ACTIVATION,
-    AFFINE,
-    INPUTS,
-    NEURONS,
-    OUTPUT_ACTIVATION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    decode_readout,
-    input_scale,
-    readout_blocks,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
@@ -60,7 +46,7 @@ def layout(spec: Spec) -> Layout:
         ("U", (n, n), "1"),
         ("bias", (n,), "1"),
         ("leak", (n,), "1", 0.0, 1.0),
-        *readout_blocks(spec),  # W_out and b_out, which ops.readout expects last
+        *base.readout_blocks(spec),  # W_out and b_out, which ops.readout expects last
     )
 
 
@@ -74,7 +60,7 @@ def state_layout(spec: Spec) -> Layout:
     return Layout(
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -97,19 +83,21 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     Arguments are as ``cells.base.Cell`` says.
     """
-    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    n, m, q = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS]
     rec, bias = n * m, n * m + n * n  # offsets in theta, in the order of ``layout``
     leak, w_out = bias + n, bias + 2 * n
     h, new, scaled = 0, n, 2 * n  # offsets in the state, in the order of ``state_layout``
     held = scaled + m
     ok = held + q
-    limits = SCALES + 2 * m  # in floats: the outputs' lows and highs
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    limits = base.SCALES + 2 * m  # in floats: the outputs' lows and highs
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     v.two_matvecs(theta, 0, rec, state, scaled, h, new, n, m, n)
     v.add(theta, bias, state, new, n)
-    ops.apply(ints[ACTIVATION], state, new, n)
+    ops.apply(ints[base.ACTIVATION], state, new, n)
     _approach(theta, leak, state, new, ok, h, n)
-    ops.readout(theta, w_out, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.readout(
+        theta, w_out, state, h, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
+    )
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,14 +109,14 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     theta = np.array(x)
     p = layout(spec).rows(theta)
-    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
+    p["W_in"][:] *= _WEIGHT_SCALE / base.input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
     p["leak"][:] = _MIN_LEAK + (_MAX_LEAK - _MIN_LEAK) * (0.5 + 0.5 * np.tanh(0.5 * p["leak"]))
-    decode_readout(spec, p)
+    base.decode_readout(spec, p)
     return theta
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="name_of_the_network",
     layout=layout,
     state_layout=state_layout,

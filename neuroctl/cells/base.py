@@ -21,6 +21,8 @@ Persistent = Mapping[str, tuple[str, int, int]]
 """Storage (a NumPy dtype's name), lowest and highest value of an integer state's persistent blocks, in C's order."""
 Population = Mapping[str, QFormats]
 """Formats of P controllers of one spec, by name."""
+Quantized = tuple[Population, NDArray[np.int32]]
+"""Formats of P controllers, and their parameters in them, int32 ``[P, n_params]``."""
 Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Lowest and highest value of P controllers' intermediates, int64 ``[P]`` each, by name."""
 
@@ -78,8 +80,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Integer:
-    """A cell's integer form: ``step_q(theta_q, state_q, u, y, ints_q)`` on int32 arrays ``[K]``, or blocks ``[K, W]``.
+    """A cell's integer form, whose step generated C equals bit for bit: ``step_q(theta, state, u, y, ints)``.
 
+    theta int32 of the float layout and u int32 ``[inputs]`` in the format ``"u"`` are read, state int32, see
+    ``state_layout_q``, is read and written, y int32 ``[outputs]`` in the format ``"out"`` is written; ints int64 are
+    sizes, shifts and limits. All are one controller's, or a block of lanes' ``[..., W]``.
     ``prepare_q`` refreshes what in the state is derived from the rest; ``step_prepared_q`` assumes that and preserves
     it.
 
@@ -93,7 +98,7 @@ class Integer:
     the rest is scratch.
     """
 
-    quantize: Callable[[Spec, Array, QFormat, Any], tuple[Population, NDArray[np.int32]]]
+    quantize: Callable[[Spec, Array, QFormat, Any], Quantized]
     quantize_theta: Callable[[Spec, Array, Population], NDArray[np.int32]]
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Population], NDArray[np.int64]]

@@ -15,22 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    AFFINE,
-    DT,
-    INPUTS,
-    NEURONS,
-    OPTION,
-    OUTPUT_ACTIVATION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    decode_readout,
-    input_scale,
-    readout_blocks,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline, jit_step
@@ -67,7 +52,7 @@ def layout(spec: Spec) -> Layout:
         ("gain", (n,), "1"),
         ("tau_s", (n,), "s", _STABLE_STEPS[spec.integrator] * spec.dt_s, math.inf),
         ("W_in", (n, m), "1"),
-        *readout_blocks(spec),
+        *base.readout_blocks(spec),
     )
 
 
@@ -87,7 +72,7 @@ def state_layout(spec: Spec) -> Layout:
         ("drive", (n,), "1"),
         ("y0", (n,), "1"),
         ("total", (n,), "1"),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -107,22 +92,22 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 @jit_step
 def prepare(theta: Array, state: Array, ints: Array, floats: Array) -> None:
     """Bring s in line with y and alpha with tau, both of which may have been written to since the last step."""
-    n = ints[NEURONS]
+    n = ints[base.NEURONS]
     ops.activate(state, 0, theta, n * n + n, n * n, state, 3 * n, n)
-    ops.alphas(theta, n * n + 2 * n, floats[DT], ints[OPTION + 1], state, n, n)
+    ops.alphas(theta, n * n + 2 * n, floats[base.DT], ints[base.OPTION + 1], state, n, n)
 
 
 @jit_inline
 def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Advance one time step from a state in which s fits y and alpha fits tau, and leave it so."""
-    n, m, q, stages = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION]
+    n, m, q, stages = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS], ints[base.OPTION]
     bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
     w_out = w_in + n * m
     alpha, net, s, drive, y0, total, scaled = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
-    held, limits = scaled + m, SCALES + 2 * m
+    held, limits = scaled + m, base.SCALES + 2 * m
     ok, tables = held + q, limits + 2 * q
 
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     if stages == 0:  # euler or etd1
         v.two_matvecs(theta, w_in, 0, state, scaled, s, net, n, m, n)
         ops.leaky_step(state, net, alpha, ok, 0, n)
@@ -139,7 +124,9 @@ def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
             ops.rk_stage(state, net, alpha, a, b, y0, total, 0, n)
         ops.rk_finish(state, y0, total, ok, 0, n)
     ops.activate(state, 0, theta, gain, bias, state, s, n)
-    ops.readout(theta, w_out, state, s, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.readout(
+        theta, w_out, state, s, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
+    )
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -163,7 +150,7 @@ def genes(spec: Spec) -> Layout:
     n = spec.neurons
     wired = (n, n) if spec.mask is None else (int(_wired(spec).sum()),)
     blocks = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
-    return Layout(*blocks, *readout_blocks(spec))
+    return Layout(*blocks, *base.readout_blocks(spec))
 
 
 def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:
@@ -195,14 +182,14 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p["gain"][:] = 1.0
     tau_low, tau_high = _TAU_LOW_STEPS * spec.dt_s, max(_TAU_HIGH_S, _TAU_HIGH_STEPS * spec.dt_s)
     p["tau_s"][:] = tau_low * (tau_high / tau_low) ** (0.5 + 0.5 * np.tanh(0.5 * g["tau_s"]))
-    p["W_in"][:] = _WEIGHT_SCALE * g["W_in"] / input_scale(spec)
+    p["W_in"][:] = _WEIGHT_SCALE * g["W_in"] / base.input_scale(spec)
     if spec.readout == "affine":
         p["W_out"][:], p["b_out"][:] = g["W_out"], g["b_out"]
-        decode_readout(spec, p)
+        base.decode_readout(spec, p)
     return theta
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="ctrnn",
     layout=layout,
     state_layout=state_layout,

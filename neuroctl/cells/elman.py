@@ -14,21 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    ACTIVATION,
-    AFFINE,
-    INPUTS,
-    NEURONS,
-    OUTPUT_ACTIVATION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    decode_readout,
-    input_scale,
-    readout_blocks,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
@@ -43,7 +29,7 @@ _WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation o
 def layout(spec: Spec) -> Layout:
     """Blocks of theta."""
     n, m = spec.neurons, spec.inputs
-    return Layout(("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
+    return Layout(("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1"), *base.readout_blocks(spec))
 
 
 @cache_layout
@@ -53,7 +39,7 @@ def state_layout(spec: Spec) -> Layout:
     return Layout(
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -65,16 +51,18 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     Arguments are as ``cells.base.Cell`` says.
     """
-    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    n, m, q = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS]
     rec, bias = n * m, n * m + n * n
-    h, new, scaled, limits = 0, n, 2 * n, SCALES + 2 * m
+    h, new, scaled, limits = 0, n, 2 * n, base.SCALES + 2 * m
     held = scaled + m
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     v.two_matvecs(theta, 0, rec, state, scaled, h, new, n, m, n)
     v.add(theta, bias, state, new, n)
-    ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
-    ops.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.activate_where(ints[base.ACTIVATION], state, new, ok, h, n)
+    ops.readout(
+        theta, bias + n, state, h, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
+    )
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,13 +70,13 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = layout(spec)
     theta = np.array(x)
     p = blocks.rows(theta)
-    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
+    p["W_in"][:] *= _WEIGHT_SCALE / base.input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
-    decode_readout(spec, p)
+    base.decode_readout(spec, p)
     return theta
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="elman",
     layout=layout,
     state_layout=state_layout,

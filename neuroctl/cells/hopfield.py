@@ -20,17 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    DT,
-    INPUTS,
-    NEURONS,
-    OPTION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import IDENTITY, hard_tanh, tanh
@@ -44,7 +34,7 @@ Array = NDArray[Any]
 ASYNCHRONOUS, SYNCHRONOUS, CONTINUOUS = range(3)
 SETTLED: Final = 1e-6
 """A continuous network has converged when no potential changes by more than this in a step."""
-_MODE, _STEPS, _CLAMP, _ORDER = OPTION, OPTION + 1, OPTION + 2, OPTION + 3
+_MODE, _STEPS, _CLAMP, _ORDER = base.OPTION, base.OPTION + 1, base.OPTION + 2, base.OPTION + 3
 
 
 @cache_layout
@@ -67,7 +57,7 @@ def state_layout(spec: Spec) -> Layout:
         ("v", (n,), "1"),
         ("field", (n,), "1"),
         *((name, (), "1") for name in names),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -124,9 +114,9 @@ def _flow(
 @jit_step
 def _sweep(theta: Array, state: Array, ints: Array, floats: Array, active: Any, changed: Any, least: Any) -> None:
     """Update every neuron that is not clamped once."""
-    n, mode = ints[NEURONS], ints[_MODE]
+    n, mode = ints[base.NEURONS], ints[_MODE]
     potentials, field, bias = n, 2 * n, n * n
-    first = ints[INPUTS] if ints[_CLAMP] != 0 else 0
+    first = ints[base.INPUTS] if ints[_CLAMP] != 0 else 0
     if mode == ASYNCHRONOUS:
         for k in range(n):
             i = ints[_ORDER + k]
@@ -141,7 +131,7 @@ def _sweep(theta: Array, state: Array, ints: Array, floats: Array, active: Any, 
             if mode == SYNCHRONOUS:
                 _turn(state, field + i, theta, bias + i, i, active, changed)
             else:
-                _flow(state, field + i, theta, bias + i, floats[DT], least, potentials + i, i, active, changed)
+                _flow(state, field + i, theta, bias + i, floats[base.DT], least, potentials + i, i, active, changed)
 
 
 @jit_step
@@ -152,12 +142,12 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     Arguments are as ``cells.base.Cell`` says; at OPTION the kind of update, most sweeps, clamp and the order.
     """
-    n, m, q, mode = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[_MODE]
+    n, m, q, mode = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS], ints[_MODE]
     active = 3 * n
     changed, converged, sweeps, scaled = active + 1, active + 2, active + 3, active + 4
-    held, settled = scaled + m, SCALES + 2 * (m + q)
+    held, settled = scaled + m, base.SCALES + 2 * (m + q)
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     _show(state, scaled, m, ok, n, 1 if mode == CONTINUOUS else 0, ints[_CLAMP])
     v.copy(state, ok, state, active, 1)
     v.fill(0, state, sweeps, 1)
@@ -170,7 +160,7 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         v.copy(state, changed, state, active, 1)
     still_active = load(state, v.U(active))
     store(state, v.U(converged), one(still_active) - still_active)
-    ops.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, SCALES + 2 * m, ok, held)
+    ops.readout(theta, 0, state, n - q, n, y, q, 0, IDENTITY, floats, base.SCALES + 2 * m, ok, held)
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -200,7 +190,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return theta
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="hopfield",
     layout=layout,
     state_layout=state_layout,

@@ -14,22 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    ACTIVATION,
-    AFFINE,
-    INPUTS,
-    NEURONS,
-    OPTION,
-    OUTPUT_ACTIVATION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    decode_readout,
-    input_scale,
-    readout_blocks,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
@@ -57,7 +42,7 @@ def layout(spec: Spec) -> Layout:
             (f"u.{layer}", (n,), "1", -bound, bound),
             (f"bias.{layer}", (n,), "1"),
         ]
-    return Layout(*blocks, *readout_blocks(spec))
+    return Layout(*blocks, *base.readout_blocks(spec))
 
 
 @cache_layout
@@ -68,7 +53,7 @@ def state_layout(spec: Spec) -> Layout:
         *((f"h.{layer}", (n,), "1") for layer in range(spec.layers)),
         ("x", (n,), "1"),
         ("new", (n,), "1"),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -80,18 +65,24 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     Arguments are as ``cells.base.Cell`` says; the number of layers and 1 for residual stand at OPTION.
     """
-    n, m, q, layers, residual = ints[NEURONS], ints[INPUTS], ints[OUTPUTS], ints[OPTION], ints[OPTION + 1]
+    n, m, q, layers, residual = (
+        ints[base.NEURONS],
+        ints[base.INPUTS],
+        ints[base.OUTPUTS],
+        ints[base.OPTION],
+        ints[base.OPTION + 1],
+    )
     x, new = layers * n, (layers + 1) * n
-    scaled, limits = new + n, SCALES + 2 * m
+    scaled, limits = new + n, base.SCALES + 2 * m
     held = scaled + m
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     w_in, source = 0, scaled
     for layer in range(layers):
         cols = m if layer == 0 else n
         rec, h = w_in + n * cols, layer * n
         v.independent(theta, w_in, rec, rec + n, state, source, h, new, n, cols)
-        ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
+        ops.activate_where(ints[base.ACTIVATION], state, new, ok, h, n)
         if residual == 0:
             source = h
         elif layer == 0:
@@ -100,7 +91,9 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         else:
             v.add(state, h, state, x, n)
         w_in = rec + 2 * n
-    ops.readout(theta, w_in, state, source, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.readout(
+        theta, w_in, state, source, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
+    )
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,9 +107,9 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p = blocks.rows(theta)
     most = min(limit(spec), 1.0) if spec.horizon is None else limit(spec)
     for layer in range(spec.layers):
-        p[f"W_in.{layer}"][:] *= _WEIGHT_SCALE / (input_scale(spec) if layer == 0 else math.sqrt(spec.neurons))
+        p[f"W_in.{layer}"][:] *= _WEIGHT_SCALE / (base.input_scale(spec) if layer == 0 else math.sqrt(spec.neurons))
         p[f"u.{layer}"][:] = most * np.tanh(p[f"u.{layer}"])
-    decode_readout(spec, p)
+    base.decode_readout(spec, p)
     return theta
 
 
@@ -145,7 +138,7 @@ def _options(spec: Spec) -> list[int]:
     return [spec.layers, int(spec.residual)]
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="indrnn",
     layout=layout,
     state_layout=state_layout,

@@ -14,22 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, ops
-from neuroctl.cells.base import (
-    ACTIVATION,
-    AFFINE,
-    INPUTS,
-    NEURONS,
-    OUTPUT_ACTIVATION,
-    OUTPUTS,
-    SCALES,
-    Cell,
-    decode_readout,
-    input_scale,
-    output_scale,
-    readout_blocks,
-    step_blocks,
-)
+from neuroctl.cells import base, calls, ops
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
@@ -44,7 +29,7 @@ _WEIGHT_SCALE: Final = 2.0
 def layout(spec: Spec) -> Layout:
     """Blocks of theta; ``U`` takes the context."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
-    return Layout(("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1"), *readout_blocks(spec))
+    return Layout(("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1"), *base.readout_blocks(spec))
 
 
 @cache_layout
@@ -55,7 +40,7 @@ def state_layout(spec: Spec) -> Layout:
         ("context", (q,), "1"),
         ("h", (n,), "1"),
         ("new", (n,), "1"),
-        *step_blocks(spec),
+        *base.step_blocks(spec),
     )
 
 
@@ -67,16 +52,18 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
 
     Arguments are as ``cells.base.Cell`` says; alpha stands behind the limits.
     """
-    n, m, q = ints[NEURONS], ints[INPUTS], ints[OUTPUTS]
+    n, m, q = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS]
     rec, bias = n * m, n * m + n * q
-    context, h, new, scaled, limits = 0, q, q + n, q + 2 * n, SCALES + 2 * m
+    context, h, new, scaled, limits = 0, q, q + n, q + 2 * n, base.SCALES + 2 * m
     held = scaled + m
     ok = held + q
-    ops.load_inputs(u, m, floats, SCALES, state, scaled, ok)
+    ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
     v.two_matvecs(theta, 0, rec, state, scaled, context, new, n, m, q)
     v.add(theta, bias, state, new, n)
-    ops.activate_where(ints[ACTIVATION], state, new, ok, h, n)
-    ops.readout(theta, bias + n, state, h, n, y, q, ints[AFFINE], ints[OUTPUT_ACTIVATION], floats, limits, ok, held)
+    ops.activate_where(ints[base.ACTIVATION], state, new, ok, h, n)
+    ops.readout(
+        theta, bias + n, state, h, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
+    )
     ops.decay_add(floats[limits + 2 * q], y, state, ok, context, q)
 
 
@@ -89,9 +76,9 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = layout(spec)
     theta = np.array(x)
     p = blocks.rows(theta)
-    p["W_in"][:] *= _WEIGHT_SCALE / input_scale(spec)
-    p["U"][:] *= _WEIGHT_SCALE * (1.0 - spec.context_decay) / math.sqrt(spec.outputs) / output_scale(spec)
-    decode_readout(spec, p)
+    p["W_in"][:] *= _WEIGHT_SCALE / base.input_scale(spec)
+    p["U"][:] *= _WEIGHT_SCALE * (1.0 - spec.context_decay) / math.sqrt(spec.outputs) / base.output_scale(spec)
+    base.decode_readout(spec, p)
     return theta
 
 
@@ -99,7 +86,7 @@ def _alpha(spec: Spec) -> list[float]:
     return [spec.context_decay]
 
 
-CELL: Final = Cell(
+CELL: Final = base.Cell(
     name="jordan",
     layout=layout,
     state_layout=state_layout,

@@ -13,24 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
 from neuroctl.cells.ctrnn import layout
-from neuroctl.cells.fixed.base import (
-    MAX_SHIFT,
-    Q15_HIGH,
-    FormatOptions,
-    check_argument_shift,
-    check_shift,
-    drive_q,
-    matvec_q,
-    readout_formats,
-    readout_ints,
-    readout_q,
-    readout_ranges,
-    refuse,
-    size,
-    stacked,
-)
+from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed.ctrnn_formats import INTEGRATORS, MAX_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
 from neuroctl.cells.fixed.ranges import hull, plus, row_ranges, shifted, signed
 from neuroctl.errors import ExportError
@@ -68,7 +53,7 @@ def state_layout_q(spec: Spec) -> Layout:
 @jit_integer
 def prepare_q(theta: Array, state: Array, ints: Array) -> None:
     """Bring s in line with y, which may have been written to since the last step."""
-    n, gain_shift, clamp = U(size(ints, N)), wide(ints, U(ARGUMENT_SHIFT)), wide(ints, U(CLAMP))
+    n, gain_shift, clamp = U(base.size(ints, N)), wide(ints, U(ARGUMENT_SHIFT)), wide(ints, U(CLAMP))
     bias, gain = n * n, n * n + n
     for i in range(n):
         x = mul_q16(wide(state, i) + wide(theta, bias + i), wide(theta, gain + i))
@@ -83,11 +68,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     Every >> rounds half up; with a residual y's takes the last steps' remainder along and leaves the next its own.
     Saturates at three named places: u into int16, the argument of the logistic, out.
 
-    theta: int32[K] or [K, W], see ``layout``; read
-    state: int32[S] or [S, W], see ``state_layout_q``; read and written
-    u: int32[m] or [m, W], inputs in the format "u"; read
-    y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: int64, see the places above; read
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see the places above.
     """
     prepare_q(theta, state, ints)
     step_prepared_q(theta, state, u, y, ints)
@@ -96,13 +77,13 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 @jit_integer
 def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step from a state in which s fits y, and leave it so."""
-    n, m, q, affine = U(size(ints, N)), U(size(ints, M)), size(ints, OUT), size(ints, AFFINE)
+    n, m, q, affine = U(base.size(ints, N)), U(base.size(ints, M)), base.size(ints, OUT), base.size(ints, AFFINE)
     rec_shift, in_shift, keeps = wide(ints, U(REC_SHIFT)), wide(ints, U(IN_SHIFT)), wide(ints, U(RESIDUAL)) != 0
     tau, w_in, s, residual = n * n + U(2) * n, n * n + U(3) * n, n, U(2) * n
     some_keep, all_keep = any_lane(keeps), not any_lane(wide(ints, U(RESIDUAL)) == 0)
     for i in range(n):
-        net = round_shift(matvec_q(theta, i * n, state, s, n), rec_shift)
-        net = net + round_shift(drive_q(theta, w_in + i * m, u, m), in_shift)
+        net = round_shift(base.matvec_q(theta, i * n, state, s, n), rec_shift)
+        net = net + round_shift(base.drive_q(theta, w_in + i * m, u, m), in_shift)
         alpha, before, rest = wide(theta, tau + i), wide(state, i), wide(state, residual + i)
         away, mantissa, shift = net - before, alpha & 65535, alpha >> 16
         after, left = before, rest
@@ -116,12 +97,10 @@ def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array)
         store(state, i, after)
         store(state, residual + i, left)
     prepare_q(theta, state, ints)
-    readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
+    base.readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
 
 
-def quantize(
-    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
-) -> tuple[Population, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
@@ -136,10 +115,10 @@ def quantize(
     y_frac, s_frac = y.frac_bits, np.full_like(y.frac_bits, ACTIVATION_FRAC_BITS)
     formats = {"u": QFormats(16, np.full_like(y_frac, u_format.frac_bits)), "s": QFormats(16, s_frac)}
     formats |= {"y": y, "bias": y, "gain": gain_format(p["gain"], y_frac)}
-    most = y_frac + MAX_SHIFT
-    formats["W"] = options.weights("W", p["W"], Q15_HIGH, most - ACTIVATION_FRAC_BITS)
+    most = y_frac + base.MAX_SHIFT
+    formats["W"] = options.weights("W", p["W"], base.Q15_HIGH, most - ACTIVATION_FRAC_BITS)
     formats["W_in"] = options.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
-    formats |= readout_formats(spec, p, options)
+    formats |= base.readout_formats(spec, p, options)
     slow = stalls(spec, p, u_format.lsb, y_frac)
     formats["residual"] = QFormats(np.where(slow, 16, 0), y_frac + MAX_RESIDUAL_BITS)
     return formats, quantize_theta(spec, theta, formats)
@@ -156,7 +135,7 @@ def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.
     p = blocks.rows(theta.astype(np.float64))
     kept = _keeps(formats)
     if not kept.all():
-        refuse(
+        base.refuse(
             ~kept & stalls(spec, p, formats["u"].lsb, formats["y"].frac_bits),
             lambda at: f"tau_s: up to {p['tau_s'][at].max():g}; allowed in formats without a residual: faster",
         )
@@ -179,13 +158,13 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     x_frac = y_frac + formats["gain"].frac_bits - 16
     numbers = [
         *(spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")),
-        check_shift("W", formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac),
-        check_shift("W_in", formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac),
-        check_argument_shift(x_frac - ARGUMENT_FRAC_BITS),
+        base.check_shift("W", formats["W"].frac_bits + ACTIVATION_FRAC_BITS - y_frac),
+        base.check_shift("W_in", formats["W_in"].frac_bits + formats["u"].frac_bits - y_frac),
+        base.check_argument_shift(x_frac - ARGUMENT_FRAC_BITS),
         ARGUMENT_LIMIT << x_frac,
         _keeps(formats),
     ]
-    return stacked([*numbers, *readout_ints(spec, formats)], len(y_frac))
+    return base.stacked([*numbers, *base.readout_ints(spec, formats)], len(y_frac))
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
@@ -199,8 +178,8 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     nothing to d = 0. So y stays in the hull of 0 and net's range.
     """
     p = layout(spec).rows(theta_q.astype(np.int64))
-    check_shift("tau_s, as dt/tau,", p["tau_s"] >> 16, 0)  # a file may hold any
-    rec = row_ranges(p["W"], 0, Q15_HIGH)
+    base.check_shift("tau_s, as dt/tau,", p["tau_s"] >> 16, 0)  # a file may hold any
+    rec = row_ranges(p["W"], 0, base.Q15_HIGH)
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
     rec_y, drive_y = shifted(rec, ints[:, REC_SHIFT]), shifted(drive, ints[:, IN_SHIFT])
     net = plus(rec_y, drive_y)
@@ -216,13 +195,13 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
         "y + bias": hull(plus(y, (p["bias"], p["bias"]))),
     }
     if spec.readout == "affine":
-        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], (0, Q15_HIGH))
+        ranges |= base.readout_ranges(spec, formats, p["W_out"], p["b_out"], (0, base.Q15_HIGH))
     return ranges
 
 
 def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
     """Return y, s and, where it is used, the residual: below 2^shift of the slowest neuron, at most 16 bits."""
-    blocks = {"y": signed(*bounds["y"]), "s": ("int16", 0, Q15_HIGH)}
+    blocks = {"y": signed(*bounds["y"]), "s": ("int16", 0, base.Q15_HIGH)}
     if "residual" in formats:
         slowest = int(layout(spec).views(theta_q)["tau_s"].max()) >> 16
         blocks["residual"] = ("uint16", 0, (1 << min(slowest, MAX_RESIDUAL_BITS)) - 1)

@@ -8,20 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
 from neuroctl.cells.elman import layout
+from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.base import (
-    Q15_HIGH,
-    FormatOptions,
-    drive_of,
-    drive_q,
-    matvec_q,
-    readout_formats,
-    readout_q,
-    readout_ranges,
-    size,
-)
 from neuroctl.cells.fixed.ranges import hull, row_ranges, shifted
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import QFormat, round_shift
@@ -43,22 +33,18 @@ def state_layout_q(spec: Spec) -> Layout:
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step in integers: s = f_q((W_in u) >> + (U s) >> + bias); out = (W_out s + b) >>.
 
-    theta: int32[K] or [K, W], see ``layout``; read
-    state: int32[S] or [S, W], see ``state_layout_q``; read and written
-    u: int32[m] or [m, W], inputs in the format "u", saturated into int16; read
-    y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: see ``cells.fixed.dense``; read
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see ``cells.fixed.dense``. u saturates into int16.
     """
-    n, m = U(size(ints, d.N)), U(size(ints, d.M))
+    n, m = U(base.size(ints, d.N)), U(base.size(ints, d.M))
     in_shift, rec_shift = wide(ints, U(d.IN_SHIFT)), wide(ints, U(d.REC_SHIFT))
     rec, bias, s = n * m, n * m + n * n, U(0)
     for i in range(n):
-        net = round_shift(drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
-        net = net + round_shift(matvec_q(theta, rec + i * n, state, s, n), rec_shift)
+        net = round_shift(base.drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
+        net = net + round_shift(base.matvec_q(theta, rec + i * n, state, s, n), rec_shift)
         store(state, n + i, d.activate_q(net, ints))
     for i in range(n):
         store(state, i, load(state, n + i))
-    readout_q(theta, bias + n, state, s, n, y, size(ints, d.OUT), size(ints, d.AFFINE), ints, d.READOUT)
+    base.readout_q(theta, bias + n, state, s, n, y, base.size(ints, d.OUT), base.size(ints, d.AFFINE), ints, d.READOUT)
 
 
 def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
@@ -71,9 +57,7 @@ def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
     return np.maximum(summed, 1e-3)
 
 
-def quantize(
-    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
-) -> tuple[Population, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
@@ -82,13 +66,13 @@ def quantize(
     """
     p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
     s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), options)
-    drive = drive_of(p["W_in"], u_format)
+    drive = base.drive_of(p["W_in"], u_format)
     rows = drive + np.abs(p["U"]).sum(axis=-1) * s_reach[:, None]
     net = d.net_format(spec, (rows + np.abs(p["bias"])).max(axis=-1), lambda: drive, "W_in, U, bias")
     formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s, "bias": net}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
-    formats["U"] = d.weights(options, "U", p["U"], s, Q15_HIGH, net)
-    formats |= readout_formats(spec, p, options, s, s_reach)
+    formats["U"] = d.weights(options, "U", p["U"], s, base.Q15_HIGH, net)
+    formats |= base.readout_formats(spec, p, options, s, s_reach)
     return formats, quantize_theta(spec, theta, formats)
 
 
@@ -113,7 +97,7 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     ranges = {"U s": hull(kept)}
     ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
     if spec.readout == "affine":
-        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
+        ranges |= base.readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
     return ranges
 
 

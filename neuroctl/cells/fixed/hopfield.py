@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.base import FormatOptions, matvec_q, output_ends, refuse, stacked
 from neuroctl.cells.fixed.ranges import hull, row_ranges
@@ -40,11 +40,7 @@ def state_layout_q(spec: Spec) -> Layout:
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Show the signs of the inputs (0 counts as +1), settle, read out.
 
-    theta: int32[K] or [K, W], see ``layout``; read
-    state: int32[S] or [S, W], see ``state_layout_q``; read and written
-    u: int32[m] or [m, W], inputs in the format "u"; read
-    y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: int64, see the places above; read
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see the places above.
     """
     if state.ndim == 1:
         _step_q(theta, state, u, y, ints)
@@ -94,9 +90,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         y[k] = saturate(np.int64(state[n - q + k]) << ints[OUT_SHIFT], ints[LIMITS + k], ints[LIMITS + q + k])
 
 
-def quantize(
-    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
-) -> tuple[Population, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

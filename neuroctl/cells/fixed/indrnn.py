@@ -12,20 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.base import (
-    Q15_HIGH,
-    READOUT_INTS,
-    FormatOptions,
-    drive_q,
-    matvec_q,
-    readout_formats,
-    readout_q,
-    readout_ranges,
-    refuse,
-    size,
-)
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, Range, hull, plus, row_ranges, shifted, signed
 from neuroctl.cells.indrnn import layout
 from neuroctl.layout import Layout, cache_layout
@@ -57,15 +46,17 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 
     Saturates at four named places: inputs into int16, ReLU and hard tanh at their limit, x into int16, out.
 
-    theta: int32[K] or [K, W], see ``layout``; read
-    state: int32[S] or [S, W], see ``state_layout_q``; read and written
-    u: int32[m] or [m, W], inputs in the format "u"; read
-    y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: see ``cells.fixed.dense``; of its own layers and residual; at the end each layer's shift, then each largest h
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see ``cells.fixed.dense``; of its own layers and residual;
+    at the end each layer's shift, then each largest h.
     """
-    n, m, q, layers = U(size(ints, d.N)), U(size(ints, d.M)), U(size(ints, d.OUT)), U(size(ints, _LAYERS))
-    x, s, layer_ints = layers * n, (layers + U(1)) * n, U(d.READOUT + READOUT_INTS) + U(2) * q
-    residual, s_shift = size(ints, _RESIDUAL), wide(ints, U(d.S_SHIFT))
+    n, m, q, layers = (
+        U(base.size(ints, d.N)),
+        U(base.size(ints, d.M)),
+        U(base.size(ints, d.OUT)),
+        U(base.size(ints, _LAYERS)),
+    )
+    x, s, layer_ints = layers * n, (layers + U(1)) * n, U(d.READOUT + base.READOUT_INTS) + U(2) * q
+    residual, s_shift = base.size(ints, _RESIDUAL), wide(ints, U(d.S_SHIFT))
     w_in = U(0)
     for layer in range(layers):
         cols = m if layer == 0 else n
@@ -73,9 +64,9 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
         shift, high = wide(ints, layer_ints + layer), wide(ints, layer_ints + layers + layer)
         for i in range(n):
             if layer == 0:
-                drive = drive_q(theta, w_in + i * m, u, m)
+                drive = base.drive_q(theta, w_in + i * m, u, m)
             else:
-                drive = matvec_q(theta, w_in + i * n, state, s, n)
+                drive = base.matvec_q(theta, w_in + i * n, state, s, n)
             net = round_shift(drive, shift) + wide(theta, rec + n + i)
             store(state, h + i, _keep(net + d.decayed_q(wide(state, h + i), wide(theta, rec + i)), high, ints))
         for i in range(n):
@@ -85,13 +76,13 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
             store(state, x + i, after)
             store(state, s + i, saturate(round_shift(after, s_shift), -32767, 32767))
         w_in = rec + U(2) * n
-    readout_q(theta, w_in, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
+    base.readout_q(theta, w_in, state, s, n, y, q, base.size(ints, d.AFFINE), ints, d.READOUT)
 
 
 @jit_integer_inline
 def _keep(net: Any, high: Any, ints: Array) -> Any:
     """Return the activation of net, in net's own format."""
-    code = size(ints, d.CODE)
+    code = base.size(ints, d.CODE)
     if code == TANH:
         return round_shift(d.activate_q(net, ints), _TO_NET - wide(ints, U(d.ARGUMENT_SHIFT)))
     else:  # noqa: RET505
@@ -127,9 +118,7 @@ def _next_power_of_two(x: Array) -> Array:
     return power
 
 
-def quantize(
-    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
-) -> tuple[Population, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
@@ -153,17 +142,17 @@ def quantize(
     net = d.net_format(spec, reach, drive, "W_in, u, bias")
     h_most = np.max(h_reaches, axis=0)
     net = QFormats(32, options.state_frac_bits(h_most, net.frac_bits))
-    refuse(
+    base.refuse(
         net.frac_bits < 0,
         lambda at: f"W_in, u, bias: h can reach {h_most[at]:g}; allowed with state_bits 16: less than 32767",
     )
     formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s}
     for layer, h_reach in enumerate(h_reaches):
-        x, x_high = (formats["u"], -u_format.low) if layer == 0 else (s, Q15_HIGH + 1)
+        x, x_high = (formats["u"], -u_format.low) if layer == 0 else (s, base.Q15_HIGH + 1)
         formats[f"W_in.{layer}"] = d.weights(options, f"W_in.{layer}", p[f"W_in.{layer}"], x, x_high, net)
         formats[f"bias.{layer}"] = net
         formats[f"h.{layer}"] = QFormats(np.maximum(2, np.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
-    formats |= readout_formats(spec, p, options, s, x_reach)
+    formats |= base.readout_formats(spec, p, options, s, x_reach)
     return formats, quantize_theta(spec, theta, formats)
 
 
@@ -193,7 +182,7 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     Returned by name, such as ``"net, layer 0"``, in raw integers of each intermediate's own format; arguments as in
     ``cells.base.Integer``.
     """
-    layer_ints, s_shift = ints[:, d.READOUT + READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
+    layer_ints, s_shift = ints[:, d.READOUT + base.READOUT_INTS + 2 * spec.outputs :], ints[:, d.S_SHIFT]
     p = layout(spec).rows(theta_q.astype(np.int64))
     ranges: dict[str, Range] = {}
     narrow = d.input_range(formats)
@@ -212,9 +201,9 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
         own_ranges |= {"lost": hull(lost), "h": (low, high), "x": x}
         ranges |= {f"{name}, layer {layer}": range_ for name, range_ in own_ranges.items()}
         s = shifted(x, s_shift)
-        narrow = np.maximum(-Q15_HIGH, s[0])[:, None], np.minimum(Q15_HIGH, s[1])[:, None]
+        narrow = np.maximum(-base.Q15_HIGH, s[0])[:, None], np.minimum(base.Q15_HIGH, s[1])[:, None]
     if spec.readout == "affine":
-        ranges |= readout_ranges(spec, formats, p["W_out"], p["b_out"], narrow)
+        ranges |= base.readout_ranges(spec, formats, p["W_out"], p["b_out"], narrow)
     return ranges
 
 

@@ -13,23 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.base import (
-    GUARD_BITS,
-    Q15_HIGH,
-    READOUT_INTS,
-    FormatOptions,
-    check_shift,
-    drive_of,
-    drive_q,
-    matvec_q,
-    readout_formats,
-    readout_q,
-    readout_ranges,
-    refuse,
-    size,
-)
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, hull, row_ranges, shifted, signed
 from neuroctl.cells.jordan import layout
 from neuroctl.layout import Layout, cache_layout
@@ -57,14 +43,10 @@ def state_layout_q(spec: Spec) -> Layout:
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     """Advance one time step in integers: s = f_q((W_in u) >> + (U context) >> + bias); out; context decays, plus out.
 
-    theta: int32[K] or [K, W], see ``layout``; read
-    state: int32[S] or [S, W], see ``state_layout_q``; read and written
-    u: int32[m] or [m, W], inputs in the format "u", saturated into int16; read
-    y: int32[q] or [q, W], outputs in the format "out"; written
-    ints: see ``cells.fixed.dense``; of its own the packed decay 1 - alpha, the shifts of out to the context and of
-        that to narrow; read
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see ``cells.fixed.dense``; of its own the packed decay
+    1 - alpha, the shifts of out to the context and of that to narrow. u saturates into int16.
     """
-    n, m, q = U(size(ints, d.N)), U(size(ints, d.M)), U(size(ints, d.OUT))
+    n, m, q = U(base.size(ints, d.N)), U(base.size(ints, d.M)), U(base.size(ints, d.OUT))
     in_shift, rec_shift = wide(ints, U(d.IN_SHIFT)), wide(ints, U(d.REC_SHIFT))
     decay, y_shift, narrowing = wide(ints, U(_DECAY)), wide(ints, U(_Y_SHIFT)), wide(ints, U(_NARROW))
     rec, bias = n * m, n * m + n * q
@@ -72,17 +54,15 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     for k in range(q):
         store(state, narrow + k, saturate(round_shift(wide(state, k), narrowing), -32767, 32767))
     for i in range(n):
-        net = round_shift(drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
-        net = net + round_shift(matvec_q(theta, rec + i * q, state, narrow, q), rec_shift)
+        net = round_shift(base.drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
+        net = net + round_shift(base.matvec_q(theta, rec + i * q, state, narrow, q), rec_shift)
         store(state, s + i, d.activate_q(net, ints))
-    readout_q(theta, bias + n, state, s, n, y, q, size(ints, d.AFFINE), ints, d.READOUT)
+    base.readout_q(theta, bias + n, state, s, n, y, q, base.size(ints, d.AFFINE), ints, d.READOUT)
     for k in range(q):
         store(state, k, d.decayed_q(wide(state, k), decay) + round_shift(wide(y, k), y_shift))
 
 
-def quantize(
-    spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
-) -> tuple[Population, NDArray[np.int32]]:
+def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
@@ -90,18 +70,18 @@ def quantize(
 
     """
     p = layout(spec).rows(theta.astype(np.float64))
-    drive = drive_of(p["W_in"], u_format)
+    drive = base.drive_of(p["W_in"], u_format)
     driven = drive + np.abs(p["bias"])
     relu = np.maximum(d.MAX_GROWTH * driven.max(axis=-1), 1e-3)
     s, s_reach = d.s_format(spec, relu if spec.activation == "relu" else np.ones(len(theta)), options)
-    formats = {"u": d.input_formats(u_format, len(theta)), "s": s} | readout_formats(spec, p, options, s, s_reach)
+    formats = {"u": d.input_formats(u_format, len(theta)), "s": s} | base.readout_formats(spec, p, options, s, s_reach)
     out = formats["out"]
     lost = 1.0 - spec.context_decay
     c_reach = -out.low * out.lsb / lost
-    most = widest_frac_bits(c_reach, GUARD_BITS, out.frac_bits + _MAX_EXTRA_BITS)
+    most = widest_frac_bits(c_reach, base.GUARD_BITS, out.frac_bits + _MAX_EXTRA_BITS)
     rounding = 2**-10 + 2**-15 / lost  # of a step at most 1, which adds up like the outputs do; of int16's 2^15
     coarse = options.state_bits == 16 and rounding > _MAX_ROUNDING
-    refuse(
+    base.refuse(
         (most < out.frac_bits) | coarse,
         lambda _: f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller",
     )
@@ -111,7 +91,7 @@ def quantize(
     net = d.net_format(spec, rows.max(axis=-1), lambda: drive, "W_in, U, bias")
     formats |= {"net": net, "bias": net}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
-    formats["U"] = d.weights(options, "U", p["U"], formats["c"], Q15_HIGH, net)
+    formats["U"] = d.weights(options, "U", p["U"], formats["c"], base.Q15_HIGH, net)
     return formats, quantize_theta(spec, theta, formats)
 
 
@@ -125,8 +105,8 @@ def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     context = formats["context"].frac_bits
     cell_ints = (
         _packed_decay(spec),
-        check_shift("context", formats["out"].frac_bits - context),
-        check_shift("context", context - formats["c"].frac_bits),
+        base.check_shift("context", formats["out"].frac_bits - context),
+        base.check_shift("context", context - formats["c"].frac_bits),
     )
     return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "c"), cell_ints)
 
@@ -144,14 +124,14 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     A decay by d takes c to one of magnitude at most (1 - d) |c| + 1.
     """
     p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
-    drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], -Q15_HIGH, Q15_HIGH)
-    limit = np.abs(ints[:, d.READOUT + READOUT_INTS :]).max(axis=-1)
+    drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], -base.Q15_HIGH, base.Q15_HIGH)
+    limit = np.abs(ints[:, d.READOUT + base.READOUT_INTS :]).max(axis=-1)
     _, most = shifted((-limit, limit), ints[:, _Y_SHIFT])
     summed = np.ceil((most + 1) / d.unpack_decay(ints[:, _DECAY]))
     summed = np.minimum(summed, RANGE_CEILING).astype(np.int64)
     ranges = {"U context": hull(kept), "context": (-summed, summed)}
     ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
-    return ranges | readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
+    return ranges | base.readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
 
 
 def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
