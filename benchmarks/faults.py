@@ -43,15 +43,15 @@ def outcome(folder: Path) -> str:
 
 def workers_of(pid: int, word: str) -> list[int]:
     """Return the processes below one whose command line holds a word."""
-    found, parents = [], [pid]
+    workers, parents = [], [pid]
     while parents:
         listed = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", ",".join(map(str, parents))], capture_output=True, text=True
         ).stdout
         rows = [line.strip().partition(" ") for line in listed.splitlines()]
-        found += [int(row[0]) for row in rows if word in row[2]]
+        workers += [int(row[0]) for row in rows if word in row[2]]
         parents = [int(row[0]) for row in rows]
-    return found
+    return workers
 
 
 def kill_workers(folder: Path, word: str, seconds: float, every: float, *options: str) -> int:

@@ -168,7 +168,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         report, count = run(Controller(spec), turn, options)
         full.append(report)
         counts.append(count)
-    own, noise = merged(full), merged(fixed)
+    whole, noise = merged(full), merged(fixed)
     figures: dict[str, Any] = {
         "load": os.getloadavg(),
         "turn_ticks": turn,
@@ -179,7 +179,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "blocks left": max(count["blocks"] for count in counts),
         "bytes left, traced": left_bytes(spec),
         "fixed": {name: noise[name].to_dict() for name in ("wake", "read", "controller", "cpu")},
-        "full": {name: own[name].to_dict() for name in SHOWN},
+        "full": {name: whole[name].to_dict() for name in SHOWN},
     }
     figures["less noise"] = {
         share: {q: less_noise(figures, share, q) for q in ("p99.9_us", "p99.99_us")} for share in PEERS

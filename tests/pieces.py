@@ -31,12 +31,12 @@ def piece(k):
     start = np.floor(np.ldexp(cubic, UNITS) + 0.5).astype(np.int64)
     t = np.arange(0, 65536, 4)
     truth = exact(0.5 * (k + t / 65536)) * 32768
-    found = []
+    candidates = []
     for step in itertools.product(*AROUND):
         c = start + np.array(step)
         if k > 0 or c[0] == 0:  # logistic(0) is exactly 1/2
-            found.append((float(np.abs(evaluate(c, t) / 65536 - truth).max()), [int(v) for v in c]))
-    return min(found)
+            candidates.append((float(np.abs(evaluate(c, t) / 65536 - truth).max()), [int(v) for v in c]))
+    return min(candidates)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,6 @@ def test_controllers_that_ship_earn_what_the_page_says(gallery):
     assert gallery.CONTROLLERS.is_dir()
     for file in sorted(gallery.CONTROLLERS.glob("*.npz")):
         mean, worst = (float(part.strip("()")) for part in figures[file.stem]["float"].split())
-        found = gallery.sims.score(file.stem, gallery.sims.pretrained(file.stem), gallery.UNSEEN[:2])
-        assert found.mean() >= min(worst, 0.9 * mean), file.stem
+        scores = gallery.sims.score(file.stem, gallery.sims.pretrained(file.stem), gallery.UNSEEN[:2])
+        assert scores.mean() >= min(worst, 0.9 * mean), file.stem
         assert file.stat().st_size < 150_000

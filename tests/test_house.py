@@ -45,26 +45,26 @@ MODULES = {module_name(path): path for path in SOURCES}
 def imports_of(name, path):
     """Return the modules of ours that a module imports, wherever in its text."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
-    return (found & set(MODULES)) - {name}
+            imported |= {full if (full := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
+    return (imported & set(MODULES)) - {name}
 
 
 def test_no_two_modules_import_each_other():
     """Nor by way of others, nor inside functions, where a circle is only put off."""
     graph = {name: imports_of(name, path) for name, path in MODULES.items()}
     while graph:
-        ends = {name for name, found in graph.items() if not found & set(graph)}
+        ends = {name for name, imported in graph.items() if not imported & set(graph)}
         if not ends:
             break
-        graph = {name: found for name, found in graph.items() if name not in ends}
-    callers = {name for found in graph.values() for name in found}
+        graph = {name: imported for name, imported in graph.items() if name not in ends}
+    callers = {name for imported in graph.values() for name in imported}
     assert sorted(name for name in graph if name in callers) == []
 
 
@@ -136,9 +136,9 @@ def test_extras_that_errors_name_bring_what_is_missing():
     names = {"PIL": "pillow", "serial": "pyserial", "pybullet_data": "pybullet", "tensorboardX": "tensorboardX"}
     names |= {"zstandard": "mcap", "lz4": "mcap"}  # which brings them
     calls = re.compile(r'require\("(\w+)[\w.]*", "([\w-]+)"\)|\("(\w+)", "(sim|viz)"\)')
-    found = {(m[1] or m[3], m[2] or m[4]) for path in SOURCES for m in calls.finditer(path.read_text())}
-    assert len(found) > 15
-    for module, extra in found - {("neuroctl", "evolve"), ("neuroctl", "export")}:
+    named = {(m[1] or m[3], m[2] or m[4]) for path in SOURCES for m in calls.finditer(path.read_text())}
+    assert len(named) > 15
+    for module, extra in named - {("neuroctl", "evolve"), ("neuroctl", "export")}:
         wanted = names.get(module, module).replace("_", "-").lower()
         assert any(re.match(rf"{re.escape(wanted)}(\[|>|$)", entry.lower()) for entry in packages(extra)), (
             module,

@@ -22,8 +22,8 @@ def cells():
         spec = nc.Spec(cell=cell, inputs=3, neurons=9, outputs=2, dt_s=0.05, readout=readout)
         theta = np.stack([initial(spec, seed) for seed in range(5)])
         print(cell, "rollout", digest(nc.Controller(spec, theta[0]).rollout(u)))
-        found = get("cpu").rollout(spec, np.ascontiguousarray(theta.T), u)
-        print(cell, "lanes", digest(found.outputs, found.state))
+        population = get("cpu").rollout(spec, np.ascontiguousarray(theta.T), u)
+        print(cell, "lanes", digest(population.outputs, population.state))
 
 
 def plants():

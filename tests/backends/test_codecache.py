@@ -132,8 +132,8 @@ def test_code_with_bounds_checks_is_apart_from_code_without(tmp_path):
         command = [sys.executable, "-c", BEYOND]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=True)
         printed.append(done.stdout.strip())
-    found = "index is out of bounds"
-    assert printed == ["5 0", f"{found} 0", f"{found} 1", "5 1"]
+    message = "index is out of bounds"
+    assert printed == ["5 0", f"{message} 0", f"{message} 1", "5 1"]
 
 
 @jit_integer

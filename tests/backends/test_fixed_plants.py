@@ -59,12 +59,12 @@ def test_equals_a_plain_loop(plant):
         q = nc.Controller(spec, seed=seed).quantize()
         starts = np.array([plant.START] * 3).T
         starts[0] += [0.0, 0.01, 0.02]
-        found = get("cpu").rollout_quantized([q], plant, 200, starts=starts)
+        episodes = get("cpu").rollout_quantized([q], plant, 200, starts=starts)
         for p in range(3):
             fitness, steps, x = plain(q, plant, 200, starts[:, p])
-            assert found.steps[p] == steps
-            assert found.fitness[p] == pytest.approx(fitness, rel=1e-9, abs=1e-9)
-            assert found.final[:, p] == pytest.approx(x, rel=1e-6, abs=1e-6)
+            assert episodes.steps[p] == steps
+            assert episodes.fitness[p] == pytest.approx(fitness, rel=1e-9, abs=1e-9)
+            assert episodes.final[:, p] == pytest.approx(x, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

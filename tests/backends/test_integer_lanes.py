@@ -88,14 +88,14 @@ def test_early_ends_make_room_for_the_next():
 def test_wrong_populations_are_named():
     q = controllers(SPECS[0], 2)
     other = nc.Controller(SPECS[6], seed=0).quantize()
-    for given, message in (
+    for population, message in (
         ([], "controllers: none; allowed: 1 or more"),
         ([q[0], other], r"controllers\[1\]: another spec"),
         ([q[0], nc.Controller(SPECS[0])], r"controllers\[1\]: Controller; allowed: QuantController"),
         (None, "controllers: None; allowed: a list of QuantController"),
     ):
         with pytest.raises(LayoutError, match=message):
-            CPU.rollout_quantized(given, double_pole, 10)
+            CPU.rollout_quantized(population, double_pole, 10)
     with pytest.raises(nc.NeuroctlError, match="plant: .*; allowed: a module, or the path of a Python file"):
         CPU.rollout_quantized(q, np.zeros((50, 3)), 50)
     alone = CPU.rollout_quantized(q[0], double_pole, 10).fitness

@@ -117,9 +117,9 @@ def test_one_controller_from_many_starts():
 def test_recorded_inputs_equal_single_controllers(dtype):
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=3, dt_s=0.05, dtype=dtype)
     theta, rng = population(spec, 40), np.random.default_rng(1)
-    shared, own = rng.standard_normal((30, 2)).astype(dtype), rng.standard_normal((30, 2, 40)).astype(dtype)
+    shared, per_lane = rng.standard_normal((30, 2)).astype(dtype), rng.standard_normal((30, 2, 40)).astype(dtype)
     tolerance = 2e-5 if dtype == "float32" else 1e-13
-    for inputs, values in ((shared, theta), (own, theta), (own, np.ascontiguousarray(theta[:, 0]))):
+    for inputs, values in ((shared, theta), (per_lane, theta), (per_lane, np.ascontiguousarray(theta[:, 0]))):
         got = cpu.rollout(spec, values, inputs)
         assert got.outputs.shape == (30, 3, 40)
         for p in range(0, 40, 7):

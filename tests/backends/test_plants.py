@@ -258,7 +258,7 @@ def test_following_the_circle_catches_it():
 
 def test_a_crossed_vehicle_reaches_the_light():
     """Braitenberg's vehicle 2b: each eye drives the other side's wheel, and it turns to the light; 2a flees."""
-    found = {}
+    reached = {}
     for name, crossed in (("2b", True), ("2a", False)):
         x, total = phototaxis.START, 0.0
         for _ in range(1500):
@@ -266,9 +266,9 @@ def test_a_crossed_vehicle_reaches_the_light():
             a = (3 * right, 3 * left) if crossed else (3 * left, 3 * right)
             x = runge_kutta(phototaxis.derivative, x, a, 0.05)
             total += phototaxis.reward(x, a)
-        found[name] = phototaxis.fitness(x, 1500, total, 0.0)
-    assert found["2b"] > 0.75
-    assert found["2a"] < 0.05
+        reached[name] = phototaxis.fitness(x, 1500, total, 0.0)
+    assert reached["2b"] > 0.75
+    assert reached["2a"] < 0.05
     assert math.hypot(phototaxis.START[3], phototaxis.START[4]) == phototaxis.FIRST_DISTANCE
 
 
@@ -276,11 +276,11 @@ def test_a_crossed_vehicle_reaches_the_light():
 def test_compiled_tasks_equal_the_plain_form(plant, inputs):
     spec = nc.Spec(cell="ctrnn", inputs=inputs, neurons=4, outputs=2, dt_s=0.1, output_limits=((0, 1),) * 2)
     thetas = [initial(spec, seed) for seed in range(6)]
-    found = get("cpu").rollout(spec, np.ascontiguousarray(np.stack(thetas, axis=1)), plant, 300)
+    episodes = get("cpu").rollout(spec, np.ascontiguousarray(np.stack(thetas, axis=1)), plant, 300)
     for p, theta in enumerate(thetas):
         fitness, steps, x = episode(spec, theta, plant, 300)
-        assert found.steps[p] == steps
-        assert found.fitness[p] == pytest.approx(fitness, abs=2e-3)
+        assert episodes.steps[p] == steps
+        assert episodes.fitness[p] == pytest.approx(fitness, abs=2e-3)
 
 
 @pytest.mark.parametrize("plant", [circle_catcher, phototaxis, walker])

@@ -255,10 +255,10 @@ def test_a_robustness_map(tmp_path):
     neuroctl("evolve", "cartpole", *SMALL, "--generations", 2, "--out", tmp_path / "s")
     best = tmp_path / "s" / "best.npz"
     levels = ("--noise", "0,0.5", "--latency", "0,2,9", "--episodes", 2)
-    found = json.loads(neuroctl("robustness", best, *levels, "--out", tmp_path / "r.png", "--json").stdout)
-    assert np.array(found["mean"]).shape == (2, 3)
+    report = json.loads(neuroctl("robustness", best, *levels, "--out", tmp_path / "r.png", "--json").stdout)
+    assert np.array(report["mean"]).shape == (2, 3)
     undisturbed = json.loads(neuroctl("run", best, "--episodes", 2, "--json").stdout)
-    assert found["mean"][0][0] == undisturbed["mean"]
+    assert report["mean"][0][0] == undisturbed["mean"]
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     assert "latency" in neuroctl("robustness", best, *levels, "--quantized").stdout
     one_line_error(neuroctl("robustness", best, "--noise", "x", code=2), "noise: 'x'", "0,0.05,0.1")

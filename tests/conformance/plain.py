@@ -41,10 +41,10 @@ def hopfield(spec, p, inputs):
     s, v = np.zeros(n), np.zeros(n)
     order = np.random.default_rng(spec.order_seed).permutation(n)
     for u in inputs:
-        seen = np.clip(u, -1, 1)
+        observed = np.clip(u, -1, 1)
         continuous = spec.update == "continuous"
-        s[:m] = np.where(seen >= 0, 1, -1) if not continuous else (seen if spec.clamp else np.tanh(seen))
-        v[:m] = seen
+        s[:m] = np.where(observed >= 0, 1, -1) if not continuous else (observed if spec.clamp else np.tanh(observed))
+        v[:m] = observed
         free = [i for i in range(n) if not (spec.clamp and i < m)]
         for _ in range(spec.settle_steps):
             old = s.copy()

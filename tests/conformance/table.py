@@ -39,17 +39,17 @@ def simulated():
 
 
 def main():
-    found = errors()
+    table = errors()
     if "--json" in sys.argv:
-        print(json.dumps(found))
+        print(json.dumps(table))
         return
     title = "cuda"
     if "cuda" not in forms.FLOATS and find_spec("numba_cuda") is not None:
         title = "cuda, simulated"
         for dtype, rows in simulated().items():
             for name, row in rows.items():
-                found[dtype][name] |= {title: row["cuda"]}
-    for dtype, rows in found.items():
+                table[dtype][name] |= {title: row["cuda"]}
+    for dtype, rows in table.items():
         columns = [*(form for form in forms.FLOATS if form != "cuda"), title]
         columns += [form for form in forms.INTEGERS if dtype == "float32"]
         print(f"\n| {dtype} | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))

@@ -23,8 +23,8 @@ def test_no_case_is_left_out():
 @pytest.mark.parametrize("name", STORED["figures"])
 def test_a_controller_gives_what_it_gave(name):
     """Integers and headers to the bit everywhere; floats to the bit where the file was made, else within rounding."""
-    stored, found = STORED["figures"][name], figures_of(name)
-    assert integers(found) == integers(stored)
+    stored, now = STORED["figures"][name], figures_of(name)
+    assert integers(now) == integers(stored)
     if machine() == STORED["machine"]:
-        assert found["float"] == stored["float"]
-    np.testing.assert_allclose(found["float outputs"], stored["float outputs"], rtol=0, atol=TOLERANCE)
+        assert now["float"] == stored["float"]
+    np.testing.assert_allclose(now["float outputs"], stored["float outputs"], rtol=0, atol=TOLERANCE)

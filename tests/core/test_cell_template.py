@@ -30,11 +30,11 @@ def leaky(tmp_path_factory):
     """A copy of the template in the tables, as ``leaky``."""
     path = tmp_path_factory.mktemp("cells") / "leaky.py"
     path.write_text(TEMPLATE.read_text().replace('"name_of_the_network"', '"leaky"'))
-    found = importlib.util.spec_from_file_location("cell_from_template", path)
-    module = importlib.util.module_from_spec(found)
+    module_spec = importlib.util.spec_from_file_location("cell_from_template", path)
+    module = importlib.util.module_from_spec(module_spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cell_from_template", module)
-        found.loader.exec_module(module)
+        module_spec.loader.exec_module(module)
         rules = specs._Rules(activations=tuple(FUNCTIONS))
         patch.setattr(specs, "_RULES", MappingProxyType({**specs._RULES, "leaky": rules}))
         patch.setattr(specs, "CELL_NAMES", (*specs.CELL_NAMES, "leaky"))

@@ -37,8 +37,8 @@ def test_buckets_cover_everything_up_to_the_largest():
 @given(DURATIONS, st.sampled_from([0.5, 0.9, 0.99, 0.999, 0.9999, 1.0]))
 def test_quantiles_are_numpys_within_a_bucket(values, q):
     exact = int(np.percentile(values, 100 * q, method="inverted_cdf"))
-    found = filled(values).quantile(q)
-    assert exact <= found <= exact * (1 + 1 / 64) + 1
+    quantile = filled(values).quantile(q)
+    assert exact <= quantile <= exact * (1 + 1 / 64) + 1
 
 
 @settings(deadline=None)

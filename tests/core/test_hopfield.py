@@ -119,12 +119,12 @@ def test_as_a_controller_it_completes_what_it_sees(clamp):
 def test_clamped_bits_stay_and_presented_bits_may_change():
     xi = bits((1, 30), 6)[0]
     theta = np.concatenate([hopfield.hebb(xi).ravel(), np.zeros(30)])
-    seen = xi[:10].copy()
-    seen[0] *= -1
+    shown = xi[:10].copy()
+    shown[0] *= -1
     clamped, presented = (nc.Controller(network(30, inputs=10, clamp=c), theta) for c in (True, False))
-    assert clamped.step(seen)[:10].tolist() == seen.tolist()
+    assert clamped.step(shown)[:10].tolist() == shown.tolist()
     assert clamped.state_layout.views(clamped.state)["s"][10:].tolist() == xi[10:].tolist()
-    assert presented.step(seen).tolist() == xi.tolist()
+    assert presented.step(shown).tolist() == xi.tolist()
 
 
 def test_zero_counts_as_plus_one_and_a_tie_keeps_the_neuron():

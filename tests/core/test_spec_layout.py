@@ -166,15 +166,15 @@ def test_bad_genome_is_refused(genome):
 def test_each_cell_says_which_fields_it_uses():
     common = {"cell", "inputs", "neurons", "outputs", "dt_s", "activation", "readout", "dtype"}
     common |= {"input_limits", "scale_inputs", "output_limits"}
-    own = {
+    fields_of = {
         "ctrnn": {"integrator", "output_activation", "mask"},
         "indrnn": {"output_activation", "layers", "residual", "horizon"},
         "elman": {"output_activation"},
         "jordan": {"output_activation", "context_decay"},
         "hopfield": {"update", "settle_steps", "clamp", "order_seed"},
     }
-    assert set(own) == set(CELL_NAMES)
-    for cell, names in own.items():
+    assert set(fields_of) == set(CELL_NAMES)
+    for cell, names in fields_of.items():
         used = Spec(cell=cell, inputs=1, neurons=2, outputs=1, dt_s=0.01).used_fields()
         assert set(used) == common | names
         assert len(used) == len(set(used))

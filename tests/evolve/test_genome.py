@@ -146,8 +146,8 @@ def test_a_search_may_begin_with_limbs_that_oscillate(hz, limbs):
     ctl.state[: LEGS.neurons] += 0.1 * np.random.default_rng(0).standard_normal(LEGS.neurons)
     states = np.array([ctl.step(np.zeros(7, np.float32)) is None or ctl.state.copy() for _ in range(4000)])[1000:]
     for limb in range(limbs):
-        own = states[:, limb * LEGS.neurons // limbs]
-        rises = np.flatnonzero((own[1:] > own.mean()) & (own[:-1] <= own.mean()))
+        oscillator = states[:, limb * LEGS.neurons // limbs]
+        rises = np.flatnonzero((oscillator[1:] > oscillator.mean()) & (oscillator[:-1] <= oscillator.mean()))
         assert 1 / (np.diff(rises).mean() * LEGS.dt_s) == pytest.approx(hz, rel=0.15)
     still = states[:, 2]  # neither weights nor inputs
     assert np.ptp(still) < 1e-3

@@ -168,13 +168,13 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path, options):
 
 def in_session(leader):
     """Return the processes of a session; whatever a command starts stays in its session."""
-    found = []
+    commands = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
             if int(session) == leader and state != "Z":
-                found.append((stat.parent / "cmdline").read_text())
-    return found
+                commands.append((stat.parent / "cmdline").read_text())
+    return commands
 
 
 def test_a_full_disk_at_the_end_costs_nothing(tmp_path, monkeypatch):

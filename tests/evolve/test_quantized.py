@@ -30,10 +30,10 @@ class Kind:
 
 
 def test_the_objective_sees_integer_controllers(tmp_path):
-    seen = Kind()
+    objective = Kind()
     asked = dataclasses.replace(config(), spec=LIMITED, generations=3, fixed_point=FixedPointConfig(8))
-    result = run_study(asked, seen, tmp_path / "study")
-    assert set(seen.kinds) == {nc.QuantController}
+    result = run_study(asked, objective, tmp_path / "study")
+    assert set(objective.kinds) == {nc.QuantController}
     best = nc.load(tmp_path / "study" / "best.npz")
     fixed = nc.load(tmp_path / "study" / "best-fixed.npz")
     assert best.quantize(weight_bits=8).model_crc32 == fixed.model_crc32

@@ -22,10 +22,10 @@ class Noisy:
     def __call__(self, genomes, seeds):
         self.episodes += len(genomes) * len(seeds)
         noise = np.array([np.random.default_rng([seed, 7]).standard_normal() for seed in seeds])
-        own = np.array(
+        values = np.array(
             [[np.random.default_rng([seed, int(g[0])]).standard_normal() for seed in seeds] for g in genomes]
         )
-        return (genomes[:, :1] + self.noise * (noise + own))[..., None]
+        return (genomes[:, :1] + self.noise * (noise + values))[..., None]
 
 
 def test_half_of_the_episodes_are_run_and_counted():

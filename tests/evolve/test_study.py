@@ -382,11 +382,11 @@ def test_a_study_runs_in_a_thread(whole, tmp_path):
 
 
 def test_history_grows_while_the_study_runs(tmp_path):
-    seen = []
+    lengths = []
     run_study(
         config(generations=3),
         objectives.follow,
         tmp_path / "s",
-        on_generation=lambda p: seen.append((p.generation, len(history(tmp_path / "s")) - 1, time.monotonic())),
+        on_generation=lambda p: lengths.append((p.generation, len(history(tmp_path / "s")) - 1, time.monotonic())),
     )
-    assert [s[:2] for s in seen] == [(0, 1), (1, 2), (2, 3)]
+    assert [s[:2] for s in lengths] == [(0, 1), (1, 2), (2, 3)]

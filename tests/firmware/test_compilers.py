@@ -63,9 +63,9 @@ def test_every_cell_gives_the_same_bits(way, batch, tmp_path):
         program = tmp_path / "run"
         program.write_text(f"#!/bin/sh\nexec {' '.join(runner)} {tmp_path / 'all'}\n")
         program.chmod(0o755)
-    for found, wanted in zip(run_batch(program, controllers, inputs), truth, strict=True):
-        assert np.array_equal(found[0], np.array([outputs for outputs, _ in wanted]))
-        assert np.array_equal(found[1], np.array([state for _, state in wanted]))
+    for outcome, wanted in zip(run_batch(program, controllers, inputs), truth, strict=True):
+        assert np.array_equal(outcome[0], np.array([outputs for outputs, _ in wanted]))
+        assert np.array_equal(outcome[1], np.array([state for _, state in wanted]))
 
 
 def swapped(source):

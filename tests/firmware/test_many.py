@@ -110,6 +110,6 @@ def test_random_controllers_agree(name, tmp_path):
             specs.add(q.spec)
             header = firmware_export.export(q, tmp_path / f"c{seed}", name=f"c{seed}")
             batch.append(device_under_test(f"c{seed}", header, q))
-        for entry, found in zip(batch, verify_devices(batch, toolchain, STEPS, start), strict=True):
-            assert found.ok, f"seed {entry.name[1:]}, {entry.q.spec}: {found.result}"
+        for entry, report in zip(batch, verify_devices(batch, toolchain, STEPS, start), strict=True):
+            assert report.ok, f"seed {entry.name[1:]}, {entry.q.spec}: {report.result}"
     assert len(specs) == len(seeds), "the specs are distinct"

@@ -141,8 +141,8 @@ def test_full_scale_is_the_upper_limit_with_any_width(tmp_path):
     q.reset()
     raw = np.array([q.step(np.array([2.0, 2.0], np.float32)).copy() for _ in range(3)])
     expected = (raw.ravel() + 10) / 20 * 255
-    for found in pulses:
-        assert np.abs(np.array([value for _, value in found]) - expected).max() <= 1.0
+    for pulse in pulses:
+        assert np.abs(np.array([value for _, value in pulse]) - expected).max() <= 1.0
 
 
 @needs_cxx
@@ -177,12 +177,12 @@ def test_the_link_of_the_quadruped_is_refused_by_an_atmega168(tmp_path):
     library = firmware_export.export(q, tmp_path / "fw", package="arduino").parents[1]
     text = (library / "examples/link/link.ino").read_text()
     (tmp_path / "sketch.cpp").write_text(f"#include <avr/io.h>\n{ARDUINO_H.replace('pilot', 'ctl')}{text}")
-    found = {}
+    results = {}
     for chip in ("atmega168", "atmega328p"):
         flags = [f"-mmcu={chip}", "-Os", "-std=gnu++11", f"-I{library / 'src'}", "-fsyntax-only", "sketch.cpp"]
         done = subprocess.run(["avr-g++", *flags], cwd=tmp_path, capture_output=True, text=True)
-        found[chip] = "the self-test does not fit this chip's RAM" in done.stderr
-    assert found == {"atmega168": True, "atmega328p": False}
+        results[chip] = "the self-test does not fit this chip's RAM" in done.stderr
+    assert results == {"atmega168": True, "atmega328p": False}
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "said"), [(6, 6, False), (7, 1, True), (1, 7, True)])

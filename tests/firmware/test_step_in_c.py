@@ -68,8 +68,8 @@ def test_c_equals_numba_equals_python(batch):
         folder = Path(place)
         headers = [firmware_export.export(q, folder / f"c{k}", name=f"c{k}") for k, q in enumerate(batch)]
         program = compiled(CC, [*STRICT_C, *SANITIZE, "-O0"], batch_source(headers, batch), folder)
-        found = run_batch(program, batch, inputs)
-    for q, u, (outputs, states) in zip(batch, inputs, found, strict=True):
+        outcomes = run_batch(program, batch, inputs)
+    for q, u, (outputs, states) in zip(batch, inputs, outcomes, strict=True):
         if q.spec.cell == "ctrnn":
             slow_outputs, slow_states = ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
             assert np.array_equal(states, slow_states[:, : states.shape[1]])

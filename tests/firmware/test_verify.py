@@ -41,8 +41,8 @@ def toolchain_of(name):
 
 def proof(header, q, toolchain, steps=10_000):
     """The report of one header with one toolchain."""
-    (found,) = verify_devices([device_under_test(header.stem, header, q)], toolchain, steps, 0)
-    return found
+    (report,) = verify_devices([device_under_test(header.stem, header, q)], toolchain, steps, 0)
+    return report
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ if LONG:
     def test_every_cell_agrees_for_long(cell, name, tmp_path):
         q = controller(16, 8, 4, calibrated=True) if cell == "16x8x4" else controller(6, 3, 2, cell=cell)
         steps = 10 * LONG if name.startswith("host") else LONG
-        found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps)
-        assert found.ok, found.result
-        assert found.mismatches == 0
-        print(f"{name}: {cell}: {found.steps} steps, {found.mismatches} mismatches")
+        report = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps)
+        assert report.ok, report.result
+        assert report.mismatches == 0
+        print(f"{name}: {cell}: {report.steps} steps, {report.mismatches} mismatches")
 
     @pytest.mark.parametrize("cell", CELLS)
     def test_plain_integers_agree_for_long(cell):
@@ -120,17 +120,17 @@ def test_every_cell_agrees_on_every_target(name, tmp_path):
         devices.append(device_under_test(f"c{k}", firmware_export.export(q, tmp_path / f"c{k}", name=f"c{k}"), q))
     batches = [[entry] for entry in devices] if "simavr" in name else [devices]
     for batch in batches:
-        for entry, found in zip(batch, verify_devices(batch, toolchain, 1000, 0), strict=True):
-            assert found.ok, f"{list(shapes)[int(entry.name[1:])]}: {found.result}"
-            assert (found.steps, found.mismatches, found.selftest, found.first) == (1000, 0, 0, None)
+        for entry, report in zip(batch, verify_devices(batch, toolchain, 1000, 0), strict=True):
+            assert report.ok, f"{list(shapes)[int(entry.name[1:])]}: {report.result}"
+            assert (report.steps, report.mismatches, report.selftest, report.first) == (1000, 0, 0, None)
 
 
 @pytest.mark.parametrize("name", [name for name in TOOLCHAINS if name.endswith(("Unicorn", "simavr"))])
 def test_what_a_controller_costs(name, tmp_path):
     """The figures that the documentation states; a slower kernel or a spill shows here."""
     q = controller(16, 8, 4)
-    found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps=256)
-    cost = found.footprint
+    report = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps=256)
+    cost = report.footprint
     assert cost.ram == 4 + 6 * 16
     assert cost.stack <= 180
     assert 0 < cost.cost_min <= cost.cost_mean <= cost.cost_max
@@ -208,13 +208,13 @@ def test_one_changed_constant_is_found(target, pattern, replacement, folder):
         pytest.skip("no C compiler on PATH")
     tampered(folder, pattern, replacement)
     report = firmware_export.verify(folder, steps=2000, targets=[target])
-    found = report.targets[0]
+    entry = report.targets[0]
     assert not report.ok
-    assert found.mismatches > 0
-    first = found.first
+    assert entry.mismatches > 0
+    first = entry.first
     assert first.got != first.expected
     assert re.fullmatch(r"(out|y|s)\[\d\]", first.word)
-    assert f"{first.word} is {first.got}, not {first.expected}" in found.result
+    assert f"{first.word} is {first.got}, not {first.expected}" in entry.result
     assert report.notes == ("ctl.h was edited since it was exported",)
     json.dumps(report.to_dict())
 
@@ -223,9 +223,9 @@ def test_one_changed_constant_is_found(target, pattern, replacement, folder):
 def test_a_wrong_selftest_is_found(target, folder):
     tampered(folder, r"(ctl_selftest_out\[.*?\{\s+)(-?\d+)", lambda m: m[1] + str(int(m[2]) ^ 1))
     report = firmware_export.verify(folder, steps=100, targets=[target])
-    found = report.targets[0]
-    assert (found.mismatches, found.selftest, report.ok) == (0, 1, False)
-    assert found.result == "self-test failed at 1"
+    first = report.targets[0]
+    assert (first.mismatches, first.selftest, report.ok) == (0, 1, False)
+    assert first.result == "self-test failed at 1"
 
 
 @pytest.mark.parametrize(
@@ -247,16 +247,16 @@ def test_a_header_that_does_not_fit_is_one_line(target, pattern, replacement, wo
     tampered(folder, pattern, replacement)
     report = firmware_export.verify(folder, steps=10, targets=[target])
     assert not report.ok
-    for found in report.targets:
-        assert re.match(rf"ctl\.h: does not compile for {target}: .*{words}", found.result)
-        assert "\n" not in found.result
+    for entry in report.targets:
+        assert re.match(rf"ctl\.h: does not compile for {target}: .*{words}", entry.result)
+        assert "\n" not in entry.result
 
 
 def test_a_target_that_does_not_compile_hides_no_others_result(folder):
     toolchain_of("cortex-m0plus: zig, Unicorn")
     tampered(folder, r"#ifdef NC_DSP", "#ifdef __thumb2__\n#error not here\n#endif\n#ifdef NC_DSP")
     report = firmware_export.verify(folder, steps=100, targets=["cortex-m4", "cortex-m0plus"])
-    results = {found.target: found.result for found in report.targets if found.ran}
+    results = {target.target: target.result for target in report.targets if target.ran}
     assert "not here" in results["cortex-m4"]
     assert results["cortex-m0plus"] == "ok"
     assert not report.ok
@@ -277,8 +277,8 @@ def test_a_target_that_does_not_compile_hides_no_others_result(folder):
 def test_an_avr_with_too_little_room_for_the_proof_says_so(options, result, tmp_path):
     """80 neurons were called wrong, 96 did not end: the harness's variables and the stack met."""
     q = controller(inputs=1, weight_bits=8, **options)
-    found = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of("avr: gcc, simavr"), steps=200)
-    assert re.fullmatch(result, found.result)
+    report = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of("avr: gcc, simavr"), steps=200)
+    assert re.fullmatch(result, report.result)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_firmware_that_hangs_or_crashes_is_reported(target, statement, words, fo
     monkeypatch.setattr(run_module, "_TIMEOUT_S", 2)
     tampered(folder, r"    int32_t recurrent\[NC_ROWS\]", f"    {statement}\n    int32_t recurrent[NC_ROWS]")
     report = firmware_export.verify(folder, steps=10, targets=[target])
-    found = report.targets[0]
+    first = report.targets[0]
     assert not report.ok
-    assert re.search(words, found.result)
+    assert re.search(words, first.result)
 
 
 # --- Faults ------------------------------------------------------------------------------------------------------
@@ -358,8 +358,8 @@ def test_what_is_not_installed_is_skipped_and_named(folder, monkeypatch):
     report = firmware_export.verify(folder, steps=10)
     assert report.targets[0].result == "skipped: no C compiler (gcc, clang or cc) on PATH"
     assert report.ok
-    assert {found.tools for found in report.targets if found.ran} == {"zig, Unicorn"}
-    skipped = {found.tools: found.problem for found in report.targets if not found.ran}
+    assert {target.tools for target in report.targets if target.ran} == {"zig, Unicorn"}
+    skipped = {target.tools: target.problem for target in report.targets if not target.ran}
     assert skipped["gcc, simavr"] == "avr-gcc is not on PATH"
     assert not firmware_export.verify(folder, steps=10, targets=["host"]).ok
 

@@ -86,14 +86,14 @@ class Client:
 
     def frames(self, wait_s=0.3):
         """Whatever comes within a while: parsed frames, and None for bad ones."""
-        end, found = time.monotonic() + wait_s, []
+        end, frames = time.monotonic() + wait_s, []
         while time.monotonic() < end:
             self.rest += self.wire.read(max(1, self.wire.in_waiting))
             *whole, self.rest = self.rest.split(b"\0")
-            found += [parse(part, self.seed, 0xFFFF) for part in whole if part]
-            if found:
+            frames += [parse(part, self.seed, 0xFFFF) for part in whole if part]
+            if frames:
                 break
-        return found
+        return frames
 
     def await_answer(self, wait_s=2.0):
         """The next frame that is no report; those are kept in ``reports``."""
@@ -123,9 +123,9 @@ class Client:
 
     def hello(self):
         self.send(b"\0")
-        found = dict(zip(HELLO_NAMES, struct.unpack(HELLO_FORM, self.ask(HELLO)), strict=True))
-        self.seed = folded(found["model_crc32"])
-        return found
+        fields = dict(zip(HELLO_NAMES, struct.unpack(HELLO_FORM, self.ask(HELLO)), strict=True))
+        self.seed = folded(fields["model_crc32"])
+        return fields
 
     def start(self, mode, options=0, report_every=0, timeout_us=2_000_000):
         return self.ask(START, struct.pack("<BBHI", mode, options, report_every, timeout_us))

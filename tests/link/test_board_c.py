@@ -96,10 +96,10 @@ def test_misra_finds_nothing_but_listed_deviations(cell, tmp_path):
         ["cppcheck", *flags, "--template={id} {file}:{line} {message}", "only.c", "nc_link.c"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found = [line for line in done.stderr.splitlines() if "misra-c2012" in line]
-    rules = {re.search(r"misra-c2012-([\d.]+)", line).group(1): line for line in found}
+    deviations = [line for line in done.stderr.splitlines() if "misra-c2012" in line]
+    rules = {re.search(r"misra-c2012-([\d.]+)", line).group(1): line for line in deviations}
     assert rules.keys() <= DEVIATIONS, "\n".join(line for rule, line in rules.items() if rule not in DEVIATIONS)
-    assert any("nc_link.c" in line for line in found), "the addon did not run"
+    assert any("nc_link.c" in line for line in deviations), "the addon did not run"
     others = [line for line in done.stderr.splitlines() if line and "misra-c2012" not in line]
     assert all(line.startswith("shiftTooManyBitsSigned") for line in others), others
 

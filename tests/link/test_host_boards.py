@@ -134,10 +134,10 @@ def test_in_the_loop_with_losses(start):
         y = np.zeros(1, np.float32)
         for row in np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32):
             draws.clear()
-            found = loop.step(row)
+            outputs = loop.step(row)
             if not draws[0]:
                 stepped = twin.step(row).copy()
             y = y if any(draws) else stepped
-            assert np.array_equal(found, y)
+            assert np.array_equal(outputs, y)
         assert 10 < loop.held < 60
         assert loop.fault == ""

@@ -83,11 +83,11 @@ def test_zenoh(start):
         actions = session.declare_subscriber("robot/action")
         observation = session.declare_publisher("robot/observation")
         wait_for_the_bridge(observation)
-        found = []
+        samples = []
         for row in ROWS:
             observation.put(row.tobytes())
-            found.append(actions.recv().payload.to_bytes())
-    assert found == expected()
+            samples.append(actions.recv().payload.to_bytes())
+    assert samples == expected()
     assert process.wait(10) == 0
 
 

@@ -32,16 +32,16 @@ def host(saved):
 
 
 def test_what_a_board_is(host):
-    found = json.loads(neuroctl("link", host.port, "--json").stdout)
-    assert (found["name"], found["mode_now"], found["reason"], found["inputs"]) == ("plain", "IDLE", "RESET", 2)
-    assert found["model_crc32"] == f"{host.board.q.model_crc32:08x}"
+    report = json.loads(neuroctl("link", host.port, "--json").stdout)
+    assert (report["name"], report["mode_now"], report["reason"], report["inputs"]) == ("plain", "IDLE", "RESET", 2)
+    assert report["model_crc32"] == f"{host.board.q.model_crc32:08x}"
     assert "state bytes" in neuroctl("link", host.port).stdout
 
 
 def test_shadow(host, saved):
-    found = json.loads(neuroctl("link", host.port, saved, "--mode", "shadow", "--steps", 500, "--json").stdout)
-    assert (found["steps"], found["differing_bits"], found["first"]) == (500, 0, None)
-    assert found["link"]["answered"] > 500
+    report = json.loads(neuroctl("link", host.port, saved, "--mode", "shadow", "--steps", 500, "--json").stdout)
+    assert (report["steps"], report["differing_bits"], report["first"]) == (500, 0, None)
+    assert report["link"]["answered"] > 500
     assert host.board.mode == Mode.LATCHED
 
 
@@ -53,16 +53,16 @@ def test_shadow_that_differs_fails(host, saved):
 
 
 def test_the_board_runs_it(host, saved):
-    found = json.loads(neuroctl("link", host.port, saved, "--mode", "board", "--steps", 30, "--json").stdout)
-    assert found["steps"] >= 30
-    assert found["link"]["reports_lost"] == 0
-    assert len(found["outputs"]) == 1
+    report = json.loads(neuroctl("link", host.port, saved, "--mode", "board", "--steps", 30, "--json").stdout)
+    assert report["steps"] >= 30
+    assert report["link"]["reports_lost"] == 0
+    assert len(report["outputs"]) == 1
 
 
 def test_the_host_runs_it(host, saved):
-    found = json.loads(neuroctl("link", host.port, saved, "--mode", "host", "--steps", 20, "--json").stdout)
-    assert found["steps"] == 20
-    assert found["inputs"] == [0.0, 0.0]
+    report = json.loads(neuroctl("link", host.port, saved, "--mode", "host", "--steps", 20, "--json").stdout)
+    assert report["steps"] == 20
+    assert report["inputs"] == [0.0, 0.0]
 
 
 def test_hardware_in_the_loop_scores_as_the_controller_does(host, saved):
@@ -133,6 +133,6 @@ def test_upload(host, saved, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(firmware_export, "param_image", image_of, raising=False)
     monkeypatch.setattr(firmware_export, "shape_crc32", shape_of, raising=False)
     app(["link", "upload", host.port, str(tmp_path / "new.npz"), "--json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)
-    assert (found["before"], found["after"]) == (f"{q.model_crc32:08x}", f"{new.model_crc32:08x}")
+    report = json.loads(capsys.readouterr().out)
+    assert (report["before"], report["after"]) == (f"{q.model_crc32:08x}", f"{new.model_crc32:08x}")
     assert host.board.q.model_crc32 == new.model_crc32

@@ -33,8 +33,8 @@ def test_frames_come_back_however_their_bytes_arrive(given_frames, cuts):
     stream = b"\0".join(encode(kind, seq, flags, data, SEED) for (kind, flags, data), seq in given_frames)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     taken = decoder()
-    found = [frame for low, high in zip(edges, edges[1:], strict=False) for frame in taken.feed(stream[low:high])]
-    assert [((f.type, f.flags, f.payload), f.seq) for f in found] == given_frames
+    frames = [frame for low, high in zip(edges, edges[1:], strict=False) for frame in taken.feed(stream[low:high])]
+    assert [((f.type, f.flags, f.payload), f.seq) for f in frames] == given_frames
     assert taken.bad_frames == 0
 
 
@@ -164,10 +164,10 @@ def test_mutated_frames_are_found_out_and_cost_one_frame():
         damaged += 1
         mark = encode(Type.PING, index & 255, 0, b"next one", SEED)
         # The zero that ended the frame may be gone; then the sender's next one begins with its own.
-        found = taken.feed(bad + (b"" if bad.endswith(b"\0") else b"\0") + mark)
-        assert found
-        assert found[-1].payload == b"next one"
-        whole = [encode(f.type, f.seq, f.flags, f.payload, SEED) for f in found[:-1]]
+        frames = taken.feed(bad + (b"" if bad.endswith(b"\0") else b"\0") + mark)
+        assert frames
+        assert frames[-1].payload == b"next one"
+        whole = [encode(f.type, f.seq, f.flags, f.payload, SEED) for f in frames[:-1]]
         passed += sum(frame != wire for frame in whole)
     print(f"{damaged} damaged frames, {passed} passed, {taken.bad_frames} counted")
     assert damaged > 0.9 * MUTATED

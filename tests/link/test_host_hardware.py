@@ -40,7 +40,7 @@ class Started:
 
     def __init__(self, *command):
         self._process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-        self.port = next(found[0] for line in self._process.stdout if (found := re.search(r"/dev/pts/\d+", line)))
+        self.port = next(name[0] for line in self._process.stdout if (name := re.search(r"/dev/pts/\d+", line)))
 
     def __enter__(self):
         self._held = os.open(self.port, os.O_RDWR | os.O_NOCTTY)  # QEMU looks once a second whether it is open

@@ -196,14 +196,14 @@ def test_whatever_a_board_answers_only_link_errors_are_raised(seed):
     answer = board.answer
 
     def mad(frame, now_s):
-        own = answer(frame, now_s)
+        honest = answer(frame, now_s)
         flags = int(rng.choice([0, 2, 3, 0xFF]))
         payload = [bytes(2), bytes(38), bytes(4), bytes(36), b"", ERROR.pack(int(rng.integers(12)), frame.type, 9)][
             rng.integers(6)
         ]
         kind = int(rng.choice([frame.type | ANSWER, Type.ERROR]))
         noise = b"".join(random_answers(rng, 5)) + encode(kind, frame.seq, flags, payload, SEED)
-        return noise + own if rng.random() < 0.5 else noise
+        return noise + honest if rng.random() < 0.5 else noise
 
     with served(board) as host, linked(host, Q, timeout_s=0.005, retries=1) as link:
         board.answer = mad

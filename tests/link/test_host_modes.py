@@ -125,10 +125,10 @@ def test_the_host_drives_in_physical_units(scaled):
             truth[:] = 1.0, 0.25
             plant.read(u)
             assert np.allclose(u, truth, atol=2 * q.formats["u"].lsb)
-            for asked, given in ((3.25, 3.25), (11.0, 10.0), (-1e9, -10.0)):
+            for asked, written in ((3.25, 3.25), (11.0, 10.0), (-1e9, -10.0)):
                 plant.write(np.array([asked], np.float32))
                 plant.read(u)
-                assert q.dequantize_output(host.board.out)[0] == given
+                assert q.dequantize_output(host.board.out)[0] == written
         assert host.board.mode == Mode.LATCHED
         assert np.array_equal(host.board.out, host.board.safe)
         assert (link.stats.lost, link.stats.stale) == (0, 0)
@@ -166,11 +166,11 @@ def test_what_is_written_reaches_the_motors_at_the_next_read_at_last(host):
 def test_reports_of_a_board_that_runs_by_itself(every, with_state):
     """Each as the host's own controller has it on the same inputs."""
     inputs = iter(raw_inputs(10_000, seed=4))
-    given, reports = [], []
+    sensed, reports = [], []
 
     def sensors():
-        given.append(next(inputs))
-        return given[-1]
+        sensed.append(next(inputs))
+        return sensed[-1]
 
     q = controller(dt_s=0.002)
     with served(PlainBoard(q, sensors=sensors)) as host, linked(host, q) as link:
@@ -183,7 +183,7 @@ def test_reports_of_a_board_that_runs_by_itself(every, with_state):
     assert ticks == list(range(every, ticks[-1] + 1, every))
     assert (link.stats.reports, link.stats.reports_lost) == (len(reports), 0)
     twin = controller(dt_s=0.002)
-    for tick, u in enumerate(given[: ticks[-1]], start=1):
+    for tick, u in enumerate(sensed[: ticks[-1]], start=1):
         y = twin.step_int(u)
         if tick % every == 0:
             report = reports[tick // every - 1]

@@ -208,8 +208,8 @@ def test_the_command_line_takes_a_serial_number_or_a_model(hub, tmp_path, monkey
     assert neuroctl("--serial", "B")["port"] == str(hub.names[1])
     LEFT.save(tmp_path / "ctl.npz")
     hub.unplug(1)
-    found = neuroctl("--model", f"{LEFT.model_crc32:08x}")
-    assert (found["port"], found["mode"]) == (str(hub.names[0]), "info")
+    result = neuroctl("--model", f"{LEFT.model_crc32:08x}")
+    assert (result["port"], result["mode"]) == (str(hub.names[0]), "info")
 
 
 @pytest.mark.parametrize(

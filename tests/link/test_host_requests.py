@@ -94,11 +94,11 @@ def test_what_a_callback_raises_leaves_a_request_that_is_over(host):
     """The next request gets its own answer, and the REPORTs behind are still handed over."""
     with linked(host, Q) as link:
         link.start(Mode.BOARD, report_every=1, timeout_s=5.0)
-        seen = []
+        reports = []
 
         def fail(frame):
-            seen.append(frame.seq)
-            if len(seen) == 1:
+            reports.append(frame.seq)
+            if len(reports) == 1:
                 raise OSError("disk full")
 
         until(lambda: host.board.ticks > 8)
@@ -106,8 +106,8 @@ def test_what_a_callback_raises_leaves_a_request_that_is_over(host):
         with pytest.raises(OSError, match="disk full"):
             link.ping()
         assert link.ping(b"next").echo == b"next"
-        assert len(seen) > 3
-        assert seen == list(range(seen[0], seen[0] + len(seen)))
+        assert len(reports) > 3
+        assert reports == list(range(reports[0], reports[0] + len(reports)))
         assert (link.stats.lost, link.stats.stale) == (0, 0)
 
 

@@ -46,15 +46,15 @@ def steps_as(link, q, count=20):
 
 
 def test_an_upload_swaps_all_parameters(host):
-    seen = []
+    stages = []
     with linked(host, OLD) as link:
         link.start(Mode.STEP)
-        upload(link, image_of(NEW), NEW.model_crc32, shape_of(NEW), seen.append)
+        upload(link, image_of(NEW), NEW.model_crc32, shape_of(NEW), stages.append)
         assert link.hello.model_crc32 == NEW.model_crc32
         assert (host.board.mode, link.mode) == (Mode.IDLE, Mode.IDLE)
         assert np.array_equal(host.board.out, host.board.safe)
         assert steps_as(link, NEW)
-    assert seen == [128, 256, len(image_of(NEW))]
+    assert stages == [128, 256, len(image_of(NEW))]
     assert np.array_equal(host.board.q.theta_q, NEW.theta_q)
 
 

@@ -415,13 +415,13 @@ def test_the_system_is_left_as_it_was(thawed):
             os.sched_getscheduler(0), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM),
         )  # fmt: skip
 
-    before, seen = state(), []
-    plant = Recorder(lambda k, u: seen.append(state()) if k == 0 else None)
+    before, states = state(), []
+    plant = Recorder(lambda k, u: states.append(state()) if k == 0 else None)
     Loop(Echo(FAST), plant, system=System(cpu=0)).run(ticks=3)
     assert state() == before
-    assert seen[0][0] is False and seen[0][1] > 0
-    assert seen[0][2] < before[2] and seen[0][3] == {0}
-    assert seen[0][5] != before[5]
+    assert states[0][0] is False and states[0][1] > 0
+    assert states[0][2] < before[2] and states[0][3] == {0}
+    assert states[0][5] != before[5]
 
 
 def test_bad_requests_of_the_system_are_named():

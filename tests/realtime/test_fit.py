@@ -412,7 +412,7 @@ def test_every_argument_of_a_loop_is_checked(options, text):
 def test_every_argument_of_a_run_is_checked(value):
     loop = Loop(Echo(), Recorder(), **fake())
     for name in ("seconds", "ticks"):
-        for run in (loop.run, loop.start, lambda **given: asyncio.run(loop.run_async(**given))):
+        for run in (loop.run, loop.start, lambda **options: asyncio.run(loop.run_async(**options))):
             with pytest.raises(LoopError, match=f"^{name}: .*; allowed: "):
                 run(**{name: value})
     with pytest.raises(LoopError, match="ticks: 2.5; allowed: integers >= 1"):

@@ -145,11 +145,11 @@ def test_a_full_disk_does_not_stop_the_loop_unless_asked(suffix, on_error, tmp_p
     assert report.log.error == "log: No space left on device"
     assert report.reason == ("finished" if on_error == "on" else "log")
     assert report.safe
-    found = read_log(path if suffix == "mcap" else tmp_path / "run.npz.part")
-    assert not found.complete
-    assert 0 < len(found) == report.log.written < 3000
+    data = read_log(path if suffix == "mcap" else tmp_path / "run.npz.part")
+    assert not data.complete
+    assert 0 < len(data) == report.log.written < 3000
     assert report.log.lost == report.ticks - report.log.written
-    assert found["tick"].tolist() == list(range(len(found)))
+    assert data["tick"].tolist() == list(range(len(data)))
 
 
 def test_a_disk_that_is_really_full(tmp_path):
@@ -159,8 +159,8 @@ def test_a_disk_that_is_really_full(tmp_path):
         plant = Recorder(inputs=np.random.default_rng(0).normal(size=2))
         report = Loop(Echo(FAST), plant, log=tmp_path / "run.npz", **fake()).run(ticks=3000)
         assert (report.reason, report.log.error) == ("finished", "log: No space left on device")
-        found = read_log(tmp_path / "run.npz.part")
-        assert 300 < len(found) == report.log.written < 1000
+        data = read_log(tmp_path / "run.npz.part")
+        assert 300 < len(data) == report.log.written < 1000
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 

@@ -145,15 +145,15 @@ def test_swapped_arms_are_named_both_ways():
     theta = nc.Controller(q.spec, seed=4).theta
     small, large = nc.Controller(q.spec, theta * 0.25), nc.Controller(q.spec, theta * 4.0)
     for ours, other in ((small, large), (large, small)):
-        runs, given = ours.quantize(), other.quantize()
+        runs, quantized = ours.quantize(), other.quantize()
         with served(PlainBoard(runs)) as host, linked(host, runs) as link:
-            for ctl in (other, given):
+            for ctl in (other, quantized):
                 with pytest.raises(LoopError) as refused:
                     Loop(ctl, HostDriven(link))
                 text = f"plant: another model: the board runs {runs.model_crc32:08x}, the controller is "
                 assert str(refused.value).startswith(text)
                 assert str(refused.value).endswith("runs, or HostDriven(link, any_model=True)")
-            assert f" {given.model_crc32:08x};" in str(refused.value)
+            assert f" {quantized.model_crc32:08x};" in str(refused.value)
 
 
 def test_any_model_is_a_flag():

@@ -66,13 +66,13 @@ def test_a_process_that_such_a_signal_hits_is_safe_first(name, tmp_path):
 
 
 def test_a_handler_of_the_users_own_is_left_alone():
-    seen = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    numbers = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: numbers.append(1))
     try:
         report = patient(sending("SIGUSR1", "SIGUSR1")).run(ticks=30)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert (report.reason, seen) == ("finished", [1, 1])
+    assert (report.reason, numbers) == ("finished", [1, 1])
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
@@ -123,7 +123,7 @@ def test_after_a_signal_no_loop_runs_until_the_program_says_so(host):
     second = patient(plant)
     text = r"run: SIGINT has ended the loops of this program; allowed: after neuroctl.realtime.clear_signal\(\)"
     for loop in (first, second):
-        for run in (loop.run, loop.start, lambda **given: asyncio.run(second.run_async(**given))):
+        for run in (loop.run, loop.start, lambda **options: asyncio.run(second.run_async(**options))):
             with pytest.raises(LoopError, match=text):
                 run(ticks=3)
     assert (plant.reads, plant.events) == (0, [])

@@ -258,26 +258,26 @@ def test_each_run_resets_the_controller():
 @pytest.mark.parametrize("quantized", [False, True])
 def test_ticks_allocate_nothing(quantized):
     ctl = nc.Controller(SPEC, seed=1)
-    found = {}
+    sizes = {}
 
     def on_write(y):
-        found["tick"] = tick = found.get("tick", -1) + 1
+        sizes["tick"] = tick = sizes.get("tick", -1) + 1
         if tick == 500:
             gc.collect()
             _nrt_python.memsys_enable_stats()
             tracemalloc.start()
         elif tick == 1000:
-            found["before"], found["nrt"] = tracemalloc.get_traced_memory()[0], rtsys.get_allocation_stats()
+            sizes["before"], sizes["nrt"] = tracemalloc.get_traced_memory()[0], rtsys.get_allocation_stats()
         elif tick == 5999:
-            found["after"] = tracemalloc.get_traced_memory()[0]
-            found["nrt after"] = rtsys.get_allocation_stats()
+            sizes["after"] = tracemalloc.get_traced_memory()[0]
+            sizes["nrt after"] = rtsys.get_allocation_stats()
             tracemalloc.stop()
 
     ctl = ctl.quantize(calibration=np.zeros((4, 2), np.float32)) if quantized else ctl
     Loop(ctl, read=lambda u: u.fill(0.0), write=on_write, **fake()).run(ticks=6000)
     # The test's own numbers, and the lock of the monitor's thread while it waits: no byte for each of 5,000 ticks.
-    assert found["after"] - found["before"] <= 1500
-    assert found["nrt after"] == found["nrt"]
+    assert sizes["after"] - sizes["before"] <= 1500
+    assert sizes["nrt after"] == sizes["nrt"]
 
 
 @pytest.mark.parametrize(

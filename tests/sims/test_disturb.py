@@ -39,9 +39,9 @@ def test_without_disturbance_nothing_changes():
 
 @pytest.mark.parametrize("latency", [1, 3])
 def test_observations_are_late_and_the_first_is_held(latency):
-    found = seen(noise=0.0, latency=latency)
-    assert np.array_equal(found[latency:], ROWS[:-latency])
-    assert np.array_equal(found[:latency], np.repeat(ROWS[:1], latency, axis=0))
+    late = seen(noise=0.0, latency=latency)
+    assert np.array_equal(late[latency:], ROWS[:-latency])
+    assert np.array_equal(late[:latency], np.repeat(ROWS[:1], latency, axis=0))
 
 
 def test_noise_has_the_width_asked_for_and_is_the_same_each_episode():
@@ -57,15 +57,15 @@ def test_noise_has_the_width_asked_for_and_is_the_same_each_episode():
 
 def test_a_map_has_the_undisturbed_score_in_its_corner():
     ctl = nc.Controller(sims.controller_spec("cartpole", 3), seed=1)
-    found = sims.robustness("cartpole", ctl, [0.0, 0.3], [0, 4], range(5, 8))
-    assert found.shape == (2, 2, 3)
-    assert np.array_equal(found[0, 0], sims.score("cartpole", ctl, range(5, 8)))
+    scores = sims.robustness("cartpole", ctl, [0.0, 0.3], [0, 4], range(5, 8))
+    assert scores.shape == (2, 2, 3)
+    assert np.array_equal(scores[0, 0], sims.score("cartpole", ctl, range(5, 8)))
 
 
 def test_a_map_of_a_compiled_task_in_fixed_point():
     fixed = nc.Controller(sims.controller_spec("circle-catcher", 3), seed=1).quantize()
-    found = sims.robustness("circle-catcher", fixed, [0.0], [0, 50], [1])
-    assert np.isclose(found[0, 0, 0], sims.score("circle-catcher", fixed, [1])[0])
+    scores = sims.robustness("circle-catcher", fixed, [0.0], [0, 50], [1])
+    assert np.isclose(scores[0, 0, 0], sims.score("circle-catcher", fixed, [1])[0])
 
 
 @pytest.mark.parametrize(

@@ -304,10 +304,10 @@ def test_base_class_asks_for_four_methods():
 
 def test_options_may_be_numpys_numbers():
     env = sims.make("cartpole", noise=np.float64(0.1), latency=np.int64(1), width=np.int32(32), height=np.uint8(24))
-    seen, _ = env.reset(seed=1)
+    observation, _ = env.reset(seed=1)
     env.close()
     other = sims.make("cartpole", noise=0.1, latency=1)
-    assert (other.reset(seed=1)[0] == seen).all()
+    assert (other.reset(seed=1)[0] == observation).all()
     other.close()
     with pytest.raises(TaskError, match="^latency: 1.5; allowed: integers from 0 to 1000$"):
         sims.make("cartpole", noise=0.1, latency=1.5)

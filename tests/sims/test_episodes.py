@@ -128,8 +128,8 @@ def test_record_keeps_what_was_seen_and_done():
     # Replayed, the recorded actions give the recorded observations.
     env = sims.make("cartpole")
     observation, _ = env.reset(seed=3)
-    for seen, done in zip(episode.observations, episode.actions, strict=True):
-        assert (observation == seen).all()
+    for u, done in zip(episode.observations, episode.actions, strict=True):
+        assert (observation == u).all()
         observation, *_ = env.step(done)
     env.close()
 
@@ -174,5 +174,5 @@ def test_the_time_step_has_to_be_the_tasks():
 
 def test_observations_are_what_the_controller_saw():
     ctl = nc.Controller(sims.controller_spec("cartpole"), seed=1)
-    seen = sims.EpisodeReturn("cartpole", max_steps=9).observations(ctl, 5)
-    assert (seen == sims.record("cartpole", ctl, 5, 9).observations).all()
+    observations = sims.EpisodeReturn("cartpole", max_steps=9).observations(ctl, 5)
+    assert (observations == sims.record("cartpole", ctl, 5, 9).observations).all()

@@ -153,10 +153,10 @@ def test_plain_classes_work(name):
     value = posed.objective(ctl, 3)
     assert value == pickle.loads(pickle.dumps(posed.objective))(ctl, 3) == sims.score(posed.name, ctl, [3])[0] < 0
     robot, total = Robot(), 0.0
-    seen = robot.reset(3)
+    observation = robot.reset(3)
     ctl.reset()
     for _ in range(20):
-        seen, reward, _ = robot.step(np.array(ctl.step(np.array(seen, np.float32))))
+        observation, reward, _ = robot.step(np.array(ctl.step(np.array(observation, np.float32))))
         total += reward
     assert value == total
 
@@ -196,8 +196,8 @@ def test_an_action_that_is_kept_is_not_overwritten():
 
 
 def test_an_observation_buffer_that_is_reused_is_not_handed_on():
-    seen = sims.record(f"{HERE}:Kept", Alternating(), 0).observations
-    assert np.allclose(seen[1:, 0], np.sin(np.arange(1, 20)))
+    observations = sims.record(f"{HERE}:Kept", Alternating(), 0).observations
+    assert np.allclose(observations[1:, 0], np.sin(np.arange(1, 20)))
 
 
 def test_hand_made_controllers_of_ours_hand_out_new_arrays():
@@ -303,9 +303,9 @@ class Fragile(Unlimited):
     """Blows up under strong actions."""
 
     def step(self, action):
-        seen, reward, *rest = super().step(action)
-        seen[0] = np.nan if action[0] > 9 else seen[0]
-        return seen, reward, *rest
+        observation, reward, *rest = super().step(action)
+        observation[0] = np.nan if action[0] > 9 else observation[0]
+        return observation, reward, *rest
 
 
 def test_limits_are_measured_where_episodes_blow_up():
@@ -338,10 +338,10 @@ def test_own_environments_are_filmed_disturbed_and_looped():
     ctl = network("Robot")
     episode = sims.record(f"{HERE}:Robot", ctl, 2, frames=True, frame_every=5)
     assert [frame.shape for frame in episode.frames] == [(6, 8, 3)] * 4
-    found = sims.robustness(f"{HERE}:Robot", ctl, [0.0, 0.3], [0, 2], [2, 3])
-    assert np.array_equal(found[0, 0], sims.score(f"{HERE}:Robot", ctl, [2, 3]))
-    assert found[0, 0, 0] == episode.total_return
-    assert len(np.unique(found)) == found.size
+    scores = sims.robustness(f"{HERE}:Robot", ctl, [0.0, 0.3], [0, 2], [2, 3])
+    assert np.array_equal(scores[0, 0], sims.score(f"{HERE}:Robot", ctl, [2, 3]))
+    assert scores[0, 0, 0] == episode.total_return
+    assert len(np.unique(scores)) == scores.size
     plant, u = sims.SimPlant(f"{HERE}:Robot", seed=2), np.empty(2, np.float32)
     check_fit(ctl, plant.task)
     ctl.reset()
@@ -367,10 +367,10 @@ def test_what_cannot_be_filmed_says_so():
 
 def test_functions_are_disturbed_too():
     ctl = network("forgetful")
-    found = sims.robustness(
+    scores = sims.robustness(
         f"{HERE}:Counter", nc.Controller(with_limits(ctl.spec), 0.1 * ctl.theta), [0.0, 0.5], [0], [1]
     )
-    assert found[0] != found[1]
+    assert scores[0] != scores[1]
     with pytest.raises(TaskError, match="^input_limits: None"):
         sims.robustness(f"{HERE}:forgetful", ctl, [0.1], [0], [1])
 
@@ -485,10 +485,10 @@ def test_limits_that_nobody_declares_are_measured():
     assert 40 < count < 80
     assert posed.spec == sims.problem(f"{HERE}:Unlimited", neurons=2).spec
     assert posed.notes["input_limits"].startswith("observations 0, 1, measured under random actions")
-    given = ((-7.0, 7.0),) * 3
-    assert sims.problem(f"{HERE}:Unlimited", neurons=2, input_limits=given).spec.input_limits == given
-    seen = np.column_stack([np.linspace(0, 1000, 500), np.arange(500), np.zeros(500)])
-    assert posed.objective.measured_limits(seen)[0][1] > 1000
+    declared = ((-7.0, 7.0),) * 3
+    assert sims.problem(f"{HERE}:Unlimited", neurons=2, input_limits=declared).spec.input_limits == declared
+    recorded = np.column_stack([np.linspace(0, 1000, 500), np.arange(500), np.zeros(500)])
+    assert posed.objective.measured_limits(recorded)[0][1] > 1000
 
 
 def test_declared_limits_stay():
@@ -508,8 +508,8 @@ def test_fixed_point_keeps_what_float_sees_beyond_10():
 
 def test_a_finite_side_of_an_action_is_kept():
     inf = math.inf
-    given = ((0, inf), (-inf, 0), (-5, inf), (50, inf), (-inf, -50), (-inf, inf), (-2, 3))
-    assert action_limits(given) == ((0, 10), (-10, 0), (-5, 10), (50, 60), (-60, -50), (-10, 10), (-2, 3))
+    ranges = ((0, inf), (-inf, 0), (-5, inf), (50, inf), (-inf, -50), (-inf, inf), (-2, 3))
+    assert action_limits(ranges) == ((0, 10), (-10, 0), (-5, 10), (50, 60), (-60, -50), (-10, 10), (-2, 3))
     posed = sims.problem(f"{HERE}:Unlimited", neurons=2)
     assert posed.spec.output_limits == ((0.0, 10.0),)
     assert posed.notes["output_limits"] == "assumed for action 0: 0 to 10"

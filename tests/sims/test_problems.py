@@ -66,11 +66,11 @@ def test_a_registered_environment():
     value = posed.objective(ctl, 5)
     assert value == pickle.loads(pickle.dumps(posed.objective))(ctl, 5) == posed.objective(ctl, 5)
     env = gymnasium.make("Pendulum-v1")
-    seen, _ = env.reset(seed=5)
+    observation, _ = env.reset(seed=5)
     ctl.reset()
     total = 0.0
     for _ in range(200):
-        seen, reward, _, _, _ = env.step(np.array(ctl.step(seen)))
+        observation, reward, _, _, _ = env.step(np.array(ctl.step(observation)))
         total += reward
     assert value == pytest.approx(total)
     posed.objective.close()

@@ -32,11 +32,11 @@ def test_every_task_has_a_bar():
 
 @pytest.mark.parametrize("name", BULLET)
 def test_baselines_do_what_is_asked(name):
-    found = sims.score(name, sims.baseline(name), range(4))
-    assert found.mean() >= EARNED[name]
+    scores = sims.score(name, sims.baseline(name), range(4))
+    assert scores.mean() >= EARNED[name]
     task = sims.get(name)
     idle = sims.score(name, Noisy(task.inputs, task.outputs, 0.05), range(2))
-    assert idle.mean() < 0.75 * found.mean()
+    assert idle.mean() < 0.75 * scores.mean()
 
 
 def test_compiled_tasks_have_no_baseline():
@@ -179,8 +179,8 @@ def test_python_m_sims_shows_a_traceback_on_demand():
 def test_scores_of_gymnasium_s_own_environments():
     posed = sims.problem("Pendulum-v1", neurons=2)
     ctl = nc.Controller(posed.spec, seed=1)
-    found = sims.score("Pendulum-v1", ctl, range(3))
-    assert found.tolist() == [posed.objective(ctl, seed) for seed in range(3)]
+    scores = sims.score("Pendulum-v1", ctl, range(3))
+    assert scores.tolist() == [posed.objective(ctl, seed) for seed in range(3)]
     with pytest.raises(TaskError, match="^inputs: 2; task 'Pendulum-v1' needs a controller with 3$"):
         sims.score("Pendulum-v1", nc.Controller(sims.controller_spec("cartpole"), seed=1), [1])
 
@@ -230,17 +230,17 @@ def test_published_environments_in_fewer_calls_give_the_same_bits(name):
     pytest.importorskip("pybullet_envs_gymnasium")
     name = f"{name}BulletEnv-v0"
     sims.problem(name, neurons=2)  # registers it
-    own, quick = (gymnasium.make(name, disable_env_checker=True) for _ in range(2))
+    plain, quick = (gymnasium.make(name, disable_env_checker=True) for _ in range(2))
     rng = np.random.default_rng(0)
-    for env in (own, quick):
+    for env in (plain, quick):
         env.reset(seed=0)
     pybullet_envs.speed_up(name, quick)
     for seed in range(1, 4):
-        assert own.reset(seed=seed)[0].tobytes() == quick.reset(seed=seed)[0].tobytes()
+        assert plain.reset(seed=seed)[0].tobytes() == quick.reset(seed=seed)[0].tobytes()
         for _ in range(100):
-            action = rng.uniform(-1.5, 1.5, own.action_space.shape).astype(np.float32)
-            (theirs, *rest), (ours, *same) = own.step(action), quick.step(action)
+            action = rng.uniform(-1.5, 1.5, plain.action_space.shape).astype(np.float32)
+            (theirs, *rest), (ours, *same) = plain.step(action), quick.step(action)
             assert theirs.tobytes() == ours.tobytes()
             assert rest == same
     with pytest.raises(TaskError, match="^action: .*; allowed: finite numbers"):
-        quick.step(np.full(own.action_space.shape, np.nan, np.float32))
+        quick.step(np.full(plain.action_space.shape, np.nan, np.float32))

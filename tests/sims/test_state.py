@@ -39,9 +39,9 @@ def driven(name):
     env.reset(seed=3)
     for action in actions(env):
         env.step(action)
-    found = digest(env)
+    reached = digest(env)
     env.close()
-    return found
+    return reached
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def test_the_same_from_a_saved_state(alone, name):
     kept = env._p.saveState(physicsClientId=env._client)
     # What a task remembers of its episode, besides what the engine knows.
     plain = (int, float, list, tuple, set, np.ndarray, np.random.Generator)
-    own = copy.deepcopy({key: value for key, value in vars(env).items() if isinstance(value, plain)})
+    fields = copy.deepcopy({key: value for key, value in vars(env).items() if isinstance(value, plain)})
     for _ in range(2):
         env._p.restoreState(stateId=kept, physicsClientId=env._client)
-        vars(env).update(copy.deepcopy(own))
+        vars(env).update(copy.deepcopy(fields))
         for action in path[STEPS // 2 :]:
             env.step(action)
         assert digest(env) == alone[name]

@@ -30,9 +30,9 @@ def studies(tmp_path_factory):
 
 def test_seeds_count_together(studies):
     with pytest.warns(UserWarning, match="ended after 30 to 42 evaluations; figures are those after 30"):
-        found = groups([studies])
-    assert [(group.label, group.seeds) for group in found] == [("cmaes", (1, 2, 3)), ("snes", (1, 2, 3))]
-    for group in found:
+        grouped = groups([studies])
+    assert [(group.label, group.seeds) for group in grouped] == [("cmaes", (1, 2, 3)), ("snes", (1, 2, 3))]
+    for group in grouped:
         assert (group.common, group.evaluations[-1]) == (30, 42)  # the shortest had 5 generations of 6
         assert group.scores.shape == (3, len(group.evaluations))
         assert np.isnan(group.scores[:, -1]).tolist() == [True, True, False]
@@ -40,7 +40,7 @@ def test_seeds_count_together(studies):
         ends = [read_history(studies / f"{group.label}-{seed}")["best_validation"][-1] for seed in group.seeds]
         assert group.at_end.tolist() == ends
     longest = read_history(studies / "snes-3")
-    assert found[1].final[2] == longest["best_validation"][4]
+    assert grouped[1].final[2] == longest["best_validation"][4]
     assert longest["evaluations"].tolist() == [6, 12, 18, 24, 30, 36, 42]
 
 
@@ -83,8 +83,8 @@ def is_png(path):
 
 def test_pictures(studies, tmp_path):
     with pytest.warns(UserWarning, match="ended after"):
-        found = groups([studies])
-    plots.compare(found, tmp_path / "compare.png", title="studies")
+        grouped = groups([studies])
+    plots.compare(grouped, tmp_path / "compare.png", title="studies")
     assert is_png(tmp_path / "compare.png")
     for optimizer, name in (("cma-me", "archive"), ("nsga2", "front")):
         fields = {"generations": 8, "population": 12, "optimizer": optimizer, "measures": AXES}
@@ -110,8 +110,8 @@ def test_a_study_of_one_generation_leaves_no_empty_frame(tmp_path, monkeypatch):
     for seed, generations in ((1, 1), (2, 6)):
         run_study(config(seed=seed, generations=generations), objectives.follow, tmp_path / str(seed))
     with pytest.warns(UserWarning, match="ended after 6 to 36 evaluations"):
-        found = groups([tmp_path])
-    (axis,) = drawn(monkeypatch, plots.compare, found, title="t")
+        grouped = groups([tmp_path])
+    (axis,) = drawn(monkeypatch, plots.compare, grouped, title="t")
     assert axis.lines[0].get_xdata()[-1] == 36
     assert np.isfinite(axis.lines[0].get_ydata()).all()
     assert (np.diff(axis.lines[0].get_ydata()) >= 0).all()  # a best so far never falls
@@ -148,8 +148,8 @@ def test_what_is_no_study_is_named(tmp_path, studies):
 
 
 def test_the_command_line_compares_and_draws(studies, tmp_path):
-    found = json.loads(neuroctl("compare", str(studies), "--json").stdout)["groups"]
-    assert [row["studies"] for row in found] == ["cmaes", "snes"]
+    grouped = json.loads(neuroctl("compare", str(studies), "--json").stdout)["groups"]
+    assert [row["studies"] for row in grouped] == ["cmaes", "snes"]
     text = neuroctl("compare", str(studies), "--out", str(tmp_path / "compare.png")).stdout
     assert "snes" in text
     assert is_png(tmp_path / "compare.png")

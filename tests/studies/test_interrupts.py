@@ -32,14 +32,14 @@ def test_an_error_in_a_shield_goes_first():
 
 
 def test_handlers_of_the_caller_are_kept():
-    seen = []
-    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
+    numbers = []
+    before = signal.signal(signal.SIGTERM, lambda *_: numbers.append("mine"))
     try:
         with Interrupts():
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert seen == ["mine"]
+    assert numbers == ["mine"]
 
 
 def test_what_is_called_aside_raises_here():
