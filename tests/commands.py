@@ -16,12 +16,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 _SERVER = """
-import contextlib, importlib, json, os, runpy, sys, traceback, warnings
+import contextlib, gc, importlib, json, os, runpy, sys, traceback, warnings
 for name in ("neuroctl.cli.evolving", "neuroctl.cli.running", "neuroctl.realtime", "sims.registry", "cma", "pybullet"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 import neuroctl.errors
 neuroctl.errors._NOT_USERS += ("<string>",)  # this text stands for what starts Python
+import numba
+numba.njit(lambda: None)()  # a process's first function takes half a second more, loaded from the cache or compiled
+gc.collect()
+gc.freeze()
 
 def run(order):
     for stream, number in ((order["out"], 1), (order["err"], 2)):
