@@ -36,13 +36,22 @@ OTHER_USER = 65534
 WARNING = re.compile(r"RuntimeWarning: the cache of compiled code: .*; it is compiled anew, see NUMBA_CACHE_DIR\n")
 
 
-@pytest.fixture
-def cache(tmp_path):
-    """Return a filled cache folder."""
-    folder = tmp_path / "cache"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Return a cache folder that is used again and again, since files lie by their path, and a copy of it."""
+    folder, copy = (tmp_path_factory.mktemp("cache") / name for name in ("used", "copy"))
     assert run(folder).hits == [0, 0]
     assert run(folder).hits == [1, 1]
-    return folder
+    shutil.copytree(folder, copy)
+    return folder, copy
+
+
+@pytest.fixture
+def cache(filled):
+    """Return a filled cache folder."""
+    folder, copy = filled
+    shutil.rmtree(folder)
+    return shutil.copytree(copy, folder)
 
 
 class run:
