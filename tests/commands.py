@@ -101,19 +101,23 @@ def _server():
     return _Server()
 
 
-def neuroctl(*arguments, code=0, module="neuroctl", cwd=None):
-    """Run ``python -m MODULE ARGUMENTS``; returns what it wrote. A search takes one worker, unless it says how many."""
+def command(*arguments, module="neuroctl", cwd=None):
+    """Run ``python -m MODULE ARGUMENTS``; returns its exit code and what it wrote."""
     arguments = [str(argument) for argument in arguments]
-    if arguments[:1] == ["evolve"] and not {"--workers", "--cluster", "--help"} & set(arguments):
-        arguments += ["--workers", "1"]  # the bits are those of any number
     environment = os.environ | _TERMINAL
     if _settings() == _server().settings:
-        done = _server().run(arguments, module, cwd, environment)
-    else:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            capture_output=True, text=True, timeout=300, cwd=cwd, env=environment,
-        )  # fmt: skip
+        return _server().run(arguments, module, cwd, environment)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True, text=True, timeout=300, cwd=cwd, env=environment,
+    )  # fmt: skip
+
+
+def neuroctl(*arguments, code=0, module="neuroctl", cwd=None):
+    """Run a command that ends with this code. A search takes one worker, unless it says how many."""
+    if arguments[:1] == ("evolve",) and not {"--workers", "--cluster", "--help"} & set(arguments):
+        arguments += ("--workers", "1")  # the bits are those of any number
+    done = command(*arguments, module=module, cwd=cwd)
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

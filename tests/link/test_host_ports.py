@@ -12,6 +12,7 @@ from neuroctl.errors import LinkError, ModelError, PortError
 from neuroctl.link import HostDriven, Link, Mode, find_board
 from neuroctl.link import finding as finding_module
 from neuroctl.link import port as port_module
+from tests.commands import neuroctl
 from tests.link.helpers import controller
 from tests.link.plain_board import PlainBoard, Served
 
@@ -223,8 +224,7 @@ def test_the_command_line_takes_a_serial_number_or_a_model(hub, tmp_path, monkey
     ],
 )
 def test_what_is_missing_or_too_much_is_said(words, text):
-    done = subprocess.run([sys.executable, "-m", "neuroctl", "link", *words], capture_output=True, text=True)
-    assert done.returncode == 2
+    done = neuroctl("link", *words, code=2)
     assert text in re.sub(r"\s+", " ", done.stderr + done.stdout)
 
 

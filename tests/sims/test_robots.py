@@ -1,7 +1,5 @@
 """Robots, their baselines, and what is drawn of them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium
@@ -13,6 +11,7 @@ import sims
 from neuroctl import TaskError
 from sims import pybullet_envs
 from sims.environments import create
+from tests.commands import command
 from tests.sims.helpers import Noisy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +131,7 @@ def test_late_sensors_show_what_was():
 
 
 def python_m_sims(*arguments):
-    return subprocess.run([sys.executable, "-m", "sims", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return command(*arguments, module="sims", cwd=ROOT)
 
 
 def test_python_m_sims(tmp_path):
