@@ -16,6 +16,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def full(session: nox.Session) -> None:
+    """Run the whole test suite with every combination of parameters of which a run takes every value."""
+    session.install("-e", ".[all,dev]")
+    session.run("python", "-m", "pytest", *session.posargs, env={"NEUROCTL_FULL": "1"})
+
+
+@nox.session
 def modes(session: nox.Session) -> None:
     """Run with bounds checks what hands arrays to compiled code, and the core's tests once in plain Python."""
     session.install("-e", ".[all,dev]")

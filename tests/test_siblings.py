@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.crossed import FULL, crossed
+
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ("sims", "firmware_export")
 FITNESS = """
@@ -30,7 +32,11 @@ fitness.spec = {"inputs": 2, "outputs": 1, "dt_s": 0.02, "input_limits": [[-1, 1
 SEARCH = ("--generations", "2", "--population", "4", "--neurons", "2", "--json")
 
 
-@pytest.fixture(scope="module", params=["source tree", "wheel"])
+INSTALLED = ["source tree", "wheel"]
+FLAGS = {"python -m": (), "console script": ("-P",)}
+
+
+@pytest.fixture(scope="module", params=INSTALLED)
 def installed(request, tmp_path_factory):
     """Return a folder from which neuroctl is imported."""
     if request.param == "source tree":
@@ -85,9 +91,10 @@ print(pickle.dumps(sims.EpisodeReturn("cartpole")).count(b"neuroctl.sims.episode
     assert run(installed, tmp_path, "-c", text).strip() == "1"
 
 
-@pytest.mark.parametrize("flags", [(), ("-P",)], ids=["python -m", "console script"])
-def test_beside_a_users_own_packages(installed, robot, flags):
+@pytest.mark.parametrize(("installed", "started"), crossed(INSTALLED, [*FLAGS]), indirect=["installed"])
+def test_beside_a_users_own_packages(installed, robot, started):
     """The user's fitness function finds the user's ``sims``, also in workers, and our commands find ours."""
+    flags = FLAGS[started]
     assert "cartpole" in run(installed, robot, "-m", "neuroctl", "tasks", flags=flags)
     evolve = ("-m", "neuroctl", "evolve")
     run(installed, robot, *evolve, "robot:fitness", *SEARCH, "--workers", "2", "--out", "own", flags=flags)
@@ -96,6 +103,7 @@ def test_beside_a_users_own_packages(installed, robot, flags):
     assert (robot / "c" / "ctl.h").is_file()
 
 
+@pytest.mark.parametrize("installed", INSTALLED if FULL else ["wheel"], indirect=True)
 def test_beside_a_users_own_packages_on_ray(installed, robot):
     pytest.importorskip("ray")
     command = ("-m", "neuroctl", "evolve", "robot:fitness", *SEARCH, "--cluster", "local", "--out", "own")

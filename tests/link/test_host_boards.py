@@ -6,6 +6,7 @@ import pytest
 import firmware_export
 import neuroctl as nc
 from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Shadow, upload
+from tests.crossed import crossed
 from tests.firmware.helpers import CELLS, controller, extreme_inputs
 from tests.link.helpers import linked
 
@@ -15,7 +16,10 @@ boards = pytest.importorskip(
 PATIENT_S = 10.0
 
 
-@pytest.fixture(params=["host", "qemu-m4", "simavr-uno"])
+EMULATED = ["qemu-m4", "simavr-uno"]
+
+
+@pytest.fixture(params=["host", *EMULATED])
 def start(request):
     """Start a board of a controller, or say what is missing for it."""
 
@@ -61,7 +65,7 @@ def same_bits(link, inputs):
     return (shadow.steps, shadow.differing_bits, shadow.first)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("start", "cell"), [*crossed(["host"], CELLS), *crossed(EMULATED, CELLS)], indirect=["start"])
 def test_shadow_compares_every_bit(start, cell):
     q = controller(cell=cell)
     steps = 200 if start.target == "simavr-uno" else 1000  # at its 115,200 baud a step takes 10 ms and more
