@@ -19,6 +19,7 @@ LONGEST = (
     "backends/test_cuda",
     "firmware/test_many",
     "conformance/test_forms",
+    "test_siblings",
 )
 """Files that begin a run, else a core would idle at its end; the first compiles what others then load."""
 
@@ -30,7 +31,7 @@ def _cache_folder() -> Path:
         text = source.read_text(encoding="utf-8")
         if source.relative_to(ROOT).parts[1] in COMPILED or re.search(r"\bn?jit\w*\(|@n?jit", text):
             content.update(text.encode())
-    for flag in ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"):
+    for flag in ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK", "NUMBA_OPT"):
         content.update(f"{flag}={os.environ.get(flag)}".encode())
     return Path(tempfile.gettempdir()) / f"neuroctl-test-cache-{os.getuid()}" / content.hexdigest()[:16]
 
