@@ -41,8 +41,9 @@ The tasks that run in PyBullet, each with a hand-made baseline and, where one is
 comes with the package (`sims.pretrained("quadruped")`, `python -m sims quadruped --play`). Returns are means over
 starts that evolution did not see, with the worst in brackets: over 100 (seeds 5000 to 5099), or, where the table says
 20, over those of seeds 1000 to 1019. Fixed point has 16-bit weights; flash is that of Cortex-M0+ at `-Os`, code and
-tables together. A worst far below the mean is a fall. Returns of `cartpole` and `double-pole` hold a small cost of
-unquiet control, see [tasks](tasks.md#quiet-control). This page is written by `python docs/make_gallery.py`.
+tables together. A worst far below the mean is a fall. Returns of `cartpole`, `double-pole`, `quadrotor` and
+`waypoints` hold a small cost of unquiet control, see [tasks](tasks.md#quiet-control). This page is written by
+`python docs/make_gallery.py`.
 """
 
 
