@@ -39,18 +39,17 @@ HEAD = """# Gallery
 
 The tasks that run in PyBullet, each with a hand-made baseline and, where one is given, an evolved controller that
 comes with the package (`sims.pretrained("quadruped")`, `python -m sims quadruped --play`). Returns are means over
-starts that evolution did not see, with the worst in brackets: over 100 (seeds 5000 to 5099), or, where the table says
-20, over those of seeds 1000 to 1019. Fixed point has 16-bit weights; flash is that of Cortex-M0+ at `-Os`, code and
-tables together. A worst far below the mean is a fall. Returns of `cartpole`, `double-pole`, `quadrotor` and
-`waypoints` hold a small cost of unquiet control, see [tasks](tasks.md#quiet-control). This page is written by
-`python docs/make_gallery.py`.
+100 starts that evolution did not see (seeds 5000 to 5099), with the worst in brackets. Fixed point has 16-bit weights;
+flash is that of Cortex-M0+ at `-Os`, code and tables together. A worst far below the mean is a fall. Returns of
+`cartpole`, `double-pole`, `quadrotor` and `waypoints` hold a small cost of unquiet control, see
+[tasks](tasks.md#quiet-control). This page is written by `python docs/make_gallery.py`.
 """
 
 
 def returns(task: str, controller: Any) -> str:
     """Return mean and worst of unseen episodes."""
-    scores = sims.score(task, controller, UNSEEN)
-    return f"{scores.mean():.4g} ({scores.min():.4g})"
+    found = sims.score(task, controller, UNSEEN)
+    return f"{found.mean():.4g} ({found.min():.4g})"
 
 
 def flash(q: nc.QuantController) -> int:
@@ -176,8 +175,8 @@ def main() -> None:
     if arguments.measure is not None:
         for name in arguments.measure or [*BULLET, *PUBLISHED]:
             made_by = figures.get(name, {}).get("made_by", "")
-            entry = measure_published(name) if name in PUBLISHED else measure(name)
-            figures[name] = entry | ({"made_by": made_by} if made_by else {})
+            found = measure_published(name) if name in PUBLISHED else measure(name)
+            figures[name] = found | ({"made_by": made_by} if made_by else {})
             print(name, figures[name])
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(page())

@@ -22,6 +22,12 @@ def test_the_page_is_up_to_date(gallery):
     assert gallery.PAGE.read_text() == gallery.page(), "run: python docs/make_gallery.py"
 
 
+def test_every_figure_is_over_the_starts_that_the_page_names(gallery):
+    figures = gallery.json.loads(gallery.FIGURES.read_text())
+    assert {row["starts"] for row in figures.values()} == {len(gallery.UNSEEN)}
+    assert f"seeds {gallery.UNSEEN[0]} to {gallery.UNSEEN[-1]}" in gallery.PAGE.read_text()
+
+
 def test_every_task_has_its_picture_and_every_controller_its_command(gallery):
     for name in gallery.BULLET:
         assert (DOCS / "images" / f"{name}.png").is_file()
