@@ -48,9 +48,10 @@ def test_the_search_does_not_end_on_a_plateau():
     assert error(ctl, q, inputs) < 0.005  # 3.7, and a constant 0, before all formats were tried
 
 
-@pytest.mark.parametrize(
-    ("layers", "weight_bits", "most"), [(2, 16, 0.002), (3, 16, 0.003), (2, 8, 0.07), (3, 8, 0.05)]
-)
+STACKS = [(2, 16, 0.002), (3, 16, 0.003), (2, 8, 0.07), (3, 8, 0.05)]
+
+
+@pytest.mark.parametrize(("layers", "weight_bits", "most"), STACKS[::3] if numba.config.DISABLE_JIT else STACKS)
 def test_stacks_follow_float(layers, weight_bits, most):
     for seed in range(1 if numba.config.DISABLE_JIT else 4):
         ctl, inputs = relu(layers, seed), wander(seed)
