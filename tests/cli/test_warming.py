@@ -42,7 +42,7 @@ def test_warming_stops_where_nothing_can_be_stored(how, tmp_path):
         text += "c._Impl.__init__ = none\n"
     else:
         text += "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-    text += "from neuroctl.cli.warming import warm\nwarm()"
+    text += "from neuroctl.cli.warming import warm\nwarm(['elman'])"
     done = subprocess.run(
         [sys.executable, "-c", text],
         capture_output=True,
