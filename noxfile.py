@@ -26,7 +26,7 @@ def full(session: nox.Session) -> None:
 def modes(session: nox.Session) -> None:
     """Run with bounds checks what hands arrays to compiled code, and the core's tests once in plain Python."""
     session.install("-e", ".[all,dev]")
-    session.run("python", "-m", "pytest", "@.ci/bounds.txt", env={"NUMBA_BOUNDSCHECK": "1"})
+    session.run("python", "-m", "pytest", "@.ci/bounds.txt", env={"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "1"})
     session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_DISABLE_JIT": "1"})
 
 
@@ -38,7 +38,7 @@ def minimums(session: nox.Session) -> None:
     session.install("-c", str(constraints), "-e", ".[all,dev]")
     session.install("-c", str(constraints), "--dry-run", "-e", ".[all,dev,cuda,cluster]")
     session.run("neuroctl", "--help", silent=True)
-    session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_BOUNDSCHECK": "1"})
+    session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "1"})
 
 
 @nox.session
