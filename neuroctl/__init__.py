@@ -7,6 +7,7 @@ whose bits are those of the C. Modules, imported when they are first named:
 - ``dynamics``, ``hopfield``, ``spikes``: what can be said of a network
 - ``evolve``: search for a controller, in studies that survive a crash
 - ``realtime``, ``link``: a control loop with deadlines; a board on a serial line
+- ``train``: gradients through time, to learn from recorded sequences
 - ``plots``, ``quant``, ``io``: pictures, formats, files
 
 Beside them stand the packages ``sims`` (tasks) and ``firmware_export`` (C).
@@ -31,6 +32,7 @@ from neuroctl.errors import (
     StabilityWarning,
     StudyError,
     TaskError,
+    TrainingError,
 )
 from neuroctl.layout import Layout
 from neuroctl.maths.fixed import QFormat
@@ -42,6 +44,7 @@ siblings.install()
 
 _MODULES: Final = (
     "backends", "dynamics", "evolve", "hopfield", "io", "link", "plots", "quant", "realtime", "spikes",
+    "train",
 )  # fmt: skip
 
 
@@ -77,6 +80,7 @@ __all__ = [
     "StabilityWarning",
     "StudyError",
     "TaskError",
+    "TrainingError",
     "load",
     "prune",
 ]

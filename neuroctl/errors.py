@@ -77,6 +77,10 @@ class UnrepeatableError(StudyError):
     """An objective returned two different values for the same controller and seed."""
 
 
+class TrainingError(NeuroctlError, ValueError):
+    """Sequences, a loss or a setting of training is not allowed, or training diverged."""
+
+
 class ExportError(NeuroctlError, ValueError):
     """A controller cannot be quantized or exported as requested; nothing has been written.
 

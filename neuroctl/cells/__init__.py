@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import ctrnn, elman, fixed, hopfield, indrnn, jordan
-from neuroctl.cells.base import Cell, Integer, input_map
+from neuroctl.cells.base import Adjoint, Cell, Integer, input_map
 from neuroctl.checks import array, integer, shown
 from neuroctl.errors import ExportError, LayoutError, SpecError
 from neuroctl.layout import Layout
@@ -52,6 +52,20 @@ def integer_of(spec: Spec) -> Integer:
         with_form = ", ".join(name for name, cell in CELLS.items() if cell.integer is not None)
         raise ExportError(f"cell: {spec.cell!r}; allowed in fixed point: {with_form}")
     return form
+
+
+def adjoint_of(spec: Spec) -> Adjoint:
+    """Return the adjoint of the spec's cell.
+
+    Raises:
+        SpecError: it has none, or spec is no Spec.
+
+    """
+    adjoint = cell_of(spec).adjoint
+    if adjoint is None:
+        with_adjoint = ", ".join(name for name, cell in CELLS.items() if cell.adjoint is not None)
+        raise SpecError(f"cell: {spec.cell!r}; allowed for training by gradient: {with_adjoint}")
+    return adjoint
 
 
 def step_ints(spec: Spec) -> NDArray[np.int64]:

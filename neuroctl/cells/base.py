@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,16 @@ def prepare_nothing_q(theta: Array, state: Array, ints: Array) -> None:
     """Prepare the integer state of a cell in which nothing is derived from the rest."""
 
 
+@jit_step
+def begin_nothing(theta: Array, carry: Array, ints: Array, floats: Array) -> None:
+    """Begin to go back through time, for a cell whose carry starts as zeros."""
+
+
+@jit_step
+def finish_nothing(theta: Array, tape: Array, first: Any, carry: Array, ints: Array, floats: Array) -> None:
+    """Finish, for a cell whose carry is final after the first step."""
+
+
 def _no_numbers(spec: Spec) -> list[Any]:
     return []
 
@@ -60,7 +70,7 @@ class Cell:
     ``step_checked`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     ``prepare(theta, state, ints, floats)`` refreshes everything in the state that is derived from theta.
     ``step_prepared``, with the arguments of ``step``, assumes that and preserves it, so a rollout prepares only once.
-    ``integer`` is its fixed-point form, see ``cells.fixed``; None if it has none.
+    ``integer`` is its fixed-point form, see ``cells.fixed``; ``adjoint`` its gradient; None if it has none.
     """
 
     name: str
@@ -76,6 +86,48 @@ class Cell:
     own_ints: Callable[[Spec], Sequence[int]] = _no_numbers
     own_floats: Callable[[Spec], Sequence[float]] = _no_numbers
     integer: Integer | None = None
+    adjoint: Adjoint | None = None
+
+
+class Product(NamedTuple):
+    """One product that a block of theta gets its gradient from: the sum over time of ``delta factor^T``.
+
+    delta: a block of the deltas
+    factor: a block of the tape
+    before: whether the factor is what the step found, not what it left
+    block: the block of theta
+    """
+
+    delta: str
+    factor: str
+    before: bool
+    block: str
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """A cell's gradient: ``backward(theta, tape, before, after, dy, dy_at, deltas, at, carry, ints, floats)``.
+
+    It goes back over one time step: from the change of the loss with the step's outputs ``dy`` and with the state that
+    it left, to that with the state that it found. All are numbers' or lanes' arrays, as of ``Cell.step``.
+
+    - ``tape(spec)`` names the blocks of the state that are recorded after each step, and once before the first. With
+      the scaled inputs and the outputs they make up the tape's rows; ``before`` and ``after`` are offsets of such rows
+    - ``carry(spec)`` is what goes from a step to the one before it, 0 at the end. Blocks with the name of a block of
+      the state are the change with that; those with the name of a block of theta are sums, what that block gets
+    - ``deltas(spec)`` is what a step leaves, from offset ``at`` on, for the ``products(spec)`` that other blocks of
+      theta get their gradient from; ``"drive"`` is the change with W_in u
+    - ``begin(theta, carry, ints, floats)`` fills in what in the carry is derived from theta
+    - ``finish(theta, tape, first, carry, ints, floats)`` makes the carry's sums and changes final
+    """
+
+    tape: Callable[[Spec], tuple[str, ...]]
+    carry: Callable[[Spec], Layout]
+    deltas: Callable[[Spec], Layout]
+    products: Callable[[Spec], tuple[Product, ...]]
+    backward: Callable[..., None]
+    begin: Callable[..., None] = begin_nothing
+    finish: Callable[..., None] = finish_nothing
 
 
 @dataclass(frozen=True)
@@ -138,6 +190,16 @@ def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
     """Return the blocks of an affine readout, none for another."""
     n, q = spec.neurons, spec.outputs
     return (("W_out", (q, n), "1"), ("b_out", (q,), "1")) if spec.readout == "affine" else ()
+
+
+def readout_products(spec: Spec, source: str) -> tuple[Product, ...]:
+    """Return what W_out gets its gradient from; source: the block of the tape that is read out."""
+    return (Product("out", source, False, "W_out"),) if spec.readout == "affine" else ()
+
+
+def readout_sums(spec: Spec) -> tuple[tuple[Any, ...], ...]:
+    """Return the block of the carry at its end: what b_out gets."""
+    return (("b_out", (spec.outputs,), "1"),)
 
 
 def input_scale(spec: Spec) -> NDArray[np.float64]:

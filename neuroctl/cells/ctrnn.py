@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import base, calls, ops
+from neuroctl.cells import ops_adjoint as adjoint
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline, jit_step
+from neuroctl.maths.transposed import transposed
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -60,18 +62,14 @@ def layout(spec: Spec) -> Layout:
 def state_layout(spec: Spec) -> Layout:
     """Blocks of the state: y is the network's; the others are scratch, the held output and the two flags.
 
-    Scratch: alpha, dt/tau; net, drive, y0 and total, sums of a step; s, activations of y; u, the scaled inputs. s
-    stands so far behind y that vectors of 16 of both are apart, which is what LLVM tests before it takes such vectors.
+    Scratch: alpha, dt/tau; net, drive and total, sums of a step; s, activations of y; y.k and s.k, the same in the
+    later stages of a Runge-Kutta step; u, the scaled inputs. s stands so far behind y that vectors of 16 of both are
+    apart, which is what LLVM tests before it takes such vectors.
     """
-    n = spec.neurons
+    n, stages = spec.neurons, range(1, len(_STAGES[spec.integrator][0]))
     return Layout(
-        ("y", (n,), "1"),
-        ("alpha", (n,), "1"),
-        ("net", (n,), "1"),
-        ("s", (n,), "1"),
-        ("drive", (n,), "1"),
-        ("y0", (n,), "1"),
-        ("total", (n,), "1"),
+        *((name, (n,), "1") for name in ("y", "alpha", "net", "s", "drive", "total")),
+        *((f"{name}.{k}", (n,), "1") for k in stages for name in ("y", "s")),
         *base.step_blocks(spec),
     )
 
@@ -103,7 +101,8 @@ def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
     n, m, q, stages = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS], ints[base.OPTION]
     bias, gain, w_in = n * n, n * n + n, n * n + 3 * n
     w_out = w_in + n * m
-    alpha, net, s, drive, y0, total, scaled = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n
+    alpha, net, s, drive, total, later = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n
+    scaled = later + 2 * n * max(stages - 1, 0)
     held, limits = scaled + m, base.SCALES + 2 * m
     ok, tables = held + q, limits + 2 * q
 
@@ -114,19 +113,123 @@ def step_prepared(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
     else:
         v.fill(0, state, drive, n)
         v.matvec_add(theta, w_in, state, scaled, state, drive, n, m)
-        v.copy(state, 0, state, y0, n)
         v.fill(0, state, total, n)
+        y_k, s_k, following = 0, s, later
         for k in range(stages):
-            if k > 0:
-                ops.activate(state, 0, theta, gain, bias, state, s, n)
-            v.linear(theta, 0, state, s, state, drive, state, net, n, n)
-            a, b = floats[tables + k], floats[tables + stages + k]
-            ops.rk_stage(state, net, alpha, a, b, y0, total, 0, n)
-        ops.rk_finish(state, y0, total, ok, 0, n)
+            v.linear(theta, 0, state, s_k, state, drive, state, net, n, n)
+            ops.rk_slope(state, net, alpha, floats[tables + stages + k], total, y_k, n)
+            if k + 1 < stages:
+                y_k, s_k, following = following, following + n, following + 2 * n
+                ops.rk_stage(state, net, floats[tables + k], 0, y_k, n)
+                ops.activate(state, y_k, theta, gain, bias, state, s_k, n)
+        ops.rk_finish(state, total, ok, 0, n)
     ops.activate(state, 0, theta, gain, bias, state, s, n)
     ops.readout(
         theta, w_out, state, s, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
     )
+
+
+def _tape(spec: Spec) -> tuple[str, ...]:
+    stages = range(1, len(_STAGES[spec.integrator][0]))
+    return ("y", "s", *(f"{name}.{k}" for k in stages for name in ("y", "s")))
+
+
+@cache_layout
+def _carry(spec: Spec) -> Layout:
+    """Blocks: y, net (of the step after), bias, gain, tau_s and b_out as in ``Adjoint``; the others are scratch."""
+    names = ("y", "bias", "gain", "tau_s", "net", "alpha", "ds", "slope", "earlier")
+    return Layout(*((name, (spec.neurons,), "1") for name in names), *base.readout_sums(spec))
+
+
+@cache_layout
+def _deltas(spec: Spec) -> Layout:
+    stages = range(len(_STAGES[spec.integrator][0]))
+    own = ("drive", *(f"net.{k}" for k in stages))
+    return Layout(*((name, (spec.neurons,), "1") for name in own), ("out", (spec.outputs,), "1"))
+
+
+def _products(spec: Spec) -> tuple[base.Product, ...]:
+    stages = len(_STAGES[spec.integrator][0])
+    first = base.Product("net.0" if stages else "drive", "s", True, "W")
+    later = (base.Product(f"net.{k}", f"s.{k}", False, "W") for k in range(1, stages))
+    return (base.Product("drive", "u", False, "W_in"), first, *later, *base.readout_products(spec, "s"))
+
+
+@jit_step
+def begin(theta: Array, carry: Array, ints: Array, floats: Array) -> None:
+    """Fill in alpha, dt/tau."""
+    n = ints[base.NEURONS]
+    ops.alphas(theta, n * n + 2 * n, floats[base.DT], ints[base.OPTION + 1], carry, 5 * n, n)
+
+
+@jit_inline
+def backward(
+    theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
+    ints: Array, floats: Array,
+) -> None:  # fmt: skip
+    """Go back over one step, see ``Adjoint``. Euler's method is taken as a Runge-Kutta method of one stage."""
+    n, m, q, stages = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS], ints[base.OPTION]
+    bias, gain, w_out = n * n, n * n + n, n * n + 3 * n + n * m
+    d_bias, d_gain, net, alpha, ds, b_out = n, 2 * n, 4 * n, 5 * n, 6 * n, 9 * n
+    out, held, limits = at + n + stages * n, after + 2 * n + 2 * n * max(stages - 1, 0) + m, base.SCALES + 2 * m
+    adjoint.through_readout(
+        ints[base.AFFINE],
+        ints[base.OUTPUT_ACTIVATION],
+        tape,
+        held,
+        dy,
+        dy_at,
+        deltas,
+        out,
+        carry,
+        b_out,
+        q,
+        floats,
+        limits,
+    )
+    adjoint.two_sources(ints[base.AFFINE], theta, w_out, q, deltas, out, 0, n, carry, net, carry, ds, n)
+    adjoint.through_state(theta, gain, bias, tape, after, after + n, carry, 0, ds, d_bias, d_gain, n)
+    if stages == 0:
+        adjoint.leaky_back(tape, before, after, carry, alpha, net, 3 * n, deltas, at, n)
+    else:
+        _back_through_stages(theta, tape, before, after, deltas, at, carry, n, stages, floats, limits + 2 * q)
+
+
+@jit_inline
+def _back_through_stages(
+    theta: Array, tape: Array, before: Any, after: Any, deltas: Array, at: Any, carry: Array, n: Any, stages: Any,
+    floats: Array, tables: Any,
+) -> None:  # fmt: skip
+    """From the change with y after the step to that with y before it, from the last stage to the first."""
+    bias, gain = n * n, n * n + n
+    d_bias, d_gain, d_tau, net, alpha, ds, slope, earlier = n, 2 * n, 3 * n, 4 * n, 5 * n, 6 * n, 7 * n, 8 * n
+    weights, later = tables + stages, after + 2 * n
+    v.fill(0, carry, earlier, n)
+    v.fill(0, deltas, at, n)
+    adjoint.scaled(floats[weights + stages - 1], carry, 0, slope, n)
+    for back in range(stages):
+        k = stages - 1 - back
+        adjoint.rk_sum_slope(tape, before, after, later, carry, slope, d_tau, floats, tables, stages, k, n)
+        adjoint.rk_slope_back(carry, slope, alpha, deltas, at + n + k * n, at, n)
+        if k > 0:
+            y_k = later + 2 * n * (k - 1)
+            transposed(theta, 0, n, deltas, at + n + k * n, carry, ds, n)
+            adjoint.rk_stage_back(
+                theta, gain, bias, tape, y_k, y_k + n, carry, slope, alpha, ds, earlier, d_bias, d_gain,
+                floats[weights + k - 1], floats[tables + k - 1], n,
+            )  # fmt: skip
+    v.copy(deltas, at + n, carry, net, n)
+    adjoint.rk_begin_back(carry, slope, alpha, earlier, n)
+
+
+@jit_step
+def finish(theta: Array, tape: Array, first: Any, carry: Array, ints: Array, floats: Array) -> None:
+    """Bring in the activations that the first step started from; give bias and tau their factors."""
+    n, exact = ints[base.NEURONS], ints[base.OPTION + 1]
+    bias, gain, tau = n * n, n * n + n, n * n + 2 * n
+    transposed(theta, 0, n, carry, 4 * n, carry, 6 * n, n)
+    adjoint.through_state(theta, gain, bias, tape, first, first + n, carry, 0, 6 * n, n, 2 * n, n)
+    adjoint.scale_ctrnn(theta, gain, tau, carry, n, 3 * n, 5 * n, floats[base.DT], exact, n)
 
 
 def own_ints(spec: Spec) -> list[int]:
@@ -149,8 +252,8 @@ def genes(spec: Spec) -> Layout:
     """Blocks of the genome: every wired parameter but the gains, which a change of y's scale makes redundant."""
     n = spec.neurons
     wired = (n, n) if spec.mask is None else (int(_wired(spec).sum()),)
-    blocks = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
-    return Layout(*blocks, *base.readout_blocks(spec))
+    own = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
+    return Layout(*own, *base.readout_blocks(spec))
 
 
 def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:
@@ -202,4 +305,5 @@ CELL: Final = base.Cell(
     step_prepared=step_prepared,
     own_ints=own_ints,
     own_floats=own_floats,
+    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward, begin, finish),
 )

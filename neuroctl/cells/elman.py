@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import base, calls, ops
+from neuroctl.cells import ops_adjoint as adjoint
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
-from neuroctl.maths.jit import jit_inline
+from neuroctl.maths.jit import jit_inline, jit_step
+from neuroctl.maths.transposed import transposed
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -65,6 +67,51 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     )
 
 
+def _tape(spec: Spec) -> tuple[str, ...]:
+    return ("h",)
+
+
+@cache_layout
+def _carry(spec: Spec) -> Layout:
+    """Blocks: net of the step after; h, bias and b_out as in ``Adjoint``."""
+    return Layout(*((name, (spec.neurons,), "1") for name in ("net", "h", "bias")), *base.readout_sums(spec))
+
+
+@cache_layout
+def _deltas(spec: Spec) -> Layout:
+    return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
+
+
+def _products(spec: Spec) -> tuple[base.Product, ...]:
+    own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "h", True, "U")
+    return (*own, *base.readout_products(spec, "h"))
+
+
+@jit_inline
+def backward(
+    theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
+    ints: Array, floats: Array,
+) -> None:  # fmt: skip
+    """Go back over one step, see ``Adjoint``."""
+    n, m, q = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS]
+    rec, w_out, out, limits = n * m, n * m + n * n + n, at + n, base.SCALES + 2 * m
+    adjoint.through_readout(
+        ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], tape, after + n + m, dy, dy_at, deltas, out, carry, 3 * n, q,
+        floats, limits,
+    )  # fmt: skip
+    adjoint.two_sources(ints[base.AFFINE], theta, w_out, q, deltas, out, rec, n, carry, 0, deltas, at, n)
+    adjoint.through_activation(ints[base.ACTIVATION], tape, after, deltas, at, n)
+    v.copy(deltas, at, carry, 0, n)
+    v.add(deltas, at, carry, 2 * n, n)
+
+
+@jit_step
+def finish(theta: Array, tape: Array, first: Any, carry: Array, ints: Array, floats: Array) -> None:
+    """Set the change with the first h."""
+    n, m = ints[base.NEURONS], ints[base.INPUTS]
+    transposed(theta, n * m, n, carry, 0, carry, n, n)
+
+
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta: ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``."""
     blocks = layout(spec)
@@ -86,4 +133,5 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("elman", step),
     rollout=calls.rollout("elman", step),
     step_prepared=step,
+    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward, finish=finish),
 )

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import base, calls, ops
+from neuroctl.cells import ops_adjoint as adjoint
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
+from neuroctl.maths.transposed import add_transposed, transposed
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -47,12 +49,15 @@ def layout(spec: Spec) -> Layout:
 
 @cache_layout
 def state_layout(spec: Spec) -> Layout:
-    """Blocks of the state: h of each layer is the network's; x, new are scratch; the held output and the two flags."""
+    """Blocks of the state: h of each layer is the network's; new and x.k are scratch; the held output, two flags.
+
+    x.k is what layer k puts out where it is not h.k itself: with ``residual``, from the second layer on.
+    """
     n = spec.neurons
     return Layout(
         *((f"h.{layer}", (n,), "1") for layer in range(spec.layers)),
-        ("x", (n,), "1"),
         ("new", (n,), "1"),
+        *((f"x.{layer}", (n,), "1") for layer in range(1, spec.layers if spec.residual else 1)),
         *base.step_blocks(spec),
     )
 
@@ -72,8 +77,8 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         ints[base.OPTION],
         ints[base.OPTION + 1],
     )
-    x, new = layers * n, (layers + 1) * n
-    scaled, limits = new + n, base.SCALES + 2 * m
+    new, limits = layers * n, base.SCALES + 2 * m
+    scaled = new + n + residual * (layers - 1) * n
     held = scaled + m
     ok = held + q
     ops.load_inputs(u, m, floats, base.SCALES, state, scaled, ok)
@@ -83,17 +88,85 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
         rec, h = w_in + n * cols, layer * n
         v.independent(theta, w_in, rec, rec + n, state, source, h, new, n, cols)
         ops.activate_where(ints[base.ACTIVATION], state, new, ok, h, n)
-        if residual == 0:
+        if residual == 0 or layer == 0:
             source = h
-        elif layer == 0:
-            v.copy(state, h, state, x, n)
-            source = x
         else:
-            v.add(state, h, state, x, n)
+            v.sum_of(state, h, source, new + layer * n, n)
+            source = new + layer * n
         w_in = rec + 2 * n
     ops.readout(
         theta, w_in, state, source, n, y, q, ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], floats, limits, ok, held
     )
+
+
+def _outputs(spec: Spec) -> tuple[str, ...]:
+    """Return the blocks of the state that hold what each layer puts out."""
+    return tuple(f"{'x' if spec.residual and layer > 0 else 'h'}.{layer}" for layer in range(spec.layers))
+
+
+def _tape(spec: Spec) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*(f"h.{layer}" for layer in range(spec.layers)), *_outputs(spec))))
+
+
+@cache_layout
+def _carry(spec: Spec) -> Layout:
+    """Blocks as in ``Adjoint``; dx, the change with what a layer puts out, is scratch."""
+    kinds = (f"{kind}.{layer}" for kind in ("h", "u", "bias") for layer in range(spec.layers))
+    return Layout(*((name, (spec.neurons,), "1") for name in (*kinds, "dx")), *base.readout_sums(spec))
+
+
+@cache_layout
+def _deltas(spec: Spec) -> Layout:
+    own = ("drive", *(f"net.{layer}" for layer in range(1, spec.layers)))
+    return Layout(*((name, (spec.neurons,), "1") for name in own), ("out", (spec.outputs,), "1"))
+
+
+def _products(spec: Spec) -> tuple[base.Product, ...]:
+    outputs = _outputs(spec)
+    later = (base.Product(f"net.{k}", outputs[k - 1], False, f"W_in.{k}") for k in range(1, spec.layers))
+    return (base.Product("drive", "u", False, "W_in.0"), *later, *base.readout_products(spec, outputs[-1]))
+
+
+@jit_inline
+def backward(
+    theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
+    ints: Array, floats: Array,
+) -> None:  # fmt: skip
+    """Go back over one step, see ``Adjoint``, from the last layer to the first."""
+    n, m, q, layers, residual = (
+        ints[base.NEURONS],
+        ints[base.INPUTS],
+        ints[base.OUTPUTS],
+        ints[base.OPTION],
+        ints[base.OPTION + 1],
+    )
+    size = n * n + 2 * n  # of a layer's parameters, from the second one on
+    first = n * m + 2 * n
+    d_u, d_bias, dx = layers * n, 2 * layers * n, 3 * layers * n
+    held = after + layers * n + residual * (layers - 1) * n + m
+    out, limits, w_out = at + layers * n, base.SCALES + 2 * m, first + (layers - 1) * size
+    adjoint.through_readout(
+        ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], tape, held, dy, dy_at, deltas, out, carry, dx + n, q, floats,
+        limits,
+    )  # fmt: skip
+    if ints[base.AFFINE] != 0:
+        transposed(theta, w_out, q, deltas, out, carry, dx, n)
+    else:
+        v.copy(deltas, out, carry, dx, n)
+    for back in range(layers):
+        k = layers - 1 - back
+        w_in = first + (k - 1) * size
+        u = n * m if k == 0 else w_in + n * n
+        h, net = k * n, at + k * n
+        v.copy(carry, dx, deltas, net, n)
+        v.add(carry, h, deltas, net, n)
+        adjoint.through_activation(ints[base.ACTIVATION], tape, after + h, deltas, net, n)
+        adjoint.recall_back(theta, u, tape, before + h, deltas, net, carry, h, d_u + h, d_bias + h, n)
+        if k > 0:
+            if residual != 0:
+                add_transposed(theta, w_in, n, deltas, net, carry, dx, n)
+            else:
+                transposed(theta, w_in, n, deltas, net, carry, dx, n)
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,4 +222,5 @@ CELL: Final = base.Cell(
     rollout=calls.rollout("indrnn", step),
     step_prepared=step,
     own_ints=_options,
+    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward),
 )

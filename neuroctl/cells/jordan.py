@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import base, calls, ops
+from neuroctl.cells import ops_adjoint as adjoint
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.jit import jit_inline
+from neuroctl.maths.transposed import transposed
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -67,6 +69,50 @@ def step(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Ar
     ops.decay_add(floats[limits + 2 * q], y, state, ok, context, q)
 
 
+def _tape(spec: Spec) -> tuple[str, ...]:
+    return "context", "h"
+
+
+@cache_layout
+def _carry(spec: Spec) -> Layout:
+    """Blocks as in ``Adjoint``; dy is scratch."""
+    own = ("bias", (spec.neurons,), "1"), *((name, (spec.outputs,), "1") for name in ("context", "dy"))
+    return Layout(*own, *base.readout_sums(spec))
+
+
+@cache_layout
+def _deltas(spec: Spec) -> Layout:
+    return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
+
+
+def _products(spec: Spec) -> tuple[base.Product, ...]:
+    own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "context", True, "U")
+    return (*own, *base.readout_products(spec, "h"))
+
+
+@jit_inline
+def backward(
+    theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
+    ints: Array, floats: Array,
+) -> None:  # fmt: skip
+    """Go back over one step, see ``Adjoint``: s = alpha s + y, then the readout, then h."""
+    n, m, q = ints[base.NEURONS], ints[base.INPUTS], ints[base.OUTPUTS]
+    rec, w_out, h, out, limits = n * m, n * m + n * q + n, after + q, at + n, base.SCALES + 2 * m
+    context, d_y, b_out = n, n + q, n + 2 * q
+    v.copy(dy, dy_at, carry, d_y, q)
+    v.add(carry, context, carry, d_y, q)
+    adjoint.through_readout(
+        ints[base.AFFINE], ints[base.OUTPUT_ACTIVATION], tape, h + n + m, carry, d_y, deltas, out, carry, b_out, q,
+        floats, limits,
+    )  # fmt: skip
+    transposed(theta, w_out, q, deltas, out, deltas, at, n)
+    adjoint.through_activation(ints[base.ACTIVATION], tape, h, deltas, at, n)
+    v.add(deltas, at, carry, 0, n)
+    transposed(theta, rec, n, deltas, at, carry, d_y, q)
+    adjoint.scaled(floats[limits + 2 * q], carry, context, context, q)
+    v.add(carry, d_y, carry, context, q)
+
+
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
@@ -97,4 +143,5 @@ CELL: Final = base.Cell(
     rollout=calls.rollout("jordan", step),
     step_prepared=step,
     own_floats=_alpha,
+    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward),
 )

@@ -61,22 +61,30 @@ def leaky_step(state: Array, net: Any, alpha: Any, ok: Any, y: Any, n: Any) -> N
 
 
 @jit_inline
-def rk_stage(state: Array, net: Any, alpha: Any, a: Any, b: Any, y0: Any, total: Any, y: Any, n: Any) -> None:
-    """One Runge-Kutta stage: k = alpha_i (net_i - y_i); total_i += b k; y_i = y0_i + a k."""
-    net, alpha, y0, total, y, n = U(net), U(alpha), U(y0), U(total), U(y), U(n)
+def rk_slope(state: Array, net: Any, alpha: Any, b: Any, total: Any, y: Any, n: Any) -> None:
+    """net_i becomes the slope of a Runge-Kutta stage, k_i = alpha_i (net_i - y_i); total_i += b k_i."""
+    net, alpha, total, y, n = U(net), U(alpha), U(total), U(y), U(n)
     for i in range(n):
         slope = load(state, alpha + i) * (load(state, net + i) - load(state, y + i))
         store(state, total + i, load(state, total + i) + b * slope)
-        store(state, y + i, load(state, y0 + i) + a * slope)
+        store(state, net + i, slope)
 
 
 @jit_inline
-def rk_finish(state: Array, y0: Any, total: Any, ok: Any, y: Any, n: Any) -> None:
-    """y_i = y0_i + total_i where ok, else y0_i: the end of a Runge-Kutta step."""
-    y0, total, ok, y, n = U(y0), U(total), U(ok), U(y), U(n)
+def rk_stage(state: Array, slope: Any, a: Any, y: Any, y_k: Any, n: Any) -> None:
+    """Where the next stage looks for its slope: y_k_i = y_i + a slope_i."""
+    slope, y, y_k, n = U(slope), U(y), U(y_k), U(n)
+    for i in range(n):
+        store(state, y_k + i, load(state, y + i) + a * load(state, slope + i))
+
+
+@jit_inline
+def rk_finish(state: Array, total: Any, ok: Any, y: Any, n: Any) -> None:
+    """y_i += total_i where ok: the end of a Runge-Kutta step."""
+    total, ok, y, n = U(total), U(ok), U(y), U(n)
     good = load(state, ok)
     for i in range(n):
-        before = load(state, y0 + i)
+        before = load(state, y + i)
         store(state, y + i, select(good != zero(good), before + load(state, total + i), before))
 
 

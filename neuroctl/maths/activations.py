@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from neuroctl.maths.by_dtype import by_dtype
 from neuroctl.maths.jit import jit_ordered, jit_step
-from neuroctl.maths.packs import by_dtype, float_of, select
+from neuroctl.maths.packs import float_of, select
 from neuroctl.maths.scalars import nearest32, one, zero
 
 

@@ -197,7 +197,7 @@ def sources() -> str:
     """Return a hash of all that compiled code may be made of: Numba looks at a function's own file, at no callee's."""
     digest = hashlib.sha256(numba.__version__.encode())
     package = Path(__file__).resolve().parent.parent
-    for folder in ("maths", "cells", "backends"):
+    for folder in ("maths", "cells", "backends", "train"):
         for path in sorted((package / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

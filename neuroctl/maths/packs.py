@@ -1,11 +1,13 @@
 """Packs: several lanes as one value, so that one source serves a single controller and a block of lanes.
 
 A pack is an LLVM vector: ``float32x16``, ``float64x8``, ``int32x16``, or ``int64x16``, in which integer steps count.
-Code that is written with ``load``, ``store`` and ``select`` works on both forms, and Numba decides by the types which
+Code that is written with ``load``, ``store`` and ``select`` works on all forms, and Numba decides by the types which
 one it compiles:
 
 - ``a[K]``: ``load(a, k)`` is a number, as for one controller or a GPU's thread;
-- ``a[K, W]``, a block of W lanes: ``load(a, k)`` is a pack, and arithmetic with it is done in all lanes at once.
+- ``a[K, W]``, a block of W lanes: ``load(a, k)`` is a pack, and arithmetic with it is done in all lanes at once;
+- ``a[K, 2, W]``: ``load(a, k)`` is a pack of twice the width, in two registers. A weight that is read for one of them
+  serves the other too.
 
 A number beside a pack counts in all lanes: parameters ``[K]`` with a state ``[K, W]`` are lanes that share weights.
 Such numbers have to be of the pack's element type: a float64 that slips into float32 arithmetic does not compile.
@@ -18,7 +20,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, Final
 
 import numpy as np
@@ -26,9 +27,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, overload, register_model
-
-from neuroctl.maths.jit import STEP
+from numba.extending import lower_builtin, models, register_model
 
 BYTES: Final = 64
 """Size of a pack: a cache line, and the widest vector registers that there are."""
@@ -63,14 +62,20 @@ class Mask(types.Type):
 
 FLOAT32, FLOAT64 = Pack(types.float32, 16), Pack(types.float64, 8)
 INT32, INT64 = Pack(types.int32, 16), Pack(types.int64, 16)
-PACKS: Final = {pack.element: pack for pack in (FLOAT32, FLOAT64, INT32, INT64)}
-MASKS: Final = {width: Mask(width) for width in (8, 16)}
+FLOAT32_PAIR, FLOAT64_PAIR, INT32_PAIR = Pack(types.float32, 32), Pack(types.float64, 16), Pack(types.int32, 32)
+_ALL: Final = (FLOAT32, FLOAT64, INT32, INT64, FLOAT32_PAIR, FLOAT64_PAIR, INT32_PAIR)
+_OF_WIDTH: Final = {(pack.element, pack.width): pack for pack in _ALL}
+MASKS: Final = {width: Mask(width) for width in (8, 16, 32)}
 _LLVM: Final = {
     types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int32: ir.IntType(32),
     types.int64: ir.IntType(64),
 }  # fmt: skip
 _I32: Final = ir.IntType(32)
-_FLOATS, _INTS = (FLOAT32, FLOAT64), (INT32, INT64)
+_FLOATS, _INTS = (FLOAT32, FLOAT64, FLOAT32_PAIR, FLOAT64_PAIR), (INT32, INT64, INT32_PAIR)
+_ROWS: Final = {  # by the array's element and number of axes
+    **{(pack.element, 2): pack for pack in (FLOAT32, FLOAT64, INT32, INT64)},
+    **{(pack.element, 3): pack for pack in (FLOAT32_PAIR, FLOAT64_PAIR, INT32_PAIR)},
+}
 _WHOLE: Final = (types.int32, types.int64, types.uint64, types.uint32)
 
 
@@ -247,13 +252,18 @@ def _compiles(plain: Callable[..., Any], typed: Callable[..., Any], count: int, 
 
 def _row(context: Any, builder: Any, kind: Any, array: Any, k: Any) -> Any:
     """Return the address of row k; rows of an array that is not contiguous may lie apart, their lanes may not."""
-    pack, fields = PACKS[kind.dtype], context.make_array(kind)(context, builder, array)
+    pack, fields = _pack_in(kind), context.make_array(kind)(context, builder, array)
     if kind.layout == "C":
         first = builder.gep(fields.data, [builder.mul(k, ir.Constant(k.type, pack.width))])
     else:
         step = builder.extract_value(fields.strides, 0)
         first = cgutils.pointer_add(builder, fields.data, builder.mul(k, step))
     return builder.bitcast(first, _vector(pack).as_pointer())
+
+
+def _pack_in(kind: Any) -> Pack:
+    """Return the pack that a row of an array is."""
+    return _ROWS[kind.dtype, kind.ndim]
 
 
 def _element_bytes(kind: Any) -> int:
@@ -267,7 +277,7 @@ def load(a: Any, k: Any) -> Any:
 
 
 def _load_type(context: Any, a: Any, k: Any) -> Any:
-    return signature(a.dtype if a.ndim == 1 else PACKS[a.dtype], a, types.uint64)
+    return signature(a.dtype if a.ndim == 1 else _pack_in(a), a, types.uint64)
 
 
 def _emit_load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -307,7 +317,7 @@ def _emit_store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     if array.ndim == 1:
         write = context.get_function(operator.setitem, signature(types.void, array, types.uint64, array.dtype))
         return write(builder, (args[0], args[1], context.cast(builder, args[2], kind, array.dtype)))
-    pack = PACKS[array.dtype]
+    pack = _pack_in(array)
     vector = _vectors(context, builder, [kind], [args[2]], pack)[0]
     if vector.type != _vector(pack):
         vector = builder.trunc(vector, _vector(pack))
@@ -342,7 +352,7 @@ def select(mask: Any, a: Any, b: Any) -> Any:
 def _select_type(context: Any, mask: Any, a: Any, b: Any) -> Any:
     result = _pack_of((a, b)) if isinstance(mask, Mask) else context.unify_types(a, b)
     if result is None and isinstance(mask, Mask):
-        result = PACKS.get(context.unify_types(a, b))
+        result = _OF_WIDTH.get((context.unify_types(a, b), mask.width))
     return None if result is None else signature(result, mask, a, b)
 
 
@@ -374,7 +384,7 @@ _compiles(any_lane, lambda _, mask: signature(types.boolean, mask), 1, _emit_any
 
 def first(x: Any) -> Any:
     """Return the first lane of a pack, or the number itself: of what is the same in all lanes."""
-    return x[0] if isinstance(x, np.ndarray) else x
+    return x.flat[0] if isinstance(x, np.ndarray) else x
 
 
 def _emit_first(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -398,12 +408,12 @@ def _emit_bits(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.bitcast(args[0], context.get_value_type(sig.return_type))
 
 
-def _bits_type(single: types.Type, pack: Pack, source: types.Type) -> Callable[..., Any]:
-    return lambda _, x: signature(pack, x) if isinstance(x, Pack) else signature(single, source)
+def _bits_type(element: types.Type, source: types.Type) -> Callable[..., Any]:
+    return lambda _, x: signature(_OF_WIDTH[element, x.width], x) if isinstance(x, Pack) else signature(element, source)
 
 
-_compiles(bits_of, _bits_type(types.int32, INT32, types.float32), 1, _emit_bits)
-_compiles(float_of, _bits_type(types.float32, FLOAT32, types.int32), 1, _emit_bits)
+_compiles(bits_of, _bits_type(types.int32, types.float32), 1, _emit_bits)
+_compiles(float_of, _bits_type(types.float32, types.int32), 1, _emit_bits)
 
 
 def entry(table: Any, index: Any) -> Any:
@@ -435,65 +445,23 @@ def _entry_type(context: Any, table: Any, index: Any) -> Any:
 _compiles(entry, _entry_type, 2, _emit_entry)
 
 
-# --- Functions by dtype ----------------------------------------------------------------------------------------------
+def accumulate(a: Any, k: Any, value: Any) -> None:
+    """Add to entry k of ``a[K]`` or to row k of ``a[K, W]``; of a pack, a single entry gets the sum of its lanes."""
+    a[k] += value.sum() if a.ndim == 1 and isinstance(value, np.ndarray) else value
 
 
-@intrinsic
-def _get(typing: Any, pack: Any, lane: Any) -> Any:
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(args[0], context.cast(builder, args[1], sig.args[1], types.int32))
-
-    return pack.element(pack, lane), lower
-
-
-@intrinsic
-def _put(typing: Any, pack: Any, lane: Any, value: Any) -> Any:
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.insert_element(args[0], args[2], context.cast(builder, args[1], sig.args[1], types.int32))
-
-    return pack(pack, lane, pack.element), lower
+def _emit_accumulate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    array, index, kind = sig.args
+    value = args[2]
+    if array.ndim == 1 and isinstance(kind, Pack):
+        function = ir.FunctionType(_LLVM[kind.element], [_LLVM[kind.element], value.type])
+        reduce = cgutils.get_or_insert_function(builder.module, function, f"llvm.vector.reduce.fadd.{_suffix(kind)}")
+        value = builder.call(reduce, [ir.Constant(_LLVM[kind.element], -0.0), value], fastmath=("reassoc",))
+        kind = kind.element
+    before = _emit_load(context, builder, signature(kind, array, index), args[:2])
+    return _emit_store(
+        context, builder, sig.replace(args=(array, index, kind)), (*args[:2], builder.fadd(before, value))
+    )
 
 
-Function = Callable[[Any], Any]
-
-
-def by_dtype(single: Function, double: Function) -> Callable[[Function], Function]:
-    """Decorate a function of a number: ``single`` on float32 or packs of it, ``double`` on float64, in compiled code.
-
-    ``double`` may call the C library, and so takes the lanes of a pack one after the other. The function itself is
-    what plain Python calls with a float.
-    """
-
-    def decorate(function: Function) -> Function:
-        @wraps(function)
-        def plain(x: Any) -> Any:
-            if isinstance(x, (np.float32, np.ndarray)) and x.dtype == np.float32:
-                return single(x)
-            return np.array([function(value) for value in x]) if isinstance(x, np.ndarray) else function(x)
-
-        options: Any = STEP
-
-        @overload(plain, jit_options=options)
-        def typed(x):  # type: ignore[no-untyped-def]  # numba compares this signature with that of the form it returns
-            if x in (types.float32, FLOAT32):
-                return lambda x: single(x)
-            if x == types.float64:
-                return lambda x: double(x)
-            return _lane_by_lane(double) if x == FLOAT64 else None
-
-        return plain
-
-    return decorate
-
-
-def _lane_by_lane(function: Function) -> Function:
-    get: Any = _get
-    put: Any = _put
-
-    def each(x):  # type: ignore[no-untyped-def]
-        result = x
-        for lane in range(8):
-            result = put(result, lane, function(get(x, lane)))
-        return result
-
-    return each
+_compiles(accumulate, lambda _, a, k, value: signature(types.void, a, types.uint64, value), 3, _emit_accumulate)

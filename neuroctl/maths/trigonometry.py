@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from neuroctl.maths.by_dtype import by_dtype
 from neuroctl.maths.jit import jit_exact
-from neuroctl.maths.packs import by_dtype
 from neuroctl.maths.scalars import nearest32, one
 
 

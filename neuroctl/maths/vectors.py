@@ -47,6 +47,14 @@ def add(x: Array, xo: Any, y: Array, yo: Any, n: Any) -> None:
 
 
 @jit_inline
+def sum_of(state: Array, a: Any, b: Any, y: Any, n: Any) -> None:
+    """y_i = a_i + b_i; all are offsets in state."""
+    a, b, y, n = U(a), U(b), U(y), U(n)
+    for i in range(n):
+        store(state, y + i, load(state, a + i) + load(state, b + i))
+
+
+@jit_inline
 def _dot(a: Array, row: Any, x: Array, xo: Any, cols: Any, total: Any) -> Any:
     """Return total + sum_j a_j x_j."""
     for j in range(cols):
@@ -72,7 +80,8 @@ def _four_dots(
 
 
 @jit_inline
-def _store_four(y: Array, yi: Any, totals: Any) -> None:
+def store_four(y: Array, yi: Any, totals: Any) -> None:
+    """y_yi and the three after it = totals."""
     store(y, yi, totals[0])
     store(y, yi + U(1), totals[1])
     store(y, yi + U(2), totals[2])
@@ -96,7 +105,7 @@ def linear(
         k, row = bo + i, ao + i * cols
         b0, b1 = _as_wide(x, xo, b, k), _as_wide(x, xo, b, k + U(1))
         b2, b3 = _as_wide(x, xo, b, k + U(2)), _as_wide(x, xo, b, k + U(3))
-        _store_four(y, yo + i, _four_dots(a, row, x, xo, cols, b0, b1, b2, b3))
+        store_four(y, yo + i, _four_dots(a, row, x, xo, cols, b0, b1, b2, b3))
     for i in range(fours, rows):
         store(y, yo + i, _dot(a, ao + i * cols, x, xo, cols, _as_wide(x, xo, b, bo + i)))
 
@@ -126,7 +135,7 @@ def independent(
         ri, hi = r + i, h + i
         s0, s1 = _recall(theta, ri, state, hi, s[0]), _recall(theta, ri + U(1), state, hi + U(1), s[1])
         s2, s3 = _recall(theta, ri + U(2), state, hi + U(2), s[2]), _recall(theta, ri + U(3), state, hi + U(3), s[3])
-        _store_four(state, y + i, (s0, s1, s2, s3))
+        store_four(state, y + i, (s0, s1, s2, s3))
     for i in range(fours, rows):
         total = _dot(theta, a + i * cols, state, x, cols, _as_wide(state, x, theta, b + i))
         store(state, y + i, _recall(theta, r + i, state, h + i, total))
@@ -142,7 +151,7 @@ def two_matvecs(
     for i in range(U(0), fours, U(4)):
         none = zero(load(state, y))
         s = _four_dots(theta, a + i * nx, state, x, nx, none, none, none, none)
-        _store_four(state, y + i, _four_dots(theta, b + i * nz, state, z, nz, s[0], s[1], s[2], s[3]))
+        store_four(state, y + i, _four_dots(theta, b + i * nz, state, z, nz, s[0], s[1], s[2], s[3]))
     for i in range(fours, n):
         s0 = _dot(theta, a + i * nx, state, x, nx, zero(load(state, y)))
         store(state, y + i, _dot(theta, b + i * nz, state, z, nz, s0))

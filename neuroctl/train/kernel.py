@@ -1,0 +1,118 @@
+"""Text of the kernel that goes through time and back, with a cell's step and its adjoint: the only such loop.
+
+A run of T steps is cut into segments. Each one's first state is kept, and what its steps leave for the way back, the
+tape, is of one segment at a time: all but the last are stepped through again on the way back.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from neuroctl.backends.kernels import build, head
+from neuroctl.cells import adjoint_of, cell_of
+from neuroctl.maths.packs import load, store
+from neuroctl.maths.transposed import add_outer, add_rows, transposed
+from neuroctl.spec import Spec
+from neuroctl.train.losses import add_loss
+
+
+@lru_cache(maxsize=64)
+def gradient_kernel(spec: Spec) -> Any:
+    """Return the module whose ``run`` works on a block of lanes: generated, or from the cache.
+
+    Raises:
+        SpecError: the cell has no gradient.
+
+    """
+    cell, adjoint = cell_of(spec), adjoint_of(spec)
+    functions: dict[str, Any] = {
+        "_prepare": cell.prepare, "_step_prepared": cell.step_prepared, "_begin": adjoint.begin,
+        "_backward": adjoint.backward, "_finish": adjoint.finish, "_load": load, "_store": store,
+        "_add_outer": add_outer, "_add_rows": add_rows, "_transposed": transposed, "_add_loss": add_loss,
+    }  # fmt: skip
+    title = f"gradients of {spec.cell}, {spec.dtype}"
+    return build(head(functions, spec.dtype, title) + _TEXT, f"gradient_{spec.cell}_{spec.dtype}")
+
+
+_TEXT: Final = '''
+
+@_jit
+def _copy_rows(pieces, source, tape, at):
+    for p in range(pieces.shape[0]):
+        start, to = _U(pieces[p, 0]), _U(at + pieces[p, 1])
+        for i in range(_U(pieces[p, 2])):
+            _store(tape, to + i, _load(source, start + i))
+
+
+@_jit
+def _forward(theta, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
+    if taped:
+        _copy_rows(pieces, state, tape, 0)
+    for t in range(first, last):
+        _step_prepared(theta, state, u[t], out[t], ints, floats)
+        if taped:
+            _copy_rows(pieces, state, tape, (t + 1 - first) * row)
+
+
+@_jit
+def _copy_all(source, target):
+    for i in range(_U(source.shape[0])):
+        _store(target, i, _load(source, i))
+
+
+@_jit
+def _back(theta, first, last, d_out, tape, row, deltas, width, carry, products, grad, du, inputs, ints, floats):
+    """From step ``last`` of a segment to ``first``; then what these steps' products add to the gradient."""
+    q, n, m = ints[2], ints[0], ints[1]
+    for t in range(last - 1, first - 1, -1):
+        at = (t - first) * width
+        _backward(theta, tape, t * row, (t + 1) * row, d_out, t * q, deltas, at, carry, ints, floats)
+        if inputs >= 0:
+            _transposed(theta, inputs, n, deltas, at, du, t * m, m)
+    for p in range(products.shape[0]):
+        delta, rows, factor = products[p, 0], products[p, 1], products[p, 2] + first * row
+        _add_outer(
+            deltas, delta, width, tape, factor, row, last - first, grad, products[p, 4], rows, products[p, 3]
+        )
+
+
+@_jit_step
+def run(
+    code, theta, state, u, out, d_out, lanes_out, target, weight, lanes_d_out, losses, checkpoints, every, pieces, tape,
+    row, deltas, width, carry, products, sums, grad, du, inputs, ints, floats, block,
+):
+    steps, q, m = u.shape[0], ints[2], ints[1]
+    segments = (steps + every - 1) // every
+    _prepare(theta, state, ints, floats)
+    for segment in range(segments):
+        first = segment * every
+        _copy_all(state, checkpoints[segment])
+        _forward(
+            theta, state, u, out, first, min(steps, first + every), segment == segments - 1, pieces, tape, row, ints,
+            floats,
+        )
+    if code < 0:
+        return
+    _copy_all(state, checkpoints[segments])
+    _add_loss(code, lanes_out, target, weight, lanes_d_out, losses)
+    _begin(theta, carry, ints, floats)
+    for segment in range(segments - 1, -1, -1):
+        first = segment * every
+        last = min(steps, first + every)
+        if segment < segments - 1:
+            _copy_all(checkpoints[segment], state)
+            _forward(theta, state, u, out, first, last, True, pieces, tape, row, ints, floats)
+        t = last - first
+        while t > 0:
+            begin = max(t - block, 0)
+            _back(
+                theta, begin, t, d_out[first * q:], tape, row, deltas, width, carry, products, grad,
+                du[first * m:], inputs, ints, floats,
+            )
+            t = begin
+    _finish(theta, tape, 0, carry, ints, floats)
+    _copy_all(checkpoints[segments], state)
+    for k in range(sums.shape[0]):
+        _add_rows(carry, sums[k, 0], grad, sums[k, 1], sums[k, 2])
+'''

@@ -1,0 +1,65 @@
+"""Specs that have a gradient: every cell, integrator, activation and option."""
+
+import itertools
+
+import numpy as np
+
+import neuroctl as nc
+from neuroctl.cells import layout
+
+SIZES = dict(inputs=3, neurons=6, outputs=2, dt_s=0.1, dtype="float64")
+LIMITS = {"output_limits": ((-0.3, 0.4), (-2.0, 0.2))}
+SCALED = {"input_limits": ((-2, 2), (0, 5), (-1, 3)), "scale_inputs": True}
+MASK = tuple(tuple(int((i * j) % 3 > 0 or i == j) for j in range(6)) for i in range(6))
+
+
+def spec(**fields) -> nc.Spec:
+    if fields.get("readout") == "identity":
+        fields["outputs"] = fields.get("neurons", SIZES["neurons"])
+    return nc.Spec(**(SIZES | fields))
+
+
+CASES = {
+    **{f"ctrnn-{name}": spec(cell="ctrnn", integrator=name) for name in ("euler", "heun", "rk4", "etd1")},
+    **{f"ctrnn-{name}-mask": spec(cell="ctrnn", integrator=name, mask=MASK) for name in ("euler", "rk4")},
+    **{f"ctrnn-{name}-identity": spec(cell="ctrnn", integrator=name, readout="identity") for name in ("euler", "heun")},
+    "ctrnn-tanh-limits-scaled": spec(cell="ctrnn", output_activation="tanh", **LIMITS, **SCALED),
+    "ctrnn-one-neuron": spec(cell="ctrnn", integrator="rk4", neurons=1, inputs=1, outputs=1),
+    **{f"elman-{name}": spec(cell="elman", activation=name) for name in ("tanh", "logistic", "relu")},
+    "elman-identity": spec(cell="elman", readout="identity"),
+    "elman-logistic-limits": spec(cell="elman", output_activation="logistic", **LIMITS),
+    **{
+        f"jordan-{name}-{decay}": spec(cell="jordan", activation=name, context_decay=decay)
+        for name, decay in itertools.product(("tanh", "logistic", "relu"), (0.0, 0.5))
+    },
+    "jordan-tanh-limits": spec(cell="jordan", output_activation="tanh", context_decay=0.5, **LIMITS, **SCALED),
+    **{
+        f"indrnn-{name}-{layers}{'-residual' * residual}": spec(
+            cell="indrnn", activation=name, layers=layers, residual=residual
+        )
+        for name, (layers, residual) in itertools.product(
+            ("relu", "tanh", "hard_tanh"), ((1, False), (2, False), (3, True))
+        )
+    },
+    "indrnn-identity": spec(cell="indrnn", readout="identity", layers=2, residual=True, horizon=50),
+}
+
+
+def theta_of(spec: nc.Spec, seed: int = 0) -> np.ndarray:
+    """Return parameters with no two alike, within their bounds."""
+    rng = np.random.default_rng(seed)
+    theta = nc.Controller(spec, seed=seed).theta.astype(np.float64)
+    for name, block in layout(spec).blocks.items():
+        part = theta[block.part]
+        part *= rng.uniform(0.8, 1.1, part.shape) if name == "tau_s" or name.startswith("u.") else 1.0
+        part += 0.0 if name == "tau_s" or name.startswith("u.") else 0.2 * rng.standard_normal(part.shape)
+        if block.mask is not None:
+            part *= np.ravel(block.mask)
+    return theta.astype(spec.dtype)
+
+
+def data(spec: nc.Spec, steps: int = 12, count: int = 5, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs and targets ``[T, B, *]``."""
+    rng = np.random.default_rng(seed)
+    shapes = ((steps, count, spec.inputs), (steps, count, spec.outputs))
+    return tuple(rng.standard_normal(shape).astype(spec.dtype) for shape in shapes)

@@ -1,0 +1,97 @@
+"""Controllers written once more, from their equations, in torch: what gradients are compared with."""
+
+import torch
+
+import neuroctl as nc
+from neuroctl.cells import input_map, layout
+
+ACTIVATIONS = {
+    "logistic": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "hard_tanh": torch.nn.functional.hardtanh,
+    "identity": lambda x: x,
+}
+# Runge-Kutta methods by Butcher's tableau.
+TABLEAUS = {
+    "euler": ([[]], [1.0]),
+    "heun": ([[], [1.0]], [0.5, 0.5]),
+    "rk4": ([[], [0.5], [0.0, 0.5], [0.0, 0.0, 1.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+}
+
+
+def blocks(spec: nc.Spec, theta: torch.Tensor) -> dict:
+    return {name: theta[b.part].reshape(b.shape) for name, b in layout(spec).blocks.items()}
+
+
+def read_out(spec, p, s):
+    out = ACTIVATIONS[spec.output_activation](s @ p["W_out"].T + p["b_out"]) if spec.readout == "affine" else s
+    if spec.output_limits is not None:
+        low, high = (torch.tensor(x, dtype=torch.float64) for x in zip(*spec.output_limits, strict=True))
+        out = torch.minimum(torch.maximum(out, low), high)
+    return out
+
+
+def ctrnn_step(spec, p, state, u):
+    (y,) = state
+
+    def active(y):
+        return torch.sigmoid(p["gain"] * (y + p["bias"]))
+
+    def net(y):
+        return active(y) @ p["W"].T + u @ p["W_in"].T
+
+    if spec.integrator == "etd1":
+        y = y + (1 - torch.exp(-spec.dt_s / p["tau_s"])) * (net(y) - y)
+    else:
+        slopes = []
+        a, b = TABLEAUS[spec.integrator]
+        for row in a:
+            at = y + sum(c * k for c, k in zip(row, slopes, strict=True))
+            slopes.append(spec.dt_s / p["tau_s"] * (net(at) - at))
+        y = y + sum(c * k for c, k in zip(b, slopes, strict=True))
+    return (y,), read_out(spec, p, active(y))
+
+
+def elman_step(spec, p, state, u):
+    h = ACTIVATIONS[spec.activation](u @ p["W_in"].T + state[0] @ p["U"].T + p["bias"])
+    return (h,), read_out(spec, p, h)
+
+
+def jordan_step(spec, p, state, u):
+    context = state[0]
+    h = ACTIVATIONS[spec.activation](u @ p["W_in"].T + context @ p["U"].T + p["bias"])
+    y = read_out(spec, p, h)
+    return (spec.context_decay * context + y,), y
+
+
+def indrnn_step(spec, p, state, u):
+    x, kept = u, []
+    for k, h in enumerate(state):
+        h = ACTIVATIONS[spec.activation](x @ p[f"W_in.{k}"].T + p[f"u.{k}"] * h + p[f"bias.{k}"])
+        kept.append(h)
+        x = h + x if spec.residual and k > 0 else h
+    return tuple(kept), read_out(spec, p, x)
+
+
+STEPS = {"ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step}
+NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"]}
+
+
+def names(spec):
+    return NAMES.get(spec.cell) or [f"h.{k}" for k in range(spec.layers)]
+
+
+def run(spec: nc.Spec, theta: torch.Tensor, u: torch.Tensor, state: tuple) -> torch.Tensor:
+    """Return outputs ``[T, B, q]`` of inputs ``[T, B, m]``."""
+    p, outputs = blocks(spec, theta), []
+    offset, gain = (torch.tensor(x) for x in input_map(spec))
+    for t in range(len(u)):
+        state, out = STEPS[spec.cell](spec, p, state, (u[t] - offset) * gain)
+        outputs.append(out)
+    return torch.stack(outputs)
+
+
+def zeros(spec: nc.Spec, count: int) -> tuple:
+    size = spec.outputs if spec.cell == "jordan" else spec.neurons
+    return tuple(torch.zeros(count, size, dtype=torch.float64, requires_grad=True) for _ in names(spec))
