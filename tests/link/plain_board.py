@@ -249,6 +249,7 @@ class Served:
         self.master, self._slave = os.openpty()
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
+        self._link = link
         if link is not None:
             link.unlink(missing_ok=True)
             link.symlink_to(self.port)
@@ -273,6 +274,8 @@ class Served:
         """Take it out; a host that has it open reads end of file or an error."""
         self._end = True
         self._thread.join()
+        if self._link is not None:  # else it might lead to another process's board, which got the number
+            self._link.unlink(missing_ok=True)
         os.close(self.master)
         os.close(self._slave)
 

@@ -42,7 +42,7 @@ class Hub:
     def unplug(self, *order):
         for index in order:
             self.hosts[index].unplug()
-            self.names.pop(index).unlink()
+            self.names.pop(index).unlink(missing_ok=True)
 
     def ports(self):
         return [
