@@ -16,17 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.backends.base import check_theta
 from neuroctl.backends.blocks import aligned, spread, thread_count
-from neuroctl.cells import adjoint_of, cell_of, step_floats, step_ints
-from neuroctl.cells.base import input_map, start_state
 from neuroctl.checks import array, cast, integer, shown
 from neuroctl.errors import TrainingError
-from neuroctl.layout import Layout
 from neuroctl.maths.jit import jit_exact_rows
 from neuroctl.maths.packs import lanes_of
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
 from neuroctl.train.kernel import gradient_kernel
 from neuroctl.train.losses import FORWARD_ONLY, LOSSES, PROVIDED
+from neuroctl.train.places import Places
 
 Array = NDArray[Any]
 Loss = Callable[[Array, Array], tuple[float, ArrayLike]]
@@ -104,7 +102,7 @@ class Gradient:
         self._loss = loss
         self._threads = thread_count(threads)
         self._segment = None if segment is None else integer("segment", segment, 1, error=TrainingError)
-        self._places = _Places(spec)
+        self._places = Places(spec)
         self._width = 2 * lanes_of(spec.dtype)
         self._free: list[_Block] = []
         self._lock = threading.Lock()
@@ -204,53 +202,10 @@ class Gradient:
             self._free = [*self._free[-(2 * self._threads) :], block]
 
 
-class _Places:
-    """Where a cell's adjoint finds and leaves things, as kernels are told: offsets and sizes."""
-
-    def __init__(self, spec: Spec):
-        cell, adjoint = cell_of(spec), adjoint_of(spec)
-        theta = cell.layout(spec)
-        self.state = cell.state_layout(spec)
-        self.carry, self.deltas = adjoint.carry(spec), adjoint.deltas(spec)
-        names = (*adjoint.tape(spec), "u", "held")
-        self.tape = Layout(*((name, self.state[name].shape, "1") for name in names))
-        self.pieces = np.array(
-            [(self.state[name].offset, self.tape[name].offset, self.tape[name].size) for name in names]
-        )
-        self.products = np.array(
-            [
-                (
-                    self.deltas[product.delta].offset,
-                    self.deltas[product.delta].size,
-                    self.tape[product.factor].offset + (0 if product.before else self.tape.size),
-                    self.tape[product.factor].size,
-                    theta[product.block].offset,
-                )
-                for product in adjoint.products(spec)
-            ]
-        )
-        self.sums = np.array(
-            [
-                (block.offset, theta[name].offset, block.size)
-                for name, block in self.carry.blocks.items()
-                if name in theta
-            ]
-        )
-        self.states = [(self.state[name].part, block.part) for name, block in self.carry.blocks.items()
-                       if name in self.state and name in names]  # fmt: skip
-        self.w_in = theta["W_in" if "W_in" in theta else "W_in.0"].offset
-        self.ints, self.floats = step_ints(spec), step_floats(spec)
-        self.params = theta
-        masks = [np.ones(block.size) if block.mask is None else np.ravel(block.mask) for block in theta.blocks.values()]
-        self.start = start_state(spec, self.state)[None]
-        self.gains = input_map(spec)[1].astype(spec.dtype)
-        self.wired = np.concatenate(masks).astype(spec.dtype)
-
-
 class _Block:
     """The arrays that one thread works on: lanes of sequences of one length."""
 
-    def __init__(self, spec: Spec, places: _Places, key: tuple[int, bool, bool, bool], segment: int):
+    def __init__(self, spec: Spec, places: Places, key: tuple[int, bool, bool, bool], segment: int):
         steps, own, masked, with_inputs = self.key = key
         width = lanes_of(spec.dtype)
         itemsize = np.dtype(spec.dtype).itemsize

@@ -25,6 +25,11 @@ def gradient_kernel(spec: Spec) -> Any:
         SpecError: the cell has no gradient.
 
     """
+    return build(loop_text(spec), f"gradient_{spec.cell}_{spec.dtype}")
+
+
+def loop_text(spec: Spec) -> str:
+    """Return the text of ``run``, which is the same for lanes on a CPU and for a thread of a GPU."""
     cell, adjoint = cell_of(spec), adjoint_of(spec)
     functions: dict[str, Any] = {
         "_prepare": cell.prepare, "_step_prepared": cell.step_prepared, "_begin": adjoint.begin,
@@ -32,7 +37,7 @@ def gradient_kernel(spec: Spec) -> Any:
         "_add_outer": add_outer, "_add_rows": add_rows, "_transposed": transposed, "_add_loss": add_loss,
     }  # fmt: skip
     title = f"gradients of {spec.cell}, {spec.dtype}"
-    return build(head(functions, spec.dtype, title) + _TEXT, f"gradient_{spec.cell}_{spec.dtype}")
+    return head(functions, spec.dtype, title) + _TEXT
 
 
 _TEXT: Final = '''

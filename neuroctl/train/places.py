@@ -1,0 +1,53 @@
+"""Where a cell's adjoint finds and leaves things: what kernels are told of a spec."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroctl.cells import adjoint_of, cell_of, step_floats, step_ints
+from neuroctl.cells.base import input_map, start_state
+from neuroctl.layout import Layout
+from neuroctl.spec import Spec
+
+
+class Places:
+    """Where a cell's adjoint finds and leaves things, as kernels are told: offsets and sizes."""
+
+    def __init__(self, spec: Spec):
+        cell, adjoint = cell_of(spec), adjoint_of(spec)
+        theta = cell.layout(spec)
+        self.state = cell.state_layout(spec)
+        self.carry, self.deltas = adjoint.carry(spec), adjoint.deltas(spec)
+        names = (*adjoint.tape(spec), "u", "held")
+        self.tape = Layout(*((name, self.state[name].shape, "1") for name in names))
+        self.pieces = np.array(
+            [(self.state[name].offset, self.tape[name].offset, self.tape[name].size) for name in names]
+        )
+        self.products = np.array(
+            [
+                (
+                    self.deltas[product.delta].offset,
+                    self.deltas[product.delta].size,
+                    self.tape[product.factor].offset + (0 if product.before else self.tape.size),
+                    self.tape[product.factor].size,
+                    theta[product.block].offset,
+                )
+                for product in adjoint.products(spec)
+            ]
+        )
+        self.sums = np.array(
+            [
+                (block.offset, theta[name].offset, block.size)
+                for name, block in self.carry.blocks.items()
+                if name in theta
+            ]
+        )
+        self.states = [(self.state[name].part, block.part) for name, block in self.carry.blocks.items()
+                       if name in self.state and name in names]  # fmt: skip
+        self.w_in = theta["W_in" if "W_in" in theta else "W_in.0"].offset
+        self.ints, self.floats = step_ints(spec), step_floats(spec)
+        self.params = theta
+        masks = [np.ones(block.size) if block.mask is None else np.ravel(block.mask) for block in theta.blocks.values()]
+        self.start = start_state(spec, self.state)[None]
+        self.gains = input_map(spec)[1].astype(spec.dtype)
+        self.wired = np.concatenate(masks).astype(spec.dtype)
