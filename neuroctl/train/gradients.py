@@ -29,9 +29,9 @@ from neuroctl.train.places import Places
 Array = NDArray[Any]
 Loss = Callable[[Array, Array], tuple[float, ArrayLike]]
 
-_DELTAS_BYTES: Final = 64 << 10  # between two sums of products: they stay in the cache
+_DELTAS_BYTES: Final = 256 << 10  # between two sums of products: they stay in the cache
 _MAX_STEPS_A_SUM: Final = 32
-_TAPE_BYTES: Final = 8 << 20  # longer runs are cut into segments
+_TAPE_BYTES: Final = 4 << 20  # longer runs are cut into segments: to step again is faster than to leave the cache
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Gradient:
             the sequences twice for a function.
         threads: how many to use; None: one a core. Results are the same bits for any number.
         segment: steps between two states that are kept; the steps from one to the next are done again on the way back.
-            None: as many as fit into 8 MB.
+            None: as many as fit into 4 MB.
 
     Raises:
         SpecError: a cell without a gradient.
@@ -182,12 +182,12 @@ class Gradient:
     def tape_bytes(self, steps: int) -> int:
         """Return the memory that one block of sequences keeps of so many steps: states and a segment's tape."""
         kept = self._steps_kept(steps)
-        rows = -(-steps // kept) * self._places.state.size + (kept + 1) * self._places.tape.size
+        rows = -(-steps // kept) * self._places.state.size + (kept + 1) * self._places.tape_row
         return rows * self._width * np.dtype(self.spec.dtype).itemsize
 
     def _steps_kept(self, steps: int) -> int:
         """Return the steps of a segment."""
-        row = self._places.tape.size * self._width * np.dtype(self.spec.dtype).itemsize
+        row = self._places.tape_row * self._width * np.dtype(self.spec.dtype).itemsize
         return min(self._segment or max(_MAX_STEPS_A_SUM, _TAPE_BYTES // row), steps)
 
     def _take(self, key: tuple[int, bool, bool, bool]) -> _Block:
@@ -214,15 +214,15 @@ class _Block:
             return aligned((*shape, 2, width), spec.dtype)
 
         self.segment = segment
-        self.steps_a_sum = min(max(_DELTAS_BYTES // (places.deltas.size * 2 * width * itemsize), 4), _MAX_STEPS_A_SUM)
+        self.steps_a_sum = min(max(_DELTAS_BYTES // (places.deltas_row * 2 * width * itemsize), 4), _MAX_STEPS_A_SUM)
         self.theta = rows(places.params.size) if own else None
         self.state, self.u = rows(places.state.size), rows(steps, spec.inputs)
         self.out, self.target, self.d_out = (rows(steps, spec.outputs) for _ in range(3))
         self.weight = rows(steps if masked else 1)
         self.losses = np.zeros(2 * width)
         self.checkpoints = rows(-(-steps // segment) + 1, places.state.size)
-        self.tape = rows((segment + 1) * places.tape.size)
-        self.deltas = rows(self.steps_a_sum * places.deltas.size)
+        self.tape = rows((segment + 1) * places.tape_row)
+        self.deltas = rows(self.steps_a_sum * places.deltas_row)
         self.carry = rows(places.carry.size)
         self.grad = rows(places.params.size) if own else aligned((places.params.size,), spec.dtype)
         self.du = rows(steps * spec.inputs if with_inputs else 0)
@@ -237,7 +237,7 @@ class _Block:
         self.arguments = (
             self.state, self.u, self.out, self.d_out.reshape(-1, 2, width), self.lanes["out"], self.lanes["target"],
             self.lanes["weight"][:, 0], self.lanes["d_out"], self.losses, self.checkpoints, segment, places.pieces,
-            self.tape, places.tape.size, self.deltas, places.deltas.size, self.carry, places.products, places.sums,
+            self.tape, places.tape_row, self.deltas, places.deltas_row, self.carry, places.products, places.sums,
             self.grad, self.du, places.w_in if with_inputs else -1, places.ints, places.floats, self.steps_a_sum,
         )  # fmt: skip
 

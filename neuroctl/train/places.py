@@ -20,6 +20,8 @@ class Places:
         self.carry, self.deltas = adjoint.carry(spec), adjoint.deltas(spec)
         names = (*adjoint.tape(spec), "u", "held")
         self.tape = Layout(*((name, self.state[name].shape, "1") for name in names))
+        # Odd numbers of rows from one step to the next: multiples of 4 KB would share a few places of the cache.
+        self.tape_row, self.deltas_row = self.tape.size | 1, self.deltas.size | 1
         self.pieces = np.array(
             [(self.state[name].offset, self.tape[name].offset, self.tape[name].size) for name in names]
         )
@@ -28,7 +30,7 @@ class Places:
                 (
                     self.deltas[product.delta].offset,
                     self.deltas[product.delta].size,
-                    self.tape[product.factor].offset + (0 if product.before else self.tape.size),
+                    self.tape[product.factor].offset + (0 if product.before else self.tape_row),
                     self.tape[product.factor].size,
                     theta[product.block].offset,
                 )
