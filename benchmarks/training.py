@@ -189,7 +189,7 @@ def torch_form(spec: nc.Spec, p: dict[str, np.ndarray], u: np.ndarray, y: np.nda
             values.grad = None
         value = loss()
         value.backward()
-        return float(value)
+        return float(value.detach())
 
     return call
 
