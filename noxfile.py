@@ -27,7 +27,7 @@ def modes(session: nox.Session) -> None:
     """Run with bounds checks what hands arrays to compiled code, and the core's tests once in plain Python."""
     session.install("-e", ".[all,dev]")
     session.run("python", "-m", "pytest", "@.ci/bounds.txt", env={"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "1"})
-    session.run("python", "-m", "pytest", "tests/core", env={"NUMBA_DISABLE_JIT": "1"})
+    session.run("python", "-m", "pytest", "tests/core", "tests/train/test_plain.py", env={"NUMBA_DISABLE_JIT": "1"})
 
 
 @nox.session(python="3.11")

@@ -56,11 +56,10 @@ def _square(out: Array, target: Array, weight: Array, d_out: Array, losses: Arra
 def _huber(out: Array, target: Array, weight: Array, d_out: Array, losses: Array) -> None:
     """Half the square of an error up to 1, its magnitude less a half beyond (Huber 1964, with delta 1)."""
     for p in range(np.uint64(out.shape[0])):
-        error = out[p] - target[p]
-        one = weight.dtype.type(1.0)
-        slope = min(max(error, -one), one)
+        error, end = out[p] - target[p], weight.dtype.type(1)
+        slope = min(max(error, -end), end)
         d_out[p] = weight[p] * slope
-        losses[p] += weight[p] * slope * (error - slope / (one + one))
+        losses[p] += weight[p] * slope * (error - slope / (end + end))
 
 
 @jit_step
@@ -74,7 +73,7 @@ def _cross_entropy(out: Array, target: Array, weight: Array, d_out: Array, losse
         largest = -math.inf
         for k in range(out.shape[0]):
             largest = max(largest, float(out[k, p]))
-        total, hit, mass = 0.0, 0.0, 0.0
+        total, hit, mass = np.float64(0), np.float64(0), np.float64(0)
         for k in range(out.shape[0]):
             total += math.exp(float(out[k, p]) - largest)
             hit += float(target[k, p]) * (float(out[k, p]) - largest)

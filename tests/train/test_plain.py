@@ -1,4 +1,4 @@
-"""A gradient through time, compiled or not: what runs without the JIT and with bounds checks is the same code."""
+"""A gradient through time, compiled or not: without the JIT the same code runs in plain Python."""
 
 import numpy as np
 
