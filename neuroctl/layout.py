@@ -126,7 +126,7 @@ class Layout:
 
     def _allows(self, flat: NDArray[Any]) -> bool:
         """Whether all values are within their bounds, and 0 where a mask is 0: a quick check of the usual case."""
-        low, high, masked = _bounds(self, flat.dtype)
+        low, high, masked = bounds_of(self, flat.dtype)
         column = (-1,) + (1,) * (flat.ndim - 1)
         within = (flat > low.reshape(column)) & (flat < high.reshape(column))
         return bool(within.all() and not flat[masked].any())
@@ -159,8 +159,8 @@ class Layout:
 
 
 @lru_cache(maxsize=256)
-def _bounds(layout: Layout, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]:
-    """Lower and upper bounds of each element, in a dtype, and the indices where a mask is 0."""
+def bounds_of(layout: Layout, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]:
+    """Return lower and upper bounds of each element, in a dtype, and the indices where a mask is 0."""
     blocks = layout.blocks.values()
     masked = [b.offset + np.flatnonzero(np.ravel(b.mask) == 0) for b in blocks if b.mask is not None]
     low = np.concatenate([np.full(b.size, b.low, dtype) for b in blocks] or [np.empty(0, dtype)])

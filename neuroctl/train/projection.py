@@ -1,0 +1,48 @@
+"""The one place that keeps parameters within their bounds: what a step brings outside is set to the nearest allowed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import layout
+from neuroctl.layout import bounds_of
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+_TIME_MARGIN: Final = 0.01  # of dt_s: a time constant nearer to its bound decays within a step all the same
+
+
+class Projection:
+    """Keeps theta within the bounds and masks of a spec's layout.
+
+    Bounds are exclusive, so a limit on both sides leads to the next number inside. A time constant stays a hundredth of
+    dt_s above its bound, as slopes grow without end where one goes to 0. Where a mask is 0, the weight is 0.
+
+    Args:
+        spec: of the controller.
+
+    Example:
+        >>> spec = nc.Spec(cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, horizon=1)
+        >>> Projection(spec)(np.full(5, 9.0, np.float32)).round(3)
+        array([9., 2., 9., 9., 9.], dtype=float32)
+
+    """
+
+    def __init__(self, spec: Spec):
+        blocks = layout(spec)
+        low, high, self._masked = bounds_of(blocks, np.dtype(spec.dtype))
+        margin = np.zeros(blocks.size, spec.dtype)
+        for block in blocks.blocks.values():
+            margin[block.part] = _TIME_MARGIN * spec.dt_s if block.unit == "s" else 0.0
+        self.low = np.nextafter(low + margin, high)
+        self.high = np.nextafter(high, low)
+
+    def __call__(self, theta: Array) -> Array:
+        """Return the nearest allowed parameters ``[n_params]``, a new array; NaN stays."""
+        nearest: Array = np.clip(theta, self.low, self.high)
+        nearest[self._masked] = 0
+        return nearest
