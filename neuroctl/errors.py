@@ -81,6 +81,12 @@ class TrainingError(NeuroctlError, ValueError):
     """Sequences, a loss or a setting of training is not allowed, or training diverged."""
 
 
+class DivergedError(TrainingError):
+    """Outputs, a loss or its gradient is no longer finite; ``fit`` holds the best controller until then, or None."""
+
+    fit: Any = None
+
+
 class ExportError(NeuroctlError, ValueError):
     """A controller cannot be quantized or exported as requested; nothing has been written.
 

@@ -7,15 +7,16 @@ import doctest
 import inspect
 import sys
 
+import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl import backends, evolve, firmware_export, hopfield, io, link, quant, realtime, sims, spikes
+from neuroctl import backends, evolve, firmware_export, hopfield, io, link, quant, realtime, sims, spikes, train
 from neuroctl.backends import base
 from tests.link.helpers import controller
 from tests.link.plain_board import PlainBoard, served
 
-PACKAGES = (nc, backends, base, evolve, firmware_export, hopfield, io, link, quant, realtime, sims, spikes)
+PACKAGES = (nc, backends, base, evolve, firmware_export, hopfield, io, link, quant, realtime, sims, spikes, train)
 
 
 def own_names(module):
@@ -44,7 +45,7 @@ def board():
 @pytest.mark.parametrize("public", CLASSES, ids=lambda each: each.__name__)
 def test_each_public_class_has_an_example_that_runs(public, board, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = dict(vars(sys.modules[public.__module__]))
+    names = {"nc": nc, "np": np} | vars(sys.modules[public.__module__])
     if "Link(port, q)" in public.__doc__:
         names |= board
     (example,) = doctest.DocTestFinder(recurse=False).find(public, public.__name__, globs=names)

@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.backends.base import check_theta
 from neuroctl.backends.blocks import aligned, spread, thread_count
 from neuroctl.checks import array, cast, integer, shown
-from neuroctl.errors import TrainingError
+from neuroctl.errors import DivergedError, TrainingError
 from neuroctl.maths.jit import jit_exact_rows
 from neuroctl.maths.packs import lanes_of
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
 from neuroctl.train.kernel import gradient_kernel
-from neuroctl.train.losses import FORWARD_ONLY, LOSSES, PROVIDED
+from neuroctl.train.losses import FORWARD_ONLY, LOSSES, PROVIDED, add_loss
 from neuroctl.train.places import Places
 
 Array = NDArray[Any]
@@ -45,6 +45,13 @@ class Gradients:
         state: its change with the state before the first step, ``[states, B]``: 0 where a step only works.
         outputs: the controller's outputs, ``[T, B, q]``.
         final: the state after the last step, ``[states, B]``.
+
+    Example:
+        >>> spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.01)
+        >>> u = np.zeros((5, 3, 1), np.float32)
+        >>> all_of = Gradient(spec).all_of(nc.Controller(spec).theta, u, u, with_inputs=True)
+        >>> all_of.theta.shape, all_of.inputs.shape, all_of.outputs.shape
+        ((11,), (5, 3, 1), (5, 3, 1))
 
     """
 
@@ -131,8 +138,25 @@ class Gradient:
             TrainingError: inputs, targets, mask or state do not fit, or are not finite; or the loss is not finite.
 
         """
-        run = self._run(theta, inputs, targets, mask, state, details=False)
+        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss))
+        self._differentiate(run)
         return run.loss, run.theta
+
+    def loss(
+        self,
+        theta: Array,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        mask: ArrayLike | None = None,
+        state: ArrayLike | None = None,
+    ) -> Any:
+        """Return the loss alone, at about a third of the cost. Arguments and errors are as of a call."""
+        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss))
+        run.forward()
+        if callable(self._loss):
+            run.loss = _called(self._loss, run.outputs, run.data.targets)[0]
+        run.check()
+        return run.loss
 
     def all_of(
         self,
@@ -149,7 +173,14 @@ class Gradient:
         Arguments and errors are as of a call.
         """
         run = self._run(theta, inputs, targets, mask, state, details=True, with_inputs=with_inputs)
+        self._differentiate(run)
         return Gradients(run.loss, run.theta, run.inputs, run.first, run.outputs, run.final)
+
+    def _differentiate(self, run: _Run) -> None:
+        if callable(self._loss):
+            run.forward()
+            run.provide(*_called(self._loss, run.outputs, run.data.targets))
+        run.backward()
 
     def _run(
         self, theta: Array, inputs: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, state: ArrayLike | None,
@@ -161,12 +192,7 @@ class Gradient:
         if callable(self._loss) and mask is not None:
             raise TrainingError("mask: given; allowed with a loss function: None")
         code = PROVIDED if callable(self._loss) else LOSSES[self._loss]
-        run = _Run(self, theta, data, self._states(state, lanes), code, details or code == PROVIDED, with_inputs)
-        if callable(self._loss):
-            run.forward()
-            run.provide(*_called(self._loss, run.outputs, data.targets))
-        run.backward()
-        return run
+        return _Run(self, theta, data, self._states(state, lanes), code, details, with_inputs)
 
     def _states(self, state: ArrayLike | None, lanes: int) -> Array:
         rows = self._places.state
@@ -278,6 +304,7 @@ class _Run:
         self.key = self.steps, self.own, data.mask is not None, with_inputs
         self.firsts = range(0, self.lanes, gradient._width)
         self.loss: Any = None
+        self.theta = np.zeros(0)  # the gradient, once there is one
         self.value: float | None = None
         self.changes: Array | None = None
         dtype, size = self.spec.dtype, self.places.state.size
@@ -310,8 +337,9 @@ class _Run:
         self.value, self.changes = value, changes
 
     def forward(self) -> None:
-        """Step all sequences, for their outputs alone."""
+        """Step all sequences, for their outputs and ``loss`` alone."""
         self._spread(FORWARD_ONLY)
+        self.loss = self.losses if self.own else float(self.losses.sum())
 
     def backward(self) -> None:
         """Step all sequences and go back, for ``loss``, ``theta``, and the details."""
@@ -326,20 +354,21 @@ class _Run:
             self.loss = float(self.losses.sum()) if self.value is None else self.value
         if self.inputs is not None:
             self.inputs *= self.places.gains
-        if not (np.isfinite(self.loss).all() and np.isfinite(self.theta).all()) or self.faults.any():
-            self._refuse()
+        self.check()
 
-    def _refuse(self) -> None:
-        """Say what is not finite."""
+    def check(self) -> None:
+        """Refuse what is not finite, and say what it is."""
+        if np.isfinite(self.loss).all() and np.isfinite(self.theta).all() and not self.faults.any():
+            return
         self.data.check_finite()
         if self.faults.any():
             sequence, allowed = int(np.argmax(self.faults)), "allowed: finite numbers"
-            raise TrainingError(f"loss: outputs of sequence {sequence} grew beyond {self.spec.dtype}; {allowed}")
+            raise DivergedError(f"loss: outputs of sequence {sequence} grew beyond {self.spec.dtype}; {allowed}")
         if not np.isfinite(self.loss).all():
-            raise TrainingError(f"loss: {self.loss}; allowed: a finite number")
+            raise DivergedError(f"loss: {self.loss}; allowed: a finite number")
         names = self.places.params.blocks
         name = next(name for name, block in names.items() if not np.isfinite(self.theta[block.part]).all())
-        raise TrainingError(f"gradient: NaN or Inf in {name}; allowed: finite numbers")
+        raise DivergedError(f"gradient: NaN or Inf in {name}; allowed: finite numbers")
 
     def _spread(self, code: int) -> None:
         spread(lambda first: self._work(first, code), self.firsts, self.gradient._threads)
@@ -360,6 +389,9 @@ class _Run:
         for zeros in (block.losses, block.grad, block.carry):
             zeros.fill(0)
         self.gradient._kernel.run(code, self.parameters if block.theta is None else block.theta, *block.arguments)
+        if code == FORWARD_ONLY:
+            weight = lanes["weight"][:, 0]
+            add_loss(self.code, lanes["out"], lanes["target"], weight, lanes["d_out"], block.losses)
         part = slice(first, first + count)
         self.losses[part] = block.losses[:count]
         self.faults[part] = lanes["state"][0, places.state["fault"].offset, :count]

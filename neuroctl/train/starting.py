@@ -1,0 +1,84 @@
+"""Parameters that training starts from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import base, initial, layout
+from neuroctl.cells.ctrnn import center_crossing_bias
+from neuroctl.cells.indrnn import paper_init
+from neuroctl.checks import integer
+from neuroctl.errors import TrainingError
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+Blocks = Mapping[str, Array]
+
+_TAU_STEPS: Final = 2.0, 50.0
+_RECURRENT: Final = 4.0  # 1 over the logistic's largest slope
+
+
+def start(spec: Spec, seed: int = 0) -> Array:
+    """Return a random theta ``[n_params]`` to start training from.
+
+    - IndRNN: as its paper does, see ``cells.indrnn.paper_init``
+    - Elman: U is a random orthogonal matrix, which neither shrinks nor stretches what is remembered; bias is 0
+    - Jordan: U is uniform within 1 / sqrt(outputs); bias is 0
+    - CTRNN: W is normal with standard deviation 4 / sqrt(n), where activity neither dies nor explodes; biases are
+      center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
+    - these three: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
+      outputs' range, and at rest the outputs are in its middle
+
+    Raises:
+        TrainingError: seed is no integer >= 0.
+
+    """
+    integer("seed", seed, 0, error=TrainingError)
+    if spec.cell == "indrnn":
+        return paper_init(spec, seed)
+    if spec.cell not in _RECURRENCE:
+        return initial(spec, seed)
+    rng = np.random.default_rng(seed)
+    blocks = layout(spec)
+    theta = np.zeros(blocks.size)
+    p = blocks.views(theta)
+    p["W_in"][:] = _uniform(rng, p["W_in"].shape) / base.input_scale(spec)
+    _RECURRENCE[spec.cell](spec, p, rng)
+    if spec.readout == "affine":
+        p["W_out"][:] = _uniform(rng, p["W_out"].shape)
+        base.decode_readout(spec, p)
+    return blocks.coerce(theta, spec.dtype)
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return weights of variance 1 / columns."""
+    return np.asarray(rng.uniform(-1.0, 1.0, shape) * math.sqrt(3.0 / shape[1]))
+
+
+def _elman(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    q, r = np.linalg.qr(rng.standard_normal((spec.neurons, spec.neurons)))
+    p["U"][:] = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # uniform over all rotations (Mezzadri 2007)
+
+
+def _jordan(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    p["U"][:] = rng.uniform(-1.0, 1.0, p["U"].shape) / math.sqrt(spec.outputs)
+
+
+def _ctrnn(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    wired = 1.0 if spec.mask is None else np.array(spec.mask, np.float64)
+    p["W"][:] = rng.standard_normal(p["W"].shape) * (_RECURRENT / math.sqrt(spec.neurons)) * wired
+    p["bias"][:] = center_crossing_bias(p["W"])
+    p["gain"][:] = 1.0
+    low, high = _TAU_STEPS
+    p["tau_s"][:] = spec.dt_s * low * (high / low) ** rng.uniform(0.0, 1.0, spec.neurons)
+
+
+_RECURRENCE: Final[Mapping[str, Callable[[Spec, Blocks, np.random.Generator], None]]] = MappingProxyType(
+    {"elman": _elman, "jordan": _jordan, "ctrnn": _ctrnn}
+)
