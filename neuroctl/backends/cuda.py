@@ -109,7 +109,7 @@ def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
 def kernel_of(spec: Spec, plant: Plant, fitness: str, shared: bool) -> Any:
     """Return the module whose ``run`` steps an episode a thread: generated, or from the cache."""
     cell, title = cell_of(spec), f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for CUDA"
-    text = head(float_step(cell), spec.dtype, title, plant) + _sizes(spec) + _episode(spec, plant, fitness, shared)
+    text = head(float_step(cell), spec.dtype, title, plant) + sizes(spec) + _episode(spec, plant, fitness, shared)
     return build(text, f"cuda_{spec.cell}_{plant.name}_{spec.dtype}")
 
 
@@ -118,11 +118,11 @@ def open_kernel_of(spec: Spec, shared: bool) -> Any:
     """Return the module whose ``run`` steps a thread through recorded inputs."""
     cell, title = cell_of(spec), f"{spec.cell} on recorded inputs, {spec.dtype}, for CUDA"
     return build(
-        head(float_step(cell), spec.dtype, title) + _sizes(spec) + _sequence(spec, shared), f"cuda_{spec.cell}_open"
+        head(float_step(cell), spec.dtype, title) + sizes(spec) + _sequence(spec, shared), f"cuda_{spec.cell}_open"
     )
 
 
-def _sizes(spec: Spec) -> str:
+def sizes(spec: Spec) -> str:
     """Return the step's sizes and numbers as constants: what the compiler knows it can unroll."""
     return f"""
 from numba import cuda as _cuda

@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroctl.backends import get
 from neuroctl.backends.base import check_theta
 from neuroctl.backends.blocks import aligned, spread, thread_count
 from neuroctl.checks import array, cast, integer, shown
@@ -32,6 +34,7 @@ Loss = Callable[[Array, Array], tuple[float, ArrayLike]]
 _DELTAS_BYTES: Final = 256 << 10  # between two sums of products: they stay in the cache
 _MAX_STEPS_A_SUM: Final = 32
 _TAPE_BYTES: Final = 4 << 20  # longer runs are cut into segments: to step again is faster than to leave the cache
+_WARP: Final = 32  # of a GPU's sequences, what a block is on the CPU
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,15 @@ class Gradients:
 
 
 def value_and_grad(
-    spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None
+    spec: Spec,
+    loss: str | Loss = "mse",
+    *,
+    threads: int | None = None,
+    segment: int | None = None,
+    backend: str = "cpu",
 ) -> Gradient:
     """Return a function that gives a loss and its gradient: see ``Gradient``."""
-    return Gradient(spec, loss, threads=threads, segment=segment)
+    return Gradient(spec, loss, threads=threads, segment=segment, backend=backend)
 
 
 class Gradient:
@@ -83,13 +91,17 @@ class Gradient:
             ``"cross_entropy"`` of logits, with classes or probabilities as targets; or a function that takes outputs
             and targets ``[T, B, q]`` and returns the loss and its change with the outputs. The network steps through
             the sequences twice for a function.
-        threads: how many to use; None: one a core. Results are the same bits for any number.
+        threads: how many to use; None: one a core. On a GPU, those of a block: a multiple of 32 up to 1024; None: 64.
+            Results are the same bits for any number.
         segment: steps between two states that are kept; the steps from one to the next are done again on the way back.
-            None: as many as fit into 4 MB.
+            None: as many as fit into 4 MB; on a GPU, into 4 MB for 32 sequences.
+        backend: ``"cpu"``, or ``"cuda"``: a thread of a GPU for each sequence. Their results agree to rounding.
 
     Raises:
         SpecError: a cell without a gradient.
         TrainingError: an unknown loss, or a segment below 1.
+        LayoutError: threads are not allowed.
+        BackendUnavailable: an unknown backend, or there is no GPU.
 
     Example:
         >>> spec = nc.Spec(cell="elman", inputs=1, neurons=8, outputs=1, dt_s=0.01)
@@ -101,16 +113,23 @@ class Gradient:
 
     """
 
-    def __init__(self, spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None):
-        self._kernel = gradient_kernel(spec)
+    def __init__(
+        self, spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None,
+        backend: str = "cpu",
+    ):  # fmt: skip
+        self._places = Places(spec)
         self.spec = spec
         if not callable(loss) and loss not in LOSSES:
             raise TrainingError(f"loss: {shown(loss)}; allowed: {', '.join(LOSSES)}, or a function")
         self._loss = loss
-        self._threads = thread_count(threads)
         self._segment = None if segment is None else integer("segment", segment, 1, error=TrainingError)
-        self._places = Places(spec)
-        self._width = 2 * lanes_of(spec.dtype)
+        get(backend)
+        self._device: Any = None
+        if backend == "cpu":
+            self._kernel = gradient_kernel(spec)
+            self._threads, self._width = thread_count(threads), 2 * lanes_of(spec.dtype)
+        else:
+            self._device, self._width = import_module("neuroctl.train.cuda").Device(spec, self._places, threads), _WARP
         self._free: list[_Block] = []
         self._lock = threading.Lock()
 
@@ -192,7 +211,8 @@ class Gradient:
         if callable(self._loss) and mask is not None:
             raise TrainingError("mask: given; allowed with a loss function: None")
         code = PROVIDED if callable(self._loss) else LOSSES[self._loss]
-        return _Run(self, theta, data, self._states(state, lanes), code, details, with_inputs)
+        form = _Run if self._device is None else _OnDevice
+        return form(self, theta, data, self._states(state, lanes), code, details, with_inputs)
 
     def _states(self, state: ArrayLike | None, lanes: int) -> Array:
         rows = self._places.state
@@ -404,6 +424,26 @@ class _Run:
         if self.inputs is not None:
             _from_lanes(lanes["du"], first, self.inputs)
         self.gradient._give_back(block)
+
+
+class _OnDevice(_Run):
+    """One run on a GPU, of all sequences at once."""
+
+    def _spread(self, code: int) -> None:
+        done = self.gradient._device.run(
+            self.code, self.parameters, self.states, self.data.inputs, self.data.targets, self.scale, self.changes,
+            self.gradient._steps_kept(self.steps), code == FORWARD_ONLY, self.inputs is not None,
+        )  # fmt: skip
+        state = done.state.copy_to_host()
+        self.losses, self.grads = done.losses.copy_to_host(), done.grads.copy_to_host()[None]
+        self.faults = state[self.places.state["fault"].offset]
+        if self.details:
+            self.outputs = np.ascontiguousarray(done.outputs.copy_to_host().swapaxes(1, 2))
+            self.final, carries = state, done.carry.copy_to_host()
+            for name, carry in self.places.states:
+                self.first[name] = carries[carry]
+        if self.inputs is not None:
+            self.inputs[:] = done.inputs.copy_to_host().swapaxes(1, 2)
 
 
 def _called(loss: Loss, outputs: Array, targets: Array) -> tuple[float, Array]:

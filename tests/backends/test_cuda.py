@@ -17,7 +17,10 @@ from neuroctl.errors import BackendUnavailable
 from neuroctl.spec import CELL_NAMES, INTEGRATORS
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITE = [f"tests/{name}.py" for name in ("backends/cuda_suite", "conformance/test_forms", "conformance/test_dynamics")]
+SUITE = [
+    f"tests/{name}.py"
+    for name in ("backends/cuda_suite", "train/cuda_suite", "conformance/test_forms", "conformance/test_dynamics")
+]
 installed = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed: no CUDA kernels")
 
 
@@ -160,6 +163,41 @@ def test_integer_forms_compile_too(to_ptx, spec):
     assert ".target sm_90" in ptx
     assert "mul.wide.s32" in ptx or "mul.lo.s64" in ptx  # integer products
     assert "ex2.approx" not in ptx  # no exponential: an activation is a table of cubics
+
+
+def gradient_arguments(t):
+    rows, steps = t.float32[:, ::1], t.float32[:, :, ::1]
+    yield from (t.boolean, rows, rows, steps, steps, steps, t.int64, t.int64, t.int64)
+    yield from (steps, steps, rows, t.float64[::1], steps, *[rows] * 6)
+
+
+# Numba types the code of all integrators and activations for each: they are numbers to it.
+@pytest.mark.parametrize(
+    "spec",
+    [
+        spec_of("ctrnn", integrator="rk4"), spec_of("indrnn", layers=2, residual=True), spec_of("elman"),
+        spec_of("jordan", context_decay=0.5),
+    ],
+    ids=lambda s: s.cell,
+)  # fmt: skip
+def test_gradients_compile_too(to_ptx, spec):
+    from neuroctl.train.cuda import cuda_kernels
+    from neuroctl.train.losses import PROVIDED
+
+    kernels = cuda_kernels(spec, PROVIDED)
+    check(to_ptx(kernels.through_time, gradient_arguments, (9, 0)), (9, 0), "float32")
+    check(to_ptx(kernels.add_lanes, lambda t: [t.float32[:, ::1]] * 2, (9, 0)), (9, 0), "float32")
+
+
+@pytest.mark.parametrize("real", ["float32", "float64"])
+def test_losses_compile_too(to_ptx, real):
+    from neuroctl.train.losses import add_loss
+
+    def arguments(t):
+        f = getattr(t, real)
+        return t.int64, f[:, :, :], f[:, :, :], f[:, :], f[:, :, :], t.float64[::1]
+
+    assert "add.f64" in to_ptx(add_loss, arguments, (9, 0)).replace("add.rn", "add")  # losses are added in float64
 
 
 def test_a_small_network_lives_in_registers(to_ptx):

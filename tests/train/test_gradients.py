@@ -1,13 +1,15 @@
 """Gradients through time: beside torch's, beside differences, and the same bits however they are worked out."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import neuroctl as nc
+from neuroctl.backends import get
 from neuroctl.cells import layout
-from neuroctl.errors import LayoutError, SpecError, TrainingError
+from neuroctl.errors import BackendUnavailable, LayoutError, SpecError, TrainingError
 from neuroctl.train import Gradient, check, value_and_grad
 from tests.train.cases import CASES, data, spec, theta_of
 
@@ -249,6 +251,16 @@ def test_settings_that_are_not_allowed():
         TrainingError, match=r"^loss: .*unpack.*; allowed: to return \(loss, change with the outputs\)$"
     ):
         value_and_grad(SMALL, lambda out, y: 0.0)(theta_of(SMALL), U, Y)
+
+
+def test_a_backend_that_is_not_there():
+    with pytest.raises(BackendUnavailable, match="^backend: 'tpu'; allowed: cpu, cuda$"):
+        value_and_grad(SMALL, backend="tpu")
+    try:
+        get("cuda")
+    except BackendUnavailable as missing:
+        with pytest.raises(BackendUnavailable, match=f"^{re.escape(str(missing))}$"):
+            value_and_grad(SMALL, backend="cuda")
 
 
 def test_what_grows_beyond_all_bounds_is_refused():
