@@ -27,6 +27,7 @@ from neuroctl.train.data import Sequences
 from neuroctl.train.kernel import gradient_kernel
 from neuroctl.train.losses import FORWARD_ONLY, LOSSES, PROVIDED, add_loss
 from neuroctl.train.places import Places
+from neuroctl.train.scanned import Run, Scan
 
 Array = NDArray[Any]
 Loss = Callable[[Array, Array], tuple[float, ArrayLike]]
@@ -73,9 +74,10 @@ def value_and_grad(
     threads: int | None = None,
     segment: int | None = None,
     backend: str = "cpu",
+    scan: bool | None = None,
 ) -> Gradient:
     """Return a function that gives a loss and its gradient: see ``Gradient``."""
-    return Gradient(spec, loss, threads=threads, segment=segment, backend=backend)
+    return Gradient(spec, loss, threads=threads, segment=segment, backend=backend, scan=scan)
 
 
 class Gradient:
@@ -96,10 +98,13 @@ class Gradient:
         segment: steps between two states that are kept; the steps from one to the next are done again on the way back.
             None: as many as fit into 4 MB; on a GPU, into 4 MB for 32 sequences.
         backend: ``"cpu"``, or ``"cuda"``: a thread of a GPU for each sequence. Their results agree to rounding.
+        scan: how an IndRNN of ReLU or hard tanh goes through few long sequences on the CPU. None: by a scan in time if
+            that is faster, see docs/scan.md; results then equal the loop's to rounding. False: always by the loop, for
+            the same bits whatever other sequences there are. True: by a scan wherever there is one.
 
     Raises:
         SpecError: a cell without a gradient.
-        TrainingError: an unknown loss, or a segment below 1.
+        TrainingError: an unknown loss, a segment below 1, or ``scan=True`` with a cell that has none.
         LayoutError: threads are not allowed.
         BackendUnavailable: an unknown backend, or there is no GPU.
 
@@ -115,7 +120,7 @@ class Gradient:
 
     def __init__(
         self, spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None,
-        backend: str = "cpu",
+        backend: str = "cpu", scan: bool | None = None,
     ):  # fmt: skip
         self._places = Places(spec)
         self.spec = spec
@@ -130,6 +135,7 @@ class Gradient:
             self._threads, self._width = thread_count(threads), 2 * lanes_of(spec.dtype)
         else:
             self._device, self._width = import_module("neuroctl.train.cuda").Device(spec, self._places, threads), _WARP
+        self._scan = Scan.of(spec, scan if backend == "cpu" else False)
         self._free: list[_Block] = []
         self._lock = threading.Lock()
 
@@ -391,7 +397,25 @@ class _Run:
         raise DivergedError(f"gradient: NaN or Inf in {name}; allowed: finite numbers")
 
     def _spread(self, code: int) -> None:
+        if self._scanned(code):
+            return
         spread(lambda first: self._work(first, code), self.firsts, self.gradient._threads)
+
+    def _scanned(self, code: int) -> bool:
+        """Run by a scan in time, if that is faster; return whether it did."""
+        scan = self.gradient._scan
+        if scan is None or self.own or self.states[:, self.places.state["fault"].offset].any():
+            return False
+        if (plan := scan.plan(self.parameters, self.steps, self.lanes)) is None:
+            return False
+        outputs, final, first = (self.outputs, self.final, self.first) if self.details else (None, None, None)
+        self.faults.fill(0)
+        self.grads.fill(0)
+        run = Run(
+            self.code, code != FORWARD_ONLY, self.parameters, self.data.inputs, self.data.targets, self.scale,
+            self.states, self.changes, self.losses, self.grads[0, :, 0], outputs, final, first, self.inputs,
+        )  # fmt: skip
+        return scan(plan, run)
 
     def _work(self, first: int, code: int) -> None:
         block, places = self.gradient._take(self.key), self.places
