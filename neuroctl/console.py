@@ -210,6 +210,11 @@ class StudyProgress:
         spent = time.monotonic() - self._begin
         self._show(_line(progress), spent / max(spent + progress.left_s, 1e-9))
 
+    def epoch(self, row: Any, epochs: int) -> None:
+        """Show the figures of an epoch of a training."""
+        figures = f"epoch {row.epoch} of {epochs} loss {row.loss:.4g} unseen {row.validation:.4g}"
+        self._show(f"{figures} rate {row.learning_rate:.2g}", row.epoch / epochs)
+
 
 @contextmanager
 def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import evolving, exporting, linking, looping, running, starting
+from neuroctl.cli import evolving, exporting, linking, looping, running, starting, training
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ for command, example in (
     (starting.demo, "neuroctl demo --out my-demo"),
     (starting.tasks, "neuroctl tasks"),
     (evolving.evolve, "neuroctl evolve cartpole --seed 1 --target-score 980 --out studies/cartpole"),
+    (training.train, "neuroctl train --data traces.csv --inputs volt --outputs speed --cell ctrnn --out studies/motor"),
     (evolving.compare, "neuroctl compare studies --out compare.png"),
     (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),

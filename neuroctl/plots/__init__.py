@@ -3,7 +3,7 @@
 from neuroctl.plots.episodes import episode, frame_every, gait, gif, robustness
 from neuroctl.plots.loops import log
 from neuroctl.plots.quantization import quantization_report, sweep
-from neuroctl.plots.studies import archive, compare, front, learning_curve
+from neuroctl.plots.studies import archive, compare, front, learning_curve, losses
 from neuroctl.plots.style import BLUE, GREY, ORANGE, new_figure, save
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "gif",
     "learning_curve",
     "log",
+    "losses",
     "new_figure",
     "quantization_report",
     "robustness",

@@ -49,6 +49,30 @@ def learning_curve(
     save(figure, path)
 
 
+def losses(histories: Mapping[str, Mapping[str, Array]], path: str | os.PathLike[str]) -> None:
+    """Plot the losses of trainings over epochs as a PNG, on a log scale: dashed on what was trained on, else unseen.
+
+    Args:
+        histories: columns of each training's ``history.csv`` by its name.
+        path: the file.
+
+    Raises:
+        BackendUnavailable: matplotlib is missing.
+
+    """
+    figure, (axis,) = new_figure(1, 4.2)
+    for k, (name, history) in enumerate(histories.items()):
+        color = COLORS[k % len(COLORS)]
+        axis.plot(history["epoch"], history["loss"], "--", color=color, linewidth=1.2, label=f"{name}, trained on")
+        if not np.isnan(history["validation"]).all():
+            axis.plot(history["epoch"], history["validation"], color=color, linewidth=2.0, label=f"{name}, unseen")
+    axis.set_yscale("log")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("loss")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    save(figure, path)
+
+
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
     """Plot the best score so far over evaluations for each group of studies.
 

@@ -16,7 +16,7 @@ from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.io import atomic_write, canonical_json
 from neuroctl.machine import lock
 
-MAY_CHANGE: Final = ("generations", "evaluations", "target_score", "notes")  # when a study is resumed
+MAY_CHANGE: Final = ("generations", "evaluations", "epochs", "target_score", "notes")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
 
 

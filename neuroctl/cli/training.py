@@ -1,0 +1,175 @@
+"""The command that trains a controller on recorded traces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neuroctl import io
+from neuroctl.cli.options import Json, Seed, check_pictures
+from neuroctl.cli.resuming import check_number, first_seed
+from neuroctl.console import emit, log, out, plain_table, study_progress
+from neuroctl.errors import TrainingError
+
+_NETWORK, _RUNNING, _DATA = "Network", "Running", "Data"
+
+
+def train(
+    ctx: typer.Context,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Table of text (CSV) with names of columns; may be repeated.", rich_help_panel=_DATA),
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Columns that go in, with commas.", metavar="A,B", rich_help_panel=_DATA)
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="Columns that should come out.", metavar="C,D", rich_help_panel=_DATA)
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(help="Seconds between two steps. Default: of the time column.", rich_help_panel=_DATA),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Time column, in seconds. Default: t, time, t_s, time_s or seconds.", rich_help_panel=_DATA),
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Interpolate where rows are not --dt apart.", rich_help_panel=_DATA)
+    ] = False,
+    window: Annotated[
+        int,
+        typer.Option(help="Steps of a sequence, into which tables are cut; 0: whole tables.", rich_help_panel=_DATA),
+    ] = 200,
+    validation: Annotated[
+        float, typer.Option(help="Share of the sequences that is not trained on.", rich_help_panel=_DATA)
+    ] = 0.2,
+    cell: Annotated[
+        str, typer.Option(help="Kind of network: ctrnn, elman, indrnn or jordan.", rich_help_panel=_NETWORK)
+    ] = "ctrnn",
+    neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
+    layers: Annotated[int, typer.Option(help="Number of layers, of an IndRNN.", rich_help_panel=_NETWORK)] = 1,
+    loss: Annotated[str, typer.Option(help="mse or huber.")] = "mse",
+    optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adam",
+    learning_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.01,
+    schedule: Annotated[str, typer.Option(help="Of the learning rate: constant, cosine or step.")] = "cosine",
+    warm_up: Annotated[int, typer.Option(help="Steps in which the rate rises, with cosine.")] = 0,
+    epochs: Annotated[int, typer.Option(help="How often all sequences are gone through, at most.")] = 200,
+    batch: Annotated[int, typer.Option(help="Sequences between two steps.")] = 32,
+    clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = 1.0,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a lower validation loss.")
+    ] = None,
+    truncate: Annotated[int | None, typer.Option(help="Steps that a gradient goes back.")] = None,
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(help="Trainings, one after the other, with seeds from --seed on.", min=1)] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(help="Threads; 0 = one per core. Results do not depend on it.", min=0, rich_help_panel=_RUNNING),
+    ] = 0,
+    out_dir: Annotated[Path, typer.Option("--out", help="Study folder.", rich_help_panel=_RUNNING)] = Path(
+        "studies/train"
+    ),
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue the study in --out, with its original options.", rich_help_panel=_RUNNING
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a PNG: losses over epochs.", rich_help_panel=_RUNNING)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a controller on recorded traces, by gradient; survives a crash: run again with --resume."""
+    check_pictures(plot=plot)
+    io.check_folder("out", out_dir)
+    options: dict[str, Any] = {
+        "data": [str(path) for path in data or ()], "inputs": _names(inputs), "outputs": _names(outputs), "dt": dt,
+        "time": time, "resample": resample, "window": window, "validation": validation, "cell": cell,
+        "neurons": neurons, "layers": layers, "loss": loss, "optimizer": optimizer, "learning_rate": learning_rate,
+        "schedule": schedule, "warm_up": warm_up, "epochs": epochs, "batch": batch, "clip": clip,
+        "patience": patience, "truncate": truncate, "seed": seed,
+    }  # fmt: skip
+    if resume:
+        check_number(out_dir, seeds)
+        folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
+        stored = _stored(folder)
+        given = {name for name in options if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
+        options |= {name: stored[name] for name in options if name in stored and name not in given}
+    if not options["data"]:
+        raise TrainingError("data: none; allowed: --data FILE, a table of text (CSV)")
+    rows = []
+    for k in range(seeds):
+        own = options | {"seed": options["seed"] + k}
+        folder = out_dir if seeds == 1 else out_dir / f"seed-{own['seed']}"
+        # The later trainings of an interrupted run have not begun.
+        rows.append(
+            _one(own, folder, resume=resume and (seeds == 1 or (folder / "study.json").is_file()), threads=threads)
+        )
+        if rows[-1]["interrupted"]:
+            break
+    if plot is not None:
+        _plot([row["folder"] for row in rows], plot)
+    if as_json:
+        emit(rows[0] if seeds == 1 else {"studies": rows})
+    else:
+        _show(rows)
+    if rows[-1]["interrupted"]:
+        raise typer.Exit(130)
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return the contents of a study.json; nothing if it cannot be read, which the study itself reports."""
+    try:
+        stored = json.loads((folder / "study.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _one(options: dict[str, Any], folder: Path, *, resume: bool, threads: int) -> dict[str, Any]:
+    """Train once, show the progress, and return the outcome as plain JSON types."""
+    from neuroctl import load
+    from neuroctl.train.from_table import prepare
+    from neuroctl.train.study import run_training
+
+    ready = prepare(options, threads=threads or None)
+    with study_progress(log, folder.name) as progress:
+        result = run_training(
+            ready.training, ready.theta, ready.config, folder, save_best=ready.save, resume=resume,
+            on_epoch=lambda row: progress.epoch(row, options["epochs"]),
+        )  # fmt: skip
+    errors = {}
+    if result.best_loss is not None:
+        errors = ready.errors(load(result.best_path))  # type: ignore[arg-type]  # a float controller was written
+    outputs = {name: {"rms_error": error, "std": std} for name, (error, std) in errors.items()}
+    return result.to_dict() | {"folder": str(folder), "seed": options["seed"], "outputs": outputs}
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    numbers = ("epochs", "best at", "loss", "rms error", "std of target")
+    table = plain_table("Best controllers, on sequences not trained on", "study", "output", *numbers, numbers=numbers)
+    for row in rows:
+        for name, figures in row["outputs"].items():
+            cells = [str(row["epochs"]), str(row["best_epoch"]), f"{row['best_loss']:.4g}"]
+            table.add_row(row["folder"], name, *cells, f"{figures['rms_error']:.4g}", f"{figures['std']:.4g}")
+    out.print(table)
+    for row in rows:
+        best = f"; best controller: {row['best_path']}" if row["best_path"] else ""
+        out.print(f"{row['folder']}: {row['stop_reason']}{best}", highlight=False, soft_wrap=True)
+
+
+def _plot(folders: list[str], picture: Path) -> None:
+    from neuroctl import plots
+    from neuroctl.studies.history import read_history
+
+    plots.losses({folder: read_history(Path(folder)) for folder in folders}, picture)
+    log.print(f"picture: {picture}", highlight=False, soft_wrap=True)

@@ -1,0 +1,210 @@
+"""Studies of training on tables: what is read, refused and written, and the same bits after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.errors import StudyError, TrainingError
+from neuroctl.studies.history import read_history
+from neuroctl.train.from_table import prepare
+from neuroctl.train.study import run_training
+from neuroctl.train.tables import read_trace
+
+ROWS = ["t,volt,speed,note", "0,1,0,a", "0.1,2,0.5,b", "0.2,3,1,c", "0.3,4,1.5,d"]
+OPTIONS = {
+    "dt": None, "time": None, "resample": False, "window": 25, "validation": 0.2, "cell": "elman", "neurons": 4,
+    "layers": 1, "loss": "mse", "optimizer": "adam", "learning_rate": 0.03, "schedule": "constant", "warm_up": 0,
+    "epochs": 12, "batch": 4, "clip": 1.0, "patience": None, "truncate": None, "seed": 0,
+    "inputs": ["volt"], "outputs": ["speed"],
+}  # fmt: skip
+
+
+def table(path, rows=ROWS):
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def motor(tmp_path):
+    """A motor of the first order, driven by random steps: 1,000 rpm, far from the numbers of a network."""
+    volts = np.random.default_rng(0).uniform(-12, 12, 60).repeat(10)
+    rows, speed = ["t,volt,speed"], 0.0
+    for k, volt in enumerate(volts):
+        speed += 0.2 * (80 * volt - speed)
+        rows.append(f"{k * 0.02:.2f},{volt:.4f},{speed:.3f}")
+    return table(tmp_path / "motor.csv", rows)
+
+
+def trained(motor, folder, **more):
+    options = OPTIONS | {"data": [str(motor)]} | {k: v for k, v in more.items() if k in OPTIONS}
+    settings = {name: value for name, value in more.items() if name not in OPTIONS}
+    ready = prepare(options, threads=1)
+    return ready, run_training(ready.training, ready.theta, ready.config, folder, save_best=ready.save, **settings)
+
+
+def bits(folder):
+    return [(folder / name).read_bytes() for name in ("checkpoint.npz", "best.npz", "history.csv")]
+
+
+def test_columns_are_read_by_name(tmp_path):
+    trace = read_trace(table(tmp_path / "a.csv"), ["volt"], ["speed"])
+    assert trace.inputs.ravel().tolist() == [1, 2, 3, 4]
+    assert trace.targets.ravel().tolist() == [0, 0.5, 1, 1.5]
+    assert trace.dt_s == 0.1
+    semicolons = table(tmp_path / "b.csv", ["﻿" + ROWS[0].replace(",", " ; "), *(r.replace(",", ";") for r in ROWS[1:])])
+    assert np.array_equal(read_trace(semicolons, ["volt"], ["speed"]).inputs, trace.inputs)
+
+
+def test_other_rates_are_resampled_when_told(tmp_path):
+    path = table(tmp_path / "a.csv")
+    even = read_trace(path, ["volt"], ["speed"], dt_s=0.05, resample=True)
+    assert even.inputs.ravel() == pytest.approx(np.arange(1, 4.01, 0.5))
+    assert even.dt_s == 0.05
+    with pytest.raises(
+        TrainingError, match=r"row 3, column 't': 0\.1 s after the row before; allowed: 0\.05 s, dt_s, within 1%; or .*"
+    ):
+        read_trace(path, ["volt"], ["speed"], dt_s=0.05)
+
+
+def changed(row, text):
+    return [text if k == row else line for k, line in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (changed(2, "0.1,fast,0.5,b"), r"row 3, column 'volt': 'fast'; allowed: a finite number"),
+        (changed(2, "0.1,,0.5,b"), r"row 3, column 'volt': empty; allowed: a finite number"),
+        (changed(2, "0.1,2,nan,b"), r"row 3, column 'speed': 'nan'; allowed: a finite number"),
+        (changed(2, "0.1,2"), r"row 3 has 2 cells; allowed: 4, as row 1"),
+        (changed(3, "0.1,3,1,c"), r"row 4, column 't': 0.1 after 0.1; allowed: rising times"),
+        (changed(3, "0.25,3,1,c"), r"row 4, column 't': 0.15 s after the row before; allowed: 0.1 s, dt_s, .*"),
+        (changed(0, "0,1,0,2"), r"row 1 has the number '0'; allowed: names of columns"),
+        (changed(0, "t,volt,volt,speed"), r"two columns 'volt'; allowed: names that differ"),
+        (ROWS[:1], r"1 rows; allowed: names of columns, then at least a row of numbers"),
+    ],
+)
+def test_what_a_table_may_not_hold(tmp_path, rows, message):
+    path = table(tmp_path / "a.csv", rows)
+    with pytest.raises(TrainingError, match=f"^data: {path}: {message}$"):
+        read_trace(path, ["volt"], ["speed"])
+
+
+def test_columns_that_are_not_there(tmp_path):
+    path = table(tmp_path / "a.csv")
+    with pytest.raises(TrainingError, match=f"^inputs: 'amps'; allowed: columns of {path}: t, volt, speed, note$"):
+        read_trace(path, ["amps"], ["speed"])
+    with pytest.raises(TrainingError, match="^outputs: none; allowed: columns of "):
+        read_trace(path, ["volt"], [])
+    with pytest.raises(TrainingError, match="^dt: not given, and .* has no time column; allowed: seconds, or --time"):
+        read_trace(table(path, ["a,b", "1,2", "2,3"]), ["a"], ["b"])
+    with pytest.raises(
+        TrainingError, match=r"^data: '.*nowhere.csv': No such file or directory; allowed: a table of text"
+    ):
+        read_trace(tmp_path / "nowhere.csv", ["a"], ["b"])
+
+
+def test_the_best_controller_is_in_physical_units(motor, tmp_path):
+    ready, result = trained(motor, tmp_path / "s", epochs=60)
+    assert (result.epochs, result.stop_reason, result.interrupted) == (60, "all epochs done", False)
+    best = nc.load(result.best_path)
+    error, spread = ready.errors(best)["speed"]
+    assert spread > 100
+    # The loss is a mean square of errors in halves of the targets' range.
+    assert error == pytest.approx(np.sqrt(result.best_loss) * ready.half[0], rel=1e-3)
+    history = read_history(tmp_path / "s")
+    assert history["epoch"].tolist() == list(range(1, 61))
+    assert history["validation"].min() == result.best_loss == history["validation"][result.best_epoch - 1]
+
+
+def test_a_training_that_was_stopped_goes_on_with_the_same_bits(motor, tmp_path):
+    whole = tmp_path / "whole"
+    trained(motor, whole)
+
+    def stop(row):
+        if row.epoch in (1, 5):
+            signal.raise_signal(signal.SIGTERM if row.epoch == 1 else signal.SIGINT)
+
+    for k, epochs in enumerate((1, 5)):
+        result = trained(motor, tmp_path / "parts", resume=k > 0, on_epoch=stop)[1]
+        assert (result.interrupted, result.epochs) == (True, epochs)
+    result = trained(motor, tmp_path / "parts", resume=True)[1]
+    assert not result.interrupted
+    assert bits(tmp_path / "parts") == bits(whole)
+
+
+def test_a_training_that_was_killed_goes_on_with_the_same_bits(motor, tmp_path):
+    more = ["--epochs", "2000", "--cell", "elman", "--neurons", "4", "--window", "25", "--batch", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "neuroctl",
+        "train",
+        "--data",
+        str(motor),
+        "--inputs",
+        "volt",
+        "--outputs",
+        "speed",
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run([*command, *more, "--out", str(whole)], check=True, capture_output=True)
+    rng = np.random.default_rng(int.from_bytes(os.urandom(2)))
+    for k in range(3):
+        process = subprocess.Popen(
+            [*command, *more, "--out", str(parts), *(["--resume"] if (parts / "study.json").exists() else [])],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not (parts / "checkpoint.npz").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1.0 if k else 0.3))
+        process.kill()
+        process.wait()
+    subprocess.run([*command, "--out", str(parts), "--resume"], check=True, capture_output=True)
+    assert bits(parts) == bits(whole)
+
+
+def test_another_training_in_the_folder_is_refused(motor, tmp_path):
+    trained(motor, tmp_path / "s", epochs=1)
+    with pytest.raises(
+        StudyError, match="^neurons: 5, but the study in .* has 4; allowed: the options it was begun with$"
+    ):
+        trained(motor, tmp_path / "s", neurons=5, resume=True)
+    with pytest.raises(StudyError, match="^out: .* holds a study already; allowed: another folder, or --resume$"):
+        trained(motor, tmp_path / "s")
+    assert trained(motor, tmp_path / "s", epochs=3, resume=True)[1].epochs == 3
+    with pytest.raises(StudyError, match="^epochs: 2; allowed: from 3, those done$"):
+        trained(motor, tmp_path / "s", epochs=2, resume=True)
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "neuroctl", "train", *map(str, arguments)], capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_several_seeds_by_the_command_line(motor, tmp_path):
+    out, picture = tmp_path / "s", tmp_path / "losses.png"
+    data = ["--data", motor, "--inputs", "volt", "--outputs", "speed", "--cell", "elman", "--window", 25]
+    code, text, log = run(*data, "--epochs", 3, "--seeds", 2, "--out", out, "--plot", picture, "--json")
+    assert code == 0, log
+    rows = json.loads(text)["studies"]
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert rows[0]["best_loss"] != rows[1]["best_loss"]
+    assert set(rows[0]["outputs"]) == {"speed"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    code, text, log = run("--out", out / "seed-1", "--epochs", 5, "--resume")
+    assert code == 0, log
+    assert "all epochs done" in text
+    assert len(read_history(out / "seed-1")["epoch"]) == 5
+    code, text, log = run("--out", tmp_path / "none")
+    assert (code, log) == (1, "error: data: none; allowed: --data FILE, a table of text (CSV)\n")
