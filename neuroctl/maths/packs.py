@@ -470,26 +470,23 @@ _compiles(accumulate, lambda _, a, k, value: signature(types.void, a, types.uint
 def turn(a: Any, k: Any, a_step: Any, b: Any, j: Any, b_step: Any) -> None:
     """Copy a square of W numbers a side from ``a[N]`` to ``b[M]``, with rows and columns swapped.
 
-    W numbers lie side by side at k, and again ``a_step`` further on; one of each comes to lie at j, and so on.
+    W numbers lie side by side at k, and again ``a_step`` further on; one of each comes to lie at j. All unsigned.
     """
-    width = range(lanes_of(a.dtype))
-    for row in width:
-        for column in width:
-            b[j + column * b_step + row] = a[k + row * a_step + column]
+    for row, column in np.ndindex(lanes_of(a.dtype), lanes_of(a.dtype)):
+        b[j + column * b_step + row] = a[k + row * a_step + column]
 
 
 def _emit_turn(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    kind = sig.args[0]
-    pack = _ROWS[kind.dtype, 2]
+    kind, pack = sig.args[0], _ROWS[sig.args[0].dtype, 2]
     width, vector = pack.width, _vector(pack)
 
     def row(array: Any, array_type: Any, k: Any, step: Any, number: int) -> Any:
-        data = context.make_array(array_type)(context, builder, array).data
         place = builder.add(k, builder.mul(step, ir.Constant(step.type, number)))
+        data = context.make_array(array_type)(context, builder, array).data
         return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
 
     rows = [builder.load(row(args[0], kind, args[1], args[2], i), align=_element_bytes(kind)) for i in range(width)]
-    halves = [[i // 2 + (i % 2) * width + half for i in range(width)] for half in (0, width // 2)]
+    halves = [[i // 2 + i % 2 * width + half for i in range(width)] for half in (0, width // 2)]
     masks = [ir.Constant(ir.VectorType(_I32, width), half) for half in halves]
     for _ in range(width.bit_length() - 1):  # rows half of all apart are interleaved: the perfect shuffle
         pairs = zip(rows[: width // 2], rows[width // 2 :], strict=True)
@@ -499,9 +496,4 @@ def _emit_turn(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-_compiles(
-    turn,
-    lambda _, a, k, a_step, b, j, b_step: signature(types.void, a, *[types.uint64] * 2, b, *[types.uint64] * 2),
-    6,
-    _emit_turn,
-)
+_compiles(turn, lambda _, *kinds: signature(types.void, *kinds), 6, _emit_turn)
