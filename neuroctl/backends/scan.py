@@ -35,7 +35,7 @@ from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import HARD_TANH, RELU
 from neuroctl.maths.jit import jit_exact_rows, jit_inline, jit_step
 from neuroctl.maths.packs import lanes_of, like, load, select, store, turn
-from neuroctl.maths.scalars import zero
+from neuroctl.maths.scalars import one, zero
 from neuroctl.maths.transposed import add_outer, add_transposed
 from neuroctl.spec import Spec
 
@@ -179,7 +179,7 @@ def _range(code: Any, x: Any) -> Any:
     if code == RELU:
         return zero(x), like(x, np.inf)
     if code == HARD_TANH:
-        return like(x, -1.0), like(x, 1.0)
+        return like(x, -1), one(x)
     return like(x, -np.inf), like(x, np.inf)
 
 
@@ -193,7 +193,7 @@ def _clip(x: Any, low: Any, high: Any) -> Any:
 @jit_inline
 def _power(x: Any, exponent: Any) -> Any:
     """Return x^exponent, by squares in float64."""
-    result, square = 1.0, float(x)
+    result, square = np.float64(1), float(x)
     while exponent > U(0):
         if exponent & U(1) != U(0):
             result *= square
@@ -440,7 +440,7 @@ def backward(
         if stage < layers:
             _join_back(maps, n, sequences, blocks, carry, stage * n, back, carried)
         for i in range(n):
-            store(maps, i, like(load(maps, i), 1.0))
+            store(maps, i, one(load(maps, i)))
             store(maps, n + i, zero(load(maps, i)))
         end = steps
         while end > U(0):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.layout import Layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import QFormat, QFormats
 from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
@@ -200,6 +200,12 @@ def readout_products(spec: Spec, source: str) -> tuple[Product, ...]:
 def readout_sums(spec: Spec) -> tuple[tuple[Any, ...], ...]:
     """Return the block of the carry at its end: what b_out gets."""
     return (("b_out", (spec.outputs,), "1"),)
+
+
+@cache_layout
+def dense_deltas(spec: Spec) -> Layout:
+    """Return the deltas of a cell with one sum a neuron."""
+    return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
 
 
 def input_scale(spec: Spec) -> NDArray[np.float64]:

@@ -77,11 +77,6 @@ def _carry(spec: Spec) -> Layout:
     return Layout(*((name, (spec.neurons,), "1") for name in ("net", "h", "bias")), *base.readout_sums(spec))
 
 
-@cache_layout
-def _deltas(spec: Spec) -> Layout:
-    return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
-
-
 def _products(spec: Spec) -> tuple[base.Product, ...]:
     own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "h", True, "U")
     return (*own, *base.readout_products(spec, "h"))
@@ -133,5 +128,5 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("elman", step),
     rollout=calls.rollout("elman", step),
     step_prepared=step,
-    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward, finish=finish),
+    adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, _products, backward, finish=finish),
 )

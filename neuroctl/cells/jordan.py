@@ -80,11 +80,6 @@ def _carry(spec: Spec) -> Layout:
     return Layout(*own, *base.readout_sums(spec))
 
 
-@cache_layout
-def _deltas(spec: Spec) -> Layout:
-    return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
-
-
 def _products(spec: Spec) -> tuple[base.Product, ...]:
     own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "context", True, "U")
     return (*own, *base.readout_products(spec, "h"))
@@ -143,5 +138,5 @@ CELL: Final = base.Cell(
     rollout=calls.rollout("jordan", step),
     step_prepared=step,
     own_floats=_alpha,
-    adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward),
+    adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, _products, backward),
 )

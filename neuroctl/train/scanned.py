@@ -123,7 +123,7 @@ class Scan:
         cell, blocks = cell_of(spec), cell_of(spec).layout(spec)
         parts = [blocks[f"u.{layer}"].part for layer in range(spec.layers)]
         self._u = np.concatenate([np.arange(part.start, part.stop) for part in parts])
-        self._step, self._layout = cell.step_checked, cell.state_layout(spec)
+        self._rollout, self._layout = cell.rollout, cell.state_layout(spec)
         self._ints, self._floats = step_ints(spec), step_floats(spec)
         self._recalled = spec.layers * spec.neurons
         self._free: list[tuple[Any, dict[str, Array]]] = []
@@ -177,11 +177,11 @@ class Scan:
 
     def _finish(self, run: Run, before: Array, final: Array) -> None:
         """Take the last step as a controller does, for its state with all that steps work with."""
-        output = np.empty(self.spec.outputs, self.spec.dtype)
+        output = np.empty((1, self.spec.outputs), self.spec.dtype)
         for b in range(before.shape[1]):
             state = run.states[b % len(run.states)].copy()
             state[: self._recalled] = before[:, b]
-            self._step(run.theta, state, run.inputs[-1, b], output, self._ints, self._floats)
+            self._rollout(run.theta, state, run.inputs[-1, b][None].copy(), output, self._ints, self._floats)
             final[:, b] = state
 
     def _take(self, plan: scan.Plan, sequences: int) -> dict[str, Array]:
