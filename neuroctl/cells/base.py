@@ -208,6 +208,12 @@ def dense_deltas(spec: Spec) -> Layout:
     return Layout(("drive", (spec.neurons,), "1"), ("out", (spec.outputs,), "1"))
 
 
+def dense_products(spec: Spec, recalled: str) -> tuple[Product, ...]:
+    """Return the products of such a cell with an affine readout of h; recalled: the block that U takes."""
+    own = Product("drive", "u", False, "W_in"), Product("drive", recalled, True, "U")
+    return (*own, *readout_products(spec, "h"))
+
+
 def input_scale(spec: Spec) -> NDArray[np.float64]:
     """Return the largest magnitude of each input, ``[inputs]``; 1 where it is scaled or the spec declares none."""
     if spec.scale_inputs:

@@ -9,6 +9,7 @@ J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990). The weigh
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -77,11 +78,6 @@ def _carry(spec: Spec) -> Layout:
     return Layout(*((name, (spec.neurons,), "1") for name in ("net", "h", "bias")), *base.readout_sums(spec))
 
 
-def _products(spec: Spec) -> tuple[base.Product, ...]:
-    own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "h", True, "U")
-    return (*own, *base.readout_products(spec, "h"))
-
-
 @jit_inline
 def backward(
     theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
@@ -128,5 +124,7 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("elman", step),
     rollout=calls.rollout("elman", step),
     step_prepared=step,
-    adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, _products, backward, finish=finish),
+    adjoint=base.Adjoint(
+        _tape, _carry, base.dense_deltas, partial(base.dense_products, recalled="h"), backward, finish=finish
+    ),
 )

@@ -9,6 +9,7 @@ what left the controller, its limits included; s starts at 0.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -80,11 +81,6 @@ def _carry(spec: Spec) -> Layout:
     return Layout(*own, *base.readout_sums(spec))
 
 
-def _products(spec: Spec) -> tuple[base.Product, ...]:
-    own = base.Product("drive", "u", False, "W_in"), base.Product("drive", "context", True, "U")
-    return (*own, *base.readout_products(spec, "h"))
-
-
 @jit_inline
 def backward(
     theta: Array, tape: Array, before: Any, after: Any, dy: Array, dy_at: Any, deltas: Array, at: Any, carry: Array,
@@ -138,5 +134,5 @@ CELL: Final = base.Cell(
     rollout=calls.rollout("jordan", step),
     step_prepared=step,
     own_floats=_alpha,
-    adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, _products, backward),
+    adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, partial(base.dense_products, recalled="context"), backward),
 )
