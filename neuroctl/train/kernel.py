@@ -94,8 +94,8 @@ def run(
         first = segment * every
         _copy_all(state, checkpoints[segment])
         _forward(
-            theta, state, u, out, first, min(steps, first + every), segment == segments - 1, pieces, tape, row, ints,
-            floats,
+            theta, state, u, out, first, min(steps, first + every), code >= 0 and segment == segments - 1, pieces, tape,
+            row, ints, floats,
         )
     if code < 0:
         return
