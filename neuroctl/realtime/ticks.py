@@ -268,20 +268,18 @@ class Ticks:
         self._flags = LATE
         self.late_wakes += 1
         self.worst_wake_ns = max(self.worst_wake_ns, by_ns)
-        # The tick of the last deadline that has passed begins right now.
-        self._overran(
-            int(by_ns / self._settings.period_ns), f"woke {by_ns * 1e-9:.3f} s late: stopped, or out of CPU time"
-        )
+        # The tick of the last deadline that has passed begins right now; it still lies before the end.
+        passed, why = int(by_ns / self._settings.period_ns), "stopped, or out of CPU time"
+        self._overran(passed, self._end_slot - 1, f"woke {by_ns * 1e-9:.3f} s late: {why}")
 
-    def _overran(self, passed: int, why: str) -> None:
-        """Apply the overrun policy: ``passed`` deadlines from ``_due`` on have passed without their tick."""
+    def _overran(self, passed: int, last: float, why: str) -> None:
+        """Apply the overrun policy: deadlines that ``passed`` from ``_due`` on, none beyond ``last``, had no tick."""
         settings = self._settings
         self.overruns += 1
         skips = settings.policy == "skip"
         self._in_row += passed if skips else 1
         skipped = passed if skips else max(0, passed - MAX_CATCH_UP)
-        # Not beyond the end; a late tick, which follows now, still lies before it.
-        skipped = int(min(skipped, self._end_slot - self._slot - bool(self._flags & LATE)))
+        skipped = int(min(skipped, last - self._slot))
         self.skipped += skipped
         self._move_to(self._slot + skipped)
         missed = max(self._in_row, passed)
@@ -416,7 +414,7 @@ class Ticks:
             self.least_ns = t0 - due
         if late_ns >= 0:
             passed = 1 + int(late_ns / self._settings.period_ns)
-            self._overran(passed, f"it ended {late_ns * 1e-6:.3f} ms after the next deadline")
+            self._overran(passed, self._end_slot, f"it ended {late_ns * 1e-6:.3f} ms after the next deadline")
         elif not self._flags & LATE:
             self._in_row = 0
         self.ticks += 1

@@ -78,6 +78,19 @@ def test_no_deadline_beyond_the_end_counts_as_skipped(policy, late):
     assert report.ticks + report.skipped == 10
 
 
+@pytest.mark.parametrize("policy", ["skip", "catch-up"])
+@pytest.mark.parametrize("ticks", [4, 5, 6])
+def test_a_tick_that_begins_and_ends_late_near_the_end_is_not_made_twice(policy, ticks):
+    class Late(FakeClock):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            self.pass_s(0.02 if self.sleeps == 4 else 0.0)
+
+    _, loop = started(Late(), delay={3: 0.035}, overrun=policy)
+    report = loop.run(ticks=ticks)
+    assert (report.ticks, report.skipped) == ((4, ticks - 4) if policy == "skip" else (ticks, 0))
+
+
 def test_catching_up_is_bounded():
     plant, loop = started(FakeClock(), delay={3: 5.0}, overrun="catch-up")
     report = loop.run(ticks=600)
