@@ -6,9 +6,9 @@ from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.goals import GOALS, Goals
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import MULTI_OBJECTIVE_OPTIMIZERS, OPTIMIZERS, Optimizer, make_optimizer
-from neuroctl.evolve.quantized import FixedPointConfig
 from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.evolve.study import run_study
+from neuroctl.fixed_point import FixedPointConfig
 
 __all__ = [
     "GOALS",

@@ -11,7 +11,7 @@ from neuroctl.errors import StudyError
 from neuroctl.evolve.genome import Encoding, Genome
 from neuroctl.evolve.measure import Measure
 from neuroctl.evolve.optimizers import MULTI_OBJECTIVE_OPTIMIZERS, check_name
-from neuroctl.evolve.quantized import FixedPointConfig
+from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.spec import Spec
 
 
