@@ -157,14 +157,28 @@ def search(
             return math.inf
         return math.sqrt(float(np.mean(errors)))
 
-    formats, _ = quantized(options)
+    return least_error(options, lambda: quantized(options)[0]["s"].frac_bits, error_of)
+
+
+def least_error(
+    options: FormatOptions, worst: Callable[[], int], error_of: Callable[[FormatOptions], float]
+) -> FormatOptions:
+    """Return the options with the fractional bits of activations that ``search`` takes.
+
+    ``worst`` tells those of the worst case. Where that fits no word, as in deep networks, all from 0 on are tried.
+    """
+    try:
+        fewest = worst()
+    except ExportError:
+        fewest = 0
     candidates = [
-        dataclasses.replace(options, s_frac_bits=frac_bits)
-        for frac_bits in range(formats["s"].frac_bits, ACTIVATION_FRAC_BITS + 1)
+        dataclasses.replace(options, s_frac_bits=frac_bits) for frac_bits in range(fewest, ACTIVATION_FRAC_BITS + 1)
     ]
     errors = [error_of(candidate) for candidate in candidates]
     enough = min(errors, default=math.inf) / _GAIN
-    return next((one for one, error in zip(candidates, errors, strict=True) if error <= enough), options)
+    if math.isinf(enough):
+        return options
+    return next(one for one, error in zip(candidates, errors, strict=True) if error <= enough)
 
 
 def _excited(spec: Spec, recorded: Array) -> list[Array]:

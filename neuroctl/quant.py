@@ -93,7 +93,7 @@ def integer_form(
         LayoutError: as ``quantize``.
 
     """
-    options = _options(spec, weight_bits, state_bits)
+    options = format_options(spec, weight_bits, state_bits)
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
     u_format = input_format(spec, recorded)
@@ -137,7 +137,7 @@ def quantize_many(
         LayoutError: theta has the wrong shape, or holds NaN or Inf.
 
     """
-    options = _options(spec, weight_bits, state_bits)
+    options = format_options(spec, weight_bits, state_bits)
     layout = cell_of(spec).layout(spec)
     numbers = array("theta", theta, f"numbers of shape (P, {layout.size})")
     if numbers.ndim != 2 or numbers.shape[1] != layout.size or len(numbers) == 0:
@@ -172,7 +172,7 @@ def quantize_possible(
         ExportError: the spec has no fixed-point form.
 
     """
-    options, holds = _options(spec, weight_bits, state_bits), np.ones(len(theta), np.bool_)
+    options, holds = format_options(spec, weight_bits, state_bits), np.ones(len(theta), np.bool_)
     while holds.any():
         try:
             return _quantized(spec, theta[holds], options), holds
@@ -203,7 +203,13 @@ def _check_magnitudes(spec: Spec, rows: Array) -> None:
     check_magnitude("output_limits", [value for pair in spec.output_limits or () for value in pair], LARGEST)
 
 
-def _options(spec: Spec, weight_bits: int | Mapping[str, int], state_bits: int) -> FormatOptions:
+def format_options(spec: Spec, weight_bits: int | Mapping[str, int], state_bits: int) -> FormatOptions:
+    """Return what is asked of the formats.
+
+    Raises:
+        ExportError: bits that are not allowed, or of a block that is no matrix of weights.
+
+    """
     state_bits = choice_of("state_bits", state_bits, STATE_BITS, error=ExportError)
     return FormatOptions(_weight_bits(spec, weight_bits), state_bits)
 

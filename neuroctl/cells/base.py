@@ -26,6 +26,9 @@ Quantized = tuple[Population, NDArray[np.int32]]
 Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Lowest and highest value of P controllers' intermediates, int64 ``[P]`` each, by name."""
 
+Taped = Mapping[str, tuple[tuple[str, str], ...]]
+"""Blocks of a tape by name: of each the blocks of the integer state whose sum it is, and their formats."""
+
 
 def formats_at(formats: Population, index: int) -> Formats:
     """Return one controller's formats out of those of a population."""
@@ -55,6 +58,10 @@ def finish_nothing(theta: Array, tape: Array, first: Any, carry: Array, ints: Ar
 
 def _no_numbers(spec: Spec) -> list[Any]:
     return []
+
+
+def _no_tape(spec: Spec) -> Taped:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,8 @@ class Integer:
 
     ``persistent_q`` tells, for one controller, which blocks of the state persist from step to step;
     the rest is scratch.
+    ``tape_q(spec)`` tells what the blocks of ``Adjoint.tape`` are in integers: each the sum of blocks of the integer
+    state, with the formats that these are in.
     """
 
     quantize: Callable[[Spec, Array, QFormat, Any], Quantized]
@@ -160,6 +169,7 @@ class Integer:
     step_q: Callable[[Array, Array, Array, Array, Array], None]
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
     prepare_q: Callable[[Array, Array, Array], None] = prepare_nothing_q
+    tape_q: Callable[[Spec], Taped] = _no_tape
 
 
 NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(7)

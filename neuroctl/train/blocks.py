@@ -70,11 +70,16 @@ class Block:
         for name in ("state", "carry", *(("theta",) if own else ())):
             self.lanes[name] = getattr(self, name).reshape(1, -1, 2 * width)
         self.lanes["weight"] = self.weight.reshape(-1, 1, 2 * width)
-        self.arguments = (
-            self.state, self.u, self.out, self.d_out.reshape(-1, 2, width), self.lanes["out"], self.lanes["target"],
-            self.lanes["weight"][:, 0], self.lanes["d_out"], self.losses, self.checkpoints, segment, places.pieces,
+        self.places, self.stepped = places, self.state
+
+    def arguments(self, pieces: Array, floats: Array) -> tuple[Any, ...]:
+        """Return the kernel's arguments from the state on; pieces of the tape and floats as ``Places`` has them."""
+        places, lanes = self.places, self.lanes
+        return (
+            self.stepped, self.u, self.out, self.d_out.reshape(-1, *self.d_out.shape[2:]), lanes["out"],
+            lanes["target"], lanes["weight"][:, 0], lanes["d_out"], self.losses, self.checkpoints, self.segment, pieces,
             self.tape, places.tape_row, self.deltas, places.deltas_row, self.carry, places.products, places.sums,
-            self.grad, self.du, places.w_in if with_inputs else -1, places.ints, places.floats, self.steps_a_sum,
+            self.grad, self.du, places.w_in if self.key.with_inputs else -1, places.ints, floats, self.steps_a_sum,
         )  # fmt: skip
 
 

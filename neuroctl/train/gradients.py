@@ -6,6 +6,7 @@ sum of its own, and these are added in order; so results are the same bits for a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from neuroctl.backends import get
 from neuroctl.backends.base import check_theta
 from neuroctl.checks import array, cast, integer, shown
+from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.errors import TrainingError
+from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
 from neuroctl.train.engine import DeviceEngine, Engine
+from neuroctl.train.integers import FixedPoint, IntegerEngine
 from neuroctl.train.losses import LOSSES, PROVIDED
 from neuroctl.train.passes import Pass
 from neuroctl.train.places import Places
@@ -39,7 +44,7 @@ class Gradients:
         inputs: its change with the inputs, ``[T, B, m]``; None unless asked for.
         state: its change with the state before the first step, ``[states, B]``: 0 where a step only works.
         outputs: the controller's outputs, ``[T, B, q]``.
-        final: the state after the last step, ``[states, B]``.
+        final: the state after the last step, ``[states, B]``; in fixed point the integer state, int32.
 
     Example:
         >>> spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.01)
@@ -66,9 +71,14 @@ def value_and_grad(
     segment: int | None = None,
     backend: str = "cpu",
     scan: bool | None = None,
+    fixed_point: FixedPointConfig | None = None,
+    calibration: ArrayLike | None = None,
 ) -> Gradient:
     """Return a function that gives a loss and its gradient: see ``Gradient``."""
-    return Gradient(spec, loss, threads=threads, segment=segment, backend=backend, scan=scan)
+    return Gradient(
+        spec, loss, threads=threads, segment=segment, backend=backend, scan=scan, fixed_point=fixed_point,
+        calibration=calibration,
+    )  # fmt: skip
 
 
 class Gradient:
@@ -92,10 +102,18 @@ class Gradient:
         scan: how an IndRNN of ReLU or hard tanh goes through few long sequences on the CPU. None: by a scan in time if
             that is faster, see docs/scan.md; results then equal the loop's to rounding. False: always by the loop, for
             the same bits whatever other sequences there are. True: by a scan wherever there is one.
+        fixed_point: storage of the integer controller that steps forward, bit for bit as ``QuantController`` does; its
+            parameters are theta, quantized for each call. The way back is the float controller's at the numbers that
+            the integers stand for, as if nothing were rounded. None: float steps. For the CPU, and for shared
+            parameters and a start from reset.
+        calibration: recorded inputs ``[..., inputs]`` in physical units: the range of the integers' inputs, needed
+            where the spec declares none.
 
     Raises:
         SpecError: a cell without a gradient.
-        TrainingError: an unknown loss, a segment below 1, or ``scan=True`` with a cell that has none.
+        TrainingError: an unknown loss, a segment below 1, ``scan=True`` with a cell that has none; or ``fixed_point``
+            on a GPU or with a scan.
+        ExportError: ``fixed_point`` with a spec that has no integer form, or without a range of inputs.
         LayoutError: threads are not allowed.
         BackendUnavailable: an unknown backend, or there is no GPU.
 
@@ -111,7 +129,8 @@ class Gradient:
 
     def __init__(
         self, spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None,
-        backend: str = "cpu", scan: bool | None = None,
+        backend: str = "cpu", scan: bool | None = None, fixed_point: FixedPointConfig | None = None,
+        calibration: ArrayLike | None = None,
     ):  # fmt: skip
         self.spec, self._places = spec, Places(spec)
         if not callable(loss) and loss not in LOSSES:
@@ -119,7 +138,14 @@ class Gradient:
         self._loss = loss
         kept = None if segment is None else integer("segment", segment, 1, error=TrainingError)
         get(backend)
-        if backend == "cpu":
+        self._fixed = None
+        if fixed_point is not None:
+            if backend != "cpu" or scan:
+                raise TrainingError("fixed_point: given; allowed with backend 'cpu' and without scan")
+            recorded = None if calibration is None else _recorded(calibration, spec.inputs)
+            self._fixed = FixedPoint(spec, fixed_point, recorded, self._places)
+            self._engine: Engine = IntegerEngine(spec, self._places, threads, kept, self._fixed)
+        elif backend == "cpu":
             self._engine = Engine(spec, self._places, threads, kept, Scan.of(spec, scan))
         else:
             self._engine = DeviceEngine(spec, self._places, threads, kept)
@@ -186,6 +212,52 @@ class Gradient:
         self._differentiate(run)
         return Gradients(run.loss, run.theta, run.inputs, run.first, run.outputs, run.final)
 
+    def outputs(self, theta: Array, inputs: ArrayLike, state: ArrayLike | None = None) -> Array:
+        """Return the controller's outputs ``[T, B, outputs]``; arguments and errors are as of a call."""
+        shape = np.shape(inputs)
+        targets = np.zeros((*shape[:2], self.spec.outputs), self.spec.dtype)
+        run = self._run(theta, inputs, targets, None, state, details=True)
+        run.forward()
+        run.check()
+        return run.outputs
+
+    def refine(self, theta: Array, inputs: ArrayLike, mask: ArrayLike | None = None) -> None:
+        """Choose the format of ReLU's activations in fixed point by what these sequences lead to.
+
+        It is the one with which the outputs' root mean square error against the float controller is smallest; of those
+        within 1 % of that the coarsest. Without it the format holds whatever inputs and weights could lead to: that is
+        coarse, and of deep networks too much for 32 bits. The formats of other activations, and a float controller,
+        stay as they are. Arguments are as of a call.
+
+        Raises:
+            LayoutError: as a call.
+            TrainingError: as a call.
+
+        """
+        if self._fixed is None or self.spec.activation != "relu":
+            return
+        truth = Gradient(self.spec, threads=self._engine.threads).outputs(theta, inputs)
+        weight = np.ones(truth.shape[:2]) if mask is None else np.asarray(mask, np.float64)
+
+        def error() -> float:
+            squares = np.square(self.outputs(theta, inputs) - truth, dtype=np.float64).sum(axis=2)
+            return math.sqrt(float((squares * weight).sum()))
+
+        self._fixed.refine(theta, error)
+
+    def quantized(self, theta: Array) -> QuantController:
+        """Return the integer controller that a call with theta ``[n_params]`` steps.
+
+        Raises:
+            TrainingError: the steps are a float controller's.
+            ExportError: a range is too wide for 32 bits.
+
+        """
+        if self._fixed is None:
+            raise TrainingError("fixed_point: None; allowed: a FixedPointConfig")
+        check_theta(theta, self.spec, None)
+        return self._fixed.controller(theta)
+
     def _differentiate(self, run: Pass) -> None:
         if callable(self._loss):
             run.forward()
@@ -199,6 +271,8 @@ class Gradient:
         data = Sequences.check(self.spec, inputs, targets, mask)
         lanes = data.inputs.shape[1]
         check_theta(theta, self.spec, lanes if np.ndim(theta) == 2 else None)
+        if self._fixed is not None and state is not None:
+            raise TrainingError("state: given; allowed in fixed point: None")
         if callable(self._loss) and mask is not None:
             raise TrainingError("mask: given; allowed with a loss function: None")
         code = PROVIDED if callable(self._loss) else LOSSES[self._loss]

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from neuroctl.backends.kernels import build, head
-from neuroctl.cells import adjoint_of, cell_of
+from neuroctl.cells import adjoint_of, cell_of, integer_of
+from neuroctl.maths.fixed import quantized
 from neuroctl.maths.packs import load, store
 from neuroctl.maths.transposed import add_outer, add_rows, transposed
 from neuroctl.spec import Spec
@@ -28,19 +29,46 @@ def gradient_kernel(spec: Spec) -> Any:
     return build(loop_text(spec), f"gradient_{spec.cell}_{spec.dtype}")
 
 
+@lru_cache(maxsize=64)
+def integer_gradient_kernel(spec: Spec) -> Any:
+    """Return the module whose ``run`` steps in integers and goes back through the float adjoint.
+
+    Its arguments between theta and state are those of ``engine.Integers``, and three views of a block.
+
+    Raises:
+        SpecError: the cell has no gradient, or no fixed-point form.
+
+    """
+    form, title = integer_of(spec), f"gradients of {spec.cell} stepped in fixed point, {spec.dtype}"
+    functions: dict[str, Any] = {"_step_prepared_q": form.step_prepared_q, "_quantized": quantized}
+    text = head(functions | _back_functions(spec), spec.dtype, title) + _INTEGER_FORWARD + _TEXT
+    return build(text.replace("theta, MODEL", f"theta, {_MODEL}"), f"fixed_gradient_{spec.cell}_{spec.dtype}")
+
+
 def loop_text(spec: Spec) -> str:
     """Return the text of ``run``, which is the same for lanes on a CPU and for a thread of a GPU."""
-    cell, adjoint = cell_of(spec), adjoint_of(spec)
-    functions: dict[str, Any] = {
-        "_prepare": cell.prepare, "_step_prepared": cell.step_prepared, "_begin": adjoint.begin,
-        "_backward": adjoint.backward, "_finish": adjoint.finish, "_load": load, "_store": store,
-        "_add_outer": add_outer, "_add_rows": add_rows, "_transposed": transposed, "_add_loss": add_loss,
+    cell = cell_of(spec)
+    functions = {"_prepare": cell.prepare, "_step_prepared": cell.step_prepared, **_back_functions(spec)}
+    text = head(functions, spec.dtype, f"gradients of {spec.cell}, {spec.dtype}") + _FORWARD + _TEXT
+    return text.replace("theta, MODEL", "theta")
+
+
+def _back_functions(spec: Spec) -> dict[str, Any]:
+    adjoint = adjoint_of(spec)
+    return {
+        "_begin": adjoint.begin, "_backward": adjoint.backward, "_finish": adjoint.finish, "_load": load,
+        "_store": store, "_add_outer": add_outer, "_add_rows": add_rows, "_transposed": transposed,
+        "_add_loss": add_loss,
     }  # fmt: skip
-    title = f"gradients of {spec.cell}, {spec.dtype}"
-    return head(functions, spec.dtype, title) + _TEXT
 
 
-_TEXT: Final = '''
+_FORWARD: Final = """
+
+@_jit
+def _copy_state(source, target):
+    for i in range(_U(source.shape[0])):
+        _store(target, i, _load(source, i))
+
 
 @_jit
 def _copy_rows(pieces, source, tape, at):
@@ -51,20 +79,88 @@ def _copy_rows(pieces, source, tape, at):
 
 
 @_jit
-def _forward(theta, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
+def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
     if taped:
         _copy_rows(pieces, state, tape, 0)
     for t in range(first, last):
         _step_prepared(theta, state, u[t], out[t], ints, floats)
         if taped:
             _copy_rows(pieces, state, tape, (t + 1 - first) * row)
+"""
+
+_MODEL: Final = "theta_q, ints_q, offset, gain, lows, highs, lsbs, u_rows, out_rows, tape_rows"
+
+# The state of R packs [R, S + m + q, W]: the cell's, then raw inputs and outputs. ``lsbs``: of the inputs, the outputs,
+# and each piece. What is taped are the numbers that the integers stand for; a piece may add to what is there.
+_INTEGER_FORWARD: Final = """
+
+@_jit_step
+def _prepare(theta, MODEL, state, ints, floats):
+    pass  # a start is prepared
 
 
-@_jit
-def _copy_all(source, target):
-    for i in range(_U(source.shape[0])):
-        _store(target, i, _load(source, i))
+@_jit_rows
+def _copy_words(source, target):
+    for p in range(_U(source.shape[0])):
+        target[p] = source[p]
 
+
+@_jit_step
+def _copy_state(source, target):
+    for r in range(source.shape[0]):
+        for k in range(source.shape[1]):
+            _copy_words(source[r, k], target[r, k])
+
+
+@_jit_rows
+def _quantize_row(u, offset, gain, lsb, low, high, out):
+    for p in range(_U(u.shape[0])):
+        out[p] = _quantized(u[p], offset, gain, lsb, low, high)
+
+
+@_jit_rows
+def _dequantize_row(q, lsb, out):
+    for p in range(_U(q.shape[0])):
+        out[p] = _F(np.float64(q[p]) * lsb)
+
+
+@_jit_rows
+def _add_dequantized(q, lsb, out):
+    for p in range(_U(q.shape[0])):
+        out[p] += _F(np.float64(q[p]) * lsb)
+
+
+@_jit_step
+def _tape_rows(pieces, lsbs, state, tape, at):
+    for p in range(pieces.shape[0]):
+        start, to = pieces[p, 0], at + pieces[p, 1]
+        for i in range(pieces[p, 2]):
+            for r in range(state.shape[0]):
+                if pieces[p, 3] == 0:
+                    _dequantize_row(state[r, start + i], lsbs[2 + p], tape[to + i, r])
+                else:
+                    _add_dequantized(state[r, start + i], lsbs[2 + p], tape[to + i, r])
+
+
+@_jit_step
+def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
+    m, q = u_rows.shape[1], out_rows.shape[1]
+    size = state.shape[1] - m - q
+    if taped:
+        _tape_rows(pieces, lsbs, state, tape_rows, 0)
+    for t in range(first, last):
+        for r in range(state.shape[0]):
+            own = state[r]
+            for i in range(m):
+                _quantize_row(u_rows[t, i, r], offset[i], gain[i], lsbs[0], lows[i], highs[i], own[size + i])
+            _step_prepared_q(theta_q, own[:size], own[size:size + m], own[size + m:], ints_q)
+            for i in range(q):
+                _dequantize_row(own[size + m + i], lsbs[1], out_rows[t, i, r])
+        if taped:
+            _tape_rows(pieces, lsbs, state, tape_rows, (t + 1 - first) * row)
+"""
+
+_TEXT: Final = '''
 
 @_jit
 def _back(theta, first, last, d_out, tape, row, deltas, width, carry, products, grad, du, inputs, ints, floats):
@@ -84,30 +180,30 @@ def _back(theta, first, last, d_out, tape, row, deltas, width, carry, products, 
 
 @_jit_step
 def run(
-    code, theta, state, u, out, d_out, lanes_out, target, weight, lanes_d_out, losses, checkpoints, every, pieces, tape,
-    row, deltas, width, carry, products, sums, grad, du, inputs, ints, floats, block,
+    code, theta, MODEL, state, u, out, d_out, lanes_out, target, weight, lanes_d_out, losses, checkpoints, every,
+    pieces, tape, row, deltas, width, carry, products, sums, grad, du, inputs, ints, floats, block,
 ):
     steps, q, m = u.shape[0], ints[2], ints[1]
     segments = (steps + every - 1) // every
-    _prepare(theta, state, ints, floats)
+    _prepare(theta, MODEL, state, ints, floats)
     for segment in range(segments):
         first = segment * every
-        _copy_all(state, checkpoints[segment])
+        _copy_state(state, checkpoints[segment])
         _forward(
-            theta, state, u, out, first, min(steps, first + every), code >= 0 and segment == segments - 1, pieces, tape,
-            row, ints, floats,
+            theta, MODEL, state, u, out, first, min(steps, first + every), code >= 0 and segment == segments - 1,
+            pieces, tape, row, ints, floats,
         )
     if code < 0:
         return
-    _copy_all(state, checkpoints[segments])
+    _copy_state(state, checkpoints[segments])
     _add_loss(code, lanes_out, target, weight, lanes_d_out, losses)
     _begin(theta, carry, ints, floats)
     for segment in range(segments - 1, -1, -1):
         first = segment * every
         last = min(steps, first + every)
         if segment < segments - 1:
-            _copy_all(checkpoints[segment], state)
-            _forward(theta, state, u, out, first, last, True, pieces, tape, row, ints, floats)
+            _copy_state(checkpoints[segment], state)
+            _forward(theta, MODEL, state, u, out, first, last, True, pieces, tape, row, ints, floats)
         t = last - first
         while t > 0:
             begin = max(t - block, 0)
@@ -117,7 +213,7 @@ def run(
             )
             t = begin
     _finish(theta, tape, 0, carry, ints, floats)
-    _copy_all(checkpoints[segments], state)
+    _copy_state(checkpoints[segments], state)
     for k in range(sums.shape[0]):
         _add_rows(carry, sums[k, 0], grad, sums[k, 1], sums[k, 2])
 '''

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuroctl.backends.blocks import spread
 from neuroctl.errors import DivergedError, TrainingError
-from neuroctl.train.blocks import Key, from_lanes, to_lanes
+from neuroctl.train.blocks import Block, Key, from_lanes, to_lanes
 from neuroctl.train.data import Sequences
 from neuroctl.train.losses import FORWARD_ONLY, LOSSES, add_loss
 from neuroctl.train.scanned import Run
@@ -136,7 +136,7 @@ class Pass:
             lanes["d_out"][..., count:] = 0
         for zeros in (block.losses, block.grad, block.carry):
             zeros.fill(0)
-        self.engine.kernel.run(code, self.parameters if block.theta is None else block.theta, *block.arguments)
+        self._step(block, code)
         if code == FORWARD_ONLY:
             weight = lanes["weight"][:, 0]
             add_loss(self.code, lanes["out"], lanes["target"], weight, lanes["d_out"], block.losses)
@@ -146,12 +146,22 @@ class Pass:
         self.grads[first // self.engine.width] = block.grad.reshape(len(block.grad), -1)
         if self.details:
             from_lanes(lanes["out"], first, self.outputs)
-            self.final[:, part] = lanes["state"][0, :, :count]
+            self.final[:, part] = self._final(block, count)
             for state, carry in places.states:
                 self.first[state, part] = lanes["carry"][0, carry, :count]
         if self.inputs is not None:
             from_lanes(lanes["du"], first, self.inputs)
         self.engine.give_back(block)
+
+    def _step(self, block: Block, code: int) -> None:
+        """Run the kernel on a block."""
+        theta = self.parameters if block.theta is None else block.theta
+        self.engine.kernel.run(code, theta, *block.arguments(self.places.pieces, self.places.floats))
+
+    def _final(self, block: Block, count: int) -> Array:
+        """Return the state after the last step, ``[states, count]``."""
+        state: Array = block.lanes["state"][0, :, :count]
+        return state
 
 
 class DevicePass(Pass):

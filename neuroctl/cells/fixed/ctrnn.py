@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
 from neuroctl.cells.ctrnn import layout
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed.ctrnn_formats import INTEGRATORS, MAX_RESIDUAL_BITS, alpha_q, gain_format, stalls, y_format
@@ -208,6 +208,11 @@ def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bound
     return blocks
 
 
+def tape_q(spec: Spec) -> Taped:
+    """Return y and s as they are."""
+    return {"y": (("y", "y"),), "s": (("s", "s"),)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -219,4 +224,5 @@ INTEGER: Final = Integer(
     step_prepared_q=step_prepared_q,
     step_q=step_q,
     rollout_q=calls.rollout_q("ctrnn", step_prepared_q, prepare_q),
+    tape_q=tape_q,
 )

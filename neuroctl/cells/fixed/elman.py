@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
 from neuroctl.cells.elman import layout
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
@@ -106,6 +106,11 @@ def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bound
     return {"s": ("int16", *d.s_range(spec))}
 
 
+def tape_q(spec: Spec) -> Taped:
+    """Return h, which is s."""
+    return {"h": (("s", "s"),)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -116,4 +121,5 @@ INTEGER: Final = Integer(
     step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=calls.rollout_q("elman", step_q),
+    tape_q=tape_q,
 )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, Range, hull, plus, row_ranges, shifted, signed
@@ -220,6 +220,13 @@ def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bound
     return {f"h.{layer}": (storage, low, high) for layer, (low, high) in enumerate(reach)}
 
 
+def tape_q(spec: Spec) -> Taped:
+    """Return h of each layer; with ``residual`` x.k, the sum of h up to layer k."""
+    h = [(f"h.{layer}", f"h.{layer}") for layer in range(spec.layers)]
+    own = {name: ((name, form),) for name, form in h}
+    return own | ({f"x.{k}": tuple(h[: k + 1]) for k in range(1, spec.layers)} if spec.residual else {})
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -230,4 +237,5 @@ INTEGER: Final = Integer(
     step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=calls.rollout_q("indrnn", step_q),
+    tape_q=tape_q,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges
+from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, hull, row_ranges, shifted, signed
@@ -139,6 +139,11 @@ def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bound
     return {"context": signed(*bounds["context"])}
 
 
+def tape_q(spec: Spec) -> Taped:
+    """Return context, and h, which is s."""
+    return {"context": (("context", "context"),), "h": (("s", "s"),)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -149,4 +154,5 @@ INTEGER: Final = Integer(
     step_prepared_q=step_q,
     step_q=step_q,
     rollout_q=calls.rollout_q("jordan", step_q),
+    tape_q=tape_q,
 )

@@ -1,0 +1,145 @@
+"""Gradients of integer controllers: forward the integers' bits, back the float adjoint at what they stand for."""
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.errors import ExportError, SpecError, TrainingError
+from neuroctl.evolve import FixedPointConfig
+from neuroctl.train import Gradient
+
+LIMITS = ((-1.0, 1.0), (-2.0, 2.0))
+KINDS = {
+    "ctrnn": {"cell": "ctrnn"},
+    "ctrnn etd1": {"cell": "ctrnn", "integrator": "etd1", "output_limits": ((-0.1, 0.1), (0.0, 0.3))},
+    "ctrnn identity": {"cell": "ctrnn", "readout": "identity", "outputs": 5},
+    "elman": {"cell": "elman"},
+    "elman relu": {"cell": "elman", "activation": "relu", "output_activation": "tanh"},
+    "elman float64": {"cell": "elman", "dtype": "float64"},
+    "jordan": {"cell": "jordan", "context_decay": 0.9},
+    "indrnn": {"cell": "indrnn", "layers": 2, "activation": "tanh"},
+    "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30},
+}
+RELU = {"elman relu", "indrnn residual"}
+
+
+def spec_of(kind, **options):
+    return nc.Spec(
+        **({"inputs": 2, "neurons": 5, "outputs": 2, "dt_s": 0.01, "input_limits": LIMITS} | KINDS[kind] | options)
+    )
+
+
+def data_of(spec, steps=40, sequences=37):
+    rng = np.random.default_rng(3)
+    u = rng.uniform(-1.0, 1.0, (steps, sequences, spec.inputs)).astype(spec.dtype)
+    return nc.Controller(spec, seed=1).theta, u, rng.uniform(-1.0, 1.0, (*u.shape[:2], spec.outputs)).astype(spec.dtype)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_forward_is_the_integer_controller_bit_for_bit(kind, bits):
+    spec = spec_of(kind)
+    theta, u, targets = data_of(spec)
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=bits))
+    f.refine(theta, u)
+    whole, q = f.all_of(theta, u, targets), f.quantized(theta)
+    for b in range(37):
+        q.reset()
+        assert np.array_equal(q.rollout(u[:, b]), whole.outputs[:, b])
+        assert np.array_equal(q.state, whole.final[:, b])
+    assert whole.loss == pytest.approx(np.mean((whole.outputs - targets) ** 2), rel=1e-5)
+    assert np.array_equal(f.outputs(theta, u), whole.outputs)
+    assert f.loss(theta, u, targets) == pytest.approx(whole.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_is_nearly_the_float_controllers_at_16_bits(kind):
+    spec = spec_of(kind)
+    theta, u, targets = data_of(spec)
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=16))
+    f.refine(theta, u)
+    loss, gradient = f(theta, u, targets)
+    plain, expected = Gradient(spec)(theta, u, targets)
+    assert loss == pytest.approx(plain, rel=1e-3)
+    assert np.abs(gradient - expected).max() < (1e-2 if kind in RELU else 1e-3) * np.abs(expected).max()
+
+
+def test_going_back_is_the_float_adjoint_at_the_integers_numbers():
+    spec = nc.Spec(cell="elman", inputs=1, neurons=3, outputs=1, dt_s=0.01, input_limits=((-1, 1),), dtype="float64")
+    theta = nc.Controller(spec, seed=4).theta
+    rng = np.random.default_rng(5)
+    u, targets = rng.uniform(-1.0, 1.0, (2, 9, 1, 1))
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8))
+    q = f.quantized(theta)
+    p = {
+        name: q.formats[name].dequantize(q.layout.views(q.theta_q)[name])
+        for name in ("W_in", "U", "bias", "W_out", "b_out")
+    }
+    seen, h, y = q.formats["u"].dequantize(q.quantize_input(u[:, 0])), [np.zeros(3)], []
+    for t in range(9):
+        y.append(q.step(u[t, 0]).copy())
+        h.append(q.formats["s"].dequantize(q.state[:3]))
+    g, dh = {name: np.zeros_like(values) for name, values in p.items()}, np.zeros(3)
+    for t in reversed(range(9)):
+        dy = 2.0 / 9.0 * (y[t] - targets[t, 0])
+        g["W_out"] += np.outer(dy, h[t + 1])
+        g["b_out"] += dy
+        net = (p["W_out"].T @ dy + dh) * (1.0 - h[t + 1] ** 2)
+        g["W_in"] += np.outer(net, seen[t])
+        g["U"] += np.outer(net, h[t])
+        g["bias"] += net
+        dh = p["U"].T @ net
+    loss, gradient = f(theta, u, targets)
+    assert loss == pytest.approx(np.mean((np.array(y) - targets[:, 0]) ** 2), rel=1e-12)
+    views = q.layout.views(gradient)
+    for name, expected in g.items():
+        assert views[name] == pytest.approx(expected, rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("kind", ["ctrnn", "indrnn residual"])
+def test_the_same_bits_on_any_threads_and_in_any_segments(kind):
+    spec = spec_of(kind)
+    theta, u, targets = data_of(spec)
+    mask = (np.random.default_rng(0).random((40, 37)) > 0.3).astype(np.float32)
+    results = []
+    for options in ({"threads": 1}, {"threads": 2}, {"segment": 40}, {"segment": 7}):
+        f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8), **options)
+        f.refine(theta, u, mask)
+        results.append(f(theta, u, targets, mask))
+    assert all(loss == results[0][0] for loss, _ in results)
+    assert np.array_equal(results[0][1], results[1][1])
+    assert np.allclose(results[2][1], results[3][1], rtol=1e-4, atol=1e-7)
+
+
+def test_a_deep_network_of_relu_needs_a_format_by_its_outputs():
+    spec = spec_of("indrnn residual", layers=5, neurons=32, horizon=200)
+    theta, u, targets = data_of(spec, sequences=4)
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8))
+    with pytest.raises(ExportError, match="sums can reach"):
+        f(theta, u, targets)
+    f.refine(theta, u)
+    assert f(theta, u, targets)[0] == pytest.approx(Gradient(spec)(theta, u, targets)[0], rel=0.05)
+
+
+def test_what_fixed_point_does_not_take():
+    spec, config = spec_of("elman"), FixedPointConfig()
+    theta, u, targets = data_of(spec, sequences=2)
+    f = Gradient(spec, fixed_point=config)
+    with pytest.raises(TrainingError, match=r"^state: given; allowed in fixed point: None$"):
+        f(theta, u, targets, state=np.zeros(f.all_of(theta, u, targets).state.shape[0]))
+    with pytest.raises(TrainingError, match=r"^theta: shape \(52, 2\); allowed in fixed point: \(52,\)$"):
+        f(np.repeat(theta[:, None], 2, axis=1), u, targets)
+    with pytest.raises(TrainingError, match="^fixed_point: given; allowed with backend 'cpu' and without scan$"):
+        Gradient(spec_of("indrnn residual"), scan=True, fixed_point=config)
+    with pytest.raises(TrainingError, match="^fixed_point: None; allowed: a FixedPointConfig$"):
+        Gradient(spec).quantized(theta)
+    with pytest.raises(ExportError, match="^calibration: missing"):
+        Gradient(spec_of("elman", input_limits=None), fixed_point=config)
+    assert (
+        Gradient(spec_of("elman", input_limits=None), fixed_point=config, calibration=u[:, 0])
+        .quantized(theta)
+        .spec.inputs
+        == 2
+    )
+    with pytest.raises(SpecError):
+        Gradient(nc.Spec(cell="hopfield", inputs=0, neurons=4, outputs=4, dt_s=0.01), fixed_point=config)
