@@ -123,7 +123,7 @@ def export_file(
         name: see ``export``.
         target: see ``export``.
         package: see ``export``.
-        weight_bits: storage of a float controller's weights, 8 or 16; an integer one keeps its own.
+        weight_bits: storage of a float controller's weights, 2, 3, 4, 8 or 16; an integer one keeps its own.
         state_bits: storage of a float controller's state, 16 or 32; an integer one keeps its own.
         force: see ``export``.
         allow_coarse: see ``neuroctl.quant.quantize``.

@@ -65,7 +65,8 @@ def choice_of(name: str, value: object, allowed: tuple[int, ...], *, error: type
     """
     if not isinstance(value, bool) and isinstance(value, Integral) and int(value) in allowed:
         return int(value)
-    raise error(f"{name}: {shown(value)}; allowed: {' or '.join(map(str, allowed))}")
+    *rest, last = map(str, allowed)
+    raise error(f"{name}: {shown(value)}; allowed: {', '.join(rest)} or {last}")
 
 
 def real(value: object) -> float:

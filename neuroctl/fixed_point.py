@@ -15,7 +15,7 @@ from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_for
 
 @dataclass(frozen=True)
 class FixedPointConfig:
-    """Storage of the integer controllers that are evaluated: bits of weights (8 or 16) and state (16 or 32).
+    """Storage of the integer controllers that are evaluated: bits of weights (2, 3, 4, 8, 16) and state (16, 32).
 
     ``allow_coarse`` lets a study begin whose limits ``neuroctl.quant.quantize`` refuses; it changes no number.
 

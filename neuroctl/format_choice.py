@@ -1,7 +1,7 @@
 """Formats in fixed point: of the inputs, and of ReLU's activations by a search; and which of them are too coarse.
 
 A weight's format follows from the weights and the declared ranges alone: a recording in which a sensor was quiet says
-nothing about the weights behind it. So no weight saturates, and no weight depends on what was recorded.
+nothing about the weights behind it. So no weight depends on what was recorded, and none of 8 or 16 bits saturates.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Formats, Population, formats_at
+from neuroctl.cells.fixed.base import WEIGHT_BITS as WEIGHT_BITS
 from neuroctl.cells.fixed.base import FormatOptions, refuse
 from neuroctl.checks import array, cast, choice_of
 from neuroctl.controller_inputs import recorded as _recorded
@@ -25,7 +26,6 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-WEIGHT_BITS: Final = (8, 16)
 STATE_BITS: Final = (16, 32)
 _MAX_SEARCH_STEPS: Final = 1000
 
@@ -44,14 +44,16 @@ def quantize(
 
     The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. All
     others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits, and no
-    weight saturates. Recorded inputs let a search refine the format of ReLU's activations, whose worst case is far
+    weight of 8 or 16 bits saturates; of fewer bits the largest do, where that leaves all a smaller sum of squared
+    errors. Recorded inputs let a search refine the format of ReLU's activations, whose worst case is far
     from what they meet: it takes the fractional bits with the smallest root mean square error of the outputs against
     the float controller over the first 1,000 recorded steps. No weight depends on what was recorded.
 
     Args:
         spec: the controller.
         theta: its parameters ``[n_params]``.
-        weight_bits: storage of the weight matrices, 8 or 16, or of each by its block's name; 16 where it is not named.
+        weight_bits: storage of the weight matrices, 2, 3, 4, 8 or 16, or of each by its block's name; 16 where it is
+            not named.
         state_bits: storage of what is integrated over time (y, h, Jordan's context): 16 or 32. A CTRNN's neurons would
             stall in 16 bits unless tau is about dt, so they keep a residual of 16 more: the RAM of 32, and more flash.
         calibration: recorded inputs ``[T, inputs]`` in physical units; needed without declared limits. They are

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Bounds, Formats, Population, Ranges, input_map, prepare_nothing_q
-from neuroctl.cells.fixed.base import refuse
+from neuroctl.cells.fixed.base import closest_frac_bits, is_narrow, refuse
 from neuroctl.cells.fixed.state_words import StateWords, state_words
 from neuroctl.checks import array
 from neuroctl.controller_inputs import accepted, raw, sequence
@@ -211,12 +211,9 @@ class QuantController(Rebuilt):
 
         """
         flat = self.layout.coerce(theta, self._spec.dtype)
-        for name, block in self.layout.blocks.items():
-            form = self._formats.get(name)
-            scaled = np.ldexp(flat[block.part].astype(np.float64), form.frac_bits if form else 0)
-            if form and not (form.low <= np.floor(scaled + 0.5).min() and np.floor(scaled + 0.5).max() <= form.high):
-                most = form.high * form.lsb
-                raise ExportError(f"{name}: up to {np.abs(flat[block.part]).max():g}; allowed in its format: {most:g}")
+        for name, values in self.layout.views(flat.astype(np.float64)).items():
+            if name in self._formats:
+                _check_holds(name, self._formats[name], values)
         cell = integer_of(self._spec)
         theta_q = cell.quantize_theta(self._spec, flat[None], _population_of_one(self._formats))[0]
         return QuantController(self._spec, self._formats, theta_q, self.calibration)
@@ -370,6 +367,25 @@ def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
     if integers.dtype.kind not in "iu" or integers.shape != (size,):
         raise LayoutError(f"theta_q: {integers.dtype} of shape {integers.shape}; allowed: int32 ({size},)")
     return np.ascontiguousarray(integers, dtype=np.int32)
+
+
+def _check_holds(name: str, form: QFormat, values: NDArray[np.float64]) -> None:
+    """Check that a block fits its format; few bits saturate, as far as their closest format does.
+
+    Raises:
+        ExportError: it does not.
+
+    """
+    scaled = np.floor(np.ldexp(values, form.frac_bits) + 0.5)
+    if form.low <= scaled.min() and scaled.max() <= form.high:
+        return
+    largest = np.abs(values).max()
+    if not is_narrow(form.bits):
+        raise ExportError(f"{name}: up to {largest:g}; allowed in its format: {form.high * form.lsb:g}")
+    closest = int(closest_frac_bits(values[None], form.bits)[0])
+    if closest < form.frac_bits:
+        bits = f"{form.bits} bits with {closest} of them fractional are closest to"
+        raise ExportError(f"{name}: up to {largest:g}, which {bits}; allowed in its format: {form.frac_bits} and more")
 
 
 def prove(ranges: Ranges) -> Ranges:

@@ -20,7 +20,7 @@ Workers = Annotated[
 ]
 File = Annotated[Path, typer.Argument(help="Controller file (.npz).")]
 WeightBits = Annotated[
-    int, typer.Option(help="Storage of the weights in fixed point: 8 or 16.", rich_help_panel="Fixed point")
+    int, typer.Option(help="Storage of the weights in fixed point: 2, 3, 4, 8 or 16.", rich_help_panel="Fixed point")
 ]
 StateBits = Annotated[
     int,

@@ -12,7 +12,7 @@ from neuroctl.cells import decode, genome_size, integer_of
 from neuroctl.cells.fixed.dense import pack_decay, unpack_decay
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import LOGISTIC_TABLE
-from neuroctl.quant import integer_form
+from neuroctl.quant import WEIGHT_BITS, integer_form
 from neuroctl.spec import CELL_NAMES
 from tests import reference_q
 from tests.core.test_quant import inputs_int
@@ -38,7 +38,7 @@ CASES = given(
     specs(cells=OTHERS, dtype=st.just("float32"), always_input_limits=True),
     st.integers(0, 2**32 - 1),
     st.floats(0, 2),
-    st.sampled_from([8, 16]),
+    st.sampled_from(WEIGHT_BITS),
 )
 
 

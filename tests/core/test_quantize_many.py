@@ -48,7 +48,7 @@ def same(a: QuantController, b: QuantController) -> bool:
     )
 
 
-@pytest.mark.parametrize("bits", [(16, 32), (8, 32), (16, 16)])
+@pytest.mark.parametrize("bits", [(16, 32), (8, 32), (16, 16), (4, 32), (3, 16), (2, 32)])
 @pytest.mark.parametrize("name", SPECS)
 def test_equal_to_one_by_one(name, bits):
     spec, theta = population(name, spread=1.7)

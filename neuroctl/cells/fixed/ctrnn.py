@@ -110,6 +110,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
     """
     if spec.integrator not in INTEGRATORS:
         raise ExportError(f"integrator: {spec.integrator!r}; allowed in fixed point: {', '.join(INTEGRATORS)}")
+    theta = options.rounded(layout(spec), theta)
     p = layout(spec).rows(theta.astype(np.float64))
     y = y_format(spec, p, u_format, options)
     y_frac, s_frac = y.frac_bits, np.full_like(y.frac_bits, ACTIVATION_FRAC_BITS)

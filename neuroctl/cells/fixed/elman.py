@@ -64,6 +64,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
         ExportError: a range is too wide for the words.
 
     """
+    theta = options.rounded(layout(spec), theta)
     p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
     s, s_reach = d.s_format(spec, _s_reach(spec, p, u_reach), options)
     drive = base.drive_of(p["W_in"], u_format)

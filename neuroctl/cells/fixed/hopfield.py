@@ -99,6 +99,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions
     """
     if spec.update == "continuous":
         raise ExportError(f"update: {spec.update!r}; allowed in fixed point: asynchronous, synchronous")
+    theta = options.rounded(layout(spec), theta)
     lanes, p = len(theta), layout(spec).rows(theta.astype(np.float64))
     limits = [abs(value) for pair in spec.output_limits or () for value in pair]
     w = options.weights("W", p["W"], 1, np.full(lanes, 24))

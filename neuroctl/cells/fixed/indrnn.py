@@ -125,6 +125,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
         ExportError: a range is too wide for the words.
 
     """
+    theta = options.rounded(layout(spec), theta)
     p, u_reach = layout(spec).rows(theta.astype(np.float64)), -u_format.low * u_format.lsb
     h_reaches, x_reach, sum_reach = _h_reaches(spec, p, u_reach, np.full(len(theta), np.inf))
     s, s_reach = d.s_format(spec, x_reach, options)

@@ -69,6 +69,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
         ExportError: a range is too wide for the words.
 
     """
+    theta = options.rounded(layout(spec), theta)
     p = layout(spec).rows(theta.astype(np.float64))
     drive = base.drive_of(p["W_in"], u_format)
     driven = drive + np.abs(p["bias"])
