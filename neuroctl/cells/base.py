@@ -244,6 +244,16 @@ def output_scale(spec: Spec) -> NDArray[np.float64]:
     return np.array([max(abs(low), abs(high)) for low, high in spec.output_limits or ((-1.0, 1.0),) * spec.outputs])
 
 
+def output_range(spec: Spec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return middle and half width of what an affine readout should span, ``[outputs]`` each: -1 to 1 without limits.
+
+    With an output activation they are of its range, not of the limits.
+    """
+    limits = spec.output_limits if spec.output_activation == "identity" else None
+    lows, highs = np.array(limits or ((-1.0, 1.0),) * spec.outputs).T
+    return 0.5 * (lows + highs), 0.5 * (highs - lows)
+
+
 def decode_readout(spec: Spec, p: Mapping[str, Array]) -> None:
     """Turn genes that lie in ``W_out`` and ``b_out`` into weights, so that one unit moves across the outputs' range.
 
@@ -251,9 +261,7 @@ def decode_readout(spec: Spec, p: Mapping[str, Array]) -> None:
     """
     if spec.readout != "affine":
         return
-    lows, highs = np.array(spec.output_limits or ((-1.0, 1.0),) * spec.outputs).T
-    if spec.output_activation != "identity":  # its own range counts, not the limits
-        lows, highs = -np.ones_like(lows), np.ones_like(highs)
-    span, rest = highs - lows, 0.5 if spec.activation == "logistic" else 0.0
-    p["W_out"][:] *= (span if rest else 0.5 * span)[:, None]
-    p["b_out"][:] = 0.5 * (lows + highs) - rest * p["W_out"].sum(axis=-1) + 0.5 * span * p["b_out"]
+    middle, half = output_range(spec)
+    rest = 0.5 if spec.activation == "logistic" else 0.0
+    p["W_out"][:] *= (2.0 * half if rest else half)[:, None]
+    p["b_out"][:] = middle - rest * p["W_out"].sum(axis=-1) + half * p["b_out"]

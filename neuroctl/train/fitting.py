@@ -89,8 +89,9 @@ def fit(
 ) -> Fit:
     """Train a controller on sequences, by gradient.
 
-    Every sequence begins at a reset. Parameters stay within their bounds, see ``projection.Projection``. The same
-    arguments give the same bits on one machine, whatever the number of threads.
+    Every sequence begins at a reset. Parameters stay within their bounds, see ``projection.Projection``. The optimizer
+    steps time constants in their logarithm, and weights of inputs and outputs in units of the spec's limits, see
+    ``coordinates.Coordinates``. The same arguments give the same bits on one machine, whatever the number of threads.
 
     Args:
         spec: of the controller, whose parameters then start as ``starting.start`` says; or a controller to go on from,
@@ -105,7 +106,8 @@ def fit(
         schedule: ``"constant"``; ``"cosine"`` down to 0; ``"step"``, a tenth after each third; or one of ``optim``.
         epochs: how often all sequences are gone through, at most.
         batch: sequences between two steps.
-        clip: largest norm of the whole gradient, to which a longer one is shortened; None: any.
+        clip: largest norm of the whole gradient, in the optimizer's coordinates, to which a longer one is shortened;
+            None: any.
         validation: share of the sequences, chosen by the seed, that are not trained on; or ``(inputs, targets)`` or
             ``(inputs, targets, mask)``. They decide which parameters are the best.
         patience: epochs without a lower validation loss after which training stops; None: never.

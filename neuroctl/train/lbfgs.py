@@ -47,13 +47,12 @@ class LBFGS:
 
         """
         self.progress, training = progress, self._training
-        low, high, dtype = training.bounds.low, training.bounds.high, progress.theta.dtype
+        low, high = (training.coordinates.of(x.astype(np.float64)) for x in (training.bounds.low, training.bounds.high))
         options = {"maxiter": training.settings.epochs, "maxfun": 20 * training.settings.epochs}
         try:
             found = self._minimize(
-                self._loss, progress.theta.astype(np.float64), jac=True, method="L-BFGS-B", options=options,
-                bounds=list(zip(low.astype(np.float64), high.astype(np.float64), strict=True)),
-                callback=lambda theta: self._iteration(np.asarray(theta).astype(dtype)),
+                self._loss, training.coordinates.of(progress.theta.astype(np.float64)), jac=True, method="L-BFGS-B",
+                options=options, bounds=list(zip(low, high, strict=True)), callback=self._iteration,
             )  # fmt: skip
         except _Stop:
             return self.progress, str(training.over(self.progress))
@@ -61,16 +60,21 @@ class LBFGS:
         return self.progress, over or " ".join(str(found.message).split()).lower()
 
     def _loss(self, x: Array) -> tuple[float, Array]:
-        theta = self._training.bounds(x.astype(self.progress.theta.dtype))
+        theta = self._theta(x)
         epoch = len(self.progress.rows) + 1
         self._calls += 1
         loss, gradient = self._training.checked(self._training.gradient, theta, self._training.data, epoch, self._calls)
+        gradient = self._training.coordinates.gradient(theta, gradient)
         self._last = loss, global_norm(gradient)
         return loss, gradient.astype(np.float64)
 
-    def _iteration(self, theta: Array) -> None:
+    def _theta(self, x: Array) -> Array:
         training = self._training
-        theta = training.bounds(theta)
+        return training.bounds(training.coordinates.theta(np.asarray(x)).astype(self.progress.theta.dtype))
+
+    def _iteration(self, x: Array) -> None:
+        training = self._training
+        theta = self._theta(x)
         number, (loss, norm) = len(self.progress.rows) + 1, self._last
         row = Epoch(number, self._calls, loss, training.validated(theta, number, self._calls), norm, np.nan)
         self.progress = self.progress.after(theta, self.progress.state, row)

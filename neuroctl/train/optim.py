@@ -32,7 +32,8 @@ class Optimizer:
     """A rule for steps downhill.
 
     ``begin(theta)`` gives its first state; ``step(theta, gradient, state, k, rate)`` gives the parameters after step k,
-    from 1 on, and the next state. All are new arrays in theta's dtype and shape.
+    from 1 on, and the next state. All are new arrays in theta's dtype and shape. In a training, theta and gradient are
+    in the units of ``coordinates.Coordinates``.
 
     Example:
         >>> class Plain(Optimizer):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuroctl.cells import layout
 from neuroctl.errors import DivergedError
 from neuroctl.spec import Spec
+from neuroctl.train.coordinates import Coordinates
 from neuroctl.train.data import Sequences
 from neuroctl.train.dataset import batches, pieces, weight_of
 from neuroctl.train.gradients import Gradient
@@ -29,7 +30,7 @@ class Epoch(NamedTuple):
         step: steps of the optimizer so far.
         loss: mean over the epoch's sequences, each as it was when its step was taken.
         validation: loss of the validation sequences after the epoch; NaN without any.
-        gradient_norm: largest norm of a gradient in the epoch, before clipping.
+        gradient_norm: largest norm of a gradient in the epoch, in the optimizer's coordinates, before clipping.
         learning_rate: rate of the last step.
 
     Example:
@@ -108,7 +109,7 @@ class Training:
         self, spec: Spec, gradient: Gradient, data: Sequences, validation: Sequences | None, settings: Settings
     ):
         self.spec, self.gradient, self.data, self.validation, self.settings = spec, gradient, data, validation, settings
-        self.bounds = Projection(spec)
+        self.bounds, self.coordinates = Projection(spec), Coordinates(spec)
         self._weights = np.concatenate(
             [np.full(block.size, float(len(block.shape) == 2), spec.dtype) for block in layout(spec).blocks.values()]
         )
@@ -118,7 +119,7 @@ class Training:
     def begin(self, theta: Array) -> Progress:
         """Return the progress before the first epoch."""
         theta = self.bounds(theta)
-        return Progress(theta, self.settings.optimizer.begin(theta), theta)
+        return Progress(theta, self.settings.optimizer.begin(self.coordinates.of(theta)), theta)
 
     def over(self, progress: Progress) -> str | None:
         """Return why the training is over, or None."""
@@ -145,6 +146,7 @@ class Training:
                 if gradient is None:
                     continue
                 rate = settings.learning_rate * settings.schedule(step, self.steps)
+                gradient = self.coordinates.gradient(theta, gradient)
                 norm = global_norm(gradient)
                 step += 1
                 theta, state = self._step(theta, clip(gradient, norm, settings.clip), state, step, rate, number)
@@ -174,7 +176,10 @@ class Training:
         self, theta: Array, gradient: Array, state: State, step: int, rate: float, epoch: int
     ) -> tuple[Array, State]:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-            theta, state = self.settings.optimizer.step(theta, gradient, state, step, rate, self._weights)
+            x, state = self.settings.optimizer.step(
+                self.coordinates.of(theta), gradient, state, step, rate, self._weights
+            )
+            theta = self.coordinates.theta(x)
         if not np.isfinite(theta).all():
             raise DivergedError(f"epoch {epoch}, step {step}: {self._largest(theta)}; allowed: finite parameters")
         return self.bounds(theta), state

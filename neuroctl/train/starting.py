@@ -27,9 +27,9 @@ _RECURRENT: Final = 4.0  # 1 over the logistic's largest slope
 def start(spec: Spec, seed: int = 0) -> Array:
     """Return a random theta ``[n_params]`` to start training from.
 
-    - IndRNN: as its paper does, see ``cells.indrnn.paper_init``
+    - IndRNN: as its paper does, see ``cells.indrnn.paper_init``, over the limits of inputs and outputs
     - Elman: U is a random orthogonal matrix, which neither shrinks nor stretches what is remembered; bias is 0
-    - Jordan: U is uniform within 1 / sqrt(outputs); bias is 0
+    - Jordan: U is uniform within 1 / sqrt(outputs) over the outputs' limits; bias is 0
     - CTRNN: W is normal with standard deviation 4 / sqrt(n), where activity neither dies nor explodes; biases are
       center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
     - these three: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
@@ -40,12 +40,16 @@ def start(spec: Spec, seed: int = 0) -> Array:
 
     """
     integer("seed", seed, 0, error=TrainingError)
+    blocks = layout(spec)
     if spec.cell == "indrnn":
-        return paper_init(spec, seed)
+        theta = paper_init(spec, seed).astype(np.float64)
+        p = blocks.views(theta)
+        p["W_in.0"][:] /= base.input_scale(spec)
+        base.decode_readout(spec, p)
+        return blocks.coerce(theta, spec.dtype)
     if spec.cell not in _RECURRENCE:
         return initial(spec, seed)
     rng = np.random.default_rng(seed)
-    blocks = layout(spec)
     theta = np.zeros(blocks.size)
     p = blocks.views(theta)
     p["W_in"][:] = _uniform(rng, p["W_in"].shape) / base.input_scale(spec)
@@ -67,7 +71,7 @@ def _elman(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
 
 
 def _jordan(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
-    p["U"][:] = rng.uniform(-1.0, 1.0, p["U"].shape) / math.sqrt(spec.outputs)
+    p["U"][:] = rng.uniform(-1.0, 1.0, p["U"].shape) / math.sqrt(spec.outputs) / base.output_scale(spec)
 
 
 def _ctrnn(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:

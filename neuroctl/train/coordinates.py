@@ -1,0 +1,76 @@
+"""The coordinates that optimizers step: parameters in units of their own scale, times in their logarithm.
+
+A learning rate is the size of a step, so one rate for all suits only numbers of one scale. A time constant of 10 ms
+that steps by 0.01 s is at its bound at once; a weight on an input of thousands is far too large after one step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells import base, layout
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+
+
+class Coordinates:
+    """Maps theta to the coordinates x that an optimizer steps, and a gradient with it.
+
+    - times (blocks in seconds): x = log(theta / dt_s), so that a step is a share of a time, whatever dt_s is
+    - ``W_in``: x = theta times the largest magnitude of the input, where the network sees it unscaled
+    - ``W_out``, ``b_out``: x = theta over half of the range of the output, and ``U`` of a Jordan network, which takes
+      outputs, x = theta times their largest magnitude
+    - all others: x = theta
+
+    So training takes the same course in other units of time, inputs or outputs. Without limits in the spec only times
+    are changed.
+
+    Args:
+        spec: of the controller.
+
+    Example:
+        >>> spec = nc.Spec(cell="ctrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, input_limits=((-8, 8),))
+        >>> theta = np.array([1.0, 1.0, 1.0, 0.01, 0.5, 1.0, 1.0])  # W, bias, gain, tau_s, W_in, W_out, b_out
+        >>> Coordinates(spec).of(theta)
+        array([1., 1., 1., 0., 4., 1., 1.])
+
+    """
+
+    def __init__(self, spec: Spec):
+        blocks = layout(spec)
+        scale = np.ones(blocks.size)
+        p = blocks.views(scale)
+        p["W_in" if "W_in" in blocks else "W_in.0"][:] /= base.input_scale(spec)
+        if spec.cell == "jordan":
+            p["U"][:] /= base.output_scale(spec)
+        if spec.readout == "affine":
+            half = base.output_range(spec)[1]
+            p["W_out"][:] *= half[:, None]
+            p["b_out"][:] *= half
+        times = [np.arange(b.offset, b.offset + b.size) for b in blocks.blocks.values() if b.unit == "s"]
+        self._times = np.concatenate([*times, np.empty(0, np.intp)]).astype(np.intp)
+        scale[self._times] = spec.dt_s
+        self._scale = scale
+
+    def of(self, theta: Array) -> Array:
+        """Return the coordinates of parameters ``[n_params]``, in their dtype."""
+        with np.errstate(over="ignore"):  # of a bound
+            x = theta / self._scale
+        x[self._times] = np.log(x[self._times])
+        return x.astype(theta.dtype)
+
+    def theta(self, x: Array) -> Array:
+        """Return the parameters of coordinates ``[n_params]``, in their dtype; what overflows is infinite."""
+        theta = x.astype(np.float64)
+        theta[self._times] = np.exp(theta[self._times])
+        return (theta * self._scale).astype(x.dtype)
+
+    def gradient(self, theta: Array, gradient: Array) -> Array:
+        """Return how the loss changes with the coordinates, of its change with theta: by the chain rule."""
+        slope = self._scale.copy()
+        slope[self._times] = theta[self._times]
+        return (gradient * slope).astype(gradient.dtype)
