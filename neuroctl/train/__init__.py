@@ -1,11 +1,13 @@
 """Training by gradient: through time, from recorded inputs and targets."""
 
+from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.train.checking import check
 from neuroctl.train.dataset import windows
 from neuroctl.train.fitting import Fit, fit
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
 from neuroctl.train.progress import Epoch
+from neuroctl.train.quantizing import quantize
 from neuroctl.train.starting import start
 
 __all__ = [
@@ -15,12 +17,14 @@ __all__ = [
     "Cosine",
     "Epoch",
     "Fit",
+    "FixedPointConfig",
     "Gradient",
     "Gradients",
     "Optimizer",
     "StepDecay",
     "check",
     "fit",
+    "quantize",
     "start",
     "value_and_grad",
     "windows",

@@ -39,6 +39,20 @@ def dataset(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
         UserWarning: a column never changes.
 
     """
+    data = checked(spec, inputs, targets, mask)
+    _warn_of_constants("inputs", data.inputs, data.mask)
+    if np.ndim(targets[0] if _is_list(targets) else targets) == (2 if _is_list(targets) else 3):
+        _warn_of_constants("targets", data.targets, data.mask)
+    return data
+
+
+def checked(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequences:
+    """Return what ``dataset`` does, without its warnings.
+
+    Raises:
+        TrainingError: as ``dataset``.
+
+    """
     if _is_list(inputs):
         inputs, targets, mask = _padded(inputs, targets, mask)
     data = Sequences.check(spec, inputs, targets, mask)
@@ -48,9 +62,6 @@ def dataset(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
         raise TrainingError("inputs: 1 step; allowed: at least 2, in one sequence or several")
     if data.mask is not None and (empty := ~data.mask.any(axis=0)).any():
         raise TrainingError(f"mask: all 0 for sequence {int(np.argmax(empty))}; allowed: a step that counts")
-    _warn_of_constants("inputs", data.inputs, data.mask)
-    if np.ndim(targets) == 3:
-        _warn_of_constants("targets", data.targets, data.mask)
     return data
 
 

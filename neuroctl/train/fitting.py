@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from neuroctl.checks import shown
 from neuroctl.controller import Controller
 from neuroctl.errors import DivergedError, StabilityWarning, TrainingError
+from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.dataset import dataset, split
 from neuroctl.train.gradients import Gradient, Loss
@@ -35,6 +37,7 @@ class Fit:
         epoch: the epoch it is of, from 1 on; 0 before the first.
         history: an array an epoch by name: epoch, step, loss, validation, gradient_norm, learning_rate, see ``Epoch``.
         stopped: why training ended.
+        quantized: with ``fixed_point`` the integer controller that was trained, whose loss it is; else None.
 
     Example:
         >>> spec = nc.Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01)
@@ -50,13 +53,18 @@ class Fit:
     epoch: int
     history: Mapping[str, Array]
     stopped: str
+    quantized: QuantController | None = None
 
     @classmethod
-    def of(cls, spec: Spec, progress: Progress, stopped: str) -> Fit:
+    def of(cls, training: Training, progress: Progress, stopped: str) -> Fit:
         """Return what a training has come to."""
+        quantized = None
+        if training.gradient.steps_integers:
+            training.refine(progress.best)
+            quantized = training.gradient.quantized(progress.best)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # it was trained with these very steps
-            controller = Controller(spec, progress.best)
+            controller = Controller(training.spec, progress.best)
         best = progress.best_row
         return cls(
             controller,
@@ -64,6 +72,7 @@ class Fit:
             best.epoch if best else 0,
             progress.history(),
             stopped,
+            quantized,
         )
 
 
@@ -85,6 +94,7 @@ def fit(
     seed: int = 0,
     threads: int | None = None,
     truncate: int | None = None,
+    fixed_point: FixedPointConfig | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Fit:
     """Train a controller on sequences, by gradient.
@@ -115,9 +125,13 @@ def fit(
         threads: how many to use; None: one a core.
         truncate: steps between two steps of the optimizer: the state is carried on, and the gradient goes back no
             further. None: a whole sequence.
+        fixed_point: storage of the integer controller that is trained, whose bits the losses are of: see ``Gradient``.
+            Of ReLU's activations the format is chosen anew after each epoch, by up to 256 of the sequences. Start from
+            a trained float controller, with a small learning rate. None: a float controller. Not with ``truncate``.
         on_epoch: called with the figures of each epoch.
 
     Raises:
+        ExportError: a range is too wide for fixed point.
         TrainingError: data or a setting is not allowed; the message names it.
         DivergedError: outputs, the loss or a gradient is not finite; its ``fit`` is the best until then.
         SpecError: the cell has no gradient.
@@ -132,8 +146,11 @@ def fit(
         epochs=epochs, batch=batch, clip=clip, patience=patience, seed=seed, truncate=truncate,
     )  # fmt: skip
     own = spec.spec if isinstance(spec, Controller) else spec
-    gradient = Gradient(own, loss, threads=threads)
+    if fixed_point is not None and truncate is not None:
+        raise TrainingError(f"truncate: {shown(truncate)}; allowed in fixed point: None")
     data = dataset(own, inputs, targets, mask)
+    recorded = data.inputs.reshape(-1, own.inputs) if fixed_point else None
+    gradient = Gradient(own, loss, threads=threads, fixed_point=fixed_point, calibration=recorded)
     if callable(loss) and data.mask is not None:
         raise TrainingError("mask: given, or sequences of several lengths; allowed with a loss function: None")
     training = Training(own, gradient, *split(own, data, validation, settings.seed), settings)
@@ -152,10 +169,10 @@ def _run(training: Training, progress: Progress, by_scipy: bool, on_epoch: Calla
 
     try:
         if by_scipy:
-            return Fit.of(training.spec, *LBFGS(training, tell).run(progress))
+            return Fit.of(training, *LBFGS(training, tell).run(progress))
         while (reason := training.over(progress)) is None:
             tell(training.epoch(progress))
     except DivergedError as error:
-        error.fit = Fit.of(training.spec, progress, "diverged")
+        error.fit = Fit.of(training, progress, "diverged")
         raise
-    return Fit.of(training.spec, progress, reason)
+    return Fit.of(training, progress, reason)

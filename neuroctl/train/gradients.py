@@ -245,6 +245,11 @@ class Gradient:
 
         self._fixed.refine(theta, error)
 
+    @property
+    def steps_integers(self) -> bool:
+        """Whether the steps are an integer controller's."""
+        return self._fixed is not None
+
     def quantized(self, theta: Array) -> QuantController:
         """Return the integer controller that a call with theta ``[n_params]`` steps.
 

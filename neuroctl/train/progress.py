@@ -21,6 +21,8 @@ from neuroctl.train.settings import Settings
 
 Array = NDArray[Any]
 
+_REFINING: Final = 256  # sequences by which formats are chosen
+
 
 class Epoch(NamedTuple):
     """Figures of an epoch.
@@ -113,6 +115,7 @@ class Training:
         self._weights = np.concatenate(
             [np.full(block.size, float(len(block.shape) == 2), spec.dtype) for block in layout(spec).blocks.values()]
         )
+        self._refined: Array | None = None
         a_batch = -(-data.inputs.shape[0] // (settings.truncate or data.inputs.shape[0]))
         self.steps = settings.epochs * -(-data.inputs.shape[1] // settings.batch) * a_batch
 
@@ -137,6 +140,7 @@ class Training:
         """
         settings = self.settings
         theta, state = progress.theta, progress.state
+        self.refine(theta)
         step = progress.rows[-1].step if progress.rows else 0
         number, largest, rate, total, weight = len(progress.rows) + 1, 0.0, 0.0, 0.0, 0.0
         for batch in batches(self.data, settings.batch, settings.seed, number):
@@ -152,8 +156,17 @@ class Training:
                 theta, state = self._step(theta, clip(gradient, norm, settings.clip), state, step, rate, number)
                 share = weight_of(piece)
                 total, weight, largest = total + share * loss, weight + share, max(largest, norm)
+        self.refine(theta)
         row = Epoch(number, step, total / weight, self.validated(theta, number, step), largest, rate)
         return progress.after(theta, state, row)
+
+    def refine(self, theta: Array) -> None:
+        """Choose the formats of fixed point by theta and some of the data; nothing else goes into them."""
+        if theta is not self._refined:
+            few = slice(_REFINING)
+            mask = None if self.data.mask is None else self.data.mask[:, few]
+            self.gradient.refine(theta, np.ascontiguousarray(self.data.inputs[:, few]), mask)
+            self._refined = theta
 
     def validated(self, theta: Array, epoch: int, step: int) -> float:
         """Return the loss of the validation sequences; NaN without any."""

@@ -6,7 +6,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.errors import ExportError, SpecError, TrainingError
 from neuroctl.evolve import FixedPointConfig
-from neuroctl.train import Gradient
+from neuroctl.train import Gradient, fit, quantize
 
 LIMITS = ((-1.0, 1.0), (-2.0, 2.0))
 KINDS = {
@@ -143,3 +143,49 @@ def test_what_fixed_point_does_not_take():
     )
     with pytest.raises(SpecError):
         Gradient(nc.Spec(cell="hopfield", inputs=0, neurons=4, outputs=4, dt_s=0.01), fixed_point=config)
+
+
+def echo(spec, sequences=48, steps=20):
+    """Sequences in which each output is what the input was two steps before."""
+    u = np.random.default_rng(1).uniform(-1.0, 1.0, (steps, sequences, spec.inputs)).astype(np.float32)
+    return u, np.concatenate([np.zeros_like(u[:2]), u[:-2]])
+
+
+@pytest.mark.parametrize("kind", ["elman", "indrnn residual"])
+def test_training_that_knows_of_the_integers_loses_less(kind):
+    spec = spec_of(kind, neurons=8)
+    u, targets = echo(spec)
+    start = fit(spec, u, targets, epochs=150, learning_rate=0.02, validation=(u, targets))
+    config = FixedPointConfig(weight_bits=8)
+    coarse = {"epochs": 1, "learning_rate": 1e-12, "validation": (u, targets), "fixed_point": config}
+    after = fit(start.controller, u, targets, **coarse).loss  # nothing but quantized
+    trained = fit(start.controller, u, targets, **coarse | {"epochs": 30, "learning_rate": 0.002})
+    assert trained.loss < after
+    outputs = np.zeros_like(u)
+    for b in range(u.shape[1]):
+        trained.quantized.reset()
+        outputs[:, b] = trained.quantized.rollout(u[:, b])
+    assert trained.loss == pytest.approx(np.mean((outputs - targets) ** 2), rel=1e-5)
+    again = fit(start.controller, u, targets, **coarse | {"epochs": 30, "learning_rate": 0.002}, threads=1)
+    assert np.array_equal(again.controller.theta, trained.controller.theta)
+
+
+def test_fit_in_fixed_point_finds_the_range_of_inputs_in_the_data():
+    spec = spec_of("elman", input_limits=None)
+    u, targets = echo(spec)
+    result = fit(spec, 100.0 * u, targets, epochs=1, fixed_point=FixedPointConfig(weight_bits=8))
+    assert result.quantized.formats["u"].frac_bits == 8  # 2^15 / 2^7
+    assert fit(spec, u, targets, epochs=1).quantized is None
+    with pytest.raises(TrainingError, match="^truncate: 5; allowed in fixed point: None$"):
+        fit(spec, u, targets, truncate=5, fixed_point=FixedPointConfig())
+
+
+def test_quantizing_by_sequences_of_several_lengths():
+    spec = spec_of("indrnn residual")
+    theta, u, _ = data_of(spec, sequences=5)
+    parts = [u[: 10 + 6 * b, b] for b in range(5)]
+    q = quantize(nc.Controller(spec, theta), parts, fixed_point=FixedPointConfig(weight_bits=8))
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8))
+    f.refine(theta, u, (np.arange(40)[:, None] < 10 + 6 * np.arange(5)).astype(np.float32))
+    assert q.model_crc32 == f.quantized(theta).model_crc32
+    assert quantize(nc.Controller(spec, theta), u).formats["W_in.0"].bits == 16
