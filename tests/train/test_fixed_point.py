@@ -36,7 +36,7 @@ def data_of(spec, steps=40, sequences=37):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
 def test_forward_is_the_integer_controller_bit_for_bit(kind, bits):
     spec = spec_of(kind)
     theta, u, targets = data_of(spec)
