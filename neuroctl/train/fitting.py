@@ -18,7 +18,7 @@ from neuroctl.spec import Spec
 from neuroctl.train.dataset import dataset, split
 from neuroctl.train.gradients import Gradient, Loss
 from neuroctl.train.lbfgs import LBFGS
-from neuroctl.train.optim import Optimizer, Schedule
+from neuroctl.train.optim import OPTIMIZERS, Optimizer, Schedule
 from neuroctl.train.progress import Epoch, Progress, Training
 from neuroctl.train.settings import LBFGS as BY_SCIPY
 from neuroctl.train.settings import Settings
@@ -126,8 +126,9 @@ def fit(
         truncate: steps between two steps of the optimizer: the state is carried on, and the gradient goes back no
             further. None: a whole sequence.
         fixed_point: storage of the integer controller that is trained, whose bits the losses are of: see ``Gradient``.
-            Of ReLU's activations the format is chosen anew after each epoch, by up to 256 of the sequences. Start from
-            a trained float controller, with a small learning rate. None: a float controller. Not with ``truncate``.
+            Of ReLU's activations the format is chosen anew after each epoch, by up to 128 of the sequences. Start from
+            a trained float controller, with a small learning rate. None: a float controller. Not with ``truncate``
+            or ``"lbfgs"``, whose search along a line needs a loss without steps.
         on_epoch: called with the figures of each epoch.
 
     Raises:
@@ -148,6 +149,8 @@ def fit(
     own = spec.spec if isinstance(spec, Controller) else spec
     if fixed_point is not None and truncate is not None:
         raise TrainingError(f"truncate: {shown(truncate)}; allowed in fixed point: None")
+    if fixed_point is not None and optimizer == BY_SCIPY:
+        raise TrainingError(f"optimizer: {shown(optimizer)}; allowed in fixed point: {', '.join(OPTIMIZERS)}")
     data = dataset(own, inputs, targets, mask)
     recorded = data.inputs.reshape(-1, own.inputs) if fixed_point else None
     gradient = Gradient(own, loss, threads=threads, fixed_point=fixed_point, calibration=recorded)

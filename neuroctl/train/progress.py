@@ -21,7 +21,7 @@ from neuroctl.train.settings import Settings
 
 Array = NDArray[Any]
 
-_REFINING: Final = 256  # sequences by which formats are chosen
+_REFINING: Final = 128  # sequences by which formats are chosen
 
 
 class Epoch(NamedTuple):

@@ -178,6 +178,8 @@ def test_fit_in_fixed_point_finds_the_range_of_inputs_in_the_data():
     assert fit(spec, u, targets, epochs=1).quantized is None
     with pytest.raises(TrainingError, match="^truncate: 5; allowed in fixed point: None$"):
         fit(spec, u, targets, truncate=5, fixed_point=FixedPointConfig())
+    with pytest.raises(TrainingError, match="^optimizer: 'lbfgs'; allowed in fixed point: adam, adamw, sgd$"):
+        fit(spec, u, targets, optimizer="lbfgs", fixed_point=FixedPointConfig())
 
 
 def test_quantizing_by_sequences_of_several_lengths():
