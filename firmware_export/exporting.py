@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from neuroctl.quant import LIMIT, QuantController
 
 from .emit import cell_c, sources
 from .emit.examples import program_ram_bytes
+from .emit.parts import row_bytes
 from .emit.tunable import param_image, shape_crc32
 from .folder import check_free, manifest, replace_all
 from .names import check_name
@@ -87,8 +89,10 @@ def _check_fits(q: QuantController, name: str, core: Target) -> None:
         ExportError: names the bytes needed and allowed.
 
     """
-    sizes = {block: entry.part.stop - entry.part.start for block, entry in q.layout.blocks.items()}
-    weights = sum(size * (q.formats[block].bits if block in q.formats else 32) // 8 for block, size in sizes.items())
+    weights = 0
+    for block, entry in q.layout.blocks.items():
+        *rows, columns = (1, *entry.shape)
+        weights += math.prod(rows) * row_bytes(columns, q.formats[block].bits if block in q.formats else 32)
     ram = program_ram_bytes(q, cell_c(q, name))
     for what, takes, has in (("weights", weights, core.flash_bytes), ("state and self-test", ram, core.ram_bytes)):
         if has and takes > has:

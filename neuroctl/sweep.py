@@ -12,8 +12,9 @@ import numpy as np
 import neuroctl as nc
 from neuroctl import io
 from neuroctl.errors import ExportError, require
+from neuroctl.quant import STATE_BITS, WEIGHT_BITS
 
-BITS: Final = ((8, 16), (8, 32), (16, 16), (16, 32))
+BITS: Final = tuple((weights, state) for weights in WEIGHT_BITS for state in STATE_BITS)
 _FIRST_SEED: Final = 5000
 _CORE: Final = "cortex-m0plus"
 

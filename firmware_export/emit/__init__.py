@@ -103,7 +103,7 @@ def _tidy(text: str) -> str:
 @functools.cache
 def _environment() -> Any:
     jinja2 = require("jinja2", "export")
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE / "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -111,6 +111,8 @@ def _environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["row_of"] = parts.row_of  # macros see globals alone
+    return environment
 
 
 def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "rows": rows,
         "step_comment": _step_comment(q, name),
         "prototypes": _prototypes(q, name),
-    } | _runtime()
+    } | _runtime(packed=bits[0] in parts.PACKED_BITS)
 
 
 def _step_comment(q: QuantController, name: str) -> str:
@@ -242,10 +244,14 @@ def _prototypes(q: QuantController, name: str) -> list[str]:
     return lines
 
 
-def _runtime() -> dict[str, str]:
-    text, link = ((_RUNTIME / file).read_text(encoding="utf-8") for file in ("nc_fixed.h", "nc_link.h"))
+def _runtime(*, packed: bool) -> dict[str, Any]:
+    """Return the runtime's text, with what unpacks weights if there are packed ones, and the versions of its parts."""
+    text, unpacking, link = (
+        (_RUNTIME / file).read_text(encoding="utf-8") for file in ("nc_fixed.h", "nc_packed.h", "nc_link.h")
+    )
     return {
-        "runtime": text,
+        "runtime": f"{text}\n{unpacking}" if packed else text,
+        "packed_version": re.findall(r"#define NC_PACKED_VERSION (\d+)", unpacking)[0] if packed else "",
         "runtime_version": re.findall(r"#define NC_FIXED_VERSION (\d+)", text)[0],
         "link_version": re.findall(r"#define NC_LINK_VERSION (\d+)", link)[0],
     }

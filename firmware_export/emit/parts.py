@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.fixed.base import READOUT_INTS
+from neuroctl.cells.fixed.base import READOUT_INTS, WEIGHT_BITS
+from neuroctl.checks import choice_of
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import IDENTITY, LOGISTIC
 from neuroctl.quant import QuantController
@@ -27,6 +28,7 @@ _TYPES: Final = (
     ("int32_t", -(1 << 31), (1 << 31) - 1),
     ("uint32_t", 0, (1 << 32) - 1),
 )
+PACKED_BITS: Final = tuple(bits for bits in WEIGHT_BITS if bits < 8)
 STORAGE_BYTES: Final = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
 
 
@@ -139,19 +141,37 @@ def suffix_of(block: str) -> str:
     return block.lower().replace(".", "_")
 
 
-def matrix(q: QuantController, p: Blocks, parameters: ParameterStorage, block: str, size: str) -> Matrix:
-    """Return a matrix's table.
+def row_bytes(columns: int, bits: int) -> int:
+    """Return the bytes of a row of weights: rows begin at whole ones."""
+    return -(-columns * bits // 8)
+
+
+def packed(weights: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return the bytes ``[to, row_bytes]`` of weights ``[to, from]``, as ``nc_packed.h`` reads them."""
+    places = (weights[..., None] >> np.arange(bits)) & 1
+    return np.packbits(places.reshape(len(weights), -1).astype(np.uint8), axis=-1, bitorder="little")
+
+
+def matrix(q: QuantController, p: Blocks, parameters: ParameterStorage, block: str, size: tuple[str, str]) -> Matrix:
+    """Return a matrix's table; ``size`` is its rows and columns in C. Weights of fewer than 8 bits are packed.
 
     Raises:
         ExportError: the numbers do not fit the storage of their format; a damaged file can hold such.
 
     """
     stored = q.formats[block]
-    if stored.bits not in (8, 16):
-        raise ExportError(f"{block}: {stored.bits} bits; allowed in C: 8 or 16")
+    choice_of(f"{block}: bits in C", stored.bits, WEIGHT_BITS, error=ExportError)
     check_range(block, p[block], stored.low, stored.high)
-    name = f"{parameters.at}{suffix_of(block)}"
-    return Matrix(name, f"int{stored.bits}_t", size, ints(p[block]), parameter=parameters.tunable)
+    name, (rows, columns) = f"{parameters.at}{suffix_of(block)}", size
+    if stored.bits in PACKED_BITS:
+        data = ints(packed(p[block], stored.bits))
+        return Matrix(name, "uint8_t", f"{rows} * {row_of(columns, stored.bits)}", data, parameter=parameters.tunable)
+    return Matrix(name, f"int{stored.bits}_t", f"{rows} * {columns}", ints(p[block]), parameter=parameters.tunable)
+
+
+def row_of(columns: str, bits: int) -> str:
+    """Return the C expression of how many numbers of a table a row of a matrix takes."""
+    return f"(({columns} * {bits} + 7) / 8)" if bits in PACKED_BITS else columns
 
 
 def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:

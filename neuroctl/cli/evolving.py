@@ -133,7 +133,7 @@ def evolve(
         bool,
         typer.Option(
             "--integer-genes",
-            help="Search integers of --weight-bits; implies --quantized.",
+            help="Search integers of --weight-bits, 8 or 16; implies --quantized.",
             rich_help_panel=_FIXED,
         ),
     ] = False,

@@ -309,7 +309,7 @@ def test_more_bad_input_of_export(saved, wide, tmp_path):
 def test_sweep_prints_and_draws(saved, tmp_path):
     out = tmp_path / "sweep"
     text = neuroctl("export", saved, "--out", out, "--sweep", "--episodes", 2).stdout
-    assert all(form in text for form in ("float32", "w8 s16", "w16 s32"))
+    assert all(form in text for form in ("float32", "w2 s32", "w8 s16", "w16 s32"))
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in out.iterdir()) == ["sweep.png"]
 

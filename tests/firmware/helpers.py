@@ -36,6 +36,24 @@ CELLS = {
 }
 """Every cell, and the options that make other C."""
 
+MIXED_BITS = {
+    "ctrnn": {"W": 4, "W_in": 3, "W_out": 2},
+    "indrnn": {"W_in.0": 2, "W_in.1": 4, "W_out": 8},
+    "elman": {"U": 3, "W_in": 16, "W_out": 4},
+    "jordan": {"U": 2, "W_in": 8, "W_out": 3},
+    "hopfield": 3,
+}
+"""Weights of each cell whose blocks differ in their bits; W_in.1 is of the second layer."""
+
+
+def mixed_bits(cell):
+    """Bits of a row of ``CELLS``: those of its cell that its options leave."""
+    bits = MIXED_BITS[cell.split()[0]]
+    if not isinstance(bits, dict):
+        return bits
+    return {block: count for block, count in bits.items() if block != "W_in.1" or CELLS[cell].get("layers", 1) > 1}
+
+
 FILES = [
     "ctl.h",
     "ctl.json",

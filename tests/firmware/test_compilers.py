@@ -8,9 +8,20 @@ import numpy as np
 import pytest
 
 import firmware_export
-from tests.firmware.helpers import CELLS, STRICT, batch_source, controller, extreme_inputs, run_batch, state_of
+from tests.firmware.helpers import (
+    CELLS,
+    STRICT,
+    batch_source,
+    controller,
+    extreme_inputs,
+    mixed_bits,
+    run_batch,
+    state_of,
+)
 
 SHAPES = {**{cell: {"cell": cell} for cell in CELLS}, "16-bit state": {"state_bits": 16}, "8 bits": {"weight_bits": 8}}
+SHAPES |= {f"{bits} bits": {"weight_bits": bits} for bits in (4, 3, 2)}
+SHAPES |= {f"{cell}, mixed bits": {"cell": cell, "weight_bits": mixed_bits(cell)} for cell in CELLS}
 POISON = "#pragma GCC poison __builtin_arm_smlad __builtin_arm_smlawb\n"
 """What a compiler does that has no such names."""
 

@@ -15,6 +15,7 @@ import neuroctl as nc
 from firmware_export.emit.parts import STORAGE_BYTES
 from firmware_export.targets import TARGETS
 from neuroctl.maths.fixed import LOGISTIC_TABLE
+from neuroctl.quant import WEIGHT_BITS
 from tests.firmware.helpers import (
     CC,
     CELLS,
@@ -28,6 +29,7 @@ from tests.firmware.helpers import (
     controller,
     extreme_inputs,
     members,
+    mixed_bits,
     needs_cc,
     needs_cxx,
     run_batch,
@@ -40,6 +42,8 @@ SHAPES = {
     "identity": {"neurons": 4, "outputs": 4, "readout": "identity"},
     "identity, limits": {"neurons": 3, "outputs": 3, "readout": "identity", "output_limits": ((0.2, 0.4),) * 3},
     "8-bit weights": {"weight_bits": 8},
+    **{f"{bits}-bit weights": {"weight_bits": bits} for bits in (4, 3, 2)},
+    **{f"{cell}, mixed bits": {"cell": cell, "weight_bits": mixed_bits(cell)} for cell in ("ctrnn", "indrnn")},
     "negative frac_bits": {"input_limits": ((-1e6, 1e6),) * 2, "output_limits": ((-2e5, 2e5),)},
     "mixed limits": {"outputs": 2, "output_limits": ((-1.0, 2.0), (0.0, 3.0))},
     "no limits of outputs": {"output_limits": None},
@@ -183,10 +187,11 @@ def test_compiles_with_the_other_cross_compiler(cpu, level, tmp_path):
     flags = [*STRICT_C, level, f"-mcpu={cpu}", "-mthumb", "-ffreestanding", "-fno-omit-frame-pointer", "-c"]
     headers = [
         firmware_export.export(controller(7, 3, 2, weight_bits=bits), tmp_path / f"w{bits}", name=f"w{bits}")
-        for bits in (8, 16)
+        for bits in WEIGHT_BITS
     ]
     source = "".join(f'#include "{header}"\n' for header in headers)
-    source += "int all(void);\nint all(void) { return w8_selftest() + w16_selftest(); }\n"
+    passed = " + ".join(f"w{bits}_selftest()" for bits in WEIGHT_BITS)
+    source += f"int all(void);\nint all(void) {{ return {passed}; }}\n"
     compiled("arm-none-eabi-gcc", flags, source, tmp_path)
 
 

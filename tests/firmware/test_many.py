@@ -12,7 +12,7 @@ from firmware_export.proof.harness import device_under_test
 from firmware_export.proof.run import toolchains
 from firmware_export.targets import TARGETS
 from firmware_export.verifying import verify_devices
-from neuroctl.quant import integer_form
+from neuroctl.quant import WEIGHT_BITS, integer_form
 from neuroctl.spec import CELL_NAMES
 
 ASKED = int(os.environ.get("NEUROCTL_SPECS", "0"))
@@ -81,7 +81,7 @@ def random_controller(seed):
             ctl.params["tau_s"][:] = spec.dt_s * 10 ** rng.uniform(0.1, rng.uniform(1, 6), spec.neurons)
             ctl.params["gain"][:] = rng.choice([1.0, rng.uniform(-3, 3)])
         try:
-            return integer_form(spec, ctl.theta, int(rng.choice([8, 16])), int(rng.choice([16, 32])))
+            return integer_form(spec, ctl.theta, int(rng.choice(WEIGHT_BITS)), int(rng.choice([16, 32])))
         except nc.ExportError:
             continue  # too wide for 32 bits
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import firmware_export
 import neuroctl as nc
 from neuroctl.maths.fixed import LOGISTIC_TABLE, logistic_q, saturate, tanh_q
-from neuroctl.quant import integer_form
+from neuroctl.quant import WEIGHT_BITS, integer_form
 from neuroctl.spec import CELL_NAMES
 from tests import reference_q
 from tests.firmware.helpers import (
@@ -53,7 +53,7 @@ def controllers(draw, cells=CELL_NAMES):
         if block in p:
             p[block][:] *= draw(st.sampled_from([0.0, 0.01, 1.0, 20.0]))
     try:
-        return integer_form(spec, ctl.theta, draw(st.sampled_from([8, 16])), draw(st.sampled_from([16, 32])))
+        return integer_form(spec, ctl.theta, draw(st.sampled_from(WEIGHT_BITS)), draw(st.sampled_from([16, 32])))
     except nc.ExportError:
         assume(False)
 
@@ -85,7 +85,7 @@ def test_c_equals_numba_equals_python(batch):
 def test_long_run_under_sanitizers(tmp_path):
     """Slow neurons held at the extremes until they reach them: nothing is undefined, and every bit agrees."""
     batch = [controller(16, 8, 4), controller(7, 3, 5, weight_bits=8), controller(6, 1, 6, readout="identity")]
-    batch += [controller(7, 3, 2, cell=cell, weight_bits=bits) for cell in CELLS for bits in (8, 16)]
+    batch += [controller(7, 3, 2, cell=cell, weight_bits=bits) for cell in CELLS for bits in WEIGHT_BITS]
     batch += [controller(7, 3, 2, cell="jordan", state_bits=16, context_decay=decay) for decay in (0.0, 0.7, 0.999)]
     inputs = [extreme_inputs(q.spec.inputs, 20_000, 1) for q in batch]
     for q, u in zip(batch, inputs, strict=True):

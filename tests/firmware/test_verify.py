@@ -22,7 +22,7 @@ from firmware_export.verifying import verify_devices
 from neuroctl.errors import ExportError, FileFormatError
 from neuroctl.maths.fixed import LOGISTIC_TABLE
 from tests import reference, reference_q
-from tests.firmware.helpers import CC, CELLS, controller, extreme_inputs, needs_cc
+from tests.firmware.helpers import CC, CELLS, controller, extreme_inputs, mixed_bits, needs_cc
 
 TOOLCHAINS = {
     f"{target.name}: {toolchain.tools}": toolchain for target in TARGETS.values() for toolchain in toolchains(target)
@@ -74,7 +74,11 @@ BY_CELL = [{"neurons": 6, "inputs": 3, "outputs": 2}, {"neurons": 5, "outputs": 
 def shapes_on(name):
     """What runs with one toolchain: every cell."""
     number = list(TOOLCHAINS).index(name)
-    return SHAPES | {cell: {"cell": cell} | BY_CELL[(k + number) % 2] for k, cell in enumerate(CELLS)}
+    shapes = SHAPES | {cell: {"cell": cell} | BY_CELL[(k + number) % 2] for k, cell in enumerate(CELLS)}
+    for k, cell in enumerate(CELLS):  # packed weights, of a width that changes from toolchain to toolchain, or mixed
+        bits = (mixed_bits(cell), 4, 3, 2)[(k + number) % 4]
+        shapes[f"{cell}, packed"] = {"cell": cell, "neurons": 10, "inputs": 3, "outputs": 3, "weight_bits": bits}
+    return shapes
 
 
 LONG = int(os.environ.get("NEUROCTL_STEPS", "0"))

@@ -18,6 +18,7 @@ from tests.link import reference as r
 CASES = {name: {"cell": name} for name in CELLS} | {
     "slow": {"dt_s": 1e-6},
     "8-bit": {"weight_bits": 8},
+    **{f"{bits}-bit": {"weight_bits": bits} for bits in (4, 3, 2)},
     "16-bit state": {"state_bits": 16},
     "16-bit state, indrnn": {"state_bits": 16, "cell": "indrnn tanh"},
     "identity": {"neurons": 4, "outputs": 4, "readout": "identity"},

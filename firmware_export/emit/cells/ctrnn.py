@@ -25,9 +25,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     parts.check_range("gain", p["gain"], -(1 << 15), (1 << 15) - 1)
     neurons, expressions = _neurons(q, p, parameters, argument)
     result = parts.readout(q, p, parameters, READOUT)
-    sizes = {"W": f"{big}_NEURONS * {big}_NEURONS", "W_in": f"{big}_NEURONS * {big}_INPUTS"}
+    sizes = {"W": (f"{big}_NEURONS", f"{big}_NEURONS"), "W_in": (f"{big}_NEURONS", f"{big}_INPUTS")}
     if "W_out" in p:
-        sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
+        sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
     matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
     values = parts.common(q, result) | expressions
     values |= {

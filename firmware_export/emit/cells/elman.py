@@ -19,9 +19,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     p, big = q.layout.views(q.theta_q), parameters.name.upper()
     bias, activation = dense.activation(q, parameters, "bias", parts.ints(p["bias"]), dense.net(q))
     result = parts.readout(q, p, parameters, d.READOUT)
-    sizes = {"W_in": f"{big}_NEURONS * {big}_INPUTS", "U": f"{big}_NEURONS * {big}_NEURONS"}
+    sizes = {"W_in": (f"{big}_NEURONS", f"{big}_INPUTS"), "U": (f"{big}_NEURONS", f"{big}_NEURONS")}
     if "W_out" in p:
-        sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
+        sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
     text = f"activations, {q.formats['s'].frac_bits} fractional bits"
     return parts.CellC(
         [parts.field(q, "s", f"{big}_NEURONS", text)],

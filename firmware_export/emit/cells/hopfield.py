@@ -38,7 +38,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
             parts.field(q, "converged", "", "1 if a further sweep would change nothing"),
             parts.field(q, "sweeps", "", "how many sweeps the last step took"),
         ],
-        [parts.matrix(q, p, parameters, "W", f"{big}_NEURONS * {big}_NEURONS"), *columns],
+        [parts.matrix(q, p, parameters, "W", (f"{big}_NEURONS", f"{big}_NEURONS")), *columns],
         parts.common(q, result)
         | {
             "bias": bias.at("i"),

@@ -25,9 +25,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     result = parts.readout(q, p, parameters, d.READOUT)
     columns: list[Column] = []
     layers = [_layer(q, p, parameters, layer, columns) for layer in range(spec.layers)]
-    sizes = {f"W_in.{k}": f"{big}_NEURONS * {big}_{'NEURONS' if k else 'INPUTS'}" for k in range(spec.layers)}
+    sizes = {f"W_in.{k}": (f"{big}_NEURONS", f"{big}_{'NEURONS' if k else 'INPUTS'}") for k in range(spec.layers)}
     if "W_out" in p:
-        sizes["W_out"] = f"{big}_OUTPUTS * {big}_NEURONS"
+        sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
     reach = tuple((part.low, part.high) for part in q.state_words)
     storage = f"{q.state_words[0].storage}_t"  # of all layers, which C keeps in one array
     count = spec.layers * spec.neurons

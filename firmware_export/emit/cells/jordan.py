@@ -22,9 +22,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     bias, activation = dense.activation(q, parameters, "bias", parts.ints(p["bias"]), dense.net(q))
     result = parts.readout(q, p, parameters, d.READOUT)
     sizes = {
-        "W_in": f"{big}_NEURONS * {big}_INPUTS",
-        "U": f"{big}_NEURONS * {big}_OUTPUTS",
-        "W_out": f"{big}_OUTPUTS * {big}_NEURONS",
+        "W_in": (f"{big}_NEURONS", f"{big}_INPUTS"),
+        "U": (f"{big}_NEURONS", f"{big}_OUTPUTS"),
+        "W_out": (f"{big}_OUTPUTS", f"{big}_NEURONS"),
     }
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
     return parts.CellC(
