@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Formats, Population, formats_at
-from neuroctl.cells.fixed.base import WEIGHT_BITS as WEIGHT_BITS
 from neuroctl.cells.fixed.base import FormatOptions, refuse
+from neuroctl.cells.fixed.narrow import WEIGHT_BITS as WEIGHT_BITS
 from neuroctl.checks import array, cast, choice_of
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.errors import ExportError, LayoutError, QuantizationWarning, warn

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.cells.base import Bounds, Formats, Population, Ranges, input_map, prepare_nothing_q
-from neuroctl.cells.fixed.base import closest_frac_bits, is_narrow, refuse
+from neuroctl.cells.fixed.base import refuse
+from neuroctl.cells.fixed.narrow import closest_frac_bits, is_narrow
 from neuroctl.cells.fixed.state_words import StateWords, state_words
 from neuroctl.checks import array
 from neuroctl.controller_inputs import accepted, raw, sequence

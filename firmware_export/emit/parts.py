@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.fixed.base import READOUT_INTS, WEIGHT_BITS
+from neuroctl.cells.fixed.base import READOUT_INTS
+from neuroctl.cells.fixed.narrow import WEIGHT_BITS
 from neuroctl.checks import choice_of
 from neuroctl.errors import ExportError
 from neuroctl.maths.activations import IDENTITY, LOGISTIC

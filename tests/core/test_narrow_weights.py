@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.cells.fixed.base import closest_frac_bits
+from neuroctl.cells.fixed.narrow import closest_frac_bits
 from neuroctl.errors import ExportError
 from neuroctl.maths.fixed import QFormat
 from neuroctl.quantization_report import measure_quantization

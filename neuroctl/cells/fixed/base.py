@@ -14,6 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells.base import Population
+from neuroctl.cells.fixed.narrow import (
+    MAX_WEIGHT_FRAC_BITS,
+    closest_frac_bits,
+    fitting_frac_bits,
+    is_narrow,
+    with_rounded,
+)
 from neuroctl.cells.fixed.ranges import Range, hull, plus, row_ranges
 from neuroctl.errors import ExportError
 from neuroctl.layout import Layout
@@ -42,10 +49,6 @@ Q15_HIGH: Final = 32767
 MAX_SHIFT: Final = 30  # a shift by 32 or more is undefined in C
 _MAX_LEFT: Final = 16  # of an activation's argument
 Q15: Final = QFormat(16, ACTIVATION_FRAC_BITS)
-WEIGHT_BITS: Final = (2, 3, 4, 8, 16)
-_MAX_NARROW_BITS: Final = 4
-_MAX_WEIGHT_FRAC_BITS: Final = 24
-_MAX_CLIPPED_BITS: Final = 7  # one weight clipped to a 128th of itself outweighs 16,384 of a 128th
 
 
 def refuse(bad: NDArray[np.bool_], text: Callable[[tuple[int, ...]], str]) -> None:
@@ -79,48 +82,12 @@ def by_inputs(spec: Spec, drive: Array, reach: float) -> str:
     return f"; most of it is W_in times input_limits[{widest}], {low:g} to {high:g}"
 
 
-def is_narrow(bits: int) -> bool:
-    """Whether weights are stored in so few bits that it pays to have the largest ones saturate."""
-    return bits <= _MAX_NARROW_BITS
-
-
-def closest_frac_bits(w: Array, bits: int, most: Any = _MAX_WEIGHT_FRAC_BITS) -> Array:
-    """Return the fractional bits that leave weights the smallest sum of squared errors, int64 ``[P]``.
-
-    From where no weight saturates upwards; the fewest of those that are as good.
-
-    Args:
-        w: the weights ``[P, to, from]``.
-        bits: of storage.
-        most: the most fractional bits allowed: an integer, or ``[P]``.
-
-    """
-    fitting = _fitting_frac_bits(w, bits, most)
-    candidates = np.minimum(most, fitting + np.arange(_MAX_CLIPPED_BITS + 1)[:, None])
-    squares = [((_rounded(w, bits, frac_bits) - w) ** 2).reshape(len(w), -1) for frac_bits in candidates]
-    errors = [np.cumsum(square, axis=-1)[:, -1] for square in squares]  # in order: the same bits on every CPU
-    closest: Array = candidates[np.argmin(errors, axis=0), np.arange(len(w))]
-    return closest
-
-
-def _fitting_frac_bits(w: Array, bits: int, most: Any) -> Array:
-    """Return the most fractional bits with which no weight saturates, ``[P]``."""
-    fitting: Array = widest_frac_bits(np.abs(w).max(axis=(-2, -1)), bits, most)
-    return fitting
-
-
-def _rounded(w: Array, bits: int, frac_bits: Array) -> Array:
-    """Return weights ``[P, to, from]`` as a format has them."""
-    rounded: Array = np.ldexp(QFormats(bits, frac_bits).quantize(w).astype(np.float64), -frac_bits[:, None, None])
-    return rounded
-
-
 @dataclass(frozen=True)
 class FormatOptions:
     """What the user, or a search, wants of the formats.
 
     Args:
-        weight_bits: storage of each matrix, one of ``WEIGHT_BITS``.
+        weight_bits: storage of each matrix, one of ``narrow.WEIGHT_BITS``.
         state_bits: storage of what is integrated over time (y, h, context): 16 or 32.
         s_frac_bits: fractional bits of ReLU's activations instead of the cell's own, with which they cannot
             saturate before h does.
@@ -148,8 +115,8 @@ class FormatOptions:
 
         """
         bits = self.weight_bits[name]
-        most = np.minimum(_MAX_WEIGHT_FRAC_BITS, most)
-        frac_bits = closest_frac_bits(w, bits, most) if is_narrow(bits) else _fitting_frac_bits(w, bits, most)
+        most = np.minimum(MAX_WEIGHT_FRAC_BITS, most)
+        frac_bits = closest_frac_bits(w, bits, most) if is_narrow(bits) else fitting_frac_bits(w, bits, most)
         while True:
             formats = QFormats(bits, frac_bits)
             sums = np.abs(formats.quantize(w).astype(np.int64)).sum(axis=-1).max(axis=-1)
@@ -159,20 +126,8 @@ class FormatOptions:
             frac_bits = frac_bits - too_large
 
     def rounded(self, blocks: Layout, theta: Array) -> Array:
-        """Return theta ``[P, n_params]`` with the weights of 4 bits and fewer as the integers will have them.
-
-        Rounded so coarsely, weights may add up to much more than they did: all other formats have to follow from these.
-        """
-        narrow = {name: bits for name, bits in self.weight_bits.items() if is_narrow(bits)}
-        if not narrow:
-            return theta
-        theta = theta.copy()
-        for name, w in blocks.rows(theta).items():
-            if name in narrow:
-                exact = w.astype(np.float64)
-                frac_bits = closest_frac_bits(exact, narrow[name])
-                w[:] = _rounded(exact, narrow[name], frac_bits)
-        return theta
+        """Return theta ``[P, n_params]`` with the weights of 4 bits and fewer as the integers will have them."""
+        return with_rounded(blocks, theta, self.weight_bits)
 
     def state_frac_bits(self, reach: Array, frac_bits: Array) -> Array:
         """Return the given fractional bits, or as many as leave a state up to ``reach`` its storage."""
