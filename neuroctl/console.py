@@ -212,7 +212,8 @@ class StudyProgress:
 
     def epoch(self, row: Any, epochs: int) -> None:
         """Show the figures of an epoch of a training."""
-        figures = f"epoch {row.epoch} of {epochs} loss {row.loss:.4g} unseen {row.validation:.4g}"
+        unseen = "" if np.isnan(row.validation) else f" unseen {row.validation:.4g}"
+        figures = f"epoch {row.epoch} of {epochs} loss {row.loss:.4g}{unseen}"
         self._show(f"{figures} rate {row.learning_rate:.2g}", row.epoch / epochs)
 
 
@@ -222,12 +223,20 @@ def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:
 
     If the output is not a terminal, print lines instead: the first at once, then at most one every 10 s.
     """
+    with studies_progress(console, [title]) as (progress,):
+        yield progress
+
+
+@contextmanager
+def studies_progress(console: Console, titles: Sequence[str]) -> Iterator[list[StudyProgress]]:
+    """Show the progress of studies that run side by side, as ``study_progress`` does for one."""
     if not console.is_terminal:
-        lines = _Lines(console, title)
+        printers = [_Lines(console, title) for title in titles]
         try:
-            yield StudyProgress(lines.show)
+            yield [StudyProgress(lines.show) for lines in printers]
         finally:
-            lines.flush()
+            for lines in printers:
+                lines.flush()
         return
     # The bar, the longest figures and two spaces; a long name is cut, and not the figures.
     name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 72))
@@ -237,8 +246,12 @@ def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console) as bar:
-        row = bar.add_task(title, total=1.0, figures="")
-        yield StudyProgress(lambda text, done: bar.update(row, completed=done, figures=text))
+
+        def row(title: str) -> StudyProgress:
+            task = bar.add_task(title, total=1.0, figures="")
+            return StudyProgress(lambda text, done: bar.update(task, completed=done, figures=text))
+
+        yield [row(title) for title in titles]
 
 
 class _Lines:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +14,7 @@ import typer
 from neuroctl import io
 from neuroctl.cli.options import Json, Seed, check_pictures
 from neuroctl.cli.resuming import check_number, first_seed
-from neuroctl.console import emit, log, out, plain_table, study_progress
+from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import TrainingError
 
 _NETWORK, _RUNNING, _DATA = "Network", "Running", "Data"
@@ -65,7 +68,7 @@ def train(
     ] = None,
     truncate: Annotated[int | None, typer.Option(help="Steps that a gradient goes back.")] = None,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option(help="Trainings, one after the other, with seeds from --seed on.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings side by side, with seeds from --seed on.", min=1)] = 1,
     threads: Annotated[
         int,
         typer.Option(help="Threads; 0 = one per core. Results do not depend on it.", min=0, rich_help_panel=_RUNNING),
@@ -88,8 +91,9 @@ def train(
     check_pictures(plot=plot)
     io.check_folder("out", out_dir)
     options: dict[str, Any] = {
-        "data": [str(path) for path in data or ()], "inputs": _names(inputs), "outputs": _names(outputs), "dt": dt,
-        "time": time, "resample": resample, "window": window, "validation": validation, "cell": cell,
+        "data": [os.path.abspath(path) for path in data or ()], "inputs": _names(inputs),
+        "outputs": _names(outputs), "dt": dt, "time": time,
+        "resample": resample, "window": window, "validation": validation, "cell": cell,
         "neurons": neurons, "layers": layers, "loss": loss, "optimizer": optimizer, "learning_rate": learning_rate,
         "schedule": schedule, "warm_up": warm_up, "epochs": epochs, "batch": batch, "clip": clip,
         "patience": patience, "truncate": truncate, "seed": seed,
@@ -102,22 +106,15 @@ def train(
         options |= {name: stored[name] for name in options if name in stored and name not in given}
     if not options["data"]:
         raise TrainingError("data: none; allowed: --data FILE, a table of text (CSV)")
-    rows = []
-    for k in range(seeds):
-        own = options | {"seed": options["seed"] + k}
-        folder = out_dir if seeds == 1 else out_dir / f"seed-{own['seed']}"
-        # The later trainings of an interrupted run have not begun.
-        rows.append(
-            _one(own, folder, resume=resume and (seeds == 1 or (folder / "study.json").is_file()), threads=threads)
-        )
-        if rows[-1]["interrupted"]:
-            break
+    every = [options | {"seed": options["seed"] + k} for k in range(seeds)]
+    folders = [out_dir if seeds == 1 else out_dir / f"seed-{own['seed']}" for own in every]
+    rows = _trained(every, folders, resume=resume, threads=threads)
     if plot is not None:
         _plot([row["folder"] for row in rows], plot)
     if as_json:
         emit(rows[0] if seeds == 1 else {"studies": rows})
     else:
-        _show(rows)
+        _show(rows, "not trained on" if options["validation"] else "trained on")
     if rows[-1]["interrupted"]:
         raise typer.Exit(130)
 
@@ -135,28 +132,58 @@ def _stored(folder: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _one(options: dict[str, Any], folder: Path, *, resume: bool, threads: int) -> dict[str, Any]:
-    """Train once, show the progress, and return the outcome as plain JSON types."""
+def _trained(
+    every: Sequence[dict[str, Any]], folders: Sequence[Path], *, resume: bool, threads: int
+) -> list[dict[str, Any]]:
+    """Train by each set of options, show the progress, and return the outcomes as plain JSON types."""
     from neuroctl import load
+    from neuroctl.backends.blocks import thread_count
     from neuroctl.train.from_table import prepare
-    from neuroctl.train.study import run_training
+    from neuroctl.train.study import Plan, run_trainings
 
-    ready = prepare(options, threads=threads or None)
-    with study_progress(log, folder.name) as progress:
-        result = run_training(
-            ready.training, ready.theta, ready.config, folder, save_best=ready.save, resume=resume,
-            on_epoch=lambda row: progress.epoch(row, options["epochs"]),
-        )  # fmt: skip
-    errors = {}
-    if result.best_loss is not None:
-        errors = ready.errors(load(result.best_path))  # type: ignore[arg-type]  # a float controller was written
-    outputs = {name: {"rms_error": error, "std": std} for name, (error, std) in errors.items()}
-    return result.to_dict() | {"folder": str(folder), "seed": options["seed"], "outputs": outputs}
+    workers = thread_count(threads or None)
+    ready = [prepare(own, threads=1 if len(every) > 1 else workers) for own in every]
+    # Of several that were killed at once the last may not have begun.
+    begun = [resume and (len(every) == 1 or (folder / "study.json").is_file()) for folder in folders]
+    for own, folder, each, old in zip(every, folders, ready, begun, strict=True):
+        if old:
+            _check_data(own, each.config, folder)
+    with studies_progress(log, [folder.name for folder in folders]) as shown:
+        plans = [
+            Plan(
+                each.training, each.theta, each.config, folder, save_best=each.save, resume=old,
+                on_epoch=partial(progress.epoch, epochs=own["epochs"]),
+            )
+            for own, folder, each, old, progress in zip(every, folders, ready, begun, shown, strict=True)
+        ]  # fmt: skip
+        results = run_trainings(plans, workers=workers)
+    rows = []
+    for own, folder, each, result in zip(every, folders, ready, results, strict=True):
+        errors = {}
+        if result.best_loss is not None:
+            errors = each.errors(load(result.best_path))  # type: ignore[arg-type]  # a float controller was written
+        outputs = {name: {"rms_error": error, "std": std} for name, (error, std) in errors.items()}
+        rows.append(result.to_dict() | {"folder": str(folder), "seed": own["seed"], "outputs": outputs})
+    return rows
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
+def _check_data(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse tables that are not those that a study was begun with, unless options that say so differ too.
+
+    Raises:
+        TrainingError: they have changed.
+
+    """
+    stored, same = _stored(folder), ("data", "inputs", "outputs", "dt", "time", "resample", "window", "cell")
+    if stored.get("data_sha256") == config["data_sha256"] or any(options[name] != stored.get(name) for name in same):
+        return
+    tables, allowed = ", ".join(options["data"]), "the rows that it was begun with, or another --out"
+    raise TrainingError(f"data: {tables}: changed since the study in {folder} was begun; allowed: {allowed}")
+
+
+def _show(rows: list[dict[str, Any]], which: str) -> None:
     numbers = ("epochs", "best at", "loss", "rms error", "std of target")
-    table = plain_table("Best controllers, on sequences not trained on", "study", "output", *numbers, numbers=numbers)
+    table = plain_table(f"Best controllers, on sequences {which}", "study", "output", *numbers, numbers=numbers)
     for row in rows:
         for name, figures in row["outputs"].items():
             cells = [str(row["epochs"]), str(row["best_epoch"]), f"{row['best_loss']:.4g}"]

@@ -3,7 +3,7 @@
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.train.checking import check
 from neuroctl.train.dataset import windows
-from neuroctl.train.fitting import Fit, fit
+from neuroctl.train.fitting import Fit, fit, fit_many
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
 from neuroctl.train.progress import Epoch
@@ -24,6 +24,7 @@ __all__ = [
     "StepDecay",
     "check",
     "fit",
+    "fit_many",
     "quantize",
     "start",
     "value_and_grad",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
 
-from neuroctl.checks import shown
+from neuroctl.backends.blocks import spread, thread_count
+from neuroctl.checks import integer, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import DivergedError, StabilityWarning, TrainingError
 from neuroctl.fixed_point import FixedPointConfig
@@ -142,6 +144,85 @@ def fit(
         UserWarning: a column of the data never changes.
 
     """
+    training, progress = _begin(
+        spec, inputs, targets, loss=loss, mask=mask, optimizer=optimizer, learning_rate=learning_rate,
+        schedule=schedule, epochs=epochs, batch=batch, clip=clip, validation=validation, patience=patience, seed=seed,
+        threads=threads, truncate=truncate, fixed_point=fixed_point,
+    )  # fmt: skip
+    run = _Run(training, progress, optimizer == BY_SCIPY, on_epoch)
+    run()
+    if run.error is not None:
+        run.error.fit = run.fit()
+        raise run.error
+    return run.fit()
+
+
+def fit_many(
+    spec: Spec | Controller,
+    inputs: Any,
+    targets: Any,
+    *,
+    seeds: int | Iterable[int] = 5,
+    threads: int | None = None,
+    on_epoch: Callable[[int, Epoch], None] | None = None,
+    **settings: Any,
+) -> dict[int, Fit]:
+    """Train from several seeds, side by side on the cores: the same bits as ``fit`` gives for each.
+
+    Args:
+        spec: as of ``fit``.
+        inputs: as of ``fit``.
+        targets: as of ``fit``.
+        seeds: of start, split and order; a number of them, from 0 on, or the seeds themselves.
+        threads: trainings that run at a time; None: one a core.
+        on_epoch: called with the seed and the figures of each epoch, by one thread at a time.
+        **settings: the others of ``fit``.
+
+    Returns:
+        The trained controllers by seed. What diverged has ``stopped`` "diverged", and does not end the others.
+
+    Raises:
+        TrainingError: as of ``fit``, or no seed is given.
+
+    Example:
+        >>> spec = nc.Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01)
+        >>> u = np.random.default_rng(0).standard_normal((30, 20, 1))
+        >>> fits = fit_many(spec, u, np.roll(u, 1, axis=0), seeds=3, epochs=2)
+        >>> best = min(fits.values(), key=lambda each: each.loss)
+        >>> list(fits), best.stopped
+        ([0, 1, 2], 'all epochs done')
+
+    """
+    several = seeds if isinstance(seeds, Iterable) else range(integer("seeds", seeds, 1, error=TrainingError))
+    numbers = list(dict.fromkeys(several))
+    if not numbers:
+        raise TrainingError("seeds: none; allowed: integers >= 0")
+    workers, lock = thread_count(threads), Lock()
+
+    def told(seed: int) -> Callable[[Epoch], None]:
+        def tell(row: Epoch) -> None:
+            if on_epoch is not None:
+                with lock:
+                    on_epoch(seed, row)
+
+        return tell
+
+    by_scipy = settings.get("optimizer", "adam") == BY_SCIPY
+    runs = {
+        seed: _Run(*_begin(spec, inputs, targets, **(settings | {"seed": seed, "threads": 1})), by_scipy, told(seed))
+        for seed in numbers
+    }
+    spread(lambda run: run(), list(runs.values()), workers)
+    return {seed: run.fit() for seed, run in runs.items()}  # in this thread: it filters warnings
+
+
+def _begin(
+    spec: Spec | Controller, inputs: Any, targets: Any, *, loss: str | Loss = "mse", mask: Any = None,
+    optimizer: str | Optimizer = "adam", validation: float | tuple[Any, ...] = 0.2, threads: int | None = None,
+    learning_rate: float | None = None, schedule: str | Schedule = "constant", epochs: int = 100, batch: int = 32,
+    clip: float | None = 1.0, patience: int | None = None, seed: int = 0, truncate: int | None = None,
+    fixed_point: FixedPointConfig | None = None,
+) -> tuple[Training, Progress]:  # fmt: skip
     settings = Settings.check(
         optimizer="adam" if optimizer == BY_SCIPY else optimizer, learning_rate=learning_rate, schedule=schedule,
         epochs=epochs, batch=batch, clip=clip, patience=patience, seed=seed, truncate=truncate,
@@ -160,22 +241,35 @@ def fit(
     theta = spec.theta if isinstance(spec, Controller) else start(own, settings.seed)
     if optimizer == BY_SCIPY and truncate is not None:
         raise TrainingError(f"truncate: {shown(truncate)}; allowed with optimizer 'lbfgs': None")
-    return _run(training, training.begin(theta), optimizer == BY_SCIPY, on_epoch)
+    return training, training.begin(theta)
 
 
-def _run(training: Training, progress: Progress, by_scipy: bool, on_epoch: Callable[[Epoch], None] | None) -> Fit:
-    def tell(now: Progress) -> None:
-        nonlocal progress
-        progress = now
-        if on_epoch is not None:
-            on_epoch(now.rows[-1])
+class _Run:
+    """A training from its start to its end, in any thread."""
 
-    try:
-        if by_scipy:
-            return Fit.of(training, *LBFGS(training, tell).run(progress))
-        while (reason := training.over(progress)) is None:
-            tell(training.epoch(progress))
-    except DivergedError as error:
-        error.fit = Fit.of(training, progress, "diverged")
-        raise
-    return Fit.of(training, progress, reason)
+    def __init__(
+        self, training: Training, progress: Progress, by_scipy: bool, on_epoch: Callable[[Epoch], None] | None
+    ):
+        self._training, self._progress, self._by_scipy, self._on_epoch = training, progress, by_scipy, on_epoch
+        self._stopped = "diverged"
+        self.error: DivergedError | None = None
+
+    def __call__(self) -> None:
+        try:
+            if self._by_scipy:
+                self._progress, self._stopped = LBFGS(self._training, self._tell).run(self._progress)
+                return
+            while (reason := self._training.over(self._progress)) is None:
+                self._tell(self._training.epoch(self._progress))
+            self._stopped = reason
+        except DivergedError as error:
+            self.error = error
+
+    def fit(self) -> Fit:
+        """Return what the training has come to."""
+        return Fit.of(self._training, self._progress, self._stopped)
+
+    def _tell(self, progress: Progress) -> None:
+        self._progress = progress
+        if self._on_epoch is not None:
+            self._on_epoch(progress.rows[-1])

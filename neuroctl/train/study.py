@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.backends.blocks import spread
 from neuroctl.controller import Controller
-from neuroctl.errors import NeuroctlError, StabilityWarning, StudyError
+from neuroctl.errors import DivergedError, NeuroctlError, StabilityWarning, StudyError
 from neuroctl.io import expect_kind, read_archive, write_archive
 from neuroctl.spec import Spec
 from neuroctl.studies.folder import StudyFolder
@@ -118,41 +120,79 @@ def _arrays(progress: Progress) -> dict[str, Array]:
     return {"theta": progress.theta, "best": progress.best, "rows": rows, **state}
 
 
-def run_training(
-    training: Training,
-    theta: Array,
-    config: Mapping[str, Any],
-    out_dir: Path,
-    *,
-    save_best: Callable[[Array, Path, dict[str, Any]], None] | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> TrainingResult:
-    """Train in a folder.
+@dataclass(frozen=True)
+class Plan:
+    """A training and the folder for it.
 
     Args:
         training: data, loss and settings.
         theta: parameters to start from.
         config: what ``study.json`` holds, plain JSON types with ``epochs``: all that determines the training's bits.
-        out_dir: the study's folder: new or empty, or with ``resume`` one that holds the same study.
+        folder: the study's: new or empty, or with ``resume`` one that holds the same study.
         save_best: writes a controller file of parameters to a path with notes; None: the training's own spec.
         resume: continue from the folder's checkpoint.
         on_epoch: called after each epoch.
 
+    """
+
+    training: Training
+    theta: Array
+    config: Mapping[str, Any]
+    folder: Path
+    save_best: Callable[[Array, Path, dict[str, Any]], None] | None = None
+    resume: bool = False
+    on_epoch: Callable[[Epoch], None] | None = None
+
+
+def run_training(plan: Plan) -> TrainingResult:
+    """Train in a folder. Arguments, outcome and errors are those of ``run_trainings``, with one plan."""
+    return run_trainings([plan], workers=1)[0]
+
+
+def run_trainings(plans: Sequence[Plan], *, workers: int) -> list[TrainingResult]:
+    """Train side by side, each in its folder: the same bits as one after the other.
+
+    Args:
+        plans: one or more, with folders that differ.
+        workers: threads, each of which does an epoch of one training at a time.
+
     Returns:
-        The outcome. Ctrl-C and SIGTERM end the study cleanly, with ``interrupted`` set; the unfinished epoch is lost.
+        The outcomes, in order. Ctrl-C and SIGTERM end all cleanly, with ``interrupted`` set; unfinished epochs are
+        lost.
 
     Raises:
-        StudyError: the folder cannot be used, or holds another study.
-        DivergedError: outputs, the loss or a gradient is not finite; the best until then is in the folder.
+        StudyError: a folder cannot be used, or holds another study.
+        DivergedError: outputs, the loss or a gradient is not finite; raised after the other trainings have ended, and
+            the best until then is in the folder.
         FileFormatError: a file cannot be written; the last checkpoint is whole.
 
     """
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, ExitStack() as stack:
         interrupts.hold()
-        with TrainingFolder(out_dir, dict(config), resume=resume) as folder:
-            study = _Study(training, folder, interrupts, save_best or _save(training.spec), on_epoch)
-            return study.run(folder.load(training.begin(theta)))
+        studies, interrupted = [], False
+        for plan in plans:
+            folder = stack.enter_context(TrainingFolder(plan.folder, dict(plan.config), resume=plan.resume))
+            studies.append(_Study(plan, folder, interrupts))
+        try:
+            interrupts.release()
+            _train(studies, workers)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            with interrupts.shield():
+                for study in studies:
+                    study.save()
+        for study in studies:
+            if study.error is not None:
+                raise study.error
+        return [study.result(interrupted) for study in studies]
+
+
+def _train(studies: Sequence[_Study], workers: int) -> None:
+    while going := [study for study in studies if study.goes_on()]:
+        spread(_Study.run_epoch, going, workers)
+        for study in going:
+            study.take_epoch()
 
 
 def _save(spec: Spec) -> Callable[[Array, Path, dict[str, Any]], None]:
@@ -165,31 +205,43 @@ def _save(spec: Spec) -> Callable[[Array, Path, dict[str, Any]], None]:
 
 
 class _Study:
-    def __init__(
-        self, training: Training, folder: TrainingFolder, interrupts: Interrupts,
-        save_best: Callable[[Array, Path, dict[str, Any]], None], on_epoch: Callable[[Epoch], None] | None,
-    ):  # fmt: skip
-        self._training, self._folder, self._interrupts = training, folder, interrupts
-        self._save_best, self._on_epoch = save_best, on_epoch
-        self._saved_at, self._saved_epochs, self._best_epoch = -np.inf, 0, 0
-
-    def run(self, progress: Progress) -> TrainingResult:
-        """Run to the end, or to Ctrl-C, which was held back while the folder was opened."""
-        self._progress = progress
-        self._saved_epochs = len(progress.rows)
-        self._folder.history.write(progress.rows)
+    def __init__(self, plan: Plan, folder: TrainingFolder, interrupts: Interrupts):
+        self._training, self._folder, self._interrupts = plan.training, folder, interrupts
+        self._save_best, self._on_epoch = plan.save_best or _save(plan.training.spec), plan.on_epoch
+        self.error: DivergedError | None = None
+        self._following: Progress | None = None
+        self._saved_at, self._best_epoch = -np.inf, 0
+        self._progress = folder.load(plan.training.begin(plan.theta))
+        self._saved_epochs = len(self._progress.rows)
+        folder.history.write(self._progress.rows)
         self._write_best()
-        reason: str | None = None
-        interrupted = False
+
+    def goes_on(self) -> bool:
+        """Return whether there is an epoch to run."""
+        return self.error is None and self._training.over(self._progress) is None
+
+    def run_epoch(self) -> None:
+        """Run an epoch, in any thread: it is taken by the main one, which signals may interrupt."""
         try:
-            self._interrupts.release()
-            reason = self._train()
-        except KeyboardInterrupt:
-            reason, interrupted = self._training.over(self._progress), True
-        finally:
-            with self._interrupts.shield():
-                self._save()
-        best = self._progress.best_row
+            self._following = self._training.epoch(self._progress)
+        except DivergedError as error:
+            self.error = error
+
+    def take_epoch(self) -> None:
+        """Note the epoch that was run, and write a checkpoint if the last is old."""
+        if self._following is None:
+            return
+        with self._interrupts.shield():
+            self._progress, self._following = self._following, None
+            self._folder.history.append(self._progress.rows[-1])
+            if time.monotonic() - self._saved_at >= _CHECKPOINT_S:
+                self.save()
+        if self._on_epoch is not None:
+            self._on_epoch(self._progress.rows[-1])
+
+    def result(self, interrupted: bool) -> TrainingResult:
+        """Return the outcome."""
+        best, reason = self._progress.best_row, self._training.over(self._progress)
         return TrainingResult(
             best_path=self._folder.best_path,
             best_loss=None if best is None else best.judged,
@@ -199,19 +251,7 @@ class _Study:
             interrupted=interrupted,
         )
 
-    def _train(self) -> str:
-        while (reason := self._training.over(self._progress)) is None:
-            following = self._training.epoch(self._progress)
-            with self._interrupts.shield():
-                self._progress = following
-                self._folder.history.append(following.rows[-1])
-                if time.monotonic() - self._saved_at >= _CHECKPOINT_S:
-                    self._save()
-            if self._on_epoch is not None:
-                self._on_epoch(following.rows[-1])
-        return reason
-
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the checkpoint, then the best, unless that has been done for this epoch."""
         if len(self._progress.rows) > self._saved_epochs:
             self._folder.save(self._progress)

@@ -11,7 +11,7 @@ import neuroctl as nc
 from neuroctl.cells import layout
 from neuroctl.errors import BackendUnavailable, DivergedError, SpecError, TrainingError
 from neuroctl.machine import cores
-from neuroctl.train import Adam, Gradient, StepDecay, fit, start, windows
+from neuroctl.train import Adam, Gradient, StepDecay, fit, fit_many, start, windows
 from tests.train.cases import CASES, MASK, spec, theta_of
 
 ELMAN = spec(cell="elman", inputs=1, outputs=1)
@@ -53,6 +53,20 @@ def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads():
     assert same(one, fit(ELMAN, U, Y, threads=min(2, cores()), **settings))
     assert same(one, fit(ELMAN, U, Y, threads=1, seed=0, **settings))
     assert not same(one, fit(ELMAN, U, Y, threads=1, seed=1, **settings))
+
+
+def test_seeds_side_by_side_are_those_alone():
+    seen = []
+    settings = dict(epochs=3, batch=8, learning_rate=0.03)
+    fits = fit_many(ELMAN, U, Y, seeds=[4, 1], on_epoch=lambda seed, row: seen.append((seed, row.epoch)), **settings)
+    assert list(fits) == [4, 1]
+    assert sorted(seen) == [(seed, epoch) for seed in (1, 4) for epoch in (1, 2, 3)]
+    for seed, result in fits.items():
+        assert same(result, fit(ELMAN, U, Y, seed=seed, **settings))
+    with pytest.raises(TrainingError, match="^seeds: none; allowed: integers >= 0$"):
+        fit_many(ELMAN, U, Y, seeds=[])
+    with pytest.raises(TrainingError, match="^seeds: 0; allowed: integers >= 1$"):
+        fit_many(ELMAN, U, Y, seeds=0)
 
 
 def test_a_step_is_the_optimizers():

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.errors import StudyError, TrainingError
+from neuroctl.errors import DivergedError, StudyError, TrainingError
 from neuroctl.studies.history import read_history
+from neuroctl.train import study
 from neuroctl.train.from_table import prepare
-from neuroctl.train.study import run_training
+from neuroctl.train.study import Plan, run_training, run_trainings
 from neuroctl.train.tables import read_trace
 
 ROWS = ["t,volt,speed,note", "0,1,0,a", "0.1,2,0.5,b", "0.2,3,1,c", "0.3,4,1.5,d"]
@@ -46,7 +47,9 @@ def trained(motor, folder, **more):
     options = OPTIONS | {"data": [str(motor)]} | {k: v for k, v in more.items() if k in OPTIONS}
     settings = {name: value for name, value in more.items() if name not in OPTIONS}
     ready = prepare(options, threads=1)
-    return ready, run_training(ready.training, ready.theta, ready.config, folder, save_best=ready.save, **settings)
+    return ready, run_training(
+        Plan(ready.training, ready.theta, ready.config, folder, save_best=ready.save, **settings)
+    )
 
 
 def bits(folder):
@@ -140,36 +143,56 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_bits(motor, tmp_path)
     assert bits(tmp_path / "parts") == bits(whole)
 
 
-def test_a_training_that_was_killed_goes_on_with_the_same_bits(motor, tmp_path):
-    more = ["--epochs", "2000", "--cell", "elman", "--neurons", "4", "--window", "25", "--batch", "4"]
-    command = [
-        sys.executable,
-        "-m",
-        "neuroctl",
-        "train",
-        "--data",
-        str(motor),
-        "--inputs",
-        "volt",
-        "--outputs",
-        "speed",
-    ]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    subprocess.run([*command, *more, "--out", str(whole)], check=True, capture_output=True)
-    rng = np.random.default_rng(int.from_bytes(os.urandom(2)))
-    for k in range(3):
-        process = subprocess.Popen(
-            [*command, *more, "--out", str(parts), *(["--resume"] if (parts / "study.json").exists() else [])],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not (parts / "checkpoint.npz").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 1.0 if k else 0.3))
-        process.kill()
-        process.wait()
-    subprocess.run([*command, "--out", str(parts), "--resume"], check=True, capture_output=True)
-    assert bits(parts) == bits(whole)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_training_killed_at_ten_moments_goes_on_with_the_same_bits(motor, tmp_path, seeds, monkeypatch):
+    """A child of this process is killed, as that has compiled already: SIGKILL within the first epochs or later."""
+    monkeypatch.setattr(study, "_CHECKPOINT_S", 0.05)  # there are several
+    ready = [prepare(OPTIONS | {"data": [str(motor)], "epochs": 60, "seed": k}, threads=1) for k in range(seeds)]
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
+
+    def train(out, **settings):
+        plans = []
+        for k, each in enumerate(ready):
+            old = (out / str(k) / "study.json").exists()
+            plans.append(Plan(each.training, each.theta, each.config, out / str(k), each.save, resume=old))
+        return run_trainings(plans, **settings)
+
+    begin = time.monotonic()
+    results = train(tmp_path / "whole", workers=1)
+    spent = time.monotonic() - begin
+    assert [result.epochs for result in results] == [60] * seeds
+    kills = 0
+    while kills < 10:
+        parts = tmp_path / f"parts-{kills}"
+        child = os.fork()
+        if not child:
+            train(parts, workers=1)
+            os._exit(0)
+        time.sleep(rng.uniform(0, 0.8 * spent))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+        train(parts, workers=2)
+        for k in range(seeds):
+            assert bits(parts / str(k)) == bits(tmp_path / "whole" / str(k))
+
+
+def test_side_by_side_and_alone_are_the_same_bits(motor, tmp_path):
+    ready = [prepare(OPTIONS | {"data": [str(motor)], "seed": k}, threads=1) for k in range(3)]
+    plans = [Plan(each.training, each.theta, each.config, tmp_path / str(k)) for k, each in enumerate(ready)]
+    run_trainings(plans, workers=3)
+    for k, each in enumerate(ready):
+        run_training(Plan(each.training, each.theta, each.config, tmp_path / f"alone-{k}"))
+        assert bits(tmp_path / str(k)) == bits(tmp_path / f"alone-{k}")
+
+
+def test_one_that_diverges_does_not_end_the_others(motor, tmp_path):
+    steep = {"optimizer": "sgd", "learning_rate": 1e300}
+    ready = [prepare(OPTIONS | {"data": [str(motor)]} | more, threads=1) for more in (steep, {})]
+    plans = [Plan(each.training, each.theta, each.config, tmp_path / str(k)) for k, each in enumerate(ready)]
+    with pytest.raises(DivergedError, match="^epoch 1, step 1: the largest parameter, in "):
+        run_trainings(plans, workers=2)
+    assert len(read_history(tmp_path / "1")["epoch"]) == OPTIONS["epochs"]
 
 
 def test_another_training_in_the_folder_is_refused(motor, tmp_path):
@@ -185,9 +208,9 @@ def test_another_training_in_the_folder_is_refused(motor, tmp_path):
         trained(motor, tmp_path / "s", epochs=2, resume=True)
 
 
-def run(*arguments):
+def run(*arguments, cwd=None):
     done = subprocess.run(
-        [sys.executable, "-m", "neuroctl", "train", *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-m", "neuroctl", "train", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -206,5 +229,14 @@ def test_several_seeds_by_the_command_line(motor, tmp_path):
     assert code == 0, log
     assert "all epochs done" in text
     assert len(read_history(out / "seed-1")["epoch"]) == 5
+    # From another folder its tables are found; what was in them must not have changed.
+    code, text, log = run("--out", out / "seed-1", "--resume", cwd="/")
+    assert code == 0, log
+    motor.write_text(motor.read_text().rstrip() + "1\n")
+    code, text, log = run("--out", out / "seed-1", "--resume")
+    assert (code, log.count("\n")) == (1, 1)
+    assert log.startswith(f"error: data: {motor}: changed since the study in {out / 'seed-1'} was begun; allowed: ")
+    code, text, log = run(*data, "--epochs", 2, "--validation", 0, "--out", tmp_path / "all")
+    assert (code, "nan" in text + log) == (0, False)
     code, text, log = run("--out", tmp_path / "none")
     assert (code, log) == (1, "error: data: none; allowed: --data FILE, a table of text (CSV)\n")
