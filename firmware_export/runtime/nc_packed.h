@@ -14,45 +14,80 @@
 static inline int8_t nc_unpack(unsigned held, unsigned bits)
 {
     const unsigned sign = 1u << (bits - 1u);
-    const unsigned shifted = (held & ((sign << 1) - 1u)) ^ sign; /* the weight, plus sign */
+    const unsigned shifted = (held & ((sign << 1) - 1u)) ^ sign; /* the weight + sign, not negative */
     return (int8_t)((int)shifted - (int)sign);
 }
 
-/* sum + a b; compilers for AVR call a function for such a product. */
 #ifdef NC_AVR
-#define NC_PACKED_INLINE static inline __attribute__((always_inline))
-#define NC_PACKED_CALL NC_AVR_CALL static
-static inline int32_t nc_mac(int32_t sum, int8_t a, int16_t b)
+/* As nc_dot_s8, but for where a weight comes from: held has the bits that are read and not yet used, left says how many.
+ * take makes held and left ready for another byte's bits, drop shifts held by a weight's. */
+#define NC_AVR_DOT(bits, mask, sign, low, take, drop)                                  \
+    int32_t sum = 0;                                                                   \
+    uint16_t held = 0;                                                                 \
+    int8_t a;                                                                          \
+    uint8_t left = 0, extra;                                                           \
+    int16_t b;                                                                         \
+    __asm__ __volatile__("1: cpi %[left], " bits "\n"                                  \
+            "brsh 2f\n"                                                                \
+            take                                                                       \
+            "2: mov %[a], %A[held]\n"                                                  \
+            "andi %[a], " mask "\n"                                                    \
+            "sbrc %[a], " sign "\n"                                                    \
+            "ori %[a], " low "\n"                                                      \
+            drop                                                                       \
+            "subi %[left], " bits "\n"                                                 \
+            "ld %A[b], X+\n"                                                           \
+            "ld %B[b], X+\n"                                                           \
+            "muls %[a], %B[b]\n"                                                       \
+            "sbc %[extra], %[extra]\n"                                                 \
+            "add %B[sum], r0\n"                                                        \
+            "adc %C[sum], r1\n"                                                        \
+            "adc %D[sum], %[extra]\n"                                                  \
+            "mulsu %[a], %A[b]\n"                                                      \
+            "sbc %[extra], %[extra]\n"                                                 \
+            "add %A[sum], r0\n"                                                        \
+            "adc %B[sum], r1\n"                                                        \
+            "adc %C[sum], %[extra]\n"                                                  \
+            "adc %D[sum], %[extra]\n"                                                  \
+            "sbiw %[n], 1\n"                                                           \
+            "brne 1b\n"                                                                \
+            "clr r1"                                                                   \
+            : [sum] "+r"(sum), [a] "=&a"(a), [b] "=&a"(b), [extra] "=&r"(extra), [held] "+r"(held), [left] "+d"(left), \
+              [n] "+w"(n), [x] "+x"(x), [w] "+z"(w)                                    \
+            :                                                                          \
+            : "r0", "memory");                                                         \
+    return sum
+
+#define NC_AVR_BYTE NC_AVR_LOAD "%A[held], Z+\n" "ldi %[left], 8\n"
+
+NC_AVR_CALL static int32_t nc_dot_s4(NC_CONST uint8_t *w, const int16_t *x, int n)
 {
-    uint8_t sign;
-    __asm__("muls %[a], %B[b]\n"
-            "sbc %[sign], %[sign]\n"
-            "add %B[sum], r0\n"
-            "adc %C[sum], r1\n"
-            "adc %D[sum], %[sign]\n"
-            "mulsu %[a], %A[b]\n"
-            "sbc %[sign], %[sign]\n"
-            "add %A[sum], r0\n"
-            "adc %B[sum], r1\n"
-            "adc %C[sum], %[sign]\n"
-            "adc %D[sum], %[sign]\n"
-            "clr r1"
-            : [sum] "+r"(sum), [sign] "=&r"(sign)
-            : [a] "a"(a), [b] "a"(b)
-            : "r0");
-    return sum;
+    NC_AVR_DOT("4", "15", "3", "240", NC_AVR_BYTE, "swap %A[held]\n");
+}
+
+/* A byte goes to 0, 1 or 2 bits that are left. */
+NC_AVR_CALL static int32_t nc_dot_s3(NC_CONST uint8_t *w, const int16_t *x, int n)
+{
+    NC_AVR_DOT("3", "7", "2", "248",
+        NC_AVR_LOAD "r0, Z+\n"
+        "mov %[extra], %[left]\n"
+        "rjmp 4f\n"
+        "3: lsl r0\n"
+        "rol %B[held]\n"
+        "4: dec %[extra]\n"
+        "brpl 3b\n"
+        "or %A[held], r0\n"
+        "subi %[left], -8\n",
+        "lsr %B[held]\n" "ror %A[held]\n" "lsr %B[held]\n" "ror %A[held]\n" "lsr %B[held]\n" "ror %A[held]\n");
+}
+
+NC_AVR_CALL static int32_t nc_dot_s2(NC_CONST uint8_t *w, const int16_t *x, int n)
+{
+    NC_AVR_DOT("2", "3", "1", "252", NC_AVR_BYTE, "lsr %A[held]\n" "lsr %A[held]\n");
 }
 #else
-#define NC_PACKED_INLINE static inline
-#define NC_PACKED_CALL static inline
-static inline int32_t nc_mac(int32_t sum, int8_t a, int16_t b)
-{
-    return sum + (int32_t)a * b;
-}
-#endif
-
 /* One row, weight by weight. */
-NC_PACKED_INLINE int32_t nc_dot_packed(NC_CONST uint8_t *w, const int16_t *x, int n, unsigned bits)
+static inline int32_t nc_dot_packed(NC_CONST uint8_t *w, const int16_t *x, int n, unsigned bits)
 {
     int32_t sum = 0;
     unsigned held = 0u, left = 0u; /* bits that are read and not yet used, and how many */
@@ -63,27 +98,28 @@ NC_PACKED_INLINE int32_t nc_dot_packed(NC_CONST uint8_t *w, const int16_t *x, in
             left += 8u;
             w++;
         }
-        sum = nc_mac(sum, nc_unpack(held, bits), x[j]);
+        sum += (int32_t)nc_unpack(held, bits) * x[j];
         held >>= bits;
         left -= bits;
     }
     return sum;
 }
 
-NC_PACKED_CALL int32_t nc_dot_s4(NC_CONST uint8_t *w, const int16_t *x, int n)
+static inline int32_t nc_dot_s4(NC_CONST uint8_t *w, const int16_t *x, int n)
 {
     return nc_dot_packed(w, x, n, 4u);
 }
 
-NC_PACKED_CALL int32_t nc_dot_s3(NC_CONST uint8_t *w, const int16_t *x, int n)
+static inline int32_t nc_dot_s3(NC_CONST uint8_t *w, const int16_t *x, int n)
 {
     return nc_dot_packed(w, x, n, 3u);
 }
 
-NC_PACKED_CALL int32_t nc_dot_s2(NC_CONST uint8_t *w, const int16_t *x, int n)
+static inline int32_t nc_dot_s2(NC_CONST uint8_t *w, const int16_t *x, int n)
 {
     return nc_dot_packed(w, x, n, 2u);
 }
+#endif
 
 /* NC_ROWS rows. Where code may be long, whole bytes (of 3 bits: three of them, with 8 weights) are taken at once. */
 #if NC_ROWS == 1 || defined(__OPTIMIZE_SIZE__)

@@ -170,10 +170,12 @@ int main(void)
     reason="avr-gcc or simavr is not installed: NOT run on other AVR parts",
 )
 @pytest.mark.parametrize("part", ["attiny85", "atmega168", "atmega2560", "atmega32u4", "atmega1284p"])
+@pytest.mark.parametrize("bits", [8, "mixed"])
 @pytest.mark.parametrize("cell", ["ctrnn", "elman", "hopfield"])
-def test_the_self_test_passes_on_other_avr_parts(part, cell, tmp_path):
+def test_the_self_test_passes_on_other_avr_parts(part, cell, bits, tmp_path):
     """An ATtiny85 has no multiplier, an ATmega2560 more flash than a pointer reaches."""
-    header = firmware_export.export(controller(5, 2, 1, weight_bits=8, cell=cell), tmp_path)
+    weight_bits = mixed_bits(cell) if bits == "mixed" else bits
+    header = firmware_export.export(controller(5, 2, 1, weight_bits=weight_bits, cell=cell), tmp_path)
     (tmp_path / "x.c").write_text(AVR_SOURCE.format(header=header))
     flags = [f"-mmcu={part}", "-std=gnu99", "-Os", "-Wall", "-I/usr/include/simavr/avr", "x.c", "-o", "x.elf"]
     subprocess.run(["avr-gcc", *flags], cwd=tmp_path, check=True)
