@@ -43,6 +43,7 @@ RANDOM = {
 SIZES = {"inputs": 3, "neurons": 8, "outputs": 2, "dt_s": 0.02}
 LIMITS = {"input_limits": ((-1, 1),) * 3, "output_limits": ((-2, 2),) * 2}
 FORMS = {"default": {}, "weight_bits=8": {"weight_bits": 8}, "state_bits=16": {"state_bits": 16}}
+FORMS |= {f"weight_bits={bits}": {"weight_bits": bits} for bits in (4, 3, 2)}
 STORED = {path.stem: path for path in SHIPPED.glob("*.npz")} | {
     f"earlier/{path.stem}": path for path in EARLIER.glob("*.npz")
 }
