@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from neuroctl import io
+from neuroctl import Alarm, io
 from neuroctl.checks import one_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
 from neuroctl.quant import LIMIT, QuantController
 
-from .emit import cell_c, sources
+from .emit import alarm_source, cell_c, sources
 from .emit.examples import program_ram_bytes
 from .emit.parts import row_bytes
 from .emit.tunable import param_image, shape_crc32
@@ -27,7 +27,7 @@ from .targets import Target, target_of
 
 
 def export(
-    q: QuantController,
+    q: QuantController | Alarm,
     out_dir: str | os.PathLike[str],
     name: str = "ctl",
     target: str = "generic",
@@ -39,13 +39,14 @@ def export(
 
     - ``<name>.h``: the header, self-contained in the package ``header``, else with ``<name>.c`` in its place
     - an example, and the files of the package's build system; see ``PACKAGES``
+    - ``<name>_alarm.h``: of an alarm: its C, beside the header
     - ``<name>.npz``: the integer controller, which ``verify`` compares the header with
     - ``<name>.json``: the manifest, with the export's arguments, the overflow certificate, and each file's hash
 
     The same controller always gives the same bytes. All files are replaced or none.
 
     Args:
-        q: the controller, from ``Controller.quantize``; its state is not changed.
+        q: the controller, from ``Controller.quantize``, or an alarm, with its controller; its state is not changed.
         out_dir: an empty or new folder, or one that holds an earlier export of the same name and nothing else.
         name: prefix of every C identifier.
         target: a row of ``TARGETS``; the C is the same for all, the header's comments differ.
@@ -63,12 +64,15 @@ def export(
     one_of("package", package, PACKAGES, error=ExportError)
     check_name(name, package)
     core = target_of(target)
+    alarm, q = (q, q.controller) if isinstance(q, Alarm) else (None, q)
     if not isinstance(q, QuantController):
-        raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize")
+        raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize, or an Alarm")
     copy = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
     layout = PACKAGES[package]
     _check_fits(copy, name, core)
     files = {file: text.encode() for file, text in sources(copy, name, core, layout).items()}
+    if alarm is not None:
+        files[layout.header.format(name=f"{name}_alarm")] = alarm_source(alarm, name).encode()
     files[f"{name}.npz"] = _saved(copy)
     fields = {"name": name, "target": target, "package": package, "model_crc32": copy.model_crc32}
     fields |= {"shape_crc32": shape_crc32(copy), "param_bytes": len(param_image(copy))}

@@ -1,7 +1,7 @@
 """Small recurrent controllers: evolved in simulation, stepped in a microsecond, exported as bit-exact C.
 
 A ``Spec`` says what a controller is, a ``Controller`` steps it, ``Controller.quantize`` gives the ``QuantController``
-whose bits are those of the C. Modules, imported when they are first named:
+whose bits are those of the C, and an ``Alarm`` says where its predictions fail. Modules, imported when first named:
 
 - ``backends``: whole populations at once, in lanes on the CPU or on a GPU
 - ``dynamics``, ``hopfield``, ``spikes``: what can be said of a network
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Final
 
 from neuroctl import siblings
+from neuroctl.alarm import Alarm
 from neuroctl.controller import Controller, load
 from neuroctl.errors import (
     BackendUnavailable,
@@ -63,6 +64,7 @@ def __dir__() -> list[str]:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alarm",
     "BackendUnavailable",
     "Controller",
     "ExportError",

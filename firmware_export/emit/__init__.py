@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl import __version__
+from neuroctl import Alarm, __version__
 from neuroctl.errors import ExportError, require
 from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
@@ -76,6 +76,17 @@ def _text(file: str, context: dict[str, Any]) -> str:
     if file.startswith("nc_"):
         return (_RUNTIME / file).read_text(encoding="utf-8")
     return _tidy(_environment().get_template(file).render(context))
+
+
+def alarm_source(alarm: Alarm, name: str) -> str:
+    """Return the text of the header of an alarm, which includes that of its controller."""
+    q = alarm.controller
+    settings = {key: getattr(alarm, key) for key in ("input", "output", "smooth", "hold", "warm_up", "threshold_q")}
+    measured = f"{name}_in_clip({alarm.input}, in[{alarm.input}])" if clips_inputs(q) else f"in[{alarm.input}]"
+    in_factor, out_factor = alarm.factors
+    own = {"name": name, "NAME": name.upper(), "version": __version__, "crc": f"0x{q.model_crc32:08X}"}
+    own |= {"threshold": f"{alarm.threshold:.6g}", "frac_bits": _macro(alarm.frac_bits), "measured": measured}
+    return _text("alarm.h.j2", own | settings | {"in_factor": in_factor, "out_factor": out_factor})
 
 
 def cell_c(q: QuantController, name: str) -> CellC:
