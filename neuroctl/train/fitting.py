@@ -228,6 +228,8 @@ def _begin(
         epochs=epochs, batch=batch, clip=clip, patience=patience, seed=seed, truncate=truncate,
     )  # fmt: skip
     own = spec.spec if isinstance(spec, Controller) else spec
+    if not isinstance(own, Spec):
+        raise TrainingError(f"spec: {shown(own)}; allowed: a Spec or a Controller")
     if fixed_point is not None and truncate is not None:
         raise TrainingError(f"truncate: {shown(truncate)}; allowed in fixed point: None")
     if fixed_point is not None and optimizer == BY_SCIPY:

@@ -140,6 +140,8 @@ class Gradient:
         get(backend)
         self._fixed = None
         if fixed_point is not None:
+            if not isinstance(fixed_point, FixedPointConfig):
+                raise TrainingError(f"fixed_point: {shown(fixed_point)}; allowed: a FixedPointConfig, or None")
             if backend != "cpu" or scan:
                 raise TrainingError("fixed_point: given; allowed with backend 'cpu' and without scan")
             recorded = None if calibration is None else _recorded(calibration, spec.inputs)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import layout
-from neuroctl.errors import DivergedError
+from neuroctl.errors import DivergedError, ExportError
 from neuroctl.spec import Spec
 from neuroctl.train.coordinates import Coordinates
 from neuroctl.train.data import Sequences
@@ -206,6 +206,10 @@ class Training:
         except DivergedError as error:
             text = f"epoch {epoch}, step {step}: {error}; {self._largest(theta)}"
             raise DivergedError(text) from error
+        except ExportError as error:  # of the start it is no divergence
+            if step <= 1:
+                raise
+            raise DivergedError(f"epoch {epoch}, step {step}: {error}") from error
 
     def _largest(self, theta: Array) -> str:
         """Name the largest parameter, or the first that is not finite."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from neuroctl.checks import shown
 from neuroctl.controller import Controller
+from neuroctl.errors import TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.quant_controller import QuantController
 from neuroctl.train.dataset import checked
@@ -34,7 +36,7 @@ def quantize(
         threads: how many to use; None: one a core.
 
     Raises:
-        TrainingError: data that are not allowed; the message names them.
+        TrainingError: no controller, or data that are not allowed; the message names them.
         ExportError: a range is too wide for fixed point.
         SpecError: the cell has no gradient.
 
@@ -45,6 +47,8 @@ def quantize(
         <QuantController elman: 1 input, 4 neurons, 1 output, dt_s 0.01, 29 parameters, fixed point>
 
     """
+    if not isinstance(controller, Controller):
+        raise TrainingError(f"controller: {shown(controller)}; allowed: a Controller")
     spec, theta = controller.spec, controller.theta
     many = isinstance(inputs, (list, tuple))
     shapes = [np.shape(each)[:-1] for each in inputs] if many else [np.shape(inputs)[:-1]]

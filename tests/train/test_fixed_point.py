@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.errors import ExportError, SpecError, TrainingError
+from neuroctl.errors import DivergedError, ExportError, SpecError, TrainingError
 from neuroctl.evolve import FixedPointConfig
 from neuroctl.train import Gradient, fit, quantize
 
@@ -141,6 +141,12 @@ def test_what_fixed_point_does_not_take():
         .spec.inputs
         == 2
     )
+    with pytest.raises(TrainingError, match="^fixed_point: 8; allowed: a FixedPointConfig, or None$"):
+        Gradient(spec, fixed_point=8)
+    with pytest.raises(TrainingError, match="^controller: .*; allowed: a Controller$"):
+        quantize(spec, u)
+    with pytest.raises(TrainingError, match="^spec: 8; allowed: a Spec or a Controller$"):
+        fit(8, u, targets)
     with pytest.raises(SpecError):
         Gradient(nc.Spec(cell="hopfield", inputs=0, neurons=4, outputs=4, dt_s=0.01), fixed_point=config)
 
@@ -180,6 +186,19 @@ def test_fit_in_fixed_point_finds_the_range_of_inputs_in_the_data():
         fit(spec, u, targets, truncate=5, fixed_point=FixedPointConfig())
     with pytest.raises(TrainingError, match="^optimizer: 'lbfgs'; allowed in fixed point: adam, adamw, sgd$"):
         fit(spec, u, targets, optimizer="lbfgs", fixed_point=FixedPointConfig())
+
+
+def test_what_grows_beyond_fixed_point_in_mid_training_leaves_the_best_until_then():
+    spec = spec_of("elman")
+    u, targets = echo(spec)
+    rates = {"learning_rate": 1.0, "schedule": lambda step, steps: 1e-3 if step < 4 else 1e6, "clip": None}
+    with pytest.raises(DivergedError, match=r"^epoch 3, step \d+: .*allowed in fixed point: less than") as caught:
+        fit(spec, u, targets, epochs=5, fixed_point=FixedPointConfig(weight_bits=8), **rates)
+    assert caught.value.fit.epoch == 2
+    assert caught.value.fit.quantized.spec == spec
+    start = nc.Controller(spec, np.full(nc.Controller(spec, seed=0).theta.size, 3e6, np.float32))
+    with pytest.raises(ExportError, match="allowed in fixed point"):
+        fit(start, u, targets, epochs=1, fixed_point=FixedPointConfig())
 
 
 def test_quantizing_by_sequences_of_several_lengths():
