@@ -226,10 +226,10 @@ class Gradient:
     def refine(self, theta: Array, inputs: ArrayLike, mask: ArrayLike | None = None) -> None:
         """Choose the format of ReLU's activations in fixed point by what these sequences lead to.
 
-        It is the one with which the outputs' root mean square error against the float controller is smallest; of those
-        within 1 % of that the coarsest. Without it the format holds whatever inputs and weights could lead to: that is
-        coarse, and of deep networks too much for 32 bits. The formats of other activations, and a float controller,
-        stay as they are. Arguments are as of a call.
+        It is the one with which the outputs' root mean square error, against a float controller with the same weights
+        as the integers, is smallest; of those within 1 % of that the coarsest. Without it the format holds whatever
+        inputs and weights could lead to: that is coarse, and of deep networks too much for 32 bits. The formats of
+        other activations, and a float controller, stay as they are. Arguments are as of a call.
 
         Raises:
             LayoutError: as a call.
@@ -238,14 +238,15 @@ class Gradient:
         """
         if self._fixed is None or self.spec.activation != "relu":
             return
-        truth = Gradient(self.spec, threads=self._engine.threads).outputs(theta, inputs)
-        weight = np.ones(truth.shape[:2]) if mask is None else np.asarray(mask, np.float64)
+        floats, fixed = Gradient(self.spec, threads=self._engine.threads), self._fixed
 
         def error() -> float:
-            squares = np.square(self.outputs(theta, inputs) - truth, dtype=np.float64).sum(axis=2)
-            return math.sqrt(float((squares * weight).sum()))
+            outputs = self.outputs(theta, inputs)
+            truth = floats.outputs(fixed.integers(theta).theta, inputs)
+            squares = np.square(outputs - truth, dtype=np.float64).sum(axis=2)
+            return math.sqrt(float((squares if mask is None else squares * np.asarray(mask, np.float64)).sum()))
 
-        self._fixed.refine(theta, error)
+        fixed.refine(theta, error)
 
     @property
     def steps_integers(self) -> bool:
