@@ -23,10 +23,9 @@ from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
-from neuroctl.train.engine import DeviceEngine, Engine
+from neuroctl.train.engine import DeviceEngine, Engine, Pass
 from neuroctl.train.integers import FixedPoint, IntegerEngine
 from neuroctl.train.losses import LOSSES, PROVIDED
-from neuroctl.train.passes import Pass
 from neuroctl.train.places import Places
 from neuroctl.train.scanned import Scan
 

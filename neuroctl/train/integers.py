@@ -29,9 +29,8 @@ from neuroctl.quant import format_options
 from neuroctl.quant_controller import QuantController, input_range, start_states
 from neuroctl.spec import Spec
 from neuroctl.train.blocks import Block, Key
-from neuroctl.train.engine import Engine
+from neuroctl.train.engine import Engine, Pass
 from neuroctl.train.kernel import integer_gradient_kernel
-from neuroctl.train.passes import Pass
 from neuroctl.train.places import Places
 
 Array = NDArray[Any]
