@@ -162,32 +162,37 @@ def show_quantization(errors: Any) -> None:
 
 def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
     """Print each group's scores, mean and spread: at the end of its shortest study, and at the end of each study."""
+    training = groups[0].training
+    counted, scores = ("steps", "losses") if training else ("evaluations", "scores")
     rows = [
         {
             "studies": group.label,
             "seeds": list(group.seeds),
-            "evaluations": int(group.common),
-            "scores": [float(score) for score in group.final],
+            counted: int(group.common),
+            scores: [float(score) for score in group.final],
             "longest": int(group.evaluations[-1]),
-            "scores_at_end": [float(score) for score in group.at_end],
+            f"{scores}_at_end": [float(score) for score in group.at_end],
         }
         for group in groups
     ]
     if as_json:
         emit({"groups": rows})
         return
-    numbers = ("seeds", "evaluations", "mean", "std", "worst", "best")
-    table = plain_table("Best score on unseen episodes", "studies", *numbers, numbers=numbers)
+    numbers = ("seeds", counted, "mean", "std", *(("best", "worst") if training else ("worst", "best")))
+    title = "Lowest loss, of validation where there is one" if training else "Best score on unseen episodes"
+    table = plain_table(title, "studies", *numbers, numbers=numbers)
     for row in rows:
-        count, common, longest = (str(number) for number in (len(row["seeds"]), row["evaluations"], row["longest"]))
-        table.add_row(row["studies"], count, common, *_spread(row["scores"]))
+        count, common, longest = (str(number) for number in (len(row["seeds"]), row[counted], row["longest"]))
+        table.add_row(row["studies"], count, common, *_spread(row[scores]))
         if common != longest:
-            table.add_row(f"{row['studies']}, each at its end", count, f"to {longest}", *_spread(row["scores_at_end"]))
+            table.add_row(
+                f"{row['studies']}, each at its end", count, f"to {longest}", *_spread(row[f"{scores}_at_end"])
+            )
     out.print(table)
 
 
 def _spread(scores: Sequence[float]) -> list[str]:
-    """Return mean, standard deviation, worst and best as texts."""
+    """Return mean, standard deviation, least and greatest as texts."""
     values = np.array(scores)
     figures = [values.mean(), values.std(ddof=1) if len(values) > 1 else np.nan, values.min(), values.max()]
     return ["-" if np.isnan(figure) else f"{figure:.4g}" for figure in figures]

@@ -74,10 +74,10 @@ def losses(histories: Mapping[str, Mapping[str, Array]], path: str | os.PathLike
 
 
 def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str) -> None:
-    """Plot the best score so far over evaluations for each group of studies.
+    """Plot the best score so far over evaluations, or the lowest loss over steps, for each group of studies.
 
     A line shows the median over the seeds, a band the range from the worst to the best seed. A finished study keeps its
-    final score, so that the median never falls. A dotted line marks the end of the group's shortest study, if the
+    final score, so that the median never gets worse. A dotted line marks the end of the group's shortest study, if the
     studies differ in length.
 
     Args:
@@ -90,10 +90,12 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
 
     """
     figure, (axis,) = new_figure(1, 4.6)
+    training = groups[0].training
+    best = np.fmin if training else np.fmax
     for k, group in enumerate(groups):
         color, style = COLORS[k % len(COLORS)], _STYLES[k // len(COLORS) % len(_STYLES)]
         shown = ~np.isnan(group.scores).all(axis=0)  # where any of the studies has a score
-        x, scores = group.evaluations[shown], np.fmax.accumulate(group.scores[:, shown], axis=1)
+        x, scores = group.evaluations[shown], best.accumulate(group.scores[:, shown], axis=1)
         if not len(x):
             continue
         seeds = f"{len(group.seeds)} seed{'s' if len(group.seeds) > 1 else ''}"
@@ -109,8 +111,10 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
         if group.common < group.evaluations[-1]:
             axis.axvline(group.common, color=color, linestyle=":", linewidth=1.2)
     axis.set_xlim(left=0)
-    axis.set_xlabel("evaluations (one = all episodes of one controller)")
-    axis.set_ylabel("best so far, on unseen starts")
+    if training:
+        axis.set_yscale("log")
+    axis.set_xlabel("steps of the optimizer" if training else "evaluations (one = all episodes of one controller)")
+    axis.set_ylabel("lowest loss so far" if training else "best so far, on unseen starts")
     axis.set_title(f"{title}: median, worst to best seed", loc="left", fontweight="bold")
     if axis.get_legend_handles_labels()[0]:
         figure.legend(frameon=False, loc="outside lower center", ncols=2)

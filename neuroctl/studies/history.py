@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _GRID: Final = 200
 _MUCH_SHORTER: Final = 0.9  # studies under one time limit differ by less
 _ALIKE: Final = ("seed", "schema", "versions", *MAY_CHANGE)  # what may differ within a group
-_SHOWN: Final = ("task", "optimizer", "cell", "neurons", "population")
+_SHOWN: Final = ("task", "optimizer", "learning_rate", "cell", "neurons", "layers", "population")
 
 
 class HistoryFile:
@@ -78,10 +78,12 @@ class Group:
     Args:
         label: difference from the other groups.
         seeds: seeds of its studies.
-        evaluations: float64 ``[T]``, the same for all, up to the end of the longest study.
-        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; NaN before the first, and after the end of a
-            study.
+        evaluations: float64 ``[T]``, the same for all, up to the end of the longest study; of trainings the steps of
+            the optimizer.
+        scores: float64 ``[seeds, T]``, the best so far on unseen episodes; of trainings the lowest loss so far. NaN
+            before the first, and after the end of a study.
         common: number of evaluations that all studies reached, one of ``evaluations``.
+        training: whether they are studies of training.
 
     """
 
@@ -90,6 +92,7 @@ class Group:
     evaluations: Array
     scores: Array
     common: float
+    training: bool = False
 
     @property
     def final(self) -> Array:
@@ -144,7 +147,7 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     """Return groups of studies that differ only in their seeds. One without a finished generation is left out.
 
     Raises:
-        StudyError: a folder holds no study, or no study has a finished generation.
+        StudyError: a folder holds no study, no study has a finished generation, or some evolve and others train.
 
     Warns:
         UserWarning: a study is left out.
@@ -153,7 +156,7 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     together: dict[str, dict[int, _Member]] = {}
     for folder in studies_in(folders):
         config = _config(folder)
-        columns = read_history(folder) if (folder / "history.csv").exists() else {}
+        columns = _comparable(read_history(folder)) if (folder / "history.csv").exists() else {}
         if not len(columns.get("evaluations", ())):
             warn(f"{folder}: left out, as no generation is finished")
             continue
@@ -162,8 +165,21 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     if not together:
         raise StudyError("studies: no generation is finished; allowed: studies with at least one")
     members = [list(group.values()) for group in together.values()]
+    if len({"epoch" in group[0].columns for group in members}) > 1:
+        raise StudyError("studies: some evolve, others train; allowed: studies of one kind")
     labels = _labels([group[0].config for group in members])
     return [_group(label, group) for label, group in zip(labels, members, strict=True)]
+
+
+def _comparable(columns: dict[str, Array]) -> dict[str, Array]:
+    """Give the history of a training the columns of evolution's: steps for evaluations, the lowest loss for the score.
+
+    The loss is that of the validation, where there is one.
+    """
+    if "epoch" not in columns:
+        return columns
+    losses = np.where(np.isnan(columns["validation"]), columns["loss"], columns["validation"])
+    return columns | {"evaluations": columns["step"], "best_validation": np.fmin.accumulate(losses)}
 
 
 class _Member(NamedTuple):
@@ -207,14 +223,17 @@ def _group(label: str, members: list[_Member]) -> Group:
     ends = [float(column["evaluations"][-1]) for column in columns]
     first = max(float(column["evaluations"][0]) for column in columns)
     common, last = min(ends), max(ends)
+    training = "epoch" in columns[0]
+    counted = "steps" if training else "evaluations"
     if common < _MUCH_SHORTER * last:
         warn(
-            f"{label}: the studies ended after {common:.0f} to {last:.0f} evaluations; figures are those after "
+            f"{label}: the studies ended after {common:.0f} to {last:.0f} {counted}; figures are those after "
             f"{common:.0f} and at their ends, pictures show all"
         )
     grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])
     scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]
-    return Group(label, tuple(int(member.config["seed"]) for member in members), grid, np.array(scores), common)
+    seeds = tuple(int(member.config["seed"]) for member in members)
+    return Group(label, seeds, grid, np.array(scores), common, training)
 
 
 def _held(x: Array, y: Array, grid: Array) -> Array:

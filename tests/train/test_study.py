@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.errors import DivergedError, StudyError, TrainingError
-from neuroctl.studies.history import read_history
+from neuroctl.studies.history import groups, read_history
 from neuroctl.train import study
 from neuroctl.train.from_table import prepare
 from neuroctl.train.study import Plan, run_training, run_trainings
 from neuroctl.train.tables import read_trace
+from tests.commands import neuroctl
 
 ROWS = ["t,volt,speed,note", "0,1,0,a", "0.1,2,0.5,b", "0.2,3,1,c", "0.3,4,1.5,d"]
 OPTIONS = {
@@ -240,3 +242,23 @@ def test_several_seeds_by_the_command_line(motor, tmp_path):
     assert (code, "nan" in text + log) == (0, False)
     code, text, log = run("--out", tmp_path / "none")
     assert (code, log) == (1, "error: data: none; allowed: --data FILE, a table of text (CSV)\n")
+
+
+def test_compare_shows_the_lowest_losses_of_trainings(motor, tmp_path):
+    for seed in (0, 1):
+        trained(motor, tmp_path / "elman" / str(seed), seed=seed, validation=0.0)
+        trained(motor, tmp_path / "jordan" / str(seed), seed=seed, validation=0.0, cell="jordan")
+    elman, jordan = groups([tmp_path])
+    assert (elman.label, elman.training, elman.seeds) == ("elman", True, (0, 1))
+    lowest = [[read_history(tmp_path / cell / s)["loss"].min() for s in "01"] for cell in ("elman", "jordan")]
+    assert [elman.final.tolist(), jordan.final.tolist()] == lowest
+    trained(motor, tmp_path / "more", epochs=6)
+    (held,) = groups([tmp_path / "more"])
+    assert held.final.tolist() == [read_history(tmp_path / "more")["validation"].min()]
+    picture = tmp_path / "compare.png"
+    done = neuroctl("compare", tmp_path / "elman", tmp_path / "jordan", "--out", picture)
+    assert done.stdout.startswith("Lowest loss, of validation where there is one ")
+    assert re.search(r"studies +seeds +steps +mean +std +best +worst *\nelman +2", done.stdout)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    (one,) = json.loads(neuroctl("compare", tmp_path / "jordan", "--json").stdout)["groups"]
+    assert one["losses"] == lowest[1]
