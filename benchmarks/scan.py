@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -34,23 +33,13 @@ def network(neurons: int, activation: str) -> tuple[nc.Spec, np.ndarray]:
     return spec, theta
 
 
-def forward_only(spec: nc.Spec, theta: np.ndarray, u: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """Return what steps through time by a scan, for outputs alone."""
-    from neuroctl.train import gradients
-    from neuroctl.train.data import Sequences
-
-    gradient = Gradient(spec, scan=True, threads=1)
-    data, code = Sequences.check(spec, u, y), gradients.PROVIDED
-    return gradients._Run(gradient, theta, data, gradient._states(None, 1), code, True, False).forward
-
-
 def measure(neurons: int, activation: str) -> dict[str, Any]:
     spec, theta = network(neurons, activation)
     u, y = np.random.default_rng(1).standard_normal((2, STEPS, 1, 1)).astype(np.float32)
     ctl, flat = nc.Controller(spec, theta), np.ascontiguousarray(u[:, 0])
     loop, scan = (Gradient(spec, scan=way, threads=1) for way in (False, True))
     calls = (
-        lambda: ctl.rollout(flat), forward_only(spec, theta, u, y), lambda: loop(theta, u, y), lambda: scan(theta, u, y)
+        lambda: ctl.rollout(flat), lambda: scan.outputs(theta, u), lambda: loop(theta, u, y), lambda: scan(theta, u, y)
     )  # fmt: skip
     times = np.empty((TURNS, CALLS, len(calls)))
     for call in calls:
