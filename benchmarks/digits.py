@@ -1,8 +1,8 @@
 """MNIST-1D: digits as 40 numbers in time, told apart by an IndRNN in floats and in integers.
 
     pip install mnist1d
-    python benchmarks/mnist1d.py --seeds 0 1 2 3 4 --bits 8 4
-    python benchmarks/mnist1d.py --export build/digits --seeds 0 --bits 8
+    python benchmarks/digits.py --seeds 0 1 2 3 4 --bits 8 4
+    python benchmarks/digits.py --export build/digits --seeds 0 --bits 8
 
 S. Greydanus, D. Kobak, "Scaling down deep learning with MNIST-1D", ICML 2024: 4,000 digits to train on, 1,000 to test;
 their GRU gets 91 %, a convolutional network 94 %. Here four layers of ReLU with residual connections see one number a
