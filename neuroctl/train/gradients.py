@@ -218,6 +218,7 @@ class Gradient:
         shape = np.shape(inputs)
         targets = np.zeros((*shape[:2], self.spec.outputs), self.spec.dtype)
         run = self._run(theta, inputs, targets, None, state, details=True)
+        run.code = PROVIDED  # no loss
         run.forward()
         run.check()
         return run.outputs
