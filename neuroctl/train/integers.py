@@ -72,7 +72,7 @@ class FixedPoint:
     """
 
     def __init__(self, spec: Spec, config: FixedPointConfig, recorded: Array | None, places: Places):
-        self.spec, self.config, self._form, self._places = spec, config, integer_of(spec), places
+        self.spec, self._form, self._places = spec, integer_of(spec), places
         self.options = format_options(spec, config.weight_bits, config.state_bits)
         self._u_format = input_format(spec, recorded)
         self._low, self._high = input_range(spec, self._u_format)
