@@ -122,11 +122,11 @@ def export_file(
     force: bool = False,
     allow_coarse: bool = False,
 ) -> Path:
-    """Export a saved controller, float or integer; see ``export``.
+    """Export a saved controller, float or integer, or a saved alarm; see ``export``.
 
     Args:
-        file: an ``.npz`` file of ``Controller.save`` or ``QuantController.save``. A float controller is quantized
-            by its declared limits and by recorded inputs in the file.
+        file: an ``.npz`` file of ``Controller.save``, ``QuantController.save`` or ``Alarm.save``. A float controller is
+            quantized by its declared limits and by recorded inputs in the file.
         out_dir: see ``export``.
         name: see ``export``.
         target: see ``export``.
@@ -155,8 +155,8 @@ def quantized_file(
     state_bits: int = 32,
     calibration: ArrayLike | None = None,
     allow_coarse: bool = False,
-) -> tuple[QuantController, Controller | None]:
-    """Return a file's controller as an integer one, and the float one if the file holds that.
+) -> tuple[QuantController | Alarm, Controller | None]:
+    """Return a file's alarm, or its controller as an integer one, and the float one if the file holds that.
 
     Args:
         file: see ``export_file``.
@@ -171,13 +171,18 @@ def quantized_file(
 
     """
     archive = io.read_archive(file)
+    if archive.kind == "alarm":
+        alarm = Alarm.from_archive(archive, file)
+        return Alarm(_recalibrated(alarm.controller, calibration), **alarm.settings), None
     if archive.kind == "quant":
-        q = QuantController.from_archive(archive, file)
-        return (
-            q if calibration is None else QuantController(q.spec, q.formats, q.theta_q, np.asarray(calibration))
-        ), None
+        return _recalibrated(QuantController.from_archive(archive, file), calibration), None
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
     ctl = Controller(model.spec, model.theta)
     recorded = model.calibration if calibration is None else calibration
     return ctl.quantize(weight_bits, recorded, state_bits, allow_coarse=allow_coarse), ctl
+
+
+def _recalibrated(q: QuantController, calibration: ArrayLike | None) -> QuantController:
+    """Return the controller with other test vectors, if there are any."""
+    return q if calibration is None else QuantController(q.spec, q.formats, q.theta_q, np.asarray(calibration))

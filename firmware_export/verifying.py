@@ -103,7 +103,8 @@ def _notes(folder: Path, name: str) -> tuple[str, ...]:
     data = read_manifest(folder / f"{name}.json")
     if data is None:
         return (f"{name}.json is missing or damaged: whether files were edited is unknown",)
-    return tuple(f"{file} was edited since it was exported" for file in edited(folder, data))
+    alarm = [f"{file} was not run, its controller was" for file in data["files"] if file.endswith(f"{name}_alarm.h")]
+    return (*alarm, *(f"{file} was edited since it was exported" for file in edited(folder, data)))
 
 
 def verify_devices(

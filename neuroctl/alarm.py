@@ -5,6 +5,8 @@ Integers alone, on raw inputs and outputs of a fixed-point controller, so that t
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
 
@@ -13,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.checks import integer, number
 from neuroctl.controller_inputs import raw, sequence
-from neuroctl.errors import SpecError
+from neuroctl.errors import FileFormatError, SpecError
+from neuroctl.io import Archive, expect_kind, file_name, json_object, notes_from, read_archive, write_archive
 from neuroctl.maths.jit import jit_integer
 from neuroctl.quant_controller import LIMIT, QuantController
 
@@ -22,6 +25,7 @@ IntArray = NDArray[np.int32]
 
 _HALF_RANGE: Final = 1 << 15  # inputs and outputs are int16
 _MAX_STEPS: Final = (1 << 16) - 2  # C counts in uint16
+_SETTINGS: Final = ("threshold", "input", "output", "smooth", "hold", "warm_up")
 LEVEL, PREDICTED, WAIT, LEFT = range(4)
 """Places in an alarm's state: smoothed error, last prediction, steps before the first judgment, steps left to sound."""
 
@@ -138,6 +142,56 @@ class Alarm:
         if len(levels) <= alarm.warm_up:
             raise SpecError(f"inputs: {len(levels)} steps; allowed: more than the warm_up of {alarm.warm_up}")
         return cls(controller, float(np.quantile(levels[alarm.warm_up :], quantile, method="higher")), **settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make an alarm of the same bits, but the controller."""
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def save(self, path: str | os.PathLike[str], *, meta: Mapping[str, Any] | None = None) -> None:
+        """Write controller, threshold and settings (not the state) to an ``.npz`` file.
+
+        ``load`` reads it, ``neuroctl info`` shows it, ``neuroctl export`` makes C of it.
+
+        Args:
+            path: where to; an existing file is replaced atomically.
+            meta: notes of plain JSON types, such as the machine.
+
+        Raises:
+            FileFormatError: it cannot be written, or the notes are not allowed.
+
+        """
+        fields = self.controller.fields | {"alarm": self.settings, "meta": notes_from(meta, path)}
+        write_archive(path, "alarm", fields, self.controller.arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Alarm:
+        """Read a file written by ``save``: an alarm of the same bits, after a reset. Runs no code of the file's.
+
+        Raises:
+            FileFormatError: the file is incomplete, damaged or of another kind.
+
+        """
+        archive = read_archive(path)
+        expect_kind(archive, "alarm", path)
+        return cls.from_archive(archive, path)
+
+    @classmethod
+    def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> Alarm:
+        """Build the alarm that an archive holds; ``path`` is for error messages. The kind is not checked.
+
+        Raises:
+            FileFormatError: a field or an array is missing or bad.
+
+        """
+        controller, name = QuantController.from_archive(archive, path), file_name(path)
+        settings = json_object(archive.fields, "alarm", name)
+        try:
+            return cls(controller, **{key: settings[key] for key in _SETTINGS})
+        except KeyError as error:
+            raise FileFormatError(f"{name}: alarm: {error.args[0]} is missing") from None
+        except SpecError as error:
+            raise FileFormatError(f"{name}: alarm: {error}") from None
 
     @property
     def threshold(self) -> float:

@@ -344,10 +344,10 @@ def _checked(name: str, arrays: dict[str, NDArray[Any]]) -> Archive:
         raise FileFormatError(f"{name}: damaged: its header: {_one_line(error)}") from None
     if stored != digest:
         raise FileFormatError(f"{name}: damaged: its content does not match its hash")
-    return Archive(str(header.get("kind")), _object(header, "fields", name), arrays, str(stored))
+    return Archive(str(header.get("kind")), json_object(header, "fields", name), arrays, str(stored))
 
 
-def _object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+def json_object(data: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
     """Return the JSON object under a key; an empty one if there is none."""
     value = data.get(key)
     if value is not None and not isinstance(value, dict):
@@ -362,7 +362,19 @@ def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
         FileFormatError: the notes are not a JSON object.
 
     """
-    return _object(archive.fields, "meta", file_name(path))
+    return json_object(archive.fields, "meta", file_name(path))
+
+
+def notes_from(meta: Mapping[str, Any] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the notes that a caller gives to a file; ``path`` is for error messages.
+
+    Raises:
+        FileFormatError: they are no mapping.
+
+    """
+    if meta is not None and not isinstance(meta, Mapping):
+        raise FileFormatError(f"{file_name(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
+    return dict(meta or {})
 
 
 def _one_line(error: BaseException) -> str:
@@ -377,7 +389,12 @@ def expect_kind(archive: Archive, kind: str, path: str | os.PathLike[str]) -> No
 
     """
     if archive.kind != kind:
-        raise FileFormatError(f"{file_name(path)}: holds a {archive.kind!r}; allowed: a {kind!r}")
+        raise FileFormatError(f"{file_name(path)}: holds {with_article(archive.kind)}; allowed: {with_article(kind)}")
+
+
+def with_article(kind: str) -> str:
+    """Return the kind of a file in quotes, after "a" or "an"."""
+    return f"{'an' if kind.startswith(tuple('aeiou')) else 'a'} {kind!r}"
 
 
 def save_model(
@@ -402,12 +419,11 @@ def save_model(
         LayoutError: theta or calibration does not fit the spec.
 
     """
-    if meta is not None and not isinstance(meta, Mapping):
-        raise FileFormatError(f"{file_name(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
+    notes = notes_from(meta, path)
     arrays = {"theta": layout(spec).coerce(theta, spec.dtype)}
     if calibration is not None:
         arrays["calibration"] = sequence(calibration, spec.dtype, spec.inputs, "calibration")
-    write_archive(path, "controller", {"spec": spec.to_dict(), "meta": dict(meta or {})}, arrays)
+    write_archive(path, "controller", {"spec": spec.to_dict(), "meta": notes}, arrays)
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

@@ -23,7 +23,7 @@ from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.format_fields import check_fits, format_from_field, formats_as_fields
-from neuroctl.io import Archive, canonical_json, write_archive
+from neuroctl.io import Archive, canonical_json, notes_from, write_archive
 from neuroctl.maths.fixed import QFormat, QFormats, clip_in_place, dequantize_into, quantize_into
 from neuroctl.spec import Spec
 
@@ -198,6 +198,12 @@ class QuantController(Rebuilt):
         """Spec and formats as JSON has them: with theta_q all that makes the controller."""
         return {"spec": self._spec.to_dict(), "formats": formats_as_fields(self._formats)}
 
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays of its files: ``theta_q``, and ``calibration`` where there is one."""
+        recorded = {} if self.calibration is None else {"calibration": self.calibration}
+        return {"theta_q": self._theta, **recorded}
+
     def requantize(self, theta: ArrayLike) -> QuantController:
         """Return the integer controller of other parameters in the formats of this one.
 
@@ -330,11 +336,8 @@ class QuantController(Rebuilt):
             FileFormatError: it cannot be written.
 
         """
-        arrays: dict[str, Array] = {"theta_q": self._theta}
-        if self.calibration is not None:
-            arrays["calibration"] = self.calibration
-        notes = {} if meta is None else {"meta": dict(meta)}
-        write_archive(path, "quant", self.fields | notes, arrays)
+        notes = {} if meta is None else {"meta": notes_from(meta, path)}
+        write_archive(path, "quant", self.fields | notes, self.arrays)
 
     @classmethod
     def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:

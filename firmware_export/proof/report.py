@@ -95,7 +95,8 @@ class VerifyReport:
         model_crc32: the controller's CRC-32, as in the header.
         seed: seed of the random inputs.
         targets: one entry per toolchain.
-        notes: files that were edited since the export, or are missing; they do not count as failures.
+        notes: files that were edited since the export, are missing, or are not run: an alarm's header. They do not
+            count as failures.
 
     Example:
         >>> import neuroctl as nc, firmware_export

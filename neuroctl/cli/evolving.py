@@ -396,7 +396,7 @@ def plot(
             drawers[archive.kind](archive.fields, archive.arrays, picture)
         else:
             allowed = f"{', '.join(drawers)} or log; `neuroctl compare` draws studies"
-            raise StudyError(f"{file}: holds a {archive.kind}; allowed: {allowed}")
+            raise StudyError(f"{file}: holds {io.with_article(archive.kind)}; allowed: {allowed}")
     except NeuroctlError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:

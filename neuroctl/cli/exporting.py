@@ -43,7 +43,8 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that holds other files.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a controller as fixed-point C99: weights, step and self-test, proven free of overflow."""
+    """Export a controller, or an alarm, as fixed-point C99: weights, step and self-test, proven free of overflow."""
+    from neuroctl import Alarm
     from neuroctl.quantization_report import measure_quantization, read_inputs
 
     firmware = require("neuroctl.firmware_export", "export")
@@ -55,10 +56,11 @@ def export(
     recorded = None if calibration is None else read_inputs(calibration)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report shows it
-        q, ctl = firmware.quantized_file(
+        made, ctl = firmware.quantized_file(
             file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded, allow_coarse=allow_coarse
         )
-    header = firmware.export(q, out_dir, name=name, target=target, package=package, force=force)
+    header = firmware.export(made, out_dir, name=name, target=target, package=package, force=force)
+    q = made.controller if isinstance(made, Alarm) else made
     errors = measure_quantization(q, ctl)
     if report is not None:
         from neuroctl import plots
@@ -70,6 +72,8 @@ def export(
         return
     show_quantization(errors)
     out.print(f"header: {header}", highlight=False, soft_wrap=True)
+    if made is not q:
+        out.print(f"alarm: {header.with_name(f'{name}_alarm{header.suffix}')}", highlight=False, soft_wrap=True)
     out.print(f"verify it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
 
 

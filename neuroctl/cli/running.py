@@ -253,9 +253,10 @@ def open_controller(
 
 
 def info(file: File, as_json: Json = False) -> None:
-    """Show the contents of a controller file."""
+    """Show the contents of a controller file, or of an alarm."""
     archive = io.read_archive(file)
-    ctl = nc.load(file)
+    alarm = nc.Alarm.from_archive(archive, file) if archive.kind == "alarm" else None
+    ctl = nc.load(file) if alarm is None else alarm.controller
     quant = isinstance(ctl, nc.QuantController)
     data: dict[str, Any] = {
         "file": str(file),
@@ -270,6 +271,8 @@ def info(file: File, as_json: Json = False) -> None:
     if isinstance(ctl, nc.QuantController):
         data["model_crc32"] = f"{ctl.model_crc32:08x}"
         data["formats"] = {name: [f.bits, f.frac_bits] for name, f in ctl.formats.items()}
+    if alarm is not None:
+        data["alarm"] = alarm.settings
     if as_json:
         emit(data)
         return
@@ -277,6 +280,7 @@ def info(file: File, as_json: Json = False) -> None:
     used = {key: data["spec"][key] for key in ctl.spec.used_fields()}
     facts |= {key: value for key, value in used.items() if value is not None} | data["meta"]
     facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
+    facts |= {f"alarm: {name}": f"{value:.6g}" for name, value in data.get("alarm", {}).items()}
     table = plain_table(str(file), "field", "value")
     for key, value in facts.items():
         table.add_row(key, str(value))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl import Alarm
-from neuroctl.errors import LayoutError, SpecError
+from neuroctl import Alarm, io
+from neuroctl.errors import FileFormatError, LayoutError, SpecError
 
 RNG = np.random.default_rng(0)
 
@@ -121,3 +121,73 @@ def test_calibration_needs_steps_and_numbers():
         Alarm.calibrated(predictor(), np.zeros((20, 3)))
     with pytest.raises(LayoutError, match="u"):
         Alarm(predictor(), 1.0).step([1.0])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    recorded = RNG.uniform(-2, 8, (300, 2))
+    q = nc.Controller(predictor().spec, seed=1).quantize(weight_bits=4, calibration=recorded)
+    alarm = Alarm.calibrated(q, recorded, quantile=0.97, input=1, output=1, smooth=3, hold=4, warm_up=7)
+    alarm.rollout(recorded)  # its state is not saved
+    alarm.save(tmp_path / "alarm.npz", meta={"machine": "pump 3"})
+    return alarm, tmp_path / "alarm.npz"
+
+
+def test_a_loaded_alarm_gives_the_same_bits(saved, tmp_path):
+    alarm, path = saved
+    loaded = Alarm.load(path)
+    assert loaded.settings == alarm.settings
+    assert (loaded.threshold_q, loaded.lsb, loaded.factors) == (alarm.threshold_q, alarm.lsb, alarm.factors)
+    assert loaded.controller.model_crc32 == alarm.controller.model_crc32
+    np.testing.assert_array_equal(loaded.controller.calibration, alarm.controller.calibration)
+    u = RNG.integers(-(1 << 15), 1 << 15, (1000, 2)).astype(np.int32)
+    alarm.reset()
+    for got, wanted in zip(loaded.rollout_int(u), alarm.rollout_int(u), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    loaded.save(tmp_path / "again.npz", meta={"machine": "pump 3"})
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-9, 1e300])
+def test_any_threshold_survives_a_file(threshold, tmp_path):
+    alarm = Alarm(predictor(), threshold)
+    alarm.save(tmp_path / "a.npz")
+    assert Alarm.load(tmp_path / "a.npz").threshold_q == alarm.threshold_q
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda fields: fields["alarm"].update(threshold=-1.0), "alarm: threshold: -1.0; allowed: a number >= 0"),
+        (lambda fields: fields["alarm"].update(hold="5"), "alarm: hold: '5'; allowed: integers from 0 to 65534"),
+        (lambda fields: fields["alarm"].pop("smooth"), "alarm: smooth is missing"),
+        (lambda fields: fields.update(alarm=[1]), r"alarm: \[1\]; allowed: a JSON object"),
+        (lambda fields: fields.pop("alarm"), "alarm: threshold is missing"),
+        (lambda fields: fields.pop("formats"), "formats is missing"),
+    ],
+)
+def test_a_sound_file_with_bad_content_is_refused(saved, change, text):
+    archive = io.read_archive(saved[1])
+    change(archive.fields)
+    io.write_archive(saved[1], "alarm", archive.fields, archive.arrays)
+    with pytest.raises(FileFormatError, match=f"alarm.npz: {text}") as caught:
+        Alarm.load(saved[1])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_other_kinds_and_damaged_ones(saved, tmp_path):
+    alarm, path = saved
+    with pytest.raises(FileFormatError, match="alarm.npz: holds an 'alarm'; allowed: a 'controller'$"):
+        nc.load(path)
+    alarm.controller.save(tmp_path / "q.npz")
+    with pytest.raises(FileFormatError, match="q.npz: holds a 'quant'; allowed: an 'alarm'$"):
+        Alarm.load(tmp_path / "q.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileFormatError, match="alarm.npz: "):
+        Alarm.load(path)
+    for owner in (alarm, alarm.controller):
+        with pytest.raises(FileFormatError, match="meta: 'pump'; allowed: a mapping of names"):
+            owner.save(path, meta="pump")
+    with pytest.raises(FileFormatError, match="cannot be written"):
+        alarm.save(tmp_path / "none" / "a.npz")

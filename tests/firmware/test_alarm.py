@@ -104,3 +104,16 @@ def test_an_export_of_an_alarm(alarm, tmp_path):
     assert plain.read_bytes() == header.read_bytes()
     assert fe.export(alarm, tmp_path / "c", name="ctl", package="cmake").with_name("ctl_alarm.h").read_text() == text
     assert fe.verify(tmp_path / "a", steps=100, targets=["host"]).ok
+
+
+@pytest.mark.parametrize("package", ["header", "cmake"])
+def test_a_saved_alarm_gives_the_same_files(alarm, package, tmp_path):
+    alarm.save(tmp_path / "alarm.npz")
+    fe.export(alarm, tmp_path / "a", name="pump", package=package)
+    fe.export_file(tmp_path / "alarm.npz", tmp_path / "b", name="pump", package=package)
+    names = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert any(name.name == "pump_alarm.h" for name in names)
+    for name in names:
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+    report = fe.verify(tmp_path / "b", steps=50, targets=["host"])
+    assert [note for note in report.notes if note.endswith("pump_alarm.h was not run, its controller was")]

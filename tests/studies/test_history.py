@@ -160,4 +160,4 @@ def test_the_command_line_compares_and_draws(studies, tmp_path):
     failed = neuroctl("plot", str(tmp_path / "qd"), "--out", str(tmp_path / "b.png"), code=1)
     assert "qd: is a folder; allowed: a file; `neuroctl compare` draws studies" in failed.stderr
     failed = neuroctl("plot", str(tmp_path / "qd" / "best.npz"), "--out", str(tmp_path / "b.png"), code=1)
-    assert "holds a controller; allowed: archive, front or log" in failed.stderr
+    assert "holds a 'controller'; allowed: archive, front or log" in failed.stderr
