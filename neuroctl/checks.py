@@ -171,6 +171,14 @@ def array(name: str, values: object, allowed: str, *, error: type[NeuroctlError]
     raise error(f"{name}: {kind}{reason}; allowed: {allowed}")
 
 
+def finite(numbers: NDArray[Any]) -> bool:
+    """Whether all of an array's floats are finite.
+
+    Their squares' sum is finite only if they are, and is a quick call; one that overflows proves nothing.
+    """
+    return math.isfinite(np.vdot(numbers, numbers)) or bool(np.isfinite(numbers).all())
+
+
 def cast(numbers: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """Return an array in a float dtype; numbers beyond it become Inf, without a warning."""
     with np.errstate(over="ignore"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import array, cast
+from neuroctl.checks import array, cast, finite
 from neuroctl.errors import LayoutError
 
 
@@ -126,10 +126,13 @@ class Layout:
 
     def _allows(self, flat: NDArray[Any]) -> bool:
         """Whether all values are within their bounds, and 0 where a mask is 0: a quick check of the usual case."""
-        low, high, masked = bounds_of(self, flat.dtype)
-        column = (-1,) + (1,) * (flat.ndim - 1)
-        within = (flat > low.reshape(column)) & (flat < high.reshape(column))
-        return bool(within.all() and not flat[masked].any())
+        bounded, low, high, masked = _bounded(self, flat.dtype)
+        if not finite(flat) or (masked.size and flat[masked].any()):
+            return False
+        if not bounded.size:
+            return True
+        column, numbers = (-1,) + (1,) * (flat.ndim - 1), flat[bounded]
+        return bool(((numbers > low.reshape(column)) & (numbers < high.reshape(column))).all())
 
     def check(self, flat: NDArray[Any], name: str = "theta") -> None:
         """Check a flat vector's values, or those of lanes ``[size, P]``, against each block's bounds.
@@ -166,3 +169,11 @@ def bounds_of(layout: Layout, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArr
     low = np.concatenate([np.full(b.size, b.low, dtype) for b in blocks] or [np.empty(0, dtype)])
     high = np.concatenate([np.full(b.size, b.high, dtype) for b in blocks] or [np.empty(0, dtype)])
     return low, high, np.concatenate([*masked, np.empty(0, np.intp)]).astype(np.intp)
+
+
+@lru_cache(maxsize=256)
+def _bounded(layout: Layout, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+    """Return the indices of elements that have a bound, their lower and upper ones, and where a mask is 0."""
+    low, high, masked = bounds_of(layout, dtype)
+    bounded = np.flatnonzero(np.isfinite(low) | np.isfinite(high))
+    return bounded, low[bounded], high[bounded], masked

@@ -78,7 +78,7 @@ class Device:
             theta: ``[K]``, or ``[K, B]`` of as many controllers as there are sequences.
             start: state before the first step, ``[1, states]`` or ``[B, states]``.
             inputs: ``[T, B, m]``.
-            targets: ``[T, B, q]``.
+            targets: ``[T, B, q]``; or ``[0, B, q]`` where the loss needs none.
             weight: of a step in the loss, ``[T, B, 1]`` or ``[1, 1, 1]``.
             changes: of the loss with the outputs, ``[T, B, q]``; or None, for the loss to tell.
             segment: steps between two states that are kept.
@@ -102,7 +102,8 @@ class Device:
         kernels = cuda_kernels(self._spec, loss)  # a pass forward needs no loss
         kernels.through_time[-(-lanes // self._block), self._block](
             forward_only, cuda.to_device(theta.reshape(len(theta), -1)),
-            cuda.to_device(np.ascontiguousarray(start.T)), lanes_last(inputs), lanes_last(targets), lanes_last(weight),
+            cuda.to_device(np.ascontiguousarray(start.T)), lanes_last(inputs),
+            lanes_last(targets) if len(targets) else d_out, lanes_last(weight),
             segment, block, places.w_in if with_inputs else -1, out, d_out, d_out.reshape(steps * q, lanes), losses,
             rows(-(-steps // segment) + 1, places.state.size), rows((segment + 1) * places.tape_row),
             rows(block * places.deltas_row), grad, du, state, carry,

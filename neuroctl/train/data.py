@@ -21,7 +21,7 @@ class Sequences:
 
     Args:
         inputs: ``[T, B, m]``.
-        targets: ``[T, B, q]``.
+        targets: ``[T, B, q]``, or ``[0, B, q]`` where nothing is asked for but outputs.
         mask: weight of each step, ``[T, B]``, or None: all count alike.
 
     """
@@ -29,6 +29,12 @@ class Sequences:
     inputs: Array
     targets: Array
     mask: Array | None
+
+    @classmethod
+    def of_inputs(cls, spec: Spec, inputs: ArrayLike) -> Sequences:
+        """Return sequences without targets; inputs and errors are as of ``check``."""
+        u = _numbers("inputs", inputs, spec.dtype, ("T", "B", spec.inputs))
+        return cls(u, np.empty((0, u.shape[1], spec.outputs), spec.dtype), None)
 
     @classmethod
     def check(cls, spec: Spec, inputs: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None) -> Sequences:
@@ -80,6 +86,8 @@ def _numbers(name: str, values: ArrayLike, dtype: str, shape: tuple[int | str, .
 
 
 def _fits(numbers: Array, shape: tuple[int | str, ...]) -> bool:
+    if numbers.shape == shape:
+        return True
     return numbers.ndim == len(shape) and all(
         got == size if isinstance(size, int) else got > 0 for size, got in zip(shape, numbers.shape, strict=True)
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.backends.blocks import spread, thread_count
+from neuroctl.checks import finite
 from neuroctl.errors import DivergedError, TrainingError
 from neuroctl.maths.packs import lanes_of
 from neuroctl.spec import Spec
@@ -22,7 +23,8 @@ from neuroctl.train.scanned import Run, Scan
 
 Array = NDArray[Any]
 
-_TAPE_BYTES: Final = 4 << 20  # longer runs are cut into segments: to step again is faster than to leave the cache
+_WHOLE_BYTES: Final = 128 << 20  # of a tape that is kept whole: it is read back faster than steps are taken again
+_TAPE_BYTES: Final = 4 << 20  # of a segment's tape, of longer runs: more would be no faster
 _WARP: Final = 32  # of a GPU's sequences, what a block is on the CPU
 
 
@@ -94,7 +96,7 @@ class Pass:
 
     def check(self) -> None:
         """Refuse what is not finite, and say what it is."""
-        if np.isfinite(self.loss).all() and np.isfinite(self.theta).all() and not self.faults.any():
+        if finite(np.asarray(self.loss)) and finite(self.theta) and not self.faults.any():
             return
         self.data.check_finite()
         if self.faults.any():
@@ -114,9 +116,9 @@ class Pass:
     def _scanned(self, code: int) -> bool:
         """Run by a scan in time, if that is faster; return whether it did."""
         scan = self.engine.scan
-        if scan is None or self.own or self.states[:, self.places.state["fault"].offset].any():
+        if scan is None or self.own or (plan := scan.plan(self.parameters, self.steps, self.lanes)) is None:
             return False
-        if (plan := scan.plan(self.parameters, self.steps, self.lanes)) is None:
+        if self.states[:, self.places.state["fault"].offset].any():
             return False
         outputs, final, first = (self.outputs, self.final, self.first) if self.details else (None, None, None)
         self.faults.fill(0)
@@ -199,12 +201,14 @@ class Engine:
         spec: of the controllers.
         places: of its adjoint.
         threads: how many to use; None: one a core.
-        segment: steps between two states that are kept; None: as many as fit into 4 MB.
+        segment: steps between two states that are kept; None: all steps if they fit into 128 MB, else what fits into
+            4 MB.
         scan: in time, where that is faster; None: never.
 
     """
 
     form: type[Pass] = Pass
+    whole_bytes = _WHOLE_BYTES
 
     def __init__(self, spec: Spec, places: Places, threads: int | None, segment: int | None, scan: Scan | None):
         self.spec, self.places, self.segment, self.scan = spec, places, segment, scan
@@ -225,6 +229,8 @@ class Engine:
     def steps_kept(self, steps: int) -> int:
         """Return the steps of a segment."""
         row = self.places.tape_row * self.width * np.dtype(self.spec.dtype).itemsize
+        if self.segment is None and steps * row <= self.whole_bytes:
+            return steps
         return min(self.segment or max(MAX_STEPS_A_SUM, _TAPE_BYTES // row), steps)
 
     def tape_bytes(self, steps: int) -> int:
@@ -254,6 +260,7 @@ class DeviceEngine(Engine):
     """Runs sequences on a GPU, all at once; arguments as of ``Engine``, threads those of a block."""
 
     form = DevicePass
+    whole_bytes = 0  # a GPU keeps a tape for each of many thousands of sequences
 
     def __init__(self, spec: Spec, places: Places, threads: int | None, segment: int | None):
         super().__init__(spec, places, None, segment, None)

@@ -215,10 +215,7 @@ class Gradient:
 
     def outputs(self, theta: Array, inputs: ArrayLike, state: ArrayLike | None = None) -> Array:
         """Return the controller's outputs ``[T, B, outputs]``; arguments and errors are as of a call."""
-        shape = np.shape(inputs)
-        targets = np.zeros((*shape[:2], self.spec.outputs), self.spec.dtype)
-        run = self._run(theta, inputs, targets, None, state, details=True)
-        run.code = PROVIDED  # no loss
+        run = self._begin(theta, Sequences.of_inputs(self.spec, inputs), state, PROVIDED, details=True)
         run.forward()
         run.check()
         return run.outputs
@@ -277,13 +274,19 @@ class Gradient:
         details: bool, with_inputs: bool = False,
     ) -> Pass:  # fmt: skip
         data = Sequences.check(self.spec, inputs, targets, mask)
+        if callable(self._loss) and mask is not None:
+            raise TrainingError("mask: given; allowed with a loss function: None")
+        code = PROVIDED if callable(self._loss) else LOSSES[self._loss]
+        return self._begin(theta, data, state, code, details, with_inputs)
+
+    def _begin(
+        self, theta: Array, data: Sequences, state: ArrayLike | None, code: int, details: bool,
+        with_inputs: bool = False,
+    ) -> Pass:  # fmt: skip
         lanes = data.inputs.shape[1]
         check_theta(theta, self.spec, lanes if np.ndim(theta) == 2 else None)
         if self._fixed is not None and state is not None:
             raise TrainingError("state: given; allowed in fixed point: None")
-        if callable(self._loss) and mask is not None:
-            raise TrainingError("mask: given; allowed with a loss function: None")
-        code = PROVIDED if callable(self._loss) else LOSSES[self._loss]
         return self._engine.begin(theta, data, self._states(state, lanes), code, details, with_inputs)
 
     def _states(self, state: ArrayLike | None, lanes: int) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import layout
+from neuroctl.checks import finite
 from neuroctl.errors import DivergedError, ExportError
 from neuroctl.spec import Spec
 from neuroctl.train.coordinates import Coordinates
@@ -193,7 +194,7 @@ class Training:
                 self.coordinates.of(theta), gradient, state, step, rate, self._weights
             )
             theta = self.coordinates.theta(x)
-        if not np.isfinite(theta).all():
+        if not finite(theta):
             raise DivergedError(f"epoch {epoch}, step {step}: {self._largest(theta)}; allowed: finite parameters")
         return self.bounds(theta), state
 
