@@ -15,7 +15,7 @@ from neuroctl.train.places import Places
 
 Array = NDArray[Any]
 
-_DELTAS_BYTES: Final = 256 << 10  # between two sums of products: they stay in the cache
+_DELTAS_BYTES: Final = 512 << 10  # between two sums of products: they stay in the cache
 MAX_STEPS_A_SUM: Final = 32
 """Largest number of steps between two sums of products."""
 

@@ -6,7 +6,7 @@ that steps by 0.01 s is at its bound at once; a weight on an input of thousands 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
+_TIMES: Final = 10.0  # so much larger is a step of a time's logarithm: a rate of 0.01 changes it by 10 %
+
 
 class Coordinates:
     """Maps theta to the coordinates x that an optimizer steps, and a gradient with it.
 
-    - times (blocks in seconds): x = log(theta / dt_s), so that a step is a share of a time, whatever dt_s is
+    - times (blocks in seconds): x = log(theta / dt_s) / 10, so that a step is a share of a time, whatever dt_s is
     - ``W_in``: x = theta times the largest magnitude of the input, where the network sees it unscaled
     - ``W_out``, ``b_out``: x = theta over half of the range of the output, and ``U`` of a Jordan network, which takes
       outputs, x = theta times their largest magnitude
@@ -60,17 +62,17 @@ class Coordinates:
         """Return the coordinates of parameters ``[n_params]``, in their dtype."""
         with np.errstate(over="ignore"):  # of a bound
             x = theta / self._scale
-        x[self._times] = np.log(x[self._times])
+        x[self._times] = np.log(x[self._times]) / _TIMES
         return x.astype(theta.dtype)
 
     def theta(self, x: Array) -> Array:
         """Return the parameters of coordinates ``[n_params]``, in their dtype; what overflows is infinite."""
         theta = x.astype(np.float64)
-        theta[self._times] = np.exp(theta[self._times])
+        theta[self._times] = np.exp(_TIMES * theta[self._times])
         return (theta * self._scale).astype(x.dtype)
 
     def gradient(self, theta: Array, gradient: Array) -> Array:
         """Return how the loss changes with the coordinates, of its change with theta: by the chain rule."""
         slope = self._scale.copy()
-        slope[self._times] = theta[self._times]
+        slope[self._times] = _TIMES * theta[self._times]
         return (gradient * slope).astype(gradient.dtype)

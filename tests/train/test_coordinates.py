@@ -93,3 +93,10 @@ def test_a_start_of_an_indrnn_spans_inputs_and_outputs():
     assert np.array_equal(q["b_out"], 8 * p["b_out"])
     large = replace(form, input_limits=((-8, 8),) * 3)
     assert np.array_equal(layout(form).views(start(large))["W_in.0"] * 8, p["W_in.0"])
+
+
+def test_a_step_of_a_time_is_ten_times_the_learning_rate():
+    theta, coordinates = start(LAG, 0), Coordinates(LAG)
+    x = coordinates.of(theta) + np.float32(0.01)
+    tau, before = (layout(LAG).views(values)["tau_s"] for values in (coordinates.theta(x), theta))
+    np.testing.assert_allclose(tau / before, np.exp(0.1), rtol=1e-5)
