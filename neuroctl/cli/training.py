@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from neuroctl import io
-from neuroctl.cli.options import Json, Seed, check_pictures
+from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, check_pictures
 from neuroctl.cli.resuming import check_number, first_seed
 from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import TrainingError
+from neuroctl.fixed_point import FixedPointConfig
 
-_NETWORK, _RUNNING, _DATA = "Network", "Running", "Data"
+_NETWORK, _RUNNING, _DATA, _FIXED = "Network", "Running", "Data", "Fixed point"
 
 
 def train(
@@ -67,6 +68,21 @@ def train(
         int | None, typer.Option(help="Stop after so many epochs without a lower validation loss.")
     ] = None,
     truncate: Annotated[int | None, typer.Option(help="Steps that a gradient goes back.")] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(help="Controller of the same network to go on from: best.npz of another.", metavar="FILE"),
+    ] = None,
+    quantized: Annotated[
+        bool,
+        typer.Option(
+            "--quantized",
+            help="Train the integer controller; so do --weight-bits and --state-bits.",
+            rich_help_panel=_FIXED,
+        ),
+    ] = False,
+    weight_bits: WeightBits = 16,
+    state_bits: StateBits = 32,
+    allow_coarse: AllowCoarse = False,
     seed: Seed = 0,
     seeds: Annotated[int, typer.Option(help="Trainings side by side, with seeds from --seed on.", min=1)] = 1,
     threads: Annotated[
@@ -98,17 +114,24 @@ def train(
         "schedule": schedule, "warm_up": warm_up, "epochs": epochs, "batch": batch, "clip": clip,
         "patience": patience, "truncate": truncate, "seed": seed,
     }  # fmt: skip
+    given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
+    bits = {"weight_bits": weight_bits, "state_bits": state_bits}
+    fixed = bits if quantized or not given.isdisjoint(bits) else None
+    first = None if begin_with is None else os.path.abspath(begin_with)
     if resume:
         check_number(out_dir, seeds)
         folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
         stored = _stored(folder)
-        given = {name for name in options if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
         options |= {name: stored[name] for name in options if name in stored and name not in given}
+        first = first or stored.get("begin_with")
+        if isinstance(old := stored.get("fixed_point"), dict):
+            fixed = {name: value if name in given else old.get(name, value) for name, value in bits.items()}
     if not options["data"]:
         raise TrainingError("data: none; allowed: --data FILE, a table of text (CSV)")
     every = [options | {"seed": options["seed"] + k} for k in range(seeds)]
     folders = [out_dir if seeds == 1 else out_dir / f"seed-{own['seed']}" for own in every]
-    rows = _trained(every, folders, resume=resume, threads=threads)
+    config = None if fixed is None else FixedPointConfig(**fixed, allow_coarse=allow_coarse or resume)
+    rows = _trained(every, folders, config, first, resume=resume, threads=threads)
     if plot is not None:
         _plot([row["folder"] for row in rows], plot)
     if as_json:
@@ -133,8 +156,9 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def _trained(
-    every: Sequence[dict[str, Any]], folders: Sequence[Path], *, resume: bool, threads: int
-) -> list[dict[str, Any]]:
+    every: Sequence[dict[str, Any]], folders: Sequence[Path], fixed_point: FixedPointConfig | None,
+    begin_with: str | None, *, resume: bool, threads: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Train by each set of options, show the progress, and return the outcomes as plain JSON types."""
     from neuroctl import load
     from neuroctl.backends.blocks import thread_count
@@ -142,7 +166,8 @@ def _trained(
     from neuroctl.train.study import Plan, run_trainings
 
     workers = thread_count(threads or None)
-    ready = [prepare(own, threads=1 if len(every) > 1 else workers) for own in every]
+    each_has = 1 if len(every) > 1 else workers
+    ready = [prepare(own, fixed_point=fixed_point, begin_with=begin_with, threads=each_has) for own in every]
     # Of several that were killed at once the last may not have begun.
     begun = [resume and (len(every) == 1 or (folder / "study.json").is_file()) for folder in folders]
     for own, folder, each, old in zip(every, folders, ready, begun, strict=True):
@@ -161,7 +186,7 @@ def _trained(
     for own, folder, each, result in zip(every, folders, ready, results, strict=True):
         errors = {}
         if result.best_loss is not None:
-            errors = each.errors(load(result.best_path))  # type: ignore[arg-type]  # a float controller was written
+            errors = each.errors(load(result.fixed_path or result.best_path))
         outputs = {name: {"rms_error": error, "std": std} for name, (error, std) in errors.items()}
         rows.append(result.to_dict() | {"folder": str(folder), "seed": own["seed"], "outputs": outputs})
     return rows
@@ -190,7 +215,8 @@ def _show(rows: list[dict[str, Any]], which: str) -> None:
             table.add_row(row["folder"], name, *cells, f"{figures['rms_error']:.4g}", f"{figures['std']:.4g}")
     out.print(table)
     for row in rows:
-        best = f"; best controller: {row['best_path']}" if row["best_path"] else ""
+        path = row["fixed_path"] or row["best_path"]
+        best = f"; best controller: {path}" if path else ""
         out.print(f"{row['folder']}: {row['stop_reason']}{best}", highlight=False, soft_wrap=True)
 
 

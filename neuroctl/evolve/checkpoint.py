@@ -74,7 +74,7 @@ class EvolutionFolder(StudyFolder):
 
     SCHEMAS = (2, 3)  # 2 kept all generations in the checkpoint
     FILES = (
-        *StudyFolder.FILES, "generations.bin", "best-fixed.npz", "population.npz", "archive.npz", "front.npz"
+        *StudyFolder.FILES, "generations.bin", "population.npz", "archive.npz", "front.npz"
     )  # fmt: skip
     PACKAGES = (*StudyFolder.PACKAGES, "cma", "ribs", "pymoo")
 
@@ -82,11 +82,6 @@ class EvolutionFolder(StudyFolder):
         super().__init__(path, config, resume=resume)
         self._log = GenerationLog(self.file("generations.bin"), 1)
         self._history = HistoryFile(self.file("history.csv"), COLUMNS, _INTEGERS)
-
-    @property
-    def fixed_path(self) -> Path:
-        """The best controller's integer form, of a study in fixed point."""
-        return self.file("best-fixed.npz")
 
     def load(self, width: int, genes: int, validation: int) -> tuple[Checkpoint, list[Generation]]:
         """Read the checkpoint, an empty one if no generation was finished; then write ``study.json``.

@@ -37,7 +37,7 @@ class StudyFolder:
 
     SCHEMAS: ClassVar[tuple[int, ...]]
     """Schemas of ``study.json`` that can be read; the last is written."""
-    FILES: ClassVar[tuple[str, ...]] = ("study.json", "checkpoint.npz", "best.npz", "history.csv")
+    FILES: ClassVar[tuple[str, ...]] = ("study.json", "checkpoint.npz", "best.npz", "best-fixed.npz", "history.csv")
     """Names of the study's files. Only these, the lock and the remains of killed writes are ever removed."""
     PACKAGES: ClassVar[tuple[str, ...]] = ("neuroctl", "numpy", "numba")
     """Packages that determine a study's bits, besides its configuration and Python."""
@@ -66,6 +66,11 @@ class StudyFolder:
     def best_path(self) -> Path:
         """Path of the best controller."""
         return self.file("best.npz")
+
+    @property
+    def fixed_path(self) -> Path:
+        """Path of the best controller's integers, of a study in fixed point."""
+        return self.file("best-fixed.npz")
 
     @property
     def checkpoint_path(self) -> Path:

@@ -60,10 +60,6 @@ class Fit:
     @classmethod
     def of(cls, training: Training, progress: Progress, stopped: str) -> Fit:
         """Return what a training has come to."""
-        quantized = None
-        if training.gradient.steps_integers:
-            training.refine(progress.best)
-            quantized = training.gradient.quantized(progress.best)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # it was trained with these very steps
             controller = Controller(training.spec, progress.best)
@@ -74,7 +70,7 @@ class Fit:
             best.epoch if best else 0,
             progress.history(),
             stopped,
-            quantized,
+            training.quantized(progress.best),
         )
 
 
@@ -230,8 +226,6 @@ def _begin(
     own = spec.spec if isinstance(spec, Controller) else spec
     if not isinstance(own, Spec):
         raise TrainingError(f"spec: {shown(own)}; allowed: a Spec or a Controller")
-    if fixed_point is not None and truncate is not None:
-        raise TrainingError(f"truncate: {shown(truncate)}; allowed in fixed point: None")
     if fixed_point is not None and optimizer == BY_SCIPY:
         raise TrainingError(f"optimizer: {shown(optimizer)}; allowed in fixed point: {', '.join(OPTIMIZERS)}")
     data = dataset(own, inputs, targets, mask)

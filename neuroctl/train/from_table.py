@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import layout
-from neuroctl.checks import integer, number, one_of
+from neuroctl.checks import integer, number, one_of, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import StabilityWarning, TrainingError
+from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.format_choice import check_coarse
+from neuroctl.io import expect_kind, model_of, read_archive
+from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
 from neuroctl.train.dataset import dataset, split, windows
 from neuroctl.train.gradients import Gradient
 from neuroctl.train.optim import SCHEDULES, Cosine
+from neuroctl.train.output_scale import OutputScale
 from neuroctl.train.progress import Training
 from neuroctl.train.settings import Settings
 from neuroctl.train.starting import start
@@ -30,7 +34,6 @@ Array = NDArray[Any]
 
 _CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan")
 _LOSSES: Final = ("mse", "huber")
-_CALIBRATION_STEPS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ class TableTraining:
         training: data, loss and settings.
         theta: parameters to start from.
         validation: sequences that are not trained on, scaled; None without any.
-        middle: of the targets' ranges ``[q]``.
-        half: of their widths ``[q]``.
+        scale: of the outputs.
         outputs: names of the outputs.
         config: what determines the training's bits, as plain JSON types.
 
@@ -54,30 +56,22 @@ class TableTraining:
     training: Training
     theta: Array
     validation: Sequences | None
-    middle: Array
-    half: Array
+    scale: OutputScale
     outputs: tuple[str, ...]
     config: Mapping[str, Any]
 
     def controller(self, theta: Array) -> Controller:
         """Return the controller of trained parameters, with outputs in physical units."""
         spec = self.training.spec
-        physical = theta.astype(np.float64)
-        p = layout(spec).views(physical)
-        p["W_out"][:] *= self.half[:, None]
-        p["b_out"][:] = self.half * p["b_out"] + self.middle
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # it was trained with these very steps
-            return Controller(spec, physical)
+            return Controller(spec, self.scale.physical(spec, theta))
 
     def save(self, theta: Array, path: Path, meta: dict[str, Any]) -> None:
         """Write the controller of trained parameters, with inputs for choosing fixed-point formats."""
-        data = self.training.data
-        rows = data.inputs.swapaxes(0, 1).reshape(-1, data.inputs.shape[2]) if data.mask is None else (
-            data.inputs.swapaxes(0, 1)[data.mask.T > 0])  # fmt: skip
-        self.controller(theta).save(path, meta=meta, calibration=rows[:_CALIBRATION_STEPS])
+        self.controller(theta).save(path, meta=meta, calibration=self.training.recorded())
 
-    def errors(self, controller: Controller) -> dict[str, tuple[float, float]]:
+    def errors(self, controller: Controller | QuantController) -> dict[str, tuple[float, float]]:
         """Return root mean square error and the standard deviation of each output's targets, in physical units.
 
         They are of the validation sequences; without any, of those trained on.
@@ -88,25 +82,32 @@ class TableTraining:
         for b in range(data.inputs.shape[1]):
             controller.reset()
             outputs[:, b] = controller.rollout(np.ascontiguousarray(data.inputs[:, b]))
-        targets = data.targets * self.half + self.middle
+        targets = data.targets * self.scale.half + self.scale.middle
         counted = weights > 0
         wrong, spread = (outputs - targets)[counted], targets[counted].std(axis=0)
         errors = np.sqrt((wrong**2).mean(axis=0))
         return {name: (float(e), float(s)) for name, e, s in zip(self.outputs, errors, spread, strict=True)}
 
 
-def prepare(options: Mapping[str, Any], *, threads: int | None = None) -> TableTraining:
+def prepare(
+    options: Mapping[str, Any], *, fixed_point: FixedPointConfig | None = None, begin_with: str | None = None,
+    threads: int | None = None,
+) -> TableTraining:  # fmt: skip
     """Return a training for the options of ``neuroctl train``.
 
     Args:
         options: by name: ``data`` (paths), ``inputs`` and ``outputs`` (names of columns), ``dt``, ``time``,
             ``resample``, ``window``, ``cell``, ``neurons``, ``layers``, ``warm_up``; and those of ``fit``, with
             ``validation`` a share.
+        fixed_point: storage of the integer controller that is trained; None: a float controller.
+        begin_with: file of a controller of the same network to go on from; None: random parameters.
         threads: how many to use; None: one a core.
 
     Raises:
         TrainingError: a table or an option is not allowed.
+        FileFormatError: ``begin_with`` cannot be read.
         SpecError: the network is not allowed.
+        ExportError: in fixed point, an output's range is too narrow beside another's; see ``neuroctl.quant.quantize``.
 
     Warns:
         UserWarning: a column never changes.
@@ -123,7 +124,11 @@ def prepare(options: Mapping[str, Any], *, threads: int | None = None) -> TableT
         horizon=max(map(len, inputs)) if options["cell"] == "indrnn" else None,
         input_limits=tuple(zip(lows.tolist(), highs.tolist(), strict=True)), scale_inputs=True,
     )  # fmt: skip
-    middle, half = _scale(targets) if options["cell"] != "jordan" else (np.zeros(spec.outputs), np.ones(spec.outputs))
+    jordan = options["cell"] == "jordan"
+    scale = OutputScale(np.zeros(spec.outputs), np.ones(spec.outputs)) if jordan else _scale(targets)
+    if fixed_point is not None:
+        ranges = zip(scale.middle - scale.half, scale.middle + scale.half, strict=True)
+        check_coarse(replace(spec, output_limits=tuple(ranges)), allow=fixed_point.allow_coarse)
     schedule = options["schedule"]
     if options["warm_up"] and schedule != "cosine":
         raise TrainingError(f"warm_up: {options['warm_up']}; allowed with schedule {schedule!r}: 0")
@@ -133,15 +138,35 @@ def prepare(options: Mapping[str, Any], *, threads: int | None = None) -> TableT
         **{name: options[name] for name in ("optimizer", "learning_rate", "epochs", "batch", "clip", "patience", "seed",
                                             "truncate")},
     )  # fmt: skip
-    data = dataset(spec, inputs, [(each - middle) / half for each in targets])
+    data = dataset(spec, inputs, [(each - scale.middle) / scale.half for each in targets])
     share = number("validation", options["validation"], 0.0, 1.0, "0 to 1", error=TrainingError)
     training_data, validation = split(spec, data, share, settings.seed)
-    gradient = Gradient(spec, options["loss"], threads=threads)
+    gradient = Gradient(
+        spec, options["loss"], threads=threads, fixed_point=fixed_point, output_scale=None if jordan else scale
+    )
     digest = hashlib.sha256(data.inputs.tobytes() + data.targets.tobytes()).hexdigest()
     config = {"task": "train", **options, "spec": spec.to_dict(), "data_sha256": digest}
-    training = Training(spec, gradient, training_data, validation, settings)
     theta = start(spec, settings.seed)
-    return TableTraining(training, theta, validation, middle, half, tuple(options["outputs"]), config)
+    if fixed_point is not None:  # which studies in floats do not name
+        config["fixed_point"] = fixed_point.to_dict()
+    if begin_with is not None:
+        theta, digest = _theta_of(begin_with, spec, scale)
+        config |= {"begin_with": begin_with, "begin_with_sha256": digest}
+    training = Training(spec, gradient, training_data, validation, settings)
+    return TableTraining(training, theta, validation, scale, tuple(options["outputs"]), config)
+
+
+def _theta_of(path: str, spec: Spec, scale: OutputScale) -> tuple[Array, str]:
+    """Return the parameters of a controller's file, for outputs in units of their range, and the file's hash."""
+    archive = read_archive(path)
+    expect_kind(archive, "controller", path)
+    model = model_of(archive, path)
+    theirs, own = model.spec.to_dict(), spec.to_dict()
+    for field in own:
+        if theirs[field] != own[field]:
+            allowed = f"{shown(own[field])}, as by the tables and options"
+            raise TrainingError(f"begin_with: {path}: {field}: {shown(theirs[field])}; allowed: {allowed}")
+    return scale.scaled(spec, model.theta).astype(spec.dtype), archive.sha256
 
 
 def _traces(options: Mapping[str, Any]) -> list[Trace]:
@@ -173,6 +198,6 @@ def _range(parts: Sequence[Array]) -> tuple[Array, Array]:
     return np.where(constant, lows - 0.5, lows), np.where(constant, highs + 0.5, highs)
 
 
-def _scale(targets: Sequence[Array]) -> tuple[Array, Array]:
+def _scale(targets: Sequence[Array]) -> OutputScale:
     lows, highs = _range(targets)
-    return 0.5 * (lows + highs), 0.5 * (highs - lows)
+    return OutputScale(0.5 * (lows + highs), 0.5 * (highs - lows))

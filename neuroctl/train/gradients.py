@@ -26,6 +26,7 @@ from neuroctl.train.data import Sequences
 from neuroctl.train.engine import DeviceEngine, Engine, Pass
 from neuroctl.train.integers import FixedPoint, IntegerEngine
 from neuroctl.train.losses import LOSSES, PROVIDED
+from neuroctl.train.output_scale import OutputScale
 from neuroctl.train.places import Places
 from neuroctl.train.scanned import Scan
 
@@ -107,6 +108,8 @@ class Gradient:
             parameters and a start from reset.
         calibration: recorded inputs ``[..., inputs]`` in physical units: the range of the integers' inputs, needed
             where the spec declares none.
+        output_scale: with ``fixed_point``: the integer controller's outputs are in physical units, and parameters,
+            outputs, targets and losses in units of the outputs' ranges. None: all are in the same.
 
     Raises:
         SpecError: a cell without a gradient.
@@ -129,7 +132,7 @@ class Gradient:
     def __init__(
         self, spec: Spec, loss: str | Loss = "mse", *, threads: int | None = None, segment: int | None = None,
         backend: str = "cpu", scan: bool | None = None, fixed_point: FixedPointConfig | None = None,
-        calibration: ArrayLike | None = None,
+        calibration: ArrayLike | None = None, output_scale: OutputScale | None = None,
     ):  # fmt: skip
         self.spec, self._places = spec, Places(spec)
         if not callable(loss) and loss not in LOSSES:
@@ -144,7 +147,7 @@ class Gradient:
             if backend != "cpu" or scan:
                 raise TrainingError("fixed_point: given; allowed with backend 'cpu' and without scan")
             recorded = None if calibration is None else _recorded(calibration, spec.inputs)
-            self._fixed = FixedPoint(spec, fixed_point, recorded, self._places)
+            self._fixed = FixedPoint(spec, fixed_point, recorded, self._places, output_scale)
             self._engine: Engine = IntegerEngine(spec, self._places, threads, kept, self._fixed)
         elif backend == "cpu":
             self._engine = Engine(spec, self._places, threads, kept, Scan.of(spec, scan))

@@ -31,6 +31,7 @@ from neuroctl.spec import Spec
 from neuroctl.train.blocks import Block, Key
 from neuroctl.train.engine import Engine, Pass
 from neuroctl.train.kernel import integer_gradient_kernel
+from neuroctl.train.output_scale import OutputScale
 from neuroctl.train.places import Places
 
 Array = NDArray[Any]
@@ -43,8 +44,8 @@ class Integers:
     Args:
         theta: what theta_q stands for, ``[n_params]`` in the spec's dtype; what has no format of its own is as given.
         start: state after reset, int32 ``[S]``.
-        model: theta_q, ints, the inputs' offsets, gains, lows and highs, and the last bits: of inputs, outputs, and
-            each piece.
+        model: theta_q, ints, the inputs' offsets, gains, lows and highs, the last bits of inputs and of each piece,
+            and the outputs' gains and offsets.
         pieces: of the tape, ``[N, 4]``: row in the state, row in the tape, number of rows, 1 to add to what is there.
         floats: of the adjoint: those of the float step, with the outputs' limits as they are in integers.
 
@@ -65,21 +66,29 @@ class FixedPoint:
         config: storage.
         recorded: inputs ``[N, inputs]``, which tell their range where the spec does not; None with input limits.
         places: of the adjoint.
+        scale: parameters, and the outputs that kernels give, are in units of the outputs' ranges, and the integer
+            controller in physical units; None: they are in the same.
 
     Raises:
         ExportError: neither limits nor recorded inputs, or the spec has no fixed-point form.
 
     """
 
-    def __init__(self, spec: Spec, config: FixedPointConfig, recorded: Array | None, places: Places):
-        self.spec, self._form, self._places = spec, integer_of(spec), places
+    def __init__(
+        self, spec: Spec, config: FixedPointConfig, recorded: Array | None, places: Places,
+        scale: OutputScale | None = None,
+    ):  # fmt: skip
+        self.spec, self._form, self._places, self._scale = spec, integer_of(spec), places, scale
         self.options = format_options(spec, config.weight_bits, config.state_bits)
         self._u_format = input_format(spec, recorded)
         self._low, self._high = input_range(spec, self._u_format)
         self.words = self._form.state_layout_q(spec)
 
+    def _physical(self, theta: Array) -> Array:
+        return theta if self._scale is None else self._scale.physical(self.spec, theta).astype(theta.dtype)
+
     def _quantized(self, theta: Array) -> tuple[Any, Array]:
-        return self._form.quantize(self.spec, theta[None], self._u_format, self.options)
+        return self._form.quantize(self.spec, self._physical(theta)[None], self._u_format, self.options)
 
     def controller(self, theta: Array) -> QuantController:
         """Return the integer controller of parameters.
@@ -117,13 +126,17 @@ class FixedPoint:
         """
         many, rows = self._quantized(theta)
         formats, theta_q, ints = formats_at(many, 0), rows[0], self._form.ints_q(self.spec, many)
-        meant = theta.copy()
+        meant = self._physical(theta.copy())
         for name, block in self._places.params.blocks.items():
             if name in formats:
                 meant[block.part] = formats[name].dequantize(theta_q[block.part])
         pieces, lsbs = self._taped(formats)
-        bits = np.array([formats["u"].lsb, formats["out"].lsb, *lsbs])
-        model = (theta_q, ints[0], *input_map(self.spec), self._low, self._high, bits)
+        gains, offsets = np.full(self.spec.outputs, formats["out"].lsb), np.zeros(self.spec.outputs)
+        if self._scale is not None:
+            meant = self._scale.scaled(self.spec, meant).astype(theta.dtype)
+            gains, offsets = gains / self._scale.half, -self._scale.middle / self._scale.half
+        bits = np.array([formats["u"].lsb, *lsbs])
+        model = (theta_q, ints[0], *input_map(self.spec), self._low, self._high, bits, gains, offsets)
         return Integers(meant, start_states(self.spec, rows, ints)[0], model, pieces, self._floats(formats["out"]))
 
     def _taped(self, formats: Any) -> tuple[Array, list[float]]:

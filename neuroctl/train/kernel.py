@@ -88,10 +88,10 @@ def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row,
             _copy_rows(pieces, state, tape, (t + 1 - first) * row)
 """
 
-_MODEL: Final = "theta_q, ints_q, offset, gain, lows, highs, lsbs, u_rows, out_rows, tape_rows"
+_MODEL: Final = "theta_q, ints_q, offset, gain, lows, highs, lsbs, out_gains, out_offsets, u_rows, out_rows, tape_rows"
 
-# The state of R packs [R, S + m + q, W]: the cell's, then raw inputs and outputs. ``lsbs``: of the inputs, the outputs,
-# and each piece. What is taped are the numbers that the integers stand for; a piece may add to what is there.
+# The state of R packs [R, S + m + q, W]: the cell's, then raw inputs and outputs. ``lsbs``: of the inputs, and of
+# each piece. What is taped are the numbers that the integers stand for; a piece may add to what is there.
 _INTEGER_FORWARD: Final = """
 
 @_jit_step
@@ -125,6 +125,12 @@ def _dequantize_row(q, lsb, out):
 
 
 @_jit_rows
+def _scale_row(q, gain, offset, out):
+    for p in range(_U(q.shape[0])):
+        out[p] = _F(np.float64(q[p]) * gain + offset)
+
+
+@_jit_rows
 def _add_dequantized(q, lsb, out):
     for p in range(_U(q.shape[0])):
         out[p] += _F(np.float64(q[p]) * lsb)
@@ -137,9 +143,9 @@ def _tape_rows(pieces, lsbs, state, tape, at):
         for i in range(pieces[p, 2]):
             for r in range(state.shape[0]):
                 if pieces[p, 3] == 0:
-                    _dequantize_row(state[r, start + i], lsbs[2 + p], tape[to + i, r])
+                    _dequantize_row(state[r, start + i], lsbs[1 + p], tape[to + i, r])
                 else:
-                    _add_dequantized(state[r, start + i], lsbs[2 + p], tape[to + i, r])
+                    _add_dequantized(state[r, start + i], lsbs[1 + p], tape[to + i, r])
 
 
 @_jit_step
@@ -155,7 +161,7 @@ def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row,
                 _quantize_row(u_rows[t, i, r], offset[i], gain[i], lsbs[0], lows[i], highs[i], own[size + i])
             _step_prepared_q(theta_q, own[:size], own[size:size + m], own[size + m:], ints_q)
             for i in range(q):
-                _dequantize_row(own[size + m + i], lsbs[1], out_rows[t, i, r])
+                _scale_row(own[size + m + i], out_gains[i], out_offsets[i], out_rows[t, i, r])
         if taped:
             _tape_rows(pieces, lsbs, state, tape_rows, (t + 1 - first) * row)
 """

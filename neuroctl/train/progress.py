@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import layout
 from neuroctl.checks import finite
-from neuroctl.errors import DivergedError, ExportError
+from neuroctl.errors import DivergedError, ExportError, TrainingError
+from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.coordinates import Coordinates
 from neuroctl.train.data import Sequences
@@ -23,6 +24,7 @@ from neuroctl.train.settings import Settings
 Array = NDArray[Any]
 
 _REFINING: Final = 128  # sequences by which formats are chosen
+_RECORDED: Final = 10_000  # steps that a controller's file keeps
 
 
 class Epoch(NamedTuple):
@@ -106,12 +108,17 @@ class Training:
         validation: sequences that the best parameters are chosen by; None: those of ``data``.
         settings: of the training.
 
+    Raises:
+        TrainingError: truncated gradients in fixed point, which starts from reset alone.
+
     """
 
     def __init__(
         self, spec: Spec, gradient: Gradient, data: Sequences, validation: Sequences | None, settings: Settings
     ):
         self.spec, self.gradient, self.data, self.validation, self.settings = spec, gradient, data, validation, settings
+        if gradient.steps_integers and settings.truncate is not None:
+            raise TrainingError(f"truncate: {settings.truncate}; allowed in fixed point: None")
         self.bounds, self.coordinates = Projection(spec), Coordinates(spec)
         self._weights = np.concatenate(
             [np.full(block.size, float(len(block.shape) == 2), spec.dtype) for block in layout(spec).blocks.values()]
@@ -168,6 +175,19 @@ class Training:
             mask = None if self.data.mask is None else self.data.mask[:, few]
             self.gradient.refine(theta, np.ascontiguousarray(self.data.inputs[:, few]), mask)
             self._refined = theta
+
+    def quantized(self, theta: Array) -> QuantController | None:
+        """Return the integer controller whose loss is that of theta; None of a training in floats."""
+        if not self.gradient.steps_integers:
+            return None
+        self.refine(theta)
+        return self.gradient.quantized(theta)
+
+    def recorded(self) -> Array:
+        """Return the first inputs ``[T, inputs]`` that are trained on, sequence after sequence."""
+        inputs = self.data.inputs.swapaxes(0, 1)
+        rows = inputs.reshape(-1, inputs.shape[2]) if self.data.mask is None else inputs[self.data.mask.T > 0]
+        return rows[:_RECORDED]
 
     def validated(self, theta: Array, epoch: int, step: int) -> float:
         """Return the loss of the validation sequences; NaN without any."""

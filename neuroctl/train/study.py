@@ -5,7 +5,8 @@ The folder holds
 - ``study.json``: the configuration, written once at the start;
 - ``checkpoint.npz``: parameters, the optimizer's state, the best so far and the figures of all epochs, replaced whole
   after the first epoch, then after an epoch at most every second, and at the end;
-- ``best.npz``: the best controller so far, and ``history.csv``: a row an epoch. Both follow from the checkpoint.
+- ``best.npz``: the best controller so far, and ``history.csv``: a row an epoch. Both follow from the checkpoint;
+- ``best-fixed.npz``: of a training in fixed point the integer controller that was trained, whose loss it is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from neuroctl.backends.blocks import spread
 from neuroctl.controller import Controller
 from neuroctl.errors import DivergedError, NeuroctlError, StabilityWarning, StudyError
 from neuroctl.io import expect_kind, read_archive, write_archive
+from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.studies.folder import StudyFolder
 from neuroctl.studies.history import HistoryFile
@@ -42,6 +44,7 @@ class TrainingResult:
 
     Args:
         best_path: the best controller; no file before the first epoch.
+        fixed_path: its integers, of a training in fixed point; else None.
         best_loss: its validation loss, or its loss without validation; None before the first epoch.
         best_epoch: the epoch it is of, from 1 on.
         epochs: epochs done.
@@ -51,6 +54,7 @@ class TrainingResult:
     """
 
     best_path: Path
+    fixed_path: Path | None
     best_loss: float | None
     best_epoch: int | None
     epochs: int
@@ -59,7 +63,9 @@ class TrainingResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        return asdict(self) | {"best_path": None if self.best_loss is None else str(self.best_path)}
+        paths = {"best_path": self.best_path, "fixed_path": self.fixed_path}
+        written = self.best_loss is not None
+        return asdict(self) | {name: str(path) if path and written else None for name, path in paths.items()}
 
 
 class TrainingFolder(StudyFolder):
@@ -244,6 +250,7 @@ class _Study:
         best, reason = self._progress.best_row, self._training.over(self._progress)
         return TrainingResult(
             best_path=self._folder.best_path,
+            fixed_path=self._folder.fixed_path if self._training.gradient.steps_integers else None,
             best_loss=None if best is None else best.judged,
             best_epoch=None if best is None else best.epoch,
             epochs=len(self._progress.rows),
@@ -265,4 +272,8 @@ class _Study:
         if best is not None and best.epoch != self._best_epoch:
             meta = {"task": self._folder.config.get("task"), "epoch": best.epoch, "loss": best.judged}
             self._save_best(self._progress.best, self._folder.best_path, meta)
+            if (q := self._training.quantized(self._progress.best)) is not None:
+                meta |= {"fixed_point": self._folder.config.get("fixed_point")}
+                q = QuantController(q.spec, q.formats, q.theta_q, self._training.recorded().astype(np.float64))
+                q.save(self._folder.fixed_path, meta=meta)
             self._best_epoch = best.epoch

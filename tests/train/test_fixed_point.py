@@ -7,6 +7,7 @@ import neuroctl as nc
 from neuroctl.errors import DivergedError, ExportError, SpecError, TrainingError
 from neuroctl.evolve import FixedPointConfig
 from neuroctl.train import Gradient, fit, quantize
+from neuroctl.train.output_scale import OutputScale
 
 LIMITS = ((-1.0, 1.0), (-2.0, 2.0))
 KINDS = {
@@ -50,6 +51,31 @@ def test_forward_is_the_integer_controller_bit_for_bit(kind, bits):
     assert whole.loss == pytest.approx(np.mean((whole.outputs - targets) ** 2), rel=1e-5)
     assert np.array_equal(f.outputs(theta, u), whole.outputs)
     assert f.loss(theta, u, targets) == pytest.approx(whole.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ctrnn", "elman", "elman float64", "indrnn residual"])
+def test_outputs_in_units_of_their_range_are_of_a_controller_in_physical_units(kind):
+    spec = spec_of(kind)
+    theta, u, targets = data_of(spec)
+    scale = OutputScale(np.array([300.0, -50.0]), np.array([70.0, 30.0]))
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8), output_scale=scale)
+    f.refine(theta, u)
+    whole, q = f.all_of(theta, u, targets), f.quantized(theta)
+    assert np.array_equal(f._fixed.controller(theta).theta_q, q.theta_q)
+    for b in range(37):
+        q.reset()
+        physical = q.formats["out"].dequantize(q.rollout_int(q.quantize_input(u[:, b])))
+        assert whole.outputs[:, b] == pytest.approx((physical - scale.middle) / scale.half, rel=1e-5, abs=1e-5)
+        assert np.array_equal(q.state, whole.final[:, b])
+    p = nc.Controller(spec, scale.physical(spec, theta))
+    if kind not in RELU:
+        assert q.model_crc32 == p.quantize(weight_bits=8).model_crc32
+    fine = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=16), output_scale=scale)
+    fine.refine(theta, u)
+    loss, gradient = fine(theta, u, targets)
+    plain, expected = Gradient(spec)(theta, u, targets)
+    assert loss == pytest.approx(plain, rel=1e-2)
+    assert np.abs(gradient - expected).max() < 1e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.errors import DivergedError, StudyError, TrainingError
+from neuroctl import io
+from neuroctl.errors import DivergedError, ExportError, FileFormatError, QuantizationWarning, StudyError, TrainingError
+from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.studies.history import groups, read_history
 from neuroctl.train import study
 from neuroctl.train.from_table import prepare
 from neuroctl.train.study import Plan, run_training, run_trainings
 from neuroctl.train.tables import read_trace
-from tests.commands import neuroctl
+from tests.commands import neuroctl, one_line_error
 
 ROWS = ["t,volt,speed,note", "0,1,0,a", "0.1,2,0.5,b", "0.2,3,1,c", "0.3,4,1.5,d"]
 OPTIONS = {
@@ -45,17 +48,18 @@ def motor(tmp_path):
     return table(tmp_path / "motor.csv", rows)
 
 
-def trained(motor, folder, **more):
+def trained(motor, folder, fixed_point=None, begin_with=None, **more):
     options = OPTIONS | {"data": [str(motor)]} | {k: v for k, v in more.items() if k in OPTIONS}
     settings = {name: value for name, value in more.items() if name not in OPTIONS}
-    ready = prepare(options, threads=1)
+    ready = prepare(options, fixed_point=fixed_point, begin_with=begin_with, threads=1)
     return ready, run_training(
         Plan(ready.training, ready.theta, ready.config, folder, save_best=ready.save, **settings)
     )
 
 
 def bits(folder):
-    return [(folder / name).read_bytes() for name in ("checkpoint.npz", "best.npz", "history.csv")]
+    names = ["checkpoint.npz", "best.npz", "history.csv", *(path.name for path in folder.glob("best-fixed.npz"))]
+    return [(folder / name).read_bytes() for name in names]
 
 
 def test_columns_are_read_by_name(tmp_path):
@@ -123,10 +127,118 @@ def test_the_best_controller_is_in_physical_units(motor, tmp_path):
     error, spread = ready.errors(best)["speed"]
     assert spread > 100
     # The loss is a mean square of errors in halves of the targets' range.
-    assert error == pytest.approx(np.sqrt(result.best_loss) * ready.half[0], rel=1e-3)
+    assert error == pytest.approx(np.sqrt(result.best_loss) * ready.scale.half[0], rel=1e-3)
     history = read_history(tmp_path / "s")
     assert history["epoch"].tolist() == list(range(1, 61))
     assert history["validation"].min() == result.best_loss == history["validation"][result.best_epoch - 1]
+
+
+@pytest.mark.parametrize("cell", ["elman", "ctrnn", "jordan", "indrnn"])
+def test_what_was_trained_in_fixed_point_is_what_is_written(motor, tmp_path, cell):
+    loss = "huber" if cell == "jordan" else "mse"
+    ready, result = trained(motor, tmp_path / "s", FixedPointConfig(weight_bits=8), cell=cell, loss=loss)
+    assert ready.config["fixed_point"] == {"weight_bits": 8, "state_bits": 32}
+    fixed = nc.load(result.fixed_path)
+    assert isinstance(fixed, nc.QuantController)
+    assert fixed.formats["W_out"].bits == 8
+    assert len(fixed.calibration) == np.prod(ready.training.data.inputs.shape[:2])
+    data, squares = ready.validation, []
+    for b in range(data.inputs.shape[1]):
+        fixed.reset()
+        y = fixed.formats["out"].dequantize(fixed.rollout_int(fixed.quantize_input(data.inputs[:, b])))
+        squares.append((y - data.targets[:, b] * ready.scale.half - ready.scale.middle) ** 2)
+    error = np.sqrt(np.mean(squares))
+    assert ready.errors(fixed)["speed"][0] == pytest.approx(error, rel=1e-6)
+    if cell == "jordan":  # trained on targets as they are: errors of hundreds, beyond Huber's 1
+        assert ready.scale.half.tolist() == [1.0]
+    else:
+        assert error == pytest.approx(np.sqrt(result.best_loss) * ready.scale.half[0], rel=1e-5)
+    if cell != "indrnn":  # whose ReLU has a format by the data
+        assert nc.load(result.best_path).quantize(weight_bits=8).model_crc32 == fixed.model_crc32
+    best = io.read_archive(result.fixed_path).fields["meta"]
+    assert (best["loss"], best["fixed_point"]) == (result.best_loss, ready.config["fixed_point"])
+
+
+@pytest.mark.parametrize("cell", ["elman", "indrnn"])
+def test_a_training_in_fixed_point_goes_on_with_the_same_bits(motor, tmp_path, cell):
+    config = FixedPointConfig(weight_bits=4)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained(motor, whole, config, cell=cell)
+    for epochs in (1, 5, 12):
+        trained(motor, parts, config, cell=cell, epochs=epochs, resume=epochs > 1)
+    (parts / "best-fixed.npz").unlink()  # killed between the two files
+    trained(motor, parts, config, cell=cell, resume=True)
+    assert len(bits(parts)) == 4
+    assert bits(parts) == bits(whole)
+    with pytest.raises(StudyError, match=r"^fixed_point.weight_bits: 8, but the study in .* has 4; allowed: "):
+        trained(motor, parts, FixedPointConfig(weight_bits=8), cell=cell, resume=True)
+
+
+def test_studies_of_floats_are_as_they_were(motor, tmp_path):
+    trained(motor, tmp_path / "s", epochs=1)
+    stored = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert "fixed_point" not in stored
+    assert not (tmp_path / "s" / "best-fixed.npz").exists()
+    with pytest.raises(StudyError, match=r"^fixed_point: \{.*\}, but the study in .* has None; allowed: "):
+        trained(motor, tmp_path / "s", FixedPointConfig(), resume=True)
+
+
+def test_what_training_in_fixed_point_does_not_take(motor, tmp_path):
+    with pytest.raises(TrainingError, match="^truncate: 5; allowed in fixed point: None$"):
+        trained(motor, tmp_path / "s", FixedPointConfig(), truncate=5)
+    rows = [
+        line + ("," + ("amps" if k == 0 else str(k % 3 * 1e-6))) for k, line in enumerate(motor.read_text().split())
+    ]
+    both = {"outputs": ["speed", "amps"]}
+    text = r"^output_limits: output 1 \(0 to 2e-06, last bit .*\) has .* steps .*allow_coarse=True$"
+    with pytest.raises(ExportError, match=text) as caught:
+        trained(table(tmp_path / "two.csv", rows), tmp_path / "s", FixedPointConfig(), **both)
+    assert "\n" not in str(caught.value)
+    with pytest.warns(QuantizationWarning, match="output 1"):
+        trained(tmp_path / "two.csv", tmp_path / "s", FixedPointConfig(allow_coarse=True), epochs=1, **both)
+
+
+def test_fixed_point_by_the_command_line(motor, tmp_path):
+    data = ["--data", motor, "--inputs", "volt", "--outputs", "speed", "--cell", "elman", "--window", 25]
+    out, fw = tmp_path / "s", tmp_path / "fw"
+    shown = neuroctl("train", *data, "--epochs", 3, "--weight-bits", 8, "--out", out).stdout
+    assert f"best controller: {out / 'best-fixed.npz'}" in shown
+    assert json.loads((out / "study.json").read_text())["fixed_point"] == {"weight_bits": 8, "state_bits": 32}
+    (row,) = [json.loads(neuroctl("train", "--out", out, "--epochs", 4, "--resume", "--json").stdout)]
+    assert (row["epochs"], row["fixed_path"]) == (4, str(out / "best-fixed.npz"))
+    neuroctl("export", out / "best-fixed.npz", "--out", fw / "a")
+    neuroctl("export", out / "best.npz", "--weight-bits", 8, "--out", fw / "b")
+    assert (fw / "a" / "ctl.h").read_bytes() == (fw / "b" / "ctl.h").read_bytes()
+    few = ["--epochs", 2, "--weight-bits", 4, "--begin-with", out / "best.npz", "--out", tmp_path / "few"]
+    neuroctl("train", *data, *few)
+    neuroctl("train", "--out", tmp_path / "few", "--epochs", 3, "--resume")
+    shutil.copy(out / "best-fixed.npz", out / "best.npz")
+    changed = neuroctl("train", "--out", tmp_path / "few", "--resume", code=1)
+    one_line_error(changed, "best.npz: holds a 'quant'; allowed: a 'controller'")
+    again = neuroctl("train", "--out", out, "--resume", "--weight-bits", 4, code=1)
+    one_line_error(again, "fixed_point.weight_bits: 4, but the study in", "has 8")
+    one_line_error(neuroctl("train", *data, "--out", fw, "--weight-bits", 5, code=1), "weight_bits: 5; allowed: 2, 3")
+    truncated = neuroctl("train", *data, "--out", tmp_path / "t", "--quantized", "--truncate", 5, code=1)
+    one_line_error(truncated, "truncate: 5; allowed in fixed point: None")
+    assert not (tmp_path / "t").exists()
+    neuroctl("train", *data, "--epochs", 1, "--quantized", "--seeds", 2, "--out", tmp_path / "q")
+    assert nc.load(tmp_path / "q" / "seed-1" / "best-fixed.npz").formats["W_in"].bits == 16
+
+
+@pytest.mark.parametrize("cell", ["elman", "jordan"])
+def test_a_training_begins_with_another_ones_controller(motor, tmp_path, cell):
+    _, floats = trained(motor, tmp_path / "f", cell=cell)
+    more = {"cell": cell, "begin_with": str(floats.best_path), "learning_rate": 1e-30, "epochs": 2}
+    _, same = trained(motor, tmp_path / "g", **more)
+    assert same.best_loss == pytest.approx(floats.best_loss, rel=1e-4)
+    ready, fixed = trained(motor, tmp_path / "q", FixedPointConfig(weight_bits=8), **more)
+    assert fixed.best_loss == pytest.approx(floats.best_loss, rel=0.3)
+    wanted = nc.load(floats.best_path).theta
+    assert ready.controller(ready.theta).theta == pytest.approx(wanted, rel=1e-5, abs=1e-5 * ready.scale.half[0])
+    with pytest.raises(TrainingError, match="^begin_with: .*best.npz: neurons: 4; allowed: 5, as by the tables"):
+        trained(motor, tmp_path / "n", **more | {"neurons": 5})
+    with pytest.raises(FileFormatError, match=r"best-fixed.npz: holds a 'quant'; allowed: a 'controller'$"):
+        trained(motor, tmp_path / "n", **more | {"begin_with": str(fixed.fixed_path)})
 
 
 def test_a_training_that_was_stopped_goes_on_with_the_same_bits(motor, tmp_path):
