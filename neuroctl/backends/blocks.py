@@ -44,23 +44,48 @@ def thread_count(threads: int | None) -> int:
     return integer("threads", threads, 1, most, error=LayoutError)
 
 
-def spread(work: Callable[[Any], None], parts: Sequence[Any], workers: int) -> None:
-    """Do all parts of the work, in this thread and others if there are several; compiled code holds no lock."""
+def spread(
+    work: Callable[[Any], None], parts: Sequence[Any], workers: int, give_up: Callable[[], None] | None = None
+) -> None:
+    """Do all parts of the work, in this thread and others if there are several; compiled code holds no lock.
+
+    Args:
+        work: does a part.
+        parts: of the work.
+        workers: threads.
+        give_up: called where a part fails or this thread is interrupted, when no further part begins: ends those at
+            work, which are waited for.
+
+    """
     waiting = iter(parts)
 
     def drain() -> None:
         for part in waiting:
             work(part)
 
+    def or_end(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException:
+            for _ in waiting:
+                pass
+            if give_up is not None:
+                give_up()
+            raise
+
     others = min(len(parts), workers) - 1
     if others < 1:
         drain()
         return
     with ThreadPoolExecutor(others) as pool:
-        helping = [pool.submit(drain) for _ in range(others)]
-        drain()
-        for helper in helping:
-            helper.result()
+        helping = [pool.submit(or_end, drain) for _ in range(others)]
+
+        def drain_and_wait() -> None:
+            drain()
+            for helper in helping:
+                helper.result()
+
+        or_end(drain_and_wait)
 
 
 def aligned(shape: Sequence[int], dtype: Any) -> Array:

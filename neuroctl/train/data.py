@@ -47,14 +47,14 @@ class Sequences:
             mask: numbers ``[T, B]`` from 0 on, or booleans. Not all 0.
 
         Raises:
-            TrainingError: another shape or class, or a mask that is not allowed; see ``check_finite`` for the others.
+            TrainingError: another shape or class, a list of arrays, or a mask that is not allowed; see
+                ``check_finite`` for the others.
 
         """
         u = _numbers("inputs", inputs, spec.dtype, ("T", "B", spec.inputs))
         steps, count = u.shape[:2]
-        if np.ndim(targets) == 2:
-            targets = array("targets", targets, "numbers (T, B, outputs), or classes (T, B)", error=TrainingError)
-            targets = _one_hot(targets, spec.outputs) if targets.dtype.kind in "iu" else targets
+        if type(targets) is not np.ndarray or targets.ndim == 2:
+            targets = _targets(targets, steps, count, spec.outputs)
         y = _numbers("targets", targets, spec.dtype, (steps, count, spec.outputs))
         if mask is None:
             return cls(u, y, None)
@@ -71,18 +71,70 @@ class Sequences:
             TrainingError: there is one; names its place.
 
         """
-        _check_finite("inputs", self.inputs)
+        self.check_inputs()
         _check_finite("targets", self.targets)
+
+    def check_inputs(self) -> None:
+        """Refuse NaN and Inf among the inputs, which integer controllers clip, so that no loss shows them.
+
+        Raises:
+            TrainingError: there is one; names its place.
+
+        """
+        _check_finite("inputs", self.inputs)
+
+    def check_probabilities(self) -> None:
+        """Refuse targets below 0.
+
+        Raises:
+            TrainingError: there is one; names its place.
+
+        """
+        if (self.targets < 0).any():
+            place, where = _first(self.targets < 0)
+            allowed = "classes, or probabilities >= 0, with loss 'cross_entropy'"
+            raise TrainingError(f"targets[{where}]: {self.targets[place]:g}; allowed: {allowed}")
+
+
+def _first(wrong: Array) -> tuple[tuple[int, ...], str]:
+    """Return the first place of what is wrong, and its text."""
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return place, ", ".join(map(str, place))
 
 
 def _numbers(name: str, values: ArrayLike, dtype: str, shape: tuple[int | str, ...]) -> Array:
     if type(values) is np.ndarray and values.dtype == dtype and values.flags.c_contiguous and _fits(values, shape):
         return values
     allowed = f"({', '.join(map(str, shape))})"
-    numbers = array(name, values, f"numbers {allowed}", error=TrainingError)
+    numbers = _one_array(name, values, allowed)
     if not _fits(numbers, shape):
         raise TrainingError(f"{name}: shape {numbers.shape}; allowed: {allowed}, none 0")
     return np.ascontiguousarray(cast(numbers, dtype))
+
+
+def is_list(values: Any) -> bool:
+    """Return whether values are a list of arrays. It does not say whether these are sequences or steps."""
+    return isinstance(values, (list, tuple)) and any(hasattr(each, "__array__") and np.ndim(each) for each in values)
+
+
+def _one_array(name: str, values: ArrayLike, allowed: str) -> Array:
+    if is_list(values):
+        raise TrainingError(f"{name}: a list of arrays; allowed: one array {allowed}")
+    return array(name, values, f"numbers {allowed}", error=TrainingError)
+
+
+def _targets(targets: ArrayLike, steps: int, count: int, outputs: int) -> Array:
+    """Return targets as an array: as given, or probabilities of classes."""
+    allowed = f"({steps}, {count}, {outputs}), or classes, integers ({steps}, {count})"
+    numbers = _one_array("targets", targets, allowed)
+    if numbers.ndim != 2:
+        return numbers
+    if numbers.dtype.kind not in "iu" or outputs == 1:
+        raise TrainingError(
+            f"targets: {numbers.dtype} of shape {numbers.shape}; allowed with {outputs} "
+            f"output{'s' * (outputs > 1)}: {allowed if outputs > 1 else f'({steps}, {count}, 1)'}"
+        )
+    return _one_hot(numbers, outputs)
 
 
 def _fits(numbers: Array, shape: tuple[int | str, ...]) -> bool:
@@ -95,14 +147,12 @@ def _fits(numbers: Array, shape: tuple[int | str, ...]) -> bool:
 
 def _check_finite(name: str, numbers: Array) -> None:
     if not np.isfinite(numbers).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
-        where = ", ".join(map(str, place))
+        place, where = _first(~np.isfinite(numbers))
         raise TrainingError(f"{name}[{where}]: {numbers[place]}; allowed: finite numbers in {numbers.dtype}")
 
 
 def _one_hot(classes: Array, count: int) -> Array:
     if ((classes < 0) | (classes >= count)).any():
-        place = tuple(int(i) for i in np.argwhere((classes < 0) | (classes >= count))[0])
-        where = ", ".join(map(str, place))
+        place, where = _first((classes < 0) | (classes >= count))
         raise TrainingError(f"targets[{where}]: class {classes[place]}; allowed: 0 to {count - 1}")
     return np.eye(count)[classes]

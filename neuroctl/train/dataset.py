@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import array, integer, number, shown
 from neuroctl.errors import TrainingError, warn
 from neuroctl.spec import Spec
-from neuroctl.train.data import Sequences
+from neuroctl.train.data import Sequences, is_list
 
 Array = NDArray[Any]
 
@@ -41,7 +41,7 @@ def dataset(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
     """
     data = checked(spec, inputs, targets, mask)
     _warn_of_constants("inputs", data.inputs, data.mask)
-    if np.ndim(targets[0] if _is_list(targets) else targets) == (2 if _is_list(targets) else 3):
+    if (np.ndim(targets[0]) == 2) if isinstance(targets, (list, tuple)) else (np.ndim(targets) == 3):
         _warn_of_constants("targets", data.targets, data.mask)
     return data
 
@@ -53,8 +53,11 @@ def checked(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
         TrainingError: as ``dataset``.
 
     """
-    if _is_list(inputs):
+    if is_list(inputs):
         inputs, targets, mask = _padded(inputs, targets, mask)
+    elif isinstance(inputs, (list, tuple)):  # of lists: by sequences, as arrays are listed, or by steps?
+        allowed = f"an array (T, B, {spec.inputs}), or a list of arrays (T_b, {spec.inputs})"
+        raise TrainingError(f"inputs: {'a list of no arrays' if inputs else 'an empty list'}; allowed: {allowed}")
     data = Sequences.check(spec, inputs, targets, mask)
     data.check_finite()
     steps, count = data.inputs.shape[:2]
@@ -63,10 +66,6 @@ def checked(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
     if data.mask is not None and (empty := ~data.mask.any(axis=0)).any():
         raise TrainingError(f"mask: all 0 for sequence {int(np.argmax(empty))}; allowed: a step that counts")
     return data
-
-
-def _is_list(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) and bool(values) and all(isinstance(each, np.ndarray) for each in values)
 
 
 def _padded(inputs: Sequence[Any], targets: Any, mask: Any) -> tuple[Array, Array, Array | None]:
@@ -116,7 +115,7 @@ def _warn_of_constants(name: str, numbers: Array, mask: Array | None) -> None:
     rows = numbers.reshape(-1, numbers.shape[2]) if mask is None else numbers[mask > 0]
     constant = np.flatnonzero((rows == rows[0]).all(axis=0))
     if len(constant):
-        listed = ", ".join(f"{k} ({rows[0, k]:g})" for k in constant[:_COLUMNS_NAMED])
+        listed = ", ".join(f"{k} ({rows[0, k] + 0.0:g})" for k in constant[:_COLUMNS_NAMED])
         more = "" if len(constant) <= _COLUMNS_NAMED else f" and {len(constant) - _COLUMNS_NAMED} more"
         warn(f"{name}: column{'s' * (len(constant) > 1)} {listed}{more} never change{'s' * (len(constant) == 1)}")
 
@@ -144,7 +143,10 @@ def split(spec: Spec, data: Sequences, validation: Any, seed: int) -> tuple[Sequ
     if isinstance(validation, (tuple, list)):
         if len(validation) not in (2, 3):
             raise TrainingError(f"validation: {len(validation)} arrays; allowed: (inputs, targets[, mask]), or a share")
-        return data, dataset(spec, *validation)
+        try:
+            return data, dataset(spec, *validation)
+        except TrainingError as error:
+            raise TrainingError(f"validation {error}") from None
     share = number("validation", validation, 0.0, 1.0, "0 to 1, or (inputs, targets[, mask])", error=TrainingError)
     count = data.inputs.shape[1]
     kept = math.ceil(share * count - 1e-9)

@@ -84,7 +84,8 @@ class Pass:
         self._spread(self.code)
         if self.own:
             theta = self.grads.swapaxes(0, 1).reshape(self.places.params.size, -1)[:, : self.lanes]
-            self.theta, self.loss = theta * self.places.wired[:, None], self.losses
+            self.theta = theta * self.places.wired[:, None]
+            self.loss = self.losses if self.value is None else self.value
         else:
             self.theta = self.grads[0, :, 0] * self.places.wired
             for block in self.grads[1:, :, 0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from numpy.typing import NDArray
@@ -140,12 +140,13 @@ def fit(
         UserWarning: a column of the data never changes.
 
     """
+    _check_called(on_epoch)
     training, progress = _begin(
         spec, inputs, targets, loss=loss, mask=mask, optimizer=optimizer, learning_rate=learning_rate,
         schedule=schedule, epochs=epochs, batch=batch, clip=clip, validation=validation, patience=patience, seed=seed,
         threads=threads, truncate=truncate, fixed_point=fixed_point,
     )  # fmt: skip
-    run = _Run(training, progress, optimizer == BY_SCIPY, on_epoch)
+    run = _Run(training, progress, _by_scipy(optimizer), on_epoch)
     run()
     if run.error is not None:
         run.error.fit = run.fit()
@@ -179,6 +180,7 @@ def fit_many(
 
     Raises:
         TrainingError: as of ``fit``, or no seed is given.
+        KeyboardInterrupt: Ctrl-C; all trainings end with their epoch.
 
     Example:
         >>> spec = nc.Spec(cell="elman", inputs=1, neurons=4, outputs=1, dt_s=0.01)
@@ -190,26 +192,40 @@ def fit_many(
 
     """
     several = seeds if isinstance(seeds, Iterable) else range(integer("seeds", seeds, 1, error=TrainingError))
-    numbers = list(dict.fromkeys(several))
+    numbers = list(dict.fromkeys(integer("seed", seed, 0, error=TrainingError) for seed in several))
     if not numbers:
         raise TrainingError("seeds: none; allowed: integers >= 0")
-    workers, lock = thread_count(threads), Lock()
+    if "seed" in settings:
+        raise TrainingError(f"seed: {shown(settings['seed'])}; allowed for several trainings: seeds")
+    _check_called(on_epoch)
+    workers, lock, given_up = thread_count(threads), Lock(), Event()
 
     def told(seed: int) -> Callable[[Epoch], None]:
         def tell(row: Epoch) -> None:
+            if given_up.is_set():
+                raise _GivenUp
             if on_epoch is not None:
                 with lock:
                     on_epoch(seed, row)
 
         return tell
 
-    by_scipy = settings.get("optimizer", "adam") == BY_SCIPY
+    by_scipy = _by_scipy(settings.get("optimizer"))
     runs = {
         seed: _Run(*_begin(spec, inputs, targets, **(settings | {"seed": seed, "threads": 1})), by_scipy, told(seed))
         for seed in numbers
     }
-    spread(lambda run: run(), list(runs.values()), workers)
+    spread(lambda run: run(), list(runs.values()), workers, given_up.set)
     return {seed: run.fit() for seed, run in runs.items()}  # in this thread: it filters warnings
+
+
+class _GivenUp(Exception):
+    """Ends a training, as another one has failed or was interrupted."""
+
+
+def _check_called(on_epoch: object) -> None:
+    if on_epoch is not None and not callable(on_epoch):
+        raise TrainingError(f"on_epoch: {shown(on_epoch)}; allowed: a function, or None")
 
 
 def _begin(
@@ -219,25 +235,31 @@ def _begin(
     clip: float | None = 1.0, patience: int | None = None, seed: int = 0, truncate: int | None = None,
     fixed_point: FixedPointConfig | None = None,
 ) -> tuple[Training, Progress]:  # fmt: skip
+    by_scipy = _by_scipy(optimizer)
     settings = Settings.check(
-        optimizer="adam" if optimizer == BY_SCIPY else optimizer, learning_rate=learning_rate, schedule=schedule,
+        optimizer="adam" if by_scipy else optimizer, learning_rate=learning_rate, schedule=schedule,
         epochs=epochs, batch=batch, clip=clip, patience=patience, seed=seed, truncate=truncate,
     )  # fmt: skip
     own = spec.spec if isinstance(spec, Controller) else spec
     if not isinstance(own, Spec):
         raise TrainingError(f"spec: {shown(own)}; allowed: a Spec or a Controller")
-    if fixed_point is not None and optimizer == BY_SCIPY:
+    if fixed_point is not None and by_scipy:
         raise TrainingError(f"optimizer: {shown(optimizer)}; allowed in fixed point: {', '.join(OPTIMIZERS)}")
     data = dataset(own, inputs, targets, mask)
     recorded = data.inputs.reshape(-1, own.inputs) if fixed_point else None
     gradient = Gradient(own, loss, threads=threads, fixed_point=fixed_point, calibration=recorded)
-    if callable(loss) and data.mask is not None:
+    parts = split(own, data, validation, settings.seed)
+    if callable(loss) and any(part is not None and part.mask is not None for part in (data, *parts)):
         raise TrainingError("mask: given, or sequences of several lengths; allowed with a loss function: None")
-    training = Training(own, gradient, *split(own, data, validation, settings.seed), settings)
+    training = Training(own, gradient, *parts, settings)
     theta = spec.theta if isinstance(spec, Controller) else start(own, settings.seed)
-    if optimizer == BY_SCIPY and truncate is not None:
+    if by_scipy and truncate is not None:
         raise TrainingError(f"truncate: {shown(truncate)}; allowed with optimizer 'lbfgs': None")
     return training, training.begin(theta)
+
+
+def _by_scipy(optimizer: object) -> bool:
+    return isinstance(optimizer, str) and optimizer == BY_SCIPY
 
 
 class _Run:
@@ -260,6 +282,8 @@ class _Run:
             self._stopped = reason
         except DivergedError as error:
             self.error = error
+        except _GivenUp:  # what ends the others is raised there
+            self._stopped = "given up"
 
     def fit(self) -> Fit:
         """Return what the training has come to."""

@@ -135,8 +135,10 @@ class Gradient:
         calibration: ArrayLike | None = None, output_scale: OutputScale | None = None,
     ):  # fmt: skip
         self.spec, self._places = spec, Places(spec)
-        if not callable(loss) and loss not in LOSSES:
+        if not callable(loss) and not (isinstance(loss, str) and loss in LOSSES):
             raise TrainingError(f"loss: {shown(loss)}; allowed: {', '.join(LOSSES)}, or a function")
+        if loss == "cross_entropy" and spec.outputs == 1:  # the softmax of one logit is 1, whatever it is
+            raise TrainingError("outputs: 1; allowed with loss 'cross_entropy': integers >= 2, a logit for each class")
         self._loss = loss
         kept = None if segment is None else integer("segment", segment, 1, error=TrainingError)
         get(backend)
@@ -146,7 +148,7 @@ class Gradient:
                 raise TrainingError(f"fixed_point: {shown(fixed_point)}; allowed: a FixedPointConfig, or None")
             if backend != "cpu" or scan:
                 raise TrainingError("fixed_point: given; allowed with backend 'cpu' and without scan")
-            recorded = None if calibration is None else _recorded(calibration, spec.inputs)
+            recorded = None if calibration is None else _recorded(_rows(calibration, spec.inputs), spec.inputs)
             self._fixed = FixedPoint(spec, fixed_point, recorded, self._places, output_scale)
             self._engine: Engine = IntegerEngine(spec, self._places, threads, kept, self._fixed)
         elif backend == "cpu":
@@ -166,9 +168,9 @@ class Gradient:
 
         Args:
             theta: parameters ``[n_params]`` in the spec's dtype; or ``[n_params, B]``, of as many controllers as there
-                are sequences, each with a loss of its own.
+                are sequences, each with a loss of its own, but for a loss function: that gives one of all.
             inputs: numbers ``[T, B, inputs]``.
-            targets: numbers ``[T, B, outputs]``, or classes ``[T, B]``.
+            targets: numbers ``[T, B, outputs]``, or classes ``[T, B]``, integers from 0 to outputs - 1.
             mask: weights of steps ``[T, B]``, 0 for those beyond a sequence's end; None: all count. The loss is the
                 weighted mean, for ``"mse"`` and ``"huber"`` over the outputs too. A loss function sees no mask.
             state: state before the first step, ``[states]`` or ``[states, B]``, as ``Controller.state``; None: reset.
@@ -238,6 +240,10 @@ class Gradient:
         """
         if self._fixed is None or self.spec.activation != "relu":
             return
+        self._check_one(theta)
+        inputs = Sequences.of_inputs(self.spec, inputs).inputs
+        if mask is not None:
+            mask = Sequences.check(self.spec, inputs, np.zeros((*inputs.shape[:2], self.spec.outputs)), mask).mask
         floats, fixed = Gradient(self.spec, threads=self._engine.threads), self._fixed
 
         def error() -> float:
@@ -263,8 +269,13 @@ class Gradient:
         """
         if self._fixed is None:
             raise TrainingError("fixed_point: None; allowed: a FixedPointConfig")
-        check_theta(theta, self.spec, None)
+        self._check_one(theta)
         return self._fixed.controller(theta)
+
+    def _check_one(self, theta: Array) -> None:
+        check_theta(theta, self.spec, None)
+        if theta.ndim != 1:
+            raise TrainingError(f"theta: shape {theta.shape}; allowed in fixed point: ({len(theta)},)")
 
     def _differentiate(self, run: Pass) -> None:
         if callable(self._loss):
@@ -280,6 +291,8 @@ class Gradient:
         if callable(self._loss) and mask is not None:
             raise TrainingError("mask: given; allowed with a loss function: None")
         code = PROVIDED if callable(self._loss) else LOSSES[self._loss]
+        if code == LOSSES["cross_entropy"]:
+            data.check_probabilities()
         return self._begin(theta, data, state, code, details, with_inputs)
 
     def _begin(
@@ -306,6 +319,12 @@ class Gradient:
     def tape_bytes(self, steps: int) -> int:
         """Return the memory that one block of sequences keeps of so many steps: states and a segment's tape."""
         return self._engine.tape_bytes(steps)
+
+
+def _rows(calibration: ArrayLike, columns: int) -> Array:
+    """Return recordings ``[..., columns]`` as rows; of another shape, as they are, to be refused."""
+    numbers = array("calibration", calibration, f"numbers (..., {columns})")
+    return numbers.reshape(-1, columns) if numbers.ndim > 2 and numbers.shape[-1] == columns else numbers
 
 
 def _called(loss: Loss, outputs: Array, targets: Array) -> tuple[float, Array]:

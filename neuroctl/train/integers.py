@@ -187,6 +187,7 @@ class IntegerPass(Pass):
         super().__init__(engine, theta, *arguments)
         if self.own:
             raise TrainingError(f"theta: shape {theta.shape}; allowed in fixed point: ({len(theta)},)")
+        self.data.check_inputs()
         self.integers = engine.fixed.integers(theta)
         self.size = self.integers.start.size
         if self.details:

@@ -157,7 +157,7 @@ class Training:
                 loss, gradient, carried = self._gradient(theta, piece, carried, number, step + 1)
                 if gradient is None:
                     continue
-                rate = settings.learning_rate * settings.schedule(step, self.steps)
+                rate = settings.rate(step, self.steps)
                 gradient = self.coordinates.gradient(theta, gradient)
                 norm = global_norm(gradient)
                 step += 1
@@ -213,6 +213,10 @@ class Training:
             x, state = self.settings.optimizer.step(
                 self.coordinates.of(theta), gradient, state, step, rate, self._weights
             )
+            if not (isinstance(x, np.ndarray) and x.shape == theta.shape and x.dtype == theta.dtype):
+                got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+                allowed = f"{theta.dtype} of shape {theta.shape}"
+                raise TrainingError(f"optimizer: step returned {got}; allowed: {allowed}, and its state")
             theta = self.coordinates.theta(x)
         if not finite(theta):
             raise DivergedError(f"epoch {epoch}, step {step}: {self._largest(theta)}; allowed: finite parameters")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuroctl.backends import scan
 from neuroctl.backends.blocks import aligned
 from neuroctl.cells import cell_of, step_floats, step_ints
+from neuroctl.checks import shown
 from neuroctl.errors import TrainingError
 from neuroctl.maths.jit import jit_exact
 from neuroctl.maths.packs import lanes_of
@@ -137,6 +138,8 @@ class Scan:
             TrainingError: wanted is True, and there is none.
 
         """
+        if wanted not in (None, True, False):
+            raise TrainingError(f"scan: {shown(wanted)}; allowed: True, False, or None")
         if wanted and not scan.composes(spec):
             raise TrainingError("scan: True; allowed for an IndRNN of ReLU or hard tanh, else None or False")
         return cls(spec, bool(wanted)) if wanted is not False and scan.composes(spec) else None

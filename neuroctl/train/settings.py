@@ -51,7 +51,7 @@ class Settings:
             TrainingError: one is not allowed.
 
         """
-        if not isinstance(optimizer, Optimizer):
+        if not isinstance(optimizer, Optimizer) or type(optimizer) is Optimizer:  # that has no step of its own
             optimizer = _named(
                 "optimizer", optimizer, {name: make() for name, make in OPTIMIZERS.items()}, "an Optimizer"
             )
@@ -75,6 +75,21 @@ class Settings:
             seed=count("seed", seed, 0),
             truncate=None if truncate is None else count("truncate", truncate),
         )
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate after so many of all steps.
+
+        Raises:
+            TrainingError: the schedule gives no factor.
+
+        """
+        try:
+            factor = self.schedule(step, steps)
+        except TypeError as error:
+            text = " ".join(str(error).split())
+            raise TrainingError(f"schedule: {text}; allowed: a function of (step, steps)") from error
+        name = f"schedule({step}, {steps})"
+        return self.learning_rate * number(name, factor, 0.0, FINITE, "a number >= 0", error=TrainingError)
 
 
 def _named(name: str, value: Any, table: Mapping[str, Any], other: str) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import neuroctl as nc
 from neuroctl.cells import layout
 from neuroctl.errors import BackendUnavailable, DivergedError, SpecError, TrainingError
 from neuroctl.machine import cores
-from neuroctl.train import Adam, Gradient, StepDecay, fit, fit_many, start, windows
+from neuroctl.train import Adam, Gradient, Optimizer, StepDecay, fit, fit_many, start, windows
 from tests.train.cases import CASES, MASK, spec, theta_of
 
 ELMAN = spec(cell="elman", inputs=1, outputs=1)
@@ -67,6 +68,43 @@ def test_seeds_side_by_side_are_those_alone():
         fit_many(ELMAN, U, Y, seeds=[])
     with pytest.raises(TrainingError, match="^seeds: 0; allowed: integers >= 1$"):
         fit_many(ELMAN, U, Y, seeds=0)
+
+
+def test_what_fails_among_several_seeds_ends_all():
+    with pytest.raises(ZeroDivisionError):
+        fit_many(ELMAN, U, Y, epochs=10**9, seeds=3, on_epoch=lambda seed, row: 1 // (seed - 1))
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core trains one seed at a time")
+def test_ctrl_c_ends_several_seeds():
+    started = []
+
+    def interrupt(seed, row):
+        started.append(seed)
+        if {0, 1} <= set(started) and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_many(ELMAN, U, Y, epochs=10**9, seeds=5, on_epoch=interrupt)
+    assert set(started) == {0, 1}
+
+
+def test_seeds_that_are_not_allowed():
+    for seeds, message in (("ab", "seed: 'a'"), ([], "seeds: none"), ([[1]], r"seed: \[1\]"), (0, "seeds: 0")):
+        with pytest.raises(TrainingError, match=f"^{message}; allowed: integers >= "):
+            fit_many(ELMAN, U, Y, seeds=seeds)
+    with pytest.raises(TrainingError, match="^seed: 3; allowed for several trainings: seeds$"):
+        fit_many(ELMAN, U, Y, seed=3)
+    with pytest.raises(TrainingError, match="^on_epoch: 3; allowed: a function, or None$"):
+        fit_many(ELMAN, U, Y, on_epoch=3)
+
+
+def test_sequences_may_be_lists_beside_arrays():
+    lists = fit(ELMAN, [U[:, 0], U[:9, 1].tolist(), U[:, 2]], [Y[:, 0], Y[:9, 1], Y[:, 2].tolist()], epochs=1)
+    arrays = fit(ELMAN, [U[:, 0], U[:9, 1], U[:, 2]], [Y[:, 0], Y[:9, 1], Y[:, 2]], epochs=1)
+    assert same(lists, arrays)
+    classes = [[0] * 20, [1] * 9, [1] * 20]
+    assert math.isfinite(fit(replace(ELMAN, outputs=2), [U[:, 0], U[:9, 1], U[:, 2]], classes, epochs=1).loss)
 
 
 def test_a_step_is_the_optimizers():
@@ -246,6 +284,11 @@ NAN = U.copy()
 NAN[3, 2, 0] = np.nan
 
 
+class Wide(Optimizer):
+    def step(self, theta, gradient, state, k, rate, weights=1.0):
+        return np.ones(2), state
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -258,6 +301,18 @@ NAN[3, 2, 0] = np.nan
         ({"inputs": [U[:, 0]], "targets": [Y[:3, 0]]}, r"targets\[0\]: 3 steps; allowed: 20, as inputs\[0\]"),
         ({"inputs": [U[:, 0], np.ones((20, 2))], "targets": [Y[:, 0]] * 2},
          r"inputs: \(1,\) and \(2,\) numbers a step; allowed: as many in each"),
+        ({"inputs": U, "targets": list(Y.swapaxes(0, 1))}, r"targets: a list of arrays; allowed: one array .*"),
+        ({"inputs": U.tolist()}, r"inputs: a list of no arrays; allowed: an array \(T, B, 1\), or a list of arrays .*"),
+        ({"inputs": []}, "inputs: an empty list; allowed: an array .*"),
+        ({"schedule": lambda step, steps: -1.0}, r"schedule\(0, 100\): -1.0; allowed: a number >= 0"),
+        ({"schedule": lambda step, steps: None}, r"schedule\(0, 100\): None; allowed: a number >= 0"),
+        ({"schedule": lambda step: 1.0}, r"schedule: .* positional argument.*; allowed: a function of \(step, steps\)"),
+        ({"optimizer": Optimizer()}, r"optimizer: Optimizer\(\); allowed: adam, .*"),
+        ({"optimizer": np.ones(2)}, r"optimizer: array\(\[1., 1.\]\); allowed: adam, .*"),
+        ({"optimizer": Wide()}, r"optimizer: step returned float64 of shape \(2,\); allowed: float64 of shape .*"),
+        ({"on_epoch": 3}, "on_epoch: 3; allowed: a function, or None"),
+        ({"validation": (U[:, :, [0, 0]], Y)}, r"validation inputs: shape \(20, 40, 2\); allowed: \(T, B, 1\), none 0"),
+        ({"loss": lambda out, y: (0.0, out), "validation": (U, Y, np.ones((20, 40)))}, "mask: given, or .*"),
         ({"mask": np.eye(20, 40)}, "mask: all 0 for sequence 20; allowed: a step that counts"),
         ({"validation": 1.0}, "validation: 1.0 of 40 sequences leaves none to train on; allowed: 0, sequences .*"),
         ({"inputs": U[:, :1], "targets": Y[:, :1]}, "validation: 0.2 of 1 sequence leaves none to train on; .*"),

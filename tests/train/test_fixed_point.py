@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.errors import DivergedError, ExportError, SpecError, TrainingError
+from neuroctl.errors import DivergedError, ExportError, LayoutError, SpecError, TrainingError
 from neuroctl.evolve import FixedPointConfig
 from neuroctl.train import Gradient, fit, quantize
 from neuroctl.train.output_scale import OutputScale
@@ -76,6 +76,41 @@ def test_outputs_in_units_of_their_range_are_of_a_controller_in_physical_units(k
     plain, expected = Gradient(spec)(theta, u, targets)
     assert loss == pytest.approx(plain, rel=1e-2)
     assert np.abs(gradient - expected).max() < 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_inputs_that_are_no_numbers_are_refused_though_integers_clip_them(bad):
+    spec = spec_of("elman relu")
+    theta, u, targets = data_of(spec, sequences=5)
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8))
+    u[7, 3, 1] = bad
+    for call in (f, f.loss, f.all_of, lambda *args: f.outputs(*args[:2]), lambda *args: f.refine(*args[:2])):
+        with pytest.raises(TrainingError, match=rf"^inputs\[7, 3, 1\]: {bad}; allowed: finite numbers in float32$"):
+            call(theta, u, targets)
+
+
+def test_what_does_not_fit_is_refused_when_formats_are_chosen():
+    spec = spec_of("elman relu")
+    theta, u, _ = data_of(spec, sequences=5)
+    f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8))
+    with pytest.raises(TrainingError, match=r"^mask: shape \(2, 2\); allowed: \(40, 5\), none 0$"):
+        f.refine(theta, u, np.ones((2, 2)))
+    with pytest.raises(TrainingError, match=r"^mask\[0, 0\]: nan; allowed: finite"):
+        f.refine(theta, u, np.full((40, 5), np.nan))
+    with pytest.raises(LayoutError, match=r"^theta: shape \(3,\); allowed: "):
+        f.refine(theta[:3], u)
+    many = np.repeat(theta[:, None], 5, axis=1)
+    for call in (f.quantized, lambda theta: f.refine(theta, u)):
+        with pytest.raises(TrainingError, match=rf"^theta: shape \({len(theta)}, 5\); allowed in fixed point: "):
+            call(many)
+
+
+def test_a_recording_may_be_sequences():
+    spec = spec_of("elman", input_limits=None)
+    theta, u, targets = data_of(spec, sequences=5)
+    config = FixedPointConfig(weight_bits=8)
+    rows, sequences = (Gradient(spec, fixed_point=config, calibration=recorded) for recorded in (u.reshape(-1, 2), u))
+    assert rows.loss(theta, u, targets) == sequences.loss(theta, u, targets)
 
 
 @pytest.mark.parametrize("kind", KINDS)

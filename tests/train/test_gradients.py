@@ -221,6 +221,9 @@ U, Y = data(SMALL)
         ({"targets": np.where(np.arange(2) == 1, np.inf, Y)}, r"targets\[0, 0, 1\]: inf; allowed: finite .*"),
         ({"inputs": "abc"}, r"inputs: str; allowed: numbers \(T, B, 3\)"),
         ({"targets": np.full((12, 5), 2)}, r"targets\[0, 0\]: class 2; allowed: 0 to 1"),
+        ({"targets": np.ones((12, 5))}, r"targets: float64 of shape \(12, 5\); allowed with 2 outputs: .*"),
+        ({"inputs": list(U)}, r"inputs: a list of arrays; allowed: one array \(T, B, 3\)"),
+        ({"targets": [Y[0], *Y[1:].tolist()]}, r"targets: a list of arrays; allowed: one array \(12, 5, 2\), .*"),
         ({"mask": np.zeros((12, 5))}, r"mask: from 0 to 0; allowed: >= 0, not all 0"),
         ({"mask": -np.ones((12, 5))}, r"mask: from -1 to -1; allowed: >= 0, not all 0"),
         ({"mask": np.full((12, 5), np.nan)}, r"mask\[0, 0\]: nan; allowed: finite .*"),
@@ -234,7 +237,36 @@ def test_what_does_not_fit_is_refused(change, message):
         value_and_grad(SMALL)(theta_of(SMALL), **arguments)
 
 
+def test_what_the_cross_entropy_cannot_learn_from_is_refused():
+    with pytest.raises(TrainingError, match="^outputs: 1; allowed with loss 'cross_entropy': integers >= 2, a logit"):
+        value_and_grad(spec(cell="elman", outputs=1), "cross_entropy")
+    f = value_and_grad(SMALL, "cross_entropy")
+    below = np.abs(Y)
+    below[4, 3, 1] = -0.5
+    with pytest.raises(TrainingError, match=r"^targets\[4, 3, 1\]: -0.5; allowed: classes, or probabilities >= 0, "):
+        f(theta_of(SMALL), U, below)
+    one = spec(cell="elman", outputs=1)
+    with pytest.raises(
+        TrainingError, match=r"^targets: int64 of shape \(12, 5\); allowed with 1 output: \(12, 5, 1\)$"
+    ):
+        value_and_grad(one)(theta_of(one), U, np.zeros((12, 5), np.int64))
+
+
+def test_a_loss_function_gives_one_number_for_parameters_of_ones_own():
+    own = value_and_grad(SMALL, lambda out, y: (float(np.mean((out - y) ** 2)), 2 * (out - y) / out.size))
+    theta = theta_of(SMALL)
+    many = np.repeat(theta[:, None], 5, axis=1)
+    loss, gradient = own(many, U, Y)
+    assert loss == own.loss(many, U, Y)
+    assert loss == pytest.approx(own(theta, U, Y)[0], rel=1e-6)
+    np.testing.assert_allclose(gradient.sum(axis=1), own(theta, U, Y)[1], rtol=1e-3, atol=1e-6)
+
+
 def test_settings_that_are_not_allowed():
+    with pytest.raises(TrainingError, match=r"^loss: \['mse'\]; allowed: mse, huber, cross_entropy, or a function$"):
+        value_and_grad(SMALL, ["mse"])
+    with pytest.raises(TrainingError, match="^scan: 'yes'; allowed: True, False, or None$"):
+        value_and_grad(SMALL, scan="yes")
     with pytest.raises(TrainingError, match="^loss: 'mae'; allowed: mse, huber, cross_entropy, or a function$"):
         value_and_grad(SMALL, "mae")
     with pytest.raises(TrainingError, match="^segment: 0; allowed: integers >= 1$"):
