@@ -34,15 +34,40 @@ def stored_in(folder: Path, task: str) -> dict[str, Any]:
         StudyError: the study is of another task.
 
     """
-    try:
-        stored: dict[str, Any] = json.loads((folder / "study.json").read_bytes())
-        options_of(stored)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
-    if stored.get("task") != task:
-        there = stored.get("task")
+    stored = read_study(folder)
+    there = stored.get("task", task)
+    if there != task:
         raise StudyError(f"task: {task!r}, but the study in {folder} has {there!r}; allowed: what it was begun with")
+    try:
+        options_of(stored)
+    except (LookupError, TypeError, AttributeError):
+        return {}
     return stored
+
+
+def training_in(folder: Path) -> dict[str, Any]:
+    """Return the contents of the study.json of a training, whose options are all that ``train`` knows of its tables.
+
+    Raises:
+        StudyError: there is none, it cannot be read, or the study is of an evolution.
+
+    """
+    study = folder / "study.json"
+    if not study.is_file():
+        raise StudyError(f"out: {folder} holds no study to resume; allowed: a folder with a study.json")
+    stored = stored_in(folder, "train") or read_study(folder)
+    if not stored.get("data"):
+        raise StudyError(f"{study}: damaged; allowed: the JSON that a study wrote")
+    return stored
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """Return the contents of a study.json; nothing if it cannot be read, which the study itself reports."""
+    try:
+        stored = json.loads((folder / "study.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def check_number(folder: Path, seeds: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import typer
 
 from neuroctl import io
 from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, check_pictures
-from neuroctl.cli.resuming import check_number, first_seed
+from neuroctl.cli.resuming import check_number, first_seed, read_study, training_in
 from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import TrainingError
 from neuroctl.fixed_point import FixedPointConfig
@@ -121,7 +120,7 @@ def train(
     if resume:
         check_number(out_dir, seeds)
         folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
-        stored = _stored(folder)
+        stored = training_in(folder)
         options |= {name: stored[name] for name in options if name in stored and name not in given}
         first = first or stored.get("begin_with")
         if isinstance(old := stored.get("fixed_point"), dict):
@@ -146,15 +145,6 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
 
 
-def _stored(folder: Path) -> dict[str, Any]:
-    """Return the contents of a study.json; nothing if it cannot be read, which the study itself reports."""
-    try:
-        stored = json.loads((folder / "study.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
-
-
 def _trained(
     every: Sequence[dict[str, Any]], folders: Sequence[Path], fixed_point: FixedPointConfig | None,
     begin_with: str | None, *, resume: bool, threads: int,
@@ -173,6 +163,8 @@ def _trained(
     for own, folder, each, old in zip(every, folders, ready, begun, strict=True):
         if old:
             _check_data(own, each.config, folder)
+    for line in dict.fromkeys(each.read() for each in ready):
+        log.print(line, highlight=False, soft_wrap=True)
     with studies_progress(log, [folder.name for folder in folders]) as shown:
         plans = [
             Plan(
@@ -199,7 +191,7 @@ def _check_data(options: Mapping[str, Any], config: Mapping[str, Any], folder: P
         TrainingError: they have changed.
 
     """
-    stored, same = _stored(folder), ("data", "inputs", "outputs", "dt", "time", "resample", "window", "cell")
+    stored, same = read_study(folder), ("data", "inputs", "outputs", "dt", "time", "resample", "window", "cell")
     if stored.get("data_sha256") == config["data_sha256"] or any(options[name] != stored.get(name) for name in same):
         return
     tables, allowed = ", ".join(options["data"]), "the rows that it was begun with, or another --out"

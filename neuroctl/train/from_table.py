@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer, number, one_of, shown
 from neuroctl.controller import Controller
-from neuroctl.errors import StabilityWarning, TrainingError
+from neuroctl.errors import StabilityWarning, TrainingError, warn
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.format_choice import check_coarse
 from neuroctl.io import expect_kind, model_of, read_archive
 from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
-from neuroctl.train.dataset import dataset, split, windows
+from neuroctl.train.dataset import checked, split, windows
 from neuroctl.train.gradients import Gradient
-from neuroctl.train.optim import SCHEDULES, Cosine
+from neuroctl.train.optim import OPTIMIZERS, SCHEDULES, Cosine
 from neuroctl.train.output_scale import OutputScale
 from neuroctl.train.progress import Training
 from neuroctl.train.settings import Settings
@@ -34,6 +34,7 @@ Array = NDArray[Any]
 
 _CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan")
 _LOSSES: Final = ("mse", "huber")
+_MAX: Final = 1e30  # of a column: beyond, float32 does not hold the weights of a readout
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,15 @@ class TableTraining:
     scale: OutputScale
     outputs: tuple[str, ...]
     config: Mapping[str, Any]
+
+    def read(self) -> str:
+        """Return a line that says what was read: sequences, their length, and the time step."""
+        parts = [self.training.data, *([self.validation] if self.validation else [])]
+        steps, kept = len(parts[0].inputs), sum(part.inputs.shape[1] for part in parts[1:])
+        length = str(steps) if all(part.mask is None for part in parts) else f"up to {steps}"
+        count = parts[0].inputs.shape[1] + kept
+        held = f"; {kept} of them not trained on" if kept else ""
+        return f"{count} sequence{'s' * (count > 1)} of {length} steps of {self.training.spec.dt_s:g} s{held}"
 
     def controller(self, theta: Array) -> Controller:
         """Return the controller of trained parameters, with outputs in physical units."""
@@ -115,8 +125,15 @@ def prepare(
     """
     one_of("cell", options["cell"], _CELLS, error=TrainingError)
     one_of("loss", options["loss"], _LOSSES, error=TrainingError)
+    one_of("optimizer", options["optimizer"], OPTIMIZERS, error=TrainingError)
     traces = _traces(options)
+    share = number("validation", options["validation"], 0.0, 1.0, "0 to 1", error=TrainingError)
     inputs, targets = _sequences(traces, integer("window", options["window"], 0, error=TrainingError))
+    if len(inputs) == 1 and share > 0:
+        rows, allowed = len(traces[0].inputs), "two sequences or more, or with --validation 0 one"
+        raise TrainingError(f"window: {options['window']} makes one sequence of {rows} rows; allowed: {allowed}")
+    for field, parts in (("inputs", inputs), ("outputs", targets)):
+        _check_columns(field, options[field], parts)
     lows, highs = _range(inputs)
     spec = Spec(
         cell=options["cell"], inputs=len(options["inputs"]), neurons=options["neurons"],
@@ -138,8 +155,7 @@ def prepare(
         **{name: options[name] for name in ("optimizer", "learning_rate", "epochs", "batch", "clip", "patience", "seed",
                                             "truncate")},
     )  # fmt: skip
-    data = dataset(spec, inputs, [(each - scale.middle) / scale.half for each in targets])
-    share = number("validation", options["validation"], 0.0, 1.0, "0 to 1", error=TrainingError)
+    data = checked(spec, inputs, [(each - scale.middle) / scale.half for each in targets])
     training_data, validation = split(spec, data, share, settings.seed)
     gradient = Gradient(
         spec, options["loss"], threads=threads, fixed_point=fixed_point, output_scale=None if jordan else scale
@@ -169,8 +185,23 @@ def _theta_of(path: str, spec: Spec, scale: OutputScale) -> tuple[Array, str]:
     return scale.scaled(spec, model.theta).astype(spec.dtype), archive.sha256
 
 
+def _check_columns(field: str, names: Sequence[str], parts: Sequence[Array]) -> None:
+    """Refuse columns beyond what the network holds, and warn of those without information."""
+    lows, highs = _ends(parts)
+    for name, low, high in zip(names, lows, highs, strict=True):
+        if max(-low, high) > _MAX:
+            raise TrainingError(
+                f"{field}: column {name!r} reaches {low if -low > high else high:g}; allowed: magnitudes up to {_MAX:g}"
+            )
+        if low == high:
+            warn(f"{field}: column {name!r} never changes; it is {low:g}")
+
+
 def _traces(options: Mapping[str, Any]) -> list[Trace]:
     dt = options["dt"]
+    if doubles := [path for path in options["data"] if options["data"].count(path) > 1]:
+        allowed = "each table once: what is trained on would be kept for validation too"
+        raise TrainingError(f"data: {doubles[0]} twice; allowed: {allowed}")
     traces: list[Trace] = []
     for path in options["data"]:
         known = dt if dt is not None or not traces else traces[0].dt_s
@@ -191,9 +222,14 @@ def _sequences(traces: Sequence[Trace], window: int) -> tuple[list[Array], list[
     return both
 
 
+def _ends(parts: Sequence[Array]) -> tuple[Array, Array]:
+    lows, highs = (np.array(f([f(part, axis=0) for part in parts], axis=0)) for f in (np.min, np.max))
+    return lows, highs
+
+
 def _range(parts: Sequence[Array]) -> tuple[Array, Array]:
     """Return the lowest and highest number of each column; half apart from one that never changes."""
-    lows, highs = (np.array(f([f(part, axis=0) for part in parts], axis=0)) for f in (np.min, np.max))
+    lows, highs = _ends(parts)
     constant = lows == highs
     return np.where(constant, lows - 0.5, lows), np.where(constant, highs + 0.5, highs)
 

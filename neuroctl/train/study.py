@@ -190,7 +190,7 @@ def run_trainings(plans: Sequence[Plan], *, workers: int) -> list[TrainingResult
                     study.save()
         for study in studies:
             if study.error is not None:
-                raise study.error
+                raise DivergedError(f"{study.path}: {study.error}") from study.error
         return [study.result(interrupted) for study in studies]
 
 
@@ -214,6 +214,7 @@ class _Study:
     def __init__(self, plan: Plan, folder: TrainingFolder, interrupts: Interrupts):
         self._training, self._folder, self._interrupts = plan.training, folder, interrupts
         self._save_best, self._on_epoch = plan.save_best or _save(plan.training.spec), plan.on_epoch
+        self.path = plan.folder
         self.error: DivergedError | None = None
         self._following: Progress | None = None
         self._saved_at, self._best_epoch = -np.inf, 0

@@ -12,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import shown
+from neuroctl.checks import ABOVE_0, FINITE, number, shown
 from neuroctl.errors import TrainingError
 
 Array = NDArray[Any]
 
 _TIME_NAMES: Final = ("t", "time", "t_s", "time_s", "seconds")
 _JITTER: Final = 0.01  # of dt_s
+_MAX_ROWS: Final = 100_000_000
 _DELIMITERS: Final = ",;\t"
 
 
@@ -57,12 +58,14 @@ def read_trace(
             apart; names column and row, as an editor counts them.
 
     """
+    if dt_s is not None:
+        number("dt", dt_s, ABOVE_0, FINITE, "seconds greater than 0", error=TrainingError)
     header, rows = _cells(path)
     for name, names in (("inputs", inputs), ("outputs", outputs)):
         _check_names(name, names, header, path)
-    clock = time if time is not None else next((name for name in header if name.lower() in _TIME_NAMES), None)
-    if clock in (*inputs, *outputs) and time is None:
-        clock = None
+    if both := [name for name in outputs if name in inputs]:
+        raise TrainingError(f"outputs: {both[0]!r} is among the inputs; allowed: other columns")
+    clock = _clock(path, header, (*inputs, *outputs)) if time is None else time
     if clock is not None:
         _check_names("time", [clock], header, path)
     values = np.stack([_column(path, name, header.index(name), rows) for name in (*inputs, *outputs)], axis=1)
@@ -73,6 +76,14 @@ def read_trace(
         times = _column(path, clock, header.index(clock), rows)
         values, dt_s = _even(path, clock, times, values, rows, dt_s, resample)
     return Trace(values[:, : len(inputs)], values[:, len(inputs) :], dt_s)
+
+
+def _clock(path: str | Path, header: Sequence[str], used: Sequence[str]) -> str | None:
+    """Return the column that is called like a time, and is not used otherwise; None if there is none."""
+    names = [name for name in header if name.lower() in _TIME_NAMES and name not in used]
+    if len(names) > 1:
+        raise TrainingError(f"time: {path} has columns {' and '.join(names)}; allowed: --time with one of them")
+    return names[0] if names else None
 
 
 _Rows = list[tuple[int, list[str]]]
@@ -86,15 +97,15 @@ def _cells(path: str | Path) -> tuple[list[str], _Rows]:
             file.seek(0)
             reader = csv.reader(file, delimiter=max(_DELIMITERS, key=first.count))
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except OSError as error:
-        raise TrainingError(f"data: {str(path)!r}: {error.strerror}; allowed: a table of text (CSV)") from None
     except (UnicodeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"data: {str(path)!r}: {reason}; allowed: a table of text (CSV) in UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TrainingError(f"data: {str(path)!r}: {reason}; allowed: a table of text (CSV)") from None
     if len(lines) < 2:
-        raise TrainingError(
-            f"data: {path}: {len(lines)} rows; allowed: names of columns, then at least a row of numbers"
-        )
+        rows = f"{len(lines)} row{'s' * (len(lines) != 1)}"
+        raise TrainingError(f"data: {path}: {rows}; allowed: names of columns, then at least a row of numbers")
     header = lines[0][1]
     if any(_number(cell) is not None for cell in header):
         raise TrainingError(
@@ -115,7 +126,7 @@ def _first_number(header: Sequence[str]) -> str:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return float(cell) if cell.isascii() and "_" not in cell else None  # which Python reads as numbers too
     except ValueError:
         return None
 
@@ -136,7 +147,8 @@ def _column(path: str | Path, name: str, place: int, rows: _Rows) -> Array:
         value = _number(row[place])
         if value is None or not math.isfinite(value):
             got = shown(row[place]) if row[place] else "empty"
-            raise TrainingError(f"data: {path}: row {line}, column {name!r}: {got}; allowed: a finite number")
+            comma = " with a decimal point" if "," in row[place] else ""
+            raise TrainingError(f"data: {path}: row {line}, column {name!r}: {got}; allowed: a finite number{comma}")
         values[k] = value
     return values
 
@@ -160,5 +172,8 @@ def _even(
         k = int(np.argmax(wrong)) + 1
         allowed = f"{step:g} s, dt_s, within {_JITTER:.0%}; or --resample"
         raise TrainingError(f"{where.format(rows[k][0])}: {gaps[k - 1]:.6g} s after the row before; allowed: {allowed}")
-    even = times[0] + step * np.arange(int((times[-1] - times[0]) / step + 1e-9) + 1)
+    steps = (times[-1] - times[0]) / step + 1e-9
+    if not steps < _MAX_ROWS:
+        raise TrainingError(f"dt: {step:g}; allowed for {times[-1] - times[0]:g} s: at most {_MAX_ROWS:,} steps")
+    even = times[0] + step * np.arange(int(steps) + 1)
     return np.stack([np.interp(even, times, column) for column in values.T], axis=1), step

@@ -82,6 +82,18 @@ def test_other_rates_are_resampled_when_told(tmp_path):
         read_trace(path, ["volt"], ["speed"], dt_s=0.05)
 
 
+@pytest.mark.parametrize("dt", [0, -0.1, np.nan, np.inf])
+@pytest.mark.parametrize("resample", [False, True])
+def test_a_time_step_is_a_number_above_0(tmp_path, dt, resample):
+    with pytest.raises(TrainingError, match=f"^dt: {dt}; allowed: seconds greater than 0$"):
+        read_trace(table(tmp_path / "a.csv"), ["volt"], ["speed"], dt_s=dt, resample=resample)
+
+
+def test_a_time_step_may_not_lead_to_more_rows_than_memory_holds(tmp_path):
+    with pytest.raises(TrainingError, match="^dt: 1e-300; allowed for 0.3 s: at most 100,000,000 steps$"):
+        read_trace(table(tmp_path / "a.csv"), ["volt"], ["speed"], dt_s=1e-300, resample=True)
+
+
 def changed(row, text):
     return [text if k == row else line for k, line in enumerate(ROWS)]
 
@@ -97,7 +109,10 @@ def changed(row, text):
         (changed(3, "0.25,3,1,c"), r"row 4, column 't': 0.15 s after the row before; allowed: 0.1 s, dt_s, .*"),
         (changed(0, "0,1,0,2"), r"row 1 has the number '0'; allowed: names of columns"),
         (changed(0, "t,volt,volt,speed"), r"two columns 'volt'; allowed: names that differ"),
-        (ROWS[:1], r"1 rows; allowed: names of columns, then at least a row of numbers"),
+        (changed(2, '0.1,"2,5",0.5,b'), r"row 3, column 'volt': '2,5'; allowed: a finite number with a decimal point"),
+        (changed(2, "0.1,1_0,0.5,b"), r"row 3, column 'volt': '1_0'; allowed: a finite number"),
+        (changed(2, "0.1,\u0662,0.5,b"), r"row 3, column 'volt': '\u0662'; allowed: a finite number"),
+        (ROWS[:1], r"1 row; allowed: names of columns, then at least a row of numbers"),
     ],
 )
 def test_what_a_table_may_not_hold(tmp_path, rows, message):
@@ -114,6 +129,13 @@ def test_columns_that_are_not_there(tmp_path):
         read_trace(path, ["volt"], [])
     with pytest.raises(TrainingError, match="^dt: not given, and .* has no time column; allowed: seconds, or --time"):
         read_trace(table(path, ["a,b", "1,2", "2,3"]), ["a"], ["b"])
+    with pytest.raises(TrainingError, match="^outputs: 'volt' is among the inputs; allowed: other columns$"):
+        read_trace(table(path), ["volt"], ["speed", "volt"])
+    two = table(path, ["t,time,volt,speed", "20,0,1,2", "21,0.1,2,3"])
+    with pytest.raises(TrainingError, match="^time: .* has columns t and time; allowed: --time with one of them$"):
+        read_trace(two, ["volt"], ["speed"])
+    assert read_trace(two, ["volt", "t"], ["speed"]).dt_s == 0.1
+    assert read_trace(two, ["volt"], ["speed"], time="t").dt_s == 1.0
     with pytest.raises(
         TrainingError, match=r"^data: '.*nowhere.csv': No such file or directory; allowed: a table of text"
     ):
@@ -304,7 +326,7 @@ def test_one_that_diverges_does_not_end_the_others(motor, tmp_path):
     steep = {"optimizer": "sgd", "learning_rate": 1e300}
     ready = [prepare(OPTIONS | {"data": [str(motor)]} | more, threads=1) for more in (steep, {})]
     plans = [Plan(each.training, each.theta, each.config, tmp_path / str(k)) for k, each in enumerate(ready)]
-    with pytest.raises(DivergedError, match="^epoch 1, step 1: the largest parameter, in "):
+    with pytest.raises(DivergedError, match=f"^{tmp_path / '0'}: epoch 1, step 1: the largest parameter, in "):
         run_trainings(plans, workers=2)
     assert len(read_history(tmp_path / "1")["epoch"]) == OPTIONS["epochs"]
 
@@ -320,6 +342,34 @@ def test_another_training_in_the_folder_is_refused(motor, tmp_path):
     assert trained(motor, tmp_path / "s", epochs=3, resume=True)[1].epochs == 3
     with pytest.raises(StudyError, match="^epochs: 2; allowed: from 3, those done$"):
         trained(motor, tmp_path / "s", epochs=2, resume=True)
+
+
+def test_what_training_on_tables_refuses(motor, tmp_path):
+    def refused(**more):
+        with pytest.raises(TrainingError) as error:
+            prepare(OPTIONS | {"data": [str(motor)]} | more)
+        return str(error.value)
+
+    assert refused(optimizer="lbfgs") == "optimizer: 'lbfgs'; allowed: adam, adamw, sgd"
+    assert refused(window=400).startswith("window: 400 makes one sequence of 600 rows; allowed: two sequences or more")
+    assert refused(data=[str(motor)] * 2).startswith(f"data: {motor} twice; allowed: each table once")
+    far = table(tmp_path / "far.csv", ["t,volt,speed", *(f"{k},{k},{k}e300" for k in range(60))])
+    assert refused(data=[str(far)]) == "outputs: column 'speed' reaches 4.9e+301; allowed: magnitudes up to 1e+30"
+
+
+def test_columns_that_never_change_are_named_as_in_the_table(tmp_path):
+    constant = table(tmp_path / "a.csv", ["t,volt,speed", *(f"{k},5,{k}" for k in range(60))])
+    with pytest.warns(UserWarning, match="^inputs: column 'volt' never changes; it is 5$"):
+        prepare(OPTIONS | {"data": [str(constant)]})
+
+
+def test_what_was_read_is_said(motor):
+    assert (
+        prepare(OPTIONS | {"data": [str(motor)]}).read()
+        == "24 sequences of 25 steps of 0.02 s; 5 of them not trained on"
+    )
+    whole = prepare(OPTIONS | {"data": [str(motor)], "window": 0, "validation": 0.0}).read()
+    assert whole == "1 sequence of 600 steps of 0.02 s"
 
 
 def run(*arguments, cwd=None):
@@ -352,6 +402,20 @@ def test_several_seeds_by_the_command_line(motor, tmp_path):
     assert log.startswith(f"error: data: {motor}: changed since the study in {out / 'seed-1'} was begun; allowed: ")
     code, text, log = run(*data, "--epochs", 2, "--validation", 0, "--out", tmp_path / "all")
     assert (code, "nan" in text + log) == (0, False)
+    none, other = tmp_path / "none", tmp_path / "other"
+    code, text, log = run("--out", none, "--resume")
+    assert (code, log) == (1, f"error: out: {none} holds no study to resume; allowed: a folder with a study.json\n")
+    other.mkdir()
+    for stored, message in (
+        ("[1", f"{other / 'study.json'}: damaged; allowed: the JSON that a study wrote"),
+        (
+            '{"task": "cartpole"}',
+            f"task: 'train', but the study in {other} has 'cartpole'; allowed: what it was begun with",
+        ),
+    ):
+        (other / "study.json").write_text(stored)
+        code, text, log = run("--out", other, "--resume")
+        assert (code, log) == (1, f"error: {message}\n")
     code, text, log = run("--out", tmp_path / "none")
     assert (code, log) == (1, "error: data: none; allowed: --data FILE, a table of text (CSV)\n")
 
