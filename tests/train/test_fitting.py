@@ -85,7 +85,7 @@ def test_ctrl_c_ends_several_seeds():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_many(ELMAN, U, Y, epochs=10**9, seeds=5, on_epoch=interrupt)
+        fit_many(ELMAN, U, Y, epochs=10**9, seeds=5, threads=2, on_epoch=interrupt)
     assert set(started) == {0, 1}
 
 
