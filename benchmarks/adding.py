@@ -51,33 +51,33 @@ def sequences(rng: np.random.Generator, steps: int, count: int) -> tuple[np.ndar
     return u, y, mask
 
 
-def network(cell: str, steps: int, neurons: int, seed: int) -> tuple[nc.Spec, np.ndarray]:
-    """Return a network, and parameters with which sums over all steps begin small."""
-    own: dict[str, Any] = {"layers": 2, "horizon": steps} if cell == "indrnn" else {}
+def network(cell: str, lengths: list[int], neurons: int, seed: int) -> tuple[nc.Spec, np.ndarray]:
+    """Return a network, and parameters with which sums over all steps of the first length begin small."""
+    own: dict[str, Any] = {"layers": 2, "horizon": lengths[-1]} if cell == "indrnn" else {}
     spec = nc.Spec(cell=cell, inputs=2, neurons=neurons, outputs=1, dt_s=1.0, **own)
     theta = start(spec, seed).copy()
     if cell == "indrnn":
         rng, p = np.random.default_rng([seed, 1]), layout(spec).views(theta)
         for layer in range(2):
-            p[f"W_in.{layer}"][:] = rng.uniform(-1, 1, p[f"W_in.{layer}"].shape) / steps
+            p[f"W_in.{layer}"][:] = rng.uniform(-1, 1, p[f"W_in.{layer}"].shape) / lengths[0]
     return spec, theta
 
 
 def train(
-    cell: str, steps: int, neurons: int, seed: int, *, rate: float, minutes: float, threads: int | None
+    cell: str, lengths: list[int], neurons: int, seed: int, *, rate: float, minutes: float, threads: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row every 100 batches, until the goal is reached or the CPU time is over."""
-    spec, theta = network(cell, steps, neurons, seed)
+    """Yield a row every 100 batches, until the goal is reached at the last length or the CPU time is over."""
+    spec, theta = network(cell, lengths, neurons, seed)
     gradient, adam, bounds = Gradient(spec, threads=threads), Adam(), Projection(spec)
-    state, rng, errors = adam.begin(theta), np.random.default_rng([seed, 2]), []
+    state, rng, errors, lengths = adam.begin(theta), np.random.default_rng([seed, 2]), [], list(lengths)
     began, cpu = perf_counter(), process_time()
 
     def row(mse: float) -> dict[str, Any]:
         taken = round(perf_counter() - began, 1), round(process_time() - cpu, 1)
-        return dict(zip(COLUMNS, (cell, steps, seed, len(errors), float(mse), *taken), strict=True))
+        return dict(zip(COLUMNS, (cell, lengths[0], seed, len(errors), float(mse), *taken), strict=True))
 
     while process_time() - cpu < 60 * minutes:
-        mse, slope = gradient(theta, *sequences(rng, steps, BATCH))
+        mse, slope = gradient(theta, *sequences(rng, lengths[0], BATCH))
         errors.append(mse)
         k = len(errors)
         slope = clip(slope, global_norm(slope), 1.0)
@@ -88,10 +88,13 @@ def train(
             continue
         recent = np.mean(errors[-EVERY:])
         if np.mean(errors[-RECENT:]) < GOAL:
-            tested = gradient.loss(theta, *sequences(np.random.default_rng([seed, 3, k]), steps, TESTED))
+            tested = gradient.loss(theta, *sequences(np.random.default_rng([seed, 3, k]), lengths[0], TESTED))
             if tested < GOAL:
                 yield row(tested)
-                return
+                lengths.pop(0)
+                if not lengths:
+                    return
+                continue
         yield row(recent)
 
 
@@ -127,7 +130,8 @@ def plot(place: str, files: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cell", default="indrnn", choices=("indrnn", "elman"))
-    parser.add_argument("--steps", type=int, default=1000, help="length of a sequence")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1000],
+                        help="length of a sequence; several: one after the other, each until the goal")  # fmt: skip
     parser.add_argument("--neurons", type=int, default=128, help="of a layer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of the first batches")

@@ -43,6 +43,13 @@ def test_every_cell_has_the_gradient_of_the_cpu(name):
     compare(*both(form, theta, u, y))
 
 
+def test_outputs_need_no_targets():
+    form = CASES["elman-tanh"]
+    theta, (u, _) = theta_of(form), data(form, steps=7, count=COUNT)
+    cpu, gpu = (value_and_grad(form, backend=backend).outputs(theta, u) for backend in ("cpu", "cuda"))
+    np.testing.assert_allclose(gpu, cpu, rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["ctrnn-euler", "jordan-relu-0.5"])
 def test_masks_states_and_parameters_of_ones_own(name):
     form = CASES[name]
