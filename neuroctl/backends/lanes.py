@@ -16,6 +16,7 @@ from neuroctl.backends.plant import Plant
 from neuroctl.cells import cell_of, integer_of
 from neuroctl.maths.fixed import quantized
 from neuroctl.maths.packs import INT64, lanes_of
+from neuroctl.maths.subnormals import flush, restore
 from neuroctl.spec import Spec
 
 MIN_LANES: Final = 16
@@ -26,7 +27,12 @@ MIN_LANES: Final = 16
 def recorded_kernel(spec: Spec) -> Any:
     """Return the module whose ``run`` steps blocks of lanes through recorded inputs: generated, or from the cache."""
     title = f"recorded inputs for {spec.cell}, {spec.dtype}, for lanes on the CPU"
-    return build(head(float_step(cell_of(spec)), spec.dtype, title) + _RECORDED, f"cpu_{spec.cell}_{spec.dtype}")
+    return build(head(_float_step(spec), spec.dtype, title) + _RECORDED, f"cpu_{spec.cell}_{spec.dtype}")
+
+
+def _float_step(spec: Spec) -> dict[str, Any]:
+    """Return what kernels call of a cell's float form, for which subnormal numbers are 0 as for a single controller."""
+    return float_step(cell_of(spec)) | {"_flush": flush, "_restore": restore}
 
 
 _RECORDED: Final = """
@@ -43,11 +49,13 @@ def _through(theta, state, u, outputs, b, ints, floats):
 
 @_jit_step
 def run(theta, state, u, outputs, first, last, ints, floats):
+    mode = _flush()
     for b in range(first, last):
         if theta.ndim == 1:
             _through(theta, state[b], u, outputs, b, ints, floats)
         else:
             _through(theta[b], state[b], u, outputs, b, ints, floats)
+    _restore(mode)
 """
 
 
@@ -84,7 +92,7 @@ def plant_kernel(spec: Spec, plant: Plant, fitness: str) -> Any:
     title = f"{plant.name} controlled by {spec.cell}, {spec.dtype}, for lanes on the CPU"
     controllers = _Controllers({"theta": "params", "start": "state"}, ("ints", "floats", "fault"), (), _FLOATS,
                                "state[b, fault, l] != 0", lanes_of(spec.dtype))  # fmt: skip
-    text = head(float_step(cell_of(spec)), spec.dtype, title, plant) + _lanes(plant, fitness, controllers)
+    text = head(_float_step(spec), spec.dtype, title, plant) + _lanes(plant, fitness, controllers)
     return build(text, f"cpu_{spec.cell}_{plant.name}_{spec.dtype}")
 
 
@@ -92,19 +100,23 @@ _FLOATS: Final = """
 
 @_jit_step
 def _prepare_block(b, params, state, ints, floats, fault):
+    mode = _flush()
     if params.ndim == 1:
         _prepare(params, state[b], ints, floats)
     else:
         _prepare(params[b], state[b], ints, floats)
+    _restore(mode)
 
 
 @_jit_step
 def _advance_all(u, y, params, state, ints, floats, fault):
+    mode = _flush()
     for b in range(state.shape[0]):
         if params.ndim == 1:
             _step_prepared(params, state[b], u[:, b], y[:, b], ints, floats)
         else:
             _step_prepared(params[b], state[b], u[:, b], y[:, b], ints, floats)
+    _restore(mode)
 """
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells.base import INPUTS, prepare_nothing, prepare_nothing_q
 from neuroctl.maths.jit import jit_integer, jit_step
+from neuroctl.maths.subnormals import flush, restore
 
 Array = NDArray[Any]
 Compiled = Callable[..., Any]
@@ -46,15 +47,19 @@ def _step_checked(theta: Array, state: Array, u: Array, y: Array, ints: Array, f
     """Step a single controller called from Python; return 1, and do nothing, if u has another length, else 0."""
     if u.shape[0] != ints[INPUTS]:
         return 1
+    mode = flush()
     step(theta, state, u, y, ints, floats)  # type: ignore[name-defined] # noqa: F821 - the cell's
+    restore(mode)
     return 0
 
 
 def _rollout(theta: Array, state: Array, u: Array, y: Array, ints: Array, floats: Array) -> None:
     """Step through time: u float[T, m] read, y float[T, q] written; else as ``step``."""
+    mode = flush()
     prepare(theta, state, ints, floats)  # type: ignore[name-defined] # noqa: F821 - the cell's
     for t in range(u.shape[0]):
         step_prepared(theta, state, u[t], y[t], ints, floats)  # type: ignore[name-defined] # noqa: F821
+    restore(mode)
 
 
 def _rollout_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:

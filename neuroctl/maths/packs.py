@@ -235,7 +235,7 @@ def _or(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 # into the caller. As functions that are called and inlined later, LLVM would vectorize the loops around them worse.
 
 
-def _compiles(plain: Callable[..., Any], typed: Callable[..., Any], count: int, emit: Callable[..., Any]) -> None:
+def compiles(plain: Callable[..., Any], typed: Callable[..., Any], count: int, emit: Callable[..., Any]) -> None:
     """Let compiled code call ``plain``, with ``count`` arguments.
 
     typed: gets the typing context and the arguments' types; returns the signature, or None
@@ -287,7 +287,7 @@ def _emit_load(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.load(_row(context, builder, array, *args), align=_element_bytes(array))
 
 
-_compiles(load, _load_type, 2, _emit_load)
+compiles(load, _load_type, 2, _emit_load)
 
 
 def wide(a: Any, k: Any) -> Any:
@@ -302,7 +302,7 @@ def _emit_wide(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return value if sig.args[0].dtype == types.int64 else builder.sext(value, _vector(INT64))
 
 
-_compiles(
+compiles(
     wide, lambda _, a, k: signature(types.int64 if a.ndim == 1 else INT64, a, types.uint64), 2, _emit_wide
 )  # fmt: skip
 
@@ -325,7 +325,7 @@ def _emit_store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-_compiles(store, lambda _, a, k, value: signature(types.void, a, types.uint64, value), 3, _emit_store)
+compiles(store, lambda _, a, k, value: signature(types.void, a, types.uint64, value), 3, _emit_store)
 
 
 def like(x: Any, value: float) -> Any:
@@ -339,7 +339,7 @@ def _emit_like(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.cast(builder, args[1], sig.args[1], sig.args[0])
 
 
-_compiles(like, lambda _, x, value: signature(x, x, value), 2, _emit_like)
+compiles(like, lambda _, x, value: signature(x, x, value), 2, _emit_like)
 
 
 def select(mask: Any, a: Any, b: Any) -> Any:
@@ -364,7 +364,7 @@ def _emit_select(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.select(context.cast(builder, mask, sig.args[0], types.boolean), a, b)
 
 
-_compiles(select, _select_type, 3, _emit_select)
+compiles(select, _select_type, 3, _emit_select)
 
 
 def any_lane(mask: Any) -> Any:
@@ -379,7 +379,7 @@ def _emit_any(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
 
-_compiles(any_lane, lambda _, mask: signature(types.boolean, mask), 1, _emit_any)
+compiles(any_lane, lambda _, mask: signature(types.boolean, mask), 1, _emit_any)
 
 
 def first(x: Any) -> Any:
@@ -391,7 +391,7 @@ def _emit_first(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return builder.extract_element(args[0], ir.Constant(_I32, 0)) if isinstance(sig.args[0], Pack) else args[0]
 
 
-_compiles(first, lambda _, x: signature(x.element if isinstance(x, Pack) else x, x), 1, _emit_first)
+compiles(first, lambda _, x: signature(x.element if isinstance(x, Pack) else x, x), 1, _emit_first)
 
 
 def bits_of(x: Any) -> Any:
@@ -412,8 +412,8 @@ def _bits_type(element: types.Type, source: types.Type) -> Callable[..., Any]:
     return lambda _, x: signature(_OF_WIDTH[element, x.width], x) if isinstance(x, Pack) else signature(element, source)
 
 
-_compiles(bits_of, _bits_type(types.int32, types.float32), 1, _emit_bits)
-_compiles(float_of, _bits_type(types.float32, types.int32), 1, _emit_bits)
+compiles(bits_of, _bits_type(types.int32, types.float32), 1, _emit_bits)
+compiles(float_of, _bits_type(types.float32, types.int32), 1, _emit_bits)
 
 
 def entry(table: Any, index: Any) -> Any:
@@ -442,7 +442,7 @@ def _entry_type(context: Any, table: Any, index: Any) -> Any:
     return signature(INT64, table, index) if isinstance(index, Pack) else signature(types.int64, table, types.uint64)
 
 
-_compiles(entry, _entry_type, 2, _emit_entry)
+compiles(entry, _entry_type, 2, _emit_entry)
 
 
 def accumulate(a: Any, k: Any, value: Any) -> None:
@@ -464,7 +464,7 @@ def _emit_accumulate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     )
 
 
-_compiles(accumulate, lambda _, a, k, value: signature(types.void, a, types.uint64, value), 3, _emit_accumulate)
+compiles(accumulate, lambda _, a, k, value: signature(types.void, a, types.uint64, value), 3, _emit_accumulate)
 
 
 def turn(a: Any, k: Any, a_step: Any, b: Any, j: Any, b_step: Any) -> None:
@@ -496,4 +496,4 @@ def _emit_turn(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-_compiles(turn, lambda _, *kinds: signature(types.void, *kinds), 6, _emit_turn)
+compiles(turn, lambda _, *kinds: signature(types.void, *kinds), 6, _emit_turn)

@@ -13,6 +13,7 @@ from neuroctl.backends.blocks import spread, thread_count
 from neuroctl.checks import finite
 from neuroctl.errors import DivergedError, TrainingError
 from neuroctl.maths.packs import lanes_of
+from neuroctl.maths.subnormals import Flushed
 from neuroctl.spec import Spec
 from neuroctl.train.blocks import MAX_STEPS_A_SUM, Block, Key, from_lanes, to_lanes
 from neuroctl.train.data import Sequences
@@ -128,7 +129,8 @@ class Pass:
             self.code, code != FORWARD_ONLY, self.parameters, self.data.inputs, self.data.targets, self.scale,
             self.states, self.changes, self.losses, self.grads[0, :, 0], outputs, final, first, self.inputs,
         )  # fmt: skip
-        return scan(plan, run)
+        with Flushed():
+            return scan(plan, run)
 
     def _work(self, first: int, code: int) -> None:
         block, places = self.engine.take(self.key), self.places
@@ -145,10 +147,11 @@ class Pass:
             lanes["d_out"][..., count:] = 0
         for zeros in (block.losses, block.grad, block.carry):
             zeros.fill(0)
-        self._step(block, code)
-        if code == FORWARD_ONLY:
-            weight = lanes["weight"][:, 0]
-            add_loss(self.code, lanes["out"], lanes["target"], weight, lanes["d_out"], block.losses)
+        with Flushed():
+            self._step(block, code)
+            if code == FORWARD_ONLY:
+                weight = lanes["weight"][:, 0]
+                add_loss(self.code, lanes["out"], lanes["target"], weight, lanes["d_out"], block.losses)
         part = slice(first, first + count)
         self.losses[part] = block.losses[:count]
         self.faults[part] = lanes["state"][0, places.state["fault"].offset, :count]
