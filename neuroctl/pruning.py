@@ -28,7 +28,7 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
     If none does, the first one counts, as a controller has at least one.
 
     Args:
-        spec: the controller's spec: a CTRNN, Elman or Jordan network, or an IndRNN with one layer.
+        spec: the controller's spec: a CTRNN, Elman or Jordan network, a GRU, or an IndRNN with one layer.
         blocks: its parameters by name, see ``Layout.views``.
 
     Raises:
@@ -41,8 +41,9 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
         return ~reached  # every neuron is an output
     if "W_out" in blocks:
         reached |= (np.asarray(blocks["W_out"]) != 0).any(axis=0)
-    wired = [np.asarray(blocks[name]) != 0 for name in blocks if axes[name] == (0, 1)]
-    for _ in range(spec.neurons if wired else 0):
+    n = spec.neurons
+    wired = [(np.asarray(blocks[name]).reshape(-1, n, n) != 0).any(axis=0) for name in blocks if axes[name] == (0, 1)]
+    for _ in range(n if wired else 0):
         reached |= wired[0][reached].any(axis=0)
     reached[0] |= not reached.any()
     return reached
@@ -96,6 +97,8 @@ def parameter_bytes(controller: Controller | QuantController) -> int:
 def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, tuple[int, ...]]:
     """Return for each block the axes over neurons: those that grow with the number of neurons.
 
+    Along such an axis a GRU's three gates follow each other, each of all neurons.
+
     Args:
         spec: see ``reaches_output``.
         of: function of a spec that returns the layout, of parameters or of genes.
@@ -106,7 +109,7 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
     """
     if spec.cell == "hopfield" or spec.layers != 1:
         which = f"{spec.cell!r} with {spec.layers} layers" if spec.layers != 1 else repr(spec.cell)
-        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, indrnn with one layer")
+        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, gru, indrnn with one layer")
     outputs = spec.outputs + (spec.readout == "identity")
     limits = None if spec.readout == "identity" else spec.output_limits
     wider = of(replace(spec, neurons=spec.neurons + 1, outputs=outputs, output_limits=limits, mask=None))
@@ -118,5 +121,5 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
 
 def _along(block: Array, axes: tuple[int, ...], kept: NDArray[np.bool_]) -> Array:
     for axis in axes:
-        block = np.compress(kept, block, axis=axis)
+        block = np.compress(np.tile(kept, block.shape[axis] // len(kept)), block, axis=axis)
     return block

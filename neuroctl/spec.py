@@ -47,6 +47,7 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
             options=("update", "settle_steps", "clamp", "order_seed"),
         ),
         "jordan": _Rules(activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay",)),
+        "gru": _Rules(activations=("tanh",)),
     }
 )
 CELL_NAMES: Final = tuple(_RULES)

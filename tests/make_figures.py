@@ -39,6 +39,7 @@ RANDOM = {
     "elman": {},
     "jordan": {},
     "hopfield": {},
+    "gru": {},
 }
 SIZES = {"inputs": 3, "neurons": 8, "outputs": 2, "dt_s": 0.02}
 LIMITS = {"input_limits": ((-1, 1),) * 3, "output_limits": ((-2, 2),) * 2}

@@ -1,4 +1,4 @@
-"""The integer forms of Elman, Jordan, IndRNN and Hopfield in Python integers and fractions, from their equations."""
+"""The integer forms of all cells but the CTRNN in Python integers and fractions, from their equations."""
 
 from fractions import Fraction
 
@@ -122,6 +122,23 @@ def indrnn(q, inputs, table):
     return outputs
 
 
+def gru(q, inputs, table):
+    d, n, outputs = Dense(q, table), q.spec.neurons, []
+    h, extra = [0] * n, q.formats["h"].frac_bits - 15
+    for row in inputs:
+        u, narrow = clipped(q, row), [scale(v, extra) for v in h]
+        drive = [d.summed("W_in", i, u, "u") + d.p["bias"][i][0] for i in range(3 * n)]
+        kept = [d.summed("U", i, narrow, "s") for i in range(3 * n)]
+        arguments = [scale(clip(drive[i] + kept[i], -(11 << d.net), 11 << d.net), d.net - 17) for i in range(2 * n)]
+        gates = [logistic_q(x, table) for x in arguments]
+        for i, (r, z) in enumerate(zip(gates[:n], gates[n:], strict=True)):
+            recalled = kept[2 * n + i] + d.p["recurrent_bias"][i][0]
+            c = d.function(drive[2 * n + i] + half_up(Fraction(r * recalled, 1 << 15))) << extra
+            h[i] = c + half_up(Fraction(z * (h[i] - c), 1 << 15))
+        outputs.append(d.out([scale(v, extra) for v in h]))
+    return outputs
+
+
 def hopfield(q, inputs, table):
     spec, outputs = q.spec, []
     p = q.layout.views(q.theta_q)
@@ -144,4 +161,4 @@ def hopfield(q, inputs, table):
     return outputs
 
 
-ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "hopfield": hopfield}
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru, "hopfield": hopfield}

@@ -65,4 +65,18 @@ def indrnn(spec, p, inputs):
     return np.array(outputs)
 
 
-ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn}
+def gru(spec, p, inputs):
+    """r, z = s(W u + U h + b); n = tanh(W_n u + b_n + r (U_n h + d)); h = (1 - z) n + z h."""
+    s, n, outputs = FUNCTIONS["logistic"], spec.neurons, []
+    h = [0.0] * n
+    for u in inputs:
+        drive = [_sum(w, u) + b for w, b in zip(p["W_in"], p["bias"], strict=True)]
+        kept = [_sum(w, h) for w in p["U"]]
+        r, z = ([s(drive[k + i] + kept[k + i]) for i in range(n)] for k in (0, n))
+        c = [math.tanh(drive[2 * n + i] + r[i] * (kept[2 * n + i] + p["recurrent_bias"][i])) for i in range(n)]
+        h = [(1 - z[i]) * c[i] + z[i] * h[i] for i in range(n)]
+        outputs.append(_out(spec, p, h))
+    return np.array(outputs)
+
+
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru}

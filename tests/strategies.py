@@ -33,6 +33,7 @@ OPTIONS = {
             "order_seed": st.integers(0, 9),
         }
     ),
+    "gru": st.just({}),
     "elman": st.fixed_dictionaries({"activation": RNN}),
     "jordan": st.fixed_dictionaries(
         {"activation": RNN, "context_decay": st.floats(0, 0.9), "output_activation": OUTPUT}

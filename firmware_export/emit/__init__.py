@@ -37,6 +37,7 @@ _EQUATIONS: Final = {
     "indrnn": "layer by layer h = f(W_in x + u h + bias)",
     "elman": "s = f(W_in u + U s + bias)",
     "jordan": "s = f(W_in u + U context + bias), context = decay * context + out",
+    "gru": "h = c + z (h - c), c = tanh(W_in u + bias + r (U h + d))",
     "hopfield": "show the inputs' signs, settle s = sign(W s - bias)",
 }
 
@@ -182,7 +183,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "NAME": name.upper(),
         "version": __version__,
         "target": target,
-        "cell": spec.cell.upper() if spec.cell == "ctrnn" else spec.cell.capitalize().replace("rnn", "RNN"),
+        "cell": spec.cell.upper() if spec.cell in ("ctrnn", "gru") else spec.cell.capitalize().replace("rnn", "RNN"),
         "inputs": spec.inputs,
         "neurons": spec.neurons,
         "outputs": spec.outputs,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import ctrnn, elman, fixed, hopfield, indrnn, jordan
+from neuroctl.cells import ctrnn, elman, fixed, gru, hopfield, indrnn, jordan
 from neuroctl.cells.base import Adjoint, Cell, Integer, input_map
 from neuroctl.checks import array, integer, shown
 from neuroctl.errors import ExportError, LayoutError, SpecError
@@ -23,6 +23,7 @@ _TABLE = (
     (elman.CELL, fixed.elman.INTEGER),
     (jordan.CELL, fixed.jordan.INTEGER),
     (hopfield.CELL, fixed.hopfield.INTEGER),
+    (gru.CELL, fixed.gru.INTEGER),
 )
 CELLS = MappingProxyType({cell.name: replace(cell, integer=form) for cell, form in _TABLE})
 

@@ -123,7 +123,7 @@ class Adjoint:
     - ``carry(spec)`` is what goes from a step to the one before it, 0 at the end. Blocks with the name of a block of
       the state are the change with that; those with the name of a block of theta are sums, what that block gets
     - ``deltas(spec)`` is what a step leaves, from offset ``at`` on, for the ``products(spec)`` that other blocks of
-      theta get their gradient from; ``"drive"`` is the change with W_in u
+      theta get their gradient from; the first of both is ``"drive"``, the change with W_in u
     - ``begin(theta, carry, ints, floats)`` fills in what in the carry is derived from theta
     - ``finish(theta, tape, first, carry, ints, floats)`` makes the carry's sums and changes final
     """

@@ -51,7 +51,7 @@ def train(
         float, typer.Option(help="Share of the sequences that is not trained on.", rich_help_panel=_DATA)
     ] = 0.2,
     cell: Annotated[
-        str, typer.Option(help="Kind of network: ctrnn, elman, indrnn or jordan.", rich_help_panel=_NETWORK)
+        str, typer.Option(help="Kind of network: ctrnn, elman, indrnn, jordan or gru.", rich_help_panel=_NETWORK)
     ] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
     layers: Annotated[int, typer.Option(help="Number of layers, of an IndRNN.", rich_help_panel=_NETWORK)] = 1,

@@ -27,6 +27,7 @@ Array = NDArray[Any]
 
 COUPLINGS: Final = ("all", "wave")
 _RECURRENT: Final = ("W", "U")
+_READOUT: Final = ("W_out", "b_out")
 _SENSING: Final = ("W_in", "W_in.0")
 _SPAN: Final = 4.0  # largest integer gene, in units
 _NONE: Final = -1  # a parameter without a gene
@@ -216,7 +217,7 @@ class Genome:
     def _wires(self) -> list[str]:
         n = self.spec.neurons
         blocks = genes(self.spec).blocks
-        return [name for name in _RECURRENT if name in blocks and blocks[name].shape == (n, n)]
+        return [name for name in _RECURRENT if name in blocks and blocks[name].shape in ((n, n), (3 * n, n))]
 
     def _switch_weights(self) -> None:
         """Add a gene for each searched weight between neurons; tied weights share it."""
@@ -257,21 +258,28 @@ class Genome:
         if self.encoding.limbs == 1:
             return [(k,) for k in range(block.size)]
         if len(block.shape) == 1:
-            per_limb = block.size // self.encoding.limbs
-            return [(k % per_limb,) for k in range(block.size)]
+            part = self._rows_of_a_gate(block)
+            per_limb = part // self.encoding.limbs
+            return [(k // part, k % part % per_limb) for k in range(block.size)]
         return [self._pair(block, to, source) for to in range(block.shape[0]) for source in range(block.shape[1])]
 
+    def _rows_of_a_gate(self, block: Block) -> int:
+        """Return the number of rows that belong to different neurons or outputs; a GRU has three such parts."""
+        rows = block.shape[0]
+        return rows if block.name in _READOUT else min(rows, self.spec.neurons)
+
     def _pair(self, block: Block, to: int, source: int) -> tuple[int, ...] | None:
-        """Return the key of a weight: the distance of the limbs, and the places in them."""
-        limbs, (rows, columns) = self.encoding.limbs, block.shape
+        """Return the key of a weight: gate, the distance of the limbs, and the places in them."""
+        limbs, rows, columns = self.encoding.limbs, self._rows_of_a_gate(block), block.shape[1]
+        gate, to = divmod(to, rows)
         rows //= limbs
         senses = block.name in _SENSING
         if senses:
             columns -= self.encoding.shared_inputs
             if source >= columns:
-                return (_NONE, to % rows, source)
+                return (gate, _NONE, to % rows, source)
         columns //= limbs
         apart = (source // columns - to // rows) % limbs
-        reach = (0,) if senses or block.name == "W_out" else (0, 1, limbs - 1)
+        reach = (0,) if senses or block.name in _READOUT else (0, 1, limbs - 1)
         everywhere = self.encoding.coupling == "all" and len(reach) > 1
-        return (apart, to % rows, source % columns) if everywhere or apart in reach else None
+        return (gate, apart, to % rows, source % columns) if everywhere or apart in reach else None

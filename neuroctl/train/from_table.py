@@ -32,7 +32,7 @@ from neuroctl.train.tables import Trace, read_trace
 
 Array = NDArray[Any]
 
-_CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan")
+_CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan", "gru")
 _LOSSES: Final = ("mse", "huber")
 _MAX: Final = 1e30  # of a column: beyond, float32 does not hold the weights of a readout
 

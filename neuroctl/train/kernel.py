@@ -171,12 +171,12 @@ _TEXT: Final = '''
 @_jit
 def _back(theta, first, last, d_out, tape, row, deltas, width, carry, products, grad, du, inputs, ints, floats):
     """From step ``last`` of a segment to ``first``; then what these steps' products add to the gradient."""
-    q, n, m = ints[2], ints[0], ints[1]
+    q, m, driven = ints[2], ints[1], products[0, 1]
     for t in range(last - 1, first - 1, -1):
         at = (t - first) * width
         _backward(theta, tape, t * row, (t + 1) * row, d_out, t * q, deltas, at, carry, ints, floats)
         if inputs >= 0:
-            _transposed(theta, inputs, n, deltas, at, du, t * m, m)
+            _transposed(theta, inputs, driven, deltas, at, du, t * m, m)
     for p in range(products.shape[0]):
         delta, rows, factor = products[p, 0], products[p, 1], products[p, 2] + first * row
         _add_outer(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import base, initial, layout
 from neuroctl.cells.ctrnn import center_crossing_bias
+from neuroctl.cells.gru import UPDATE_BIAS
 from neuroctl.cells.indrnn import paper_init
 from neuroctl.checks import integer
 from neuroctl.errors import TrainingError
@@ -29,10 +30,12 @@ def start(spec: Spec, seed: int = 0) -> Array:
 
     - IndRNN: as its paper does, see ``cells.indrnn.paper_init``, over the limits of inputs and outputs
     - Elman: U is a random orthogonal matrix, which neither shrinks nor stretches what is remembered; bias is 0
+    - GRU: U of each gate is a random orthogonal matrix; biases are 0, of the update gate 1: a long memory is learned
+      from a short one, not from none (R. Jozefowicz, W. Zaremba, I. Sutskever, ICML 2015, on forget gates)
     - Jordan: U is uniform within 1 / sqrt(outputs) over the outputs' limits; bias is 0
     - CTRNN: W is normal with standard deviation 4 / sqrt(n), where activity neither dies nor explodes; biases are
       center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
-    - these three: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
+    - these four: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
       outputs' range, and at rest the outputs are in its middle
 
     Raises:
@@ -65,9 +68,19 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(rng.uniform(-1.0, 1.0, shape) * math.sqrt(3.0 / shape[1]))
 
 
+def _orthogonal(rng: np.random.Generator, n: int) -> Array:
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))  # uniform over all rotations (Mezzadri 2007)
+
+
 def _elman(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
-    q, r = np.linalg.qr(rng.standard_normal((spec.neurons, spec.neurons)))
-    p["U"][:] = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # uniform over all rotations (Mezzadri 2007)
+    p["U"][:] = _orthogonal(rng, spec.neurons)
+
+
+def _gru(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    n = spec.neurons
+    p["U"][:] = np.concatenate([_orthogonal(rng, n) for _ in range(3)])
+    p["bias"][n : 2 * n] = UPDATE_BIAS
 
 
 def _jordan(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
@@ -84,5 +97,5 @@ def _ctrnn(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
 
 
 _RECURRENCE: Final[Mapping[str, Callable[[Spec, Blocks, np.random.Generator], None]]] = MappingProxyType(
-    {"elman": _elman, "jordan": _jordan, "ctrnn": _ctrnn}
+    {"elman": _elman, "jordan": _jordan, "ctrnn": _ctrnn, "gru": _gru}
 )

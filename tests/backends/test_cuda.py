@@ -176,7 +176,7 @@ def gradient_arguments(t):
     "spec",
     [
         spec_of("ctrnn", integrator="rk4"), spec_of("indrnn", layers=2, residual=True), spec_of("elman"),
-        spec_of("jordan", context_decay=0.5),
+        spec_of("jordan", context_decay=0.5), spec_of("gru"),
     ],
     ids=lambda s: s.cell,
 )  # fmt: skip

@@ -22,6 +22,7 @@ CASES = [
     {"cell": "elman", "activation": "relu"},
     {"cell": "jordan", "context_decay": 0.7},
     {"cell": "hopfield"},
+    {"cell": "gru"},
 ]
 SPECS = [nc.Spec(inputs=3, neurons=5, outputs=1, dt_s=0.02, **LIMITS, **case) for case in CASES]
 

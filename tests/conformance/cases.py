@@ -24,6 +24,7 @@ OPTIONS = {
     "Elman, ReLU": {"cell": "elman", "activation": "relu"},
     "Jordan, tanh": {"cell": "jordan", "context_decay": 0.8},
     "Jordan, logistic": {"cell": "jordan", "activation": "logistic", "context_decay": 0.5},
+    "GRU": {"cell": "gru"},
     "Hopfield, asynchronous": BITS,
     "Hopfield, synchronous": BITS | {"update": "synchronous"},
     "Hopfield, continuous": BITS | {"update": "continuous", "dt_s": 0.1},

@@ -22,6 +22,23 @@ def test_no_dead_zone(alpha, state_bits):
         assert stuck <= 1.0
 
 
+@pytest.mark.parametrize(("state_bits", "most"), [(32, 1.5), (16, 700.0)])
+@pytest.mark.parametrize("steps", [10, 100, 1000])
+def test_a_gru_that_hardly_moves_arrives(steps, state_bits, most):
+    """Its neuron goes 1 / ``steps`` of the way at a time: 32 bits arrive within 1.5 of 2^-15, 16 stall on the way."""
+    spec = nc.Spec(cell="gru", inputs=1, neurons=1, outputs=1, dt_s=1e-3, readout="identity", input_limits=((-1, 1),))
+    bias = float(np.log(steps - 1))
+    ctl = nc.Controller(spec, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, bias, 0.0, 0.0])
+    q = ctl.quantize(state_bits=state_bits)
+    for u in (0.7, -0.7, 0.001, 1.0):
+        q.reset()
+        last = q.rollout(np.full((25 * steps, 1), u, np.float32))[-1, 0]
+        error = abs(last - np.tanh(u)) * 2**15
+        assert error <= most
+    if state_bits == 16:
+        assert error >= 0.3 * steps, "a bound that says nothing"
+
+
 def rises(y, level):
     """Times in steps at which y rises through the level, by a straight line."""
     k = np.flatnonzero((y[:-1] < level) & (y[1:] >= level))

@@ -41,6 +41,23 @@ def test_jordan_by_hand(form):
 
 
 @pytest.mark.parametrize("form", forms.FLOATS)
+def test_gru_equals_torch(form):
+    torch = pytest.importorskip("torch", reason="torch is not installed: GRU is not compared with torch.nn.GRU")
+    import neuroctl as nc
+
+    torch.manual_seed(0)
+    gru = torch.nn.GRU(3, 7, dtype=torch.float64)
+    spec = nc.Spec(cell="gru", inputs=3, neurons=7, outputs=7, dt_s=0.1, readout="identity", dtype="float64")
+    w_in, u, b1, b2 = (p.detach().numpy() for p in gru.parameters())
+    bias = b1 + np.where(np.arange(21) < 14, b2, 0.0)
+    inputs = np.random.default_rng(0).standard_normal((60, 3))
+    with torch.no_grad():
+        expected = gru(torch.from_numpy(inputs)[:, None])[0][:, 0].numpy()
+    got = forms.FLOATS[form](spec, np.concatenate([w_in.ravel(), u.ravel(), bias, b2[14:]]), inputs)
+    assert np.abs(got - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("form", forms.FLOATS)
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_elman_equals_torch(nonlinearity, form):
     torch = pytest.importorskip("torch", reason="torch is not installed: Elman is not compared with torch.nn.RNN")

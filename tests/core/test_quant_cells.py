@@ -18,7 +18,7 @@ from tests import reference_q
 from tests.core.test_quant import inputs_int
 from tests.strategies import specs
 
-OTHERS = ("elman", "jordan", "indrnn", "hopfield")
+OTHERS = ("elman", "jordan", "indrnn", "gru", "hopfield")
 
 
 def quant(spec, seed, spread=0.5, weight_bits=16):
@@ -64,8 +64,10 @@ def test_states_stay_within_the_proven_bounds(spec, seed, spread, bits):
         for name, values in views.items():
             if name == "context":
                 assert np.abs(values).max() <= q.bounds["context"][1]
-            if name in ("s", "narrow"):
+            if name in ("s", "narrow", "reset", "update", "candidate"):
                 assert np.abs(values).max() <= 32767
+            if name == "h":
+                assert np.abs(values).max() <= q.bounds["h"][1]
             if name.startswith("h."):
                 low, high = q.bounds[f"x, layer {name[2:]}"]
                 assert low <= values.min() <= values.max() <= high
@@ -97,6 +99,7 @@ FOLLOWING = {
     "indrnn": ({"horizon": 100, "layers": 2, "residual": True}, 4e-2),
     "indrnn tanh": ({"activation": "tanh"}, 2e-3),
     "indrnn hard_tanh": ({"activation": "hard_tanh", "layers": 3}, 2e-3),
+    "gru": ({}, 2e-3),
     "hopfield": ({"readout": "last"}, 0.0),
 }
 
@@ -157,7 +160,7 @@ def test_what_fixed_point_lacks_is_named(options, message):
         nc.Controller(spec).quantize()
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
 def test_limits_that_drive_a_range_too_far_are_named(cell):
     """The widest input decides, as all have one format; not where the bias is most of the range."""
     spec = nc.Spec(cell=cell, inputs=2, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1e6, 5e5)))

@@ -21,6 +21,7 @@ SPECS = {
     "indrnn tanh": {"activation": "tanh", "dtype": "float64"},
     "indrnn hard_tanh": {"activation": "hard_tanh", "layers": 3},
     "hopfield": {"readout": "last"},
+    "gru": {"output_limits": ((-1, 1),)},
 }
 
 

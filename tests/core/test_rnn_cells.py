@@ -1,4 +1,4 @@
-"""IndRNN, Elman and Jordan: against their plain forms, torch, hand-computed cases, and themselves in lanes."""
+"""IndRNN, Elman, Jordan and GRU: against their plain forms, torch, hand-computed cases, and themselves in lanes."""
 
 import math
 
@@ -14,7 +14,7 @@ from neuroctl.errors import LayoutError, SpecError
 from tests import reference_rnn
 from tests.strategies import specs
 
-CELLS = ("indrnn", "elman", "jordan")
+CELLS = ("indrnn", "elman", "jordan", "gru")
 
 
 def make(cell, inputs=1, neurons=2, outputs=1, **options):
@@ -93,6 +93,44 @@ def test_elman_equals_torch_with_the_same_weights(nonlinearity):
     np.testing.assert_allclose(ctl.rollout(inputs), expected, rtol=0, atol=1e-12)
     single = nc.Controller(nc.Spec.from_dict(spec.to_dict() | {"dtype": "float32"}), ctl.theta)
     np.testing.assert_allclose(single.rollout(inputs), expected, rtol=0, atol=1e-6)
+
+
+def gru_of(module, spec):
+    """Our controller with the weights of a one-layer ``torch.nn.GRU``."""
+    n = spec.neurons
+    w_in, u, ours, recurrent = (value.detach().numpy() for value in module.parameters())
+    ctl = nc.Controller(spec)
+    ctl.params["W_in"][:], ctl.params["U"][:], ctl.params["bias"][:] = w_in, u, ours
+    ctl.params["bias"][: 2 * n] += recurrent[: 2 * n]
+    ctl.params["recurrent_bias"][:] = recurrent[2 * n :]
+    return ctl
+
+
+def test_gru_equals_torch_with_the_same_weights():
+    torch = pytest.importorskip("torch", reason="torch is not installed: GRU is not compared with torch.nn.GRU")
+    torch.manual_seed(0)
+    module = torch.nn.GRU(3, 7, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        for value in module.parameters():
+            value *= 3.0  # gates that open and close
+    spec = make("gru", inputs=3, neurons=7, outputs=7, readout="identity")
+    ctl = gru_of(module, spec)
+    inputs = np.random.default_rng(0).standard_normal((1000, 3))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(inputs)[None])[0][0].numpy()
+    assert np.ptp(expected) > 1.9
+    np.testing.assert_allclose(ctl.rollout(inputs), expected, rtol=0, atol=1e-12)
+    single = nc.Controller(nc.Spec.from_dict(spec.to_dict() | {"dtype": "float32"}), ctl.theta)
+    np.testing.assert_allclose(single.rollout(inputs), expected, rtol=0, atol=1e-5)
+
+
+def test_gru_by_hand():
+    """With U 0 and d 1: r = s(0) = 1/2, z = s(ln 3) = 3/4, c = tanh(u + 1/2): h = c / 4, then 3/4 of it + c / 4."""
+    spec = make("gru", neurons=1, readout="identity")
+    ctl = nc.Controller(spec, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, math.log(3), 0.0, 1.0])
+    c = math.tanh(0.75)
+    first, second = c / 4, 0.75 * c / 4 + math.tanh(0.0) / 4
+    np.testing.assert_allclose(ctl.rollout([[0.25], [-0.5]]).ravel(), [first, second], rtol=1e-14)
 
 
 def test_jordan_by_hand():

@@ -171,6 +171,7 @@ def test_each_cell_says_which_fields_it_uses():
         "indrnn": {"output_activation", "layers", "residual", "horizon"},
         "elman": {"output_activation"},
         "jordan": {"output_activation", "context_decay"},
+        "gru": {"output_activation"},
         "hopfield": {"update", "settle_steps", "clamp", "order_seed"},
     }
     assert set(fields_of) == set(CELL_NAMES)

@@ -55,7 +55,7 @@ def test_fixed_blocks_are_not_searched():
     assert p["U"].item() == 4.0
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
 @pytest.mark.parametrize("coupling", ["all", "wave"])
 @pytest.mark.parametrize("limbs", [2, 6])
 def test_limbs_are_interchangeable(cell, coupling, limbs):
@@ -86,13 +86,13 @@ def test_a_wave_hears_neighbors_alone_and_everyone_hears_the_shared_input():
     assert genome.size == 3 * 4 + 2 + 2 + 2 * 2 + 2 + 1  # W, bias, tau, W_in with the shared one, W_out, b_out
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman"])
-def test_sparse_wiring_is_searched(cell):
+@pytest.mark.parametrize(("cell", "rows"), [("ctrnn", 6), ("elman", 6), ("gru", 18)])
+def test_sparse_wiring_is_searched(cell, rows):
     genome = Genome(spec_of(cell), Encoding(sparse=True))
-    assert genome.size == genome_size(spec_of(cell)) + 36
+    assert genome.size == genome_size(spec_of(cell)) + 6 * rows
     x = genes_of(genome.size)
     recurrent = layout(spec_of(cell)).views(genome.theta(x))["W" if cell == "ctrnn" else "U"]
-    assert np.array_equal(recurrent != 0, x[-36:].reshape(6, 6) > 0)
+    assert np.array_equal(recurrent != 0, x[-6 * rows :].reshape(rows, 6) > 0)
     ctl = genome.controller(x)
     assert (ctl.spec.mask is not None) == (cell == "ctrnn")
     assert np.array_equal(ctl.theta, genome.theta(x))

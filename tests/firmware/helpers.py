@@ -31,6 +31,7 @@ CELLS = {
     "elman logistic": {"activation": "logistic", "output_activation": "tanh"},
     "jordan": {"context_decay": 0.9},
     "jordan relu": {"activation": "relu", "output_activation": "logistic"},
+    "gru": {},
     "hopfield": {"settle_steps": 20},
     "hopfield synchronous": {"update": "synchronous", "settle_steps": 20, "clamp": False},
 }
@@ -41,6 +42,7 @@ MIXED_BITS = {
     "indrnn": {"W_in.0": 2, "W_in.1": 4, "W_out": 8},
     "elman": {"U": 3, "W_in": 16, "W_out": 4},
     "jordan": {"U": 2, "W_in": 8, "W_out": 3},
+    "gru": {"U": 4, "W_in": 2, "W_out": 3},
     "hopfield": 3,
 }
 """Weights of each cell whose blocks differ in their bits; W_in.1 is of the second layer."""

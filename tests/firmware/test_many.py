@@ -47,6 +47,7 @@ def random_spec(rng):
             "activation": str(rng.choice(["tanh", "logistic", "relu"])),
             "context_decay": float(rng.uniform(0, 0.95)),
         },
+        "gru": {},
         "hopfield": {
             "update": str(rng.choice(["asynchronous", "synchronous"])),
             "settle_steps": int(rng.integers(1, 20)),

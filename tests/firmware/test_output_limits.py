@@ -29,6 +29,7 @@ FORMS = [
     ("elman", {"output_activation": "tanh"}),
     ("jordan", {"context_decay": 0.5}),
     ("jordan", {"output_activation": "tanh"}),
+    ("gru", {}),
     ("hopfield", {"settle_steps": 8}),
 ]
 # 1e-9 is one step of the finest format.

@@ -305,7 +305,7 @@ def test_the_zephyr_sample_builds_and_steps(ticks, warned, tmp_path):
 
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
 @pytest.mark.parametrize("level", ["-O0", "-Os", "-O2"])
-@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "hopfield synchronous"])
+@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "gru", "hopfield synchronous"])
 def test_stacks_of_the_examples_hold_the_self_test(cell, level, tmp_path):
     """Zephyr's main thread has 1,024 bytes by default; the self-test of 200 neurons takes a multiple."""
     folder = tmp_path / "fw"

@@ -15,6 +15,7 @@ CELLS = {
     "elman": {},
     "jordan": {"context_decay": 0.9},
     "hopfield": {"settle_steps": 20},
+    "gru": {},
 }
 
 

@@ -32,6 +32,10 @@ CASES = {
         f"jordan-{name}-{decay}": spec(cell="jordan", activation=name, context_decay=decay)
         for name, decay in itertools.product(("tanh", "logistic", "relu"), (0.0, 0.5))
     },
+    "gru": spec(cell="gru"),
+    "gru-identity": spec(cell="gru", readout="identity"),
+    "gru-tanh-limits-scaled": spec(cell="gru", output_activation="tanh", **LIMITS, **SCALED),
+    "gru-one-neuron": spec(cell="gru", neurons=1, inputs=1, outputs=1),
     "jordan-tanh-limits": spec(cell="jordan", output_activation="tanh", context_decay=0.5, **LIMITS, **SCALED),
     **{
         f"indrnn-{name}-{layers}{'-residual' * residual}": spec(

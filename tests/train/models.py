@@ -74,8 +74,20 @@ def indrnn_step(spec, p, state, u):
     return tuple(kept), read_out(spec, p, x)
 
 
-STEPS = {"ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step}
-NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"]}
+def gru_step(spec, p, state, u):
+    (h,) = state
+    ur, uz, un = p["U"].chunk(3)
+    wr, wz, wn = p["W_in"].chunk(3)
+    br, bz, bn = p["bias"].chunk(3)
+    r = torch.sigmoid(u @ wr.T + h @ ur.T + br)
+    z = torch.sigmoid(u @ wz.T + h @ uz.T + bz)
+    n = torch.tanh(u @ wn.T + bn + r * (h @ un.T + p["recurrent_bias"]))
+    h = (1 - z) * n + z * h
+    return (h,), read_out(spec, p, h)
+
+
+STEPS = {"ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step, "gru": gru_step}
+NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"], "gru": ["h"]}
 
 
 def names(spec):

@@ -23,6 +23,7 @@ FORMS = {
     "ctrnn": spec(cell="ctrnn", inputs=1, outputs=1, mask=MASK),
     "elman": ELMAN,
     "jordan": spec(cell="jordan", inputs=1, outputs=1),
+    "gru": spec(cell="gru", inputs=1, outputs=1),
     "indrnn": spec(cell="indrnn", inputs=1, outputs=1, layers=2, activation="tanh", horizon=20),
 }
 
@@ -251,6 +252,11 @@ def test_a_start_is_allowed_and_repeatable(name):
     p = layout(form).views(theta)
     if form.cell == "elman":
         np.testing.assert_allclose(p["U"] @ p["U"].T, np.eye(form.neurons), atol=1e-12)
+    if form.cell == "gru":
+        n = form.neurons
+        for u in p["U"].reshape(3, n, n):
+            np.testing.assert_allclose(u @ u.T, np.eye(n), atol=1e-12)
+        assert p["bias"].tolist() == [0.0] * n + [1.0] * n + [0.0] * n
     if form.cell == "ctrnn":
         assert (p["tau_s"] >= 2 * form.dt_s).all()
         assert (p["tau_s"] <= 50 * form.dt_s).all()

@@ -18,6 +18,7 @@ KINDS = {
     "elman relu": {"cell": "elman", "activation": "relu", "output_activation": "tanh"},
     "elman float64": {"cell": "elman", "dtype": "float64"},
     "jordan": {"cell": "jordan", "context_decay": 0.9},
+    "gru": {"cell": "gru"},
     "indrnn": {"cell": "indrnn", "layers": 2, "activation": "tanh"},
     "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30},
 }

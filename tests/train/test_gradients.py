@@ -13,9 +13,10 @@ from neuroctl.errors import BackendUnavailable, LayoutError, SpecError, Training
 from neuroctl.train import Gradient, check, value_and_grad
 from tests.train.cases import CASES, data, spec, theta_of
 
-FORMS = [(cell, "float64") for cell in ("ctrnn", "indrnn", "elman", "jordan")] + [
+FORMS = [(cell, "float64") for cell in ("ctrnn", "indrnn", "elman", "jordan", "gru")] + [
     ("ctrnn", "float32"),
     ("elman", "float32"),
+    ("gru", "float32"),
 ]
 SMALL = spec(cell="elman", neurons=5, dtype="float32")
 
@@ -65,7 +66,7 @@ def test_a_wrong_gradient_is_noticed(monkeypatch):
         check(SMALL)
 
 
-@pytest.mark.parametrize("name", ["ctrnn-rk4", "indrnn-relu-3-residual", "jordan-tanh-0.5"])
+@pytest.mark.parametrize("name", ["ctrnn-rk4", "indrnn-relu-3-residual", "jordan-tanh-0.5", "gru"])
 @pytest.mark.parametrize("segment", [1, 5, 12])
 def test_segments_change_no_bit(name, segment):
     spec = CASES[name]
@@ -154,7 +155,7 @@ def test_a_state_is_carried_on():
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [("ctrnn-etd1", "float32"), ("ctrnn-tanh-limits-scaled", "float64"), ("elman-relu", "float32"),
-     ("jordan-tanh-limits", "float64"), ("indrnn-hard_tanh-3-residual", "float64")],
+     ("jordan-tanh-limits", "float64"), ("indrnn-hard_tanh-3-residual", "float64"), ("gru", "float32")],
 )  # fmt: skip
 def test_outputs_are_the_controllers_own(name, dtype):
     form = replace(CASES[name], dtype=dtype)
@@ -272,7 +273,7 @@ def test_settings_that_are_not_allowed():
     with pytest.raises(TrainingError, match="^segment: 0; allowed: integers >= 1$"):
         value_and_grad(SMALL, segment=0)
     with pytest.raises(
-        SpecError, match="^cell: 'hopfield'; allowed for training by gradient: ctrnn, indrnn, elman, jordan$"
+        SpecError, match="^cell: 'hopfield'; allowed for training by gradient: ctrnn, indrnn, elman, jordan, gru$"
     ):
         value_and_grad(nc.Spec(cell="hopfield", inputs=1, neurons=3, outputs=1, dt_s=1))
     with pytest.raises(LayoutError, match=r"^theta: float64.*; allowed: a C-contiguous float32 array of shape \("):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from . import ctrnn, elman, hopfield, indrnn, jordan
+from . import ctrnn, elman, gru, hopfield, indrnn, jordan
 
 EMITTERS: Final = MappingProxyType(
     {
@@ -14,6 +14,7 @@ EMITTERS: Final = MappingProxyType(
         "elman": elman.emit,
         "jordan": jordan.emit,
         "hopfield": hopfield.emit,
+        "gru": gru.emit,
     }
 )
 """One line per cell; its template is ``templates/<cell>.j2``."""

@@ -1,4 +1,4 @@
-"""The integer forms of Elman, Jordan and IndRNN, whose neurons are functions of weighted sums: what they share.
+"""The integer forms of Elman, Jordan, IndRNN and GRU, whose neurons are functions of weighted sums: what they share.
 
 net = (W_in x) >> + (what is remembered) >> + bias, all in one int32 format ``"net"``; activations are int16 in the
 format ``"s"``: Q15 where the function is bounded by 1, coarser for ReLU. What decays is multiplied by 1 - d, d a
