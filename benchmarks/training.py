@@ -1,13 +1,14 @@
 """Loss and gradient through time, beside JAX and torch, on one core, in one run.
 
-    python benchmarks/training.py                  # T=100 B=32 n=8, 32; T=1000 B=50 n=128; Elman 64, B=32, T=64
+    python benchmarks/training.py                  # T=100 B=32 n=8, 32; T=1000 B=50 n=128; Elman, GRU 64, B=32, T=64
     python benchmarks/training.py --quick --json
 
 All forms get the same numbers: inputs ``[T, B, 8]``, targets ``[T, B, 4]``, mean square error, float32; each returns
 the loss and the gradient of all parameters. JAX is compiled with ``scan``, in two forms: all products in the scan, and
-those that do not depend on the state taken out of it; the faster one counts. torch runs its loop over time. The forms
-take turns of several calls, as a training loop makes them; times are medians. The share of the peak is of multiply-adds
-that the equations need, and of what a loop of nothing but multiply-adds reaches here.
+those that do not depend on the state taken out of it; the faster one counts. torch runs its loop over time, and of a
+GRU its own fused operator. The forms take turns of several calls, as a training loop makes them; times are medians. The
+share of the peak is of multiply-adds that the equations need, and of what a loop of nothing but multiply-adds reaches
+here.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from neuroctl.maths.packs import load, store  # noqa: E402
 INPUTS, OUTPUTS, DT = 8, 4, 0.02
 CELLS = {
     "elman": {"cell": "elman"},
+    "gru": {"cell": "gru"},
     "ctrnn euler": {"cell": "ctrnn"},
     "ctrnn rk4": {"cell": "ctrnn", "integrator": "rk4"},
     "indrnn, 1 layer": {"cell": "indrnn"},
@@ -71,11 +73,12 @@ def peak() -> float:
 def operations(spec: nc.Spec, steps: int, count: int) -> float:
     """Return the operations of the products that the gradient needs."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
-    own = 4 * n * m + 6 * n * q
+    gates = 3 if spec.cell == "gru" else 1
+    own = 4 * gates * n * m + 6 * n * q
     if spec.cell == "indrnn":
         own += (spec.layers - 1) * 6 * n * n
     else:
-        own += 6 * n * n * (4 if spec.integrator == "rk4" else 1)
+        own += 6 * gates * n * n * (4 if spec.integrator == "rk4" else 1)
     return float(own) * steps * count
 
 
@@ -92,6 +95,15 @@ def model(spec: nc.Spec, sigmoid: Any, tanh: Any, relu: Any, hoisted: bool) -> t
 
         def step(p: Any, h: Any, d: Any) -> Any:
             h = tanh(driven(p, d) + h @ p["U"].T + p["bias"])
+            return h, h
+    elif spec.cell == "gru":
+        n = spec.neurons
+
+        def step(p: Any, h: Any, d: Any) -> Any:
+            d, kept = driven(p, d) + p["bias"], h @ p["U"].T
+            r, z = sigmoid(d[:, :n] + kept[:, :n]), sigmoid(d[:, n : 2 * n] + kept[:, n : 2 * n])
+            c = tanh(d[:, 2 * n :] + r * (kept[:, 2 * n :] + p["recurrent_bias"]))
+            h = c + z * (h - c)
             return h, h
     elif spec.integrator == "rk4":
 
@@ -173,6 +185,11 @@ def torch_form(spec: nc.Spec, p: dict[str, np.ndarray], u: np.ndarray, y: np.nda
                     h = torch.relu(d + arrays[f"u.{k}"] * h)
                     hs.append(h)
                 x = torch.stack(hs)
+        elif spec.cell == "gru":
+            none = torch.zeros(2 * spec.neurons)
+            recurrent = torch.cat([none, arrays["recurrent_bias"]])
+            weights = arrays["W_in"], arrays["U"], arrays["bias"], recurrent
+            x, _ = torch.gru(inputs, zeros[None], weights, True, 1, 0.0, True, False, False)
         else:
             prepare, step = model(spec, torch.sigmoid, torch.tanh, torch.relu, True)
             euler = spec.cell == "ctrnn" and spec.integrator == "euler"
@@ -247,7 +264,8 @@ def main() -> None:
     warnings.simplefilter("ignore", nc.StabilityWarning)
     flops = peak()
     turns = 5 if options.quick else 25
-    rows = [(name, 100, 32, neurons, turns) for neurons in (8, 32) for name in CELLS] + [("elman", 64, 32, 64, turns)]
+    rows = [(name, 100, 32, neurons, turns) for neurons in (8, 32) for name in CELLS]
+    rows += [(name, 64, 32, 64, turns) for name in ("elman", "gru")]
     if not options.quick:
         rows += [(name, 1000, 50, 128, 5) for name in CELLS]
     if not options.json:

@@ -25,7 +25,7 @@ WeightBits = Annotated[
 StateBits = Annotated[
     int,
     typer.Option(
-        help="Storage of slow states in fixed point: 16 or 32. 16 saves RAM for an IndRNN, a GRU or a Jordan network; a "
+        help="Storage of slow states in fixed point: 16 or 32. 16 saves RAM for IndRNNs, GRUs and Jordan networks; a "
         "CTRNN then keeps a residual, which takes as much.",
         rich_help_panel="Fixed point",
     ),
