@@ -34,6 +34,7 @@ from neuroctl.train.optim import clip, global_norm
 from neuroctl.train.projection import Projection
 
 BATCH, EVERY, RECENT, GOAL, TESTED = 64, 100, 30, 0.01, 1000
+NAMES = {"indrnn": "IndRNN", "elman": "Elman"}
 FALLS, LEAST = 8000, 0.01  # batches over which the learning rate falls, and the share of it that is left
 COLUMNS = ("cell", "steps", "seed", "batches", "mse", "seconds", "cpu_seconds")
 
@@ -105,21 +106,20 @@ def plot(place: str, files: list[str]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    curves: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for file in files:
         with Path(file).open(newline="") as rows:
             for row in csv.DictReader(rows):
-                key = row["cell"], row["steps"], row["seed"]
-                curves.setdefault(key, []).append((float(row["batches"]), float(row["mse"])))
-    kinds = sorted({key[:2] for key in curves}, key=lambda kind: (kind[0], int(kind[1])))
-    colors = {kind: f"C{i}" for i, kind in enumerate(kinds)}
+                curves.setdefault((file, row["cell"], row["seed"]), []).append(row)
+    names = {key: f"{NAMES[key[1]]}, T = {', then '.join(dict.fromkeys(row['steps'] for row in rows))}"
+             for key, rows in curves.items()}  # fmt: skip
+    colors = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(names.values()))}
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    labeled = set()
-    for (cell, steps, _), points in sorted(curves.items()):
-        name = f"{'IndRNN' if cell == 'indrnn' else 'Elman'}, T = {steps}"
-        axes.semilogy(*zip(*points, strict=True), color=colors[cell, steps], lw=1,
-                      label=None if name in labeled else name)  # fmt: skip
-        labeled.add(name)
+    for key, rows in curves.items():
+        name = names[key]
+        label = name if name not in {line.get_label() for line in axes.lines} else None
+        points = [(float(row["batches"]), float(row["mse"])) for row in rows]
+        axes.semilogy(*zip(*points, strict=True), color=colors[name], lw=1, label=label)
     axes.axhline(1 / 6, color="gray", ls=":", lw=1, label="always 1")
     axes.axhline(GOAL, color="black", ls=":", lw=1, label="goal")
     axes.set(xlabel="batches of 64 sequences", ylabel="mean square error", ylim=(None, 1))
