@@ -124,7 +124,7 @@ def plot(place: str, files: list[str]) -> None:
     axes.axhline(GOAL, color="black", ls=":", lw=1, label="goal")
     axes.set(xlabel="batches of 64 sequences", ylabel="mean square error", ylim=(None, 1))
     axes.legend(fontsize=8)
-    figure.savefig(place, dpi=120)
+    figure.savefig(place, dpi=100)
 
 
 def main() -> None:
