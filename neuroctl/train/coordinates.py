@@ -16,7 +16,7 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 
-_TIMES: Final = 10.0  # so much larger is a step of a time's logarithm: a rate of 0.01 changes it by 10 %
+STRETCH: Final = 10.0  # so much larger is a step of a time's logarithm: a rate of 0.01 changes it by 10 %
 
 
 class Coordinates:
@@ -33,6 +33,7 @@ class Coordinates:
 
     Args:
         spec: of the controller.
+        stretch: the 10; 1 for an optimizer that chooses the size of its steps.
 
     Example:
         >>> spec = nc.Spec(cell="ctrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, input_limits=((-8, 8),))
@@ -42,8 +43,8 @@ class Coordinates:
 
     """
 
-    def __init__(self, spec: Spec):
-        blocks = layout(spec)
+    def __init__(self, spec: Spec, stretch: float = STRETCH):
+        self._stretch, blocks = stretch, layout(spec)
         scale = np.ones(blocks.size)
         p = blocks.views(scale)
         p["W_in" if "W_in" in blocks else "W_in.0"][:] /= base.input_scale(spec)
@@ -62,17 +63,17 @@ class Coordinates:
         """Return the coordinates of parameters ``[n_params]``, in their dtype."""
         with np.errstate(over="ignore"):  # of a bound
             x = theta / self._scale
-        x[self._times] = np.log(x[self._times]) / _TIMES
+        x[self._times] = np.log(x[self._times]) / self._stretch
         return x.astype(theta.dtype)
 
     def theta(self, x: Array) -> Array:
         """Return the parameters of coordinates ``[n_params]``, in their dtype; what overflows is infinite."""
         theta = x.astype(np.float64)
-        theta[self._times] = np.exp(_TIMES * theta[self._times])
+        theta[self._times] = np.exp(self._stretch * theta[self._times])
         return (theta * self._scale).astype(x.dtype)
 
     def gradient(self, theta: Array, gradient: Array) -> Array:
         """Return how the loss changes with the coordinates, of its change with theta: by the chain rule."""
         slope = self._scale.copy()
-        slope[self._times] = _TIMES * theta[self._times]
+        slope[self._times] = self._stretch * theta[self._times]
         return (gradient * slope).astype(gradient.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import require
+from neuroctl.train.coordinates import Coordinates
 from neuroctl.train.optim import global_norm
 from neuroctl.train.progress import Epoch, Progress, Training
 
@@ -37,6 +38,7 @@ class LBFGS:
     def __init__(self, training: Training, on_epoch: Callable[[Progress], None]):
         self._minimize = require("scipy.optimize", "train").minimize
         self._training, self._on_epoch = training, on_epoch
+        self._coordinates = Coordinates(training.spec, stretch=1.0)  # with 10 its curvatures differ by 100
         self._calls, self._last = 0, (0.0, 0.0)
 
     def run(self, progress: Progress) -> tuple[Progress, str]:
@@ -47,11 +49,11 @@ class LBFGS:
 
         """
         self.progress, training = progress, self._training
-        low, high = (training.coordinates.of(x.astype(np.float64)) for x in (training.bounds.low, training.bounds.high))
+        low, high = (self._coordinates.of(x.astype(np.float64)) for x in (training.bounds.low, training.bounds.high))
         options = {"maxiter": training.settings.epochs, "maxfun": 20 * training.settings.epochs}
         try:
             found = self._minimize(
-                self._loss, training.coordinates.of(progress.theta.astype(np.float64)), jac=True, method="L-BFGS-B",
+                self._loss, self._coordinates.of(progress.theta.astype(np.float64)), jac=True, method="L-BFGS-B",
                 options=options, bounds=list(zip(low, high, strict=True)), callback=self._iteration,
             )  # fmt: skip
         except _Stop:
@@ -64,13 +66,13 @@ class LBFGS:
         epoch = len(self.progress.rows) + 1
         self._calls += 1
         loss, gradient = self._training.checked(self._training.gradient, theta, self._training.data, epoch, self._calls)
-        gradient = self._training.coordinates.gradient(theta, gradient)
+        gradient = self._coordinates.gradient(theta, gradient)
         self._last = loss, global_norm(gradient)
         return loss, gradient.astype(np.float64)
 
     def _theta(self, x: Array) -> Array:
         training = self._training
-        return training.bounds(training.coordinates.theta(np.asarray(x)).astype(self.progress.theta.dtype))
+        return training.bounds(self._coordinates.theta(np.asarray(x)).astype(self.progress.theta.dtype))
 
     def _iteration(self, x: Array) -> None:
         training = self._training

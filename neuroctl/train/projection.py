@@ -14,13 +14,15 @@ from neuroctl.spec import Spec
 Array = NDArray[Any]
 
 _TIME_MARGIN: Final = 0.01  # of dt_s: a time constant nearer to its bound decays within a step all the same
+_MAX_TIME: Final = 2.0**30  # of dt_s, in fixed point; a longer one changes nothing in any run
 
 
 class Projection:
     """Keeps theta within the bounds and masks of a spec's layout.
 
     Bounds are exclusive, so a limit on both sides leads to the next number inside. A time constant stays a hundredth of
-    dt_s above its bound, as slopes grow without end where one goes to 0. Where a mask is 0, the weight is 0.
+    dt_s above its bound, as slopes grow without end where one goes to 0; with Euler's steps it stays at dt_s or above,
+    as fixed point has to, and shorter ones ring; and below 2^30 dt_s. Where a mask is 0, the weight is 0.
 
     Args:
         spec: of the controller.
@@ -35,10 +37,12 @@ class Projection:
     def __init__(self, spec: Spec):
         blocks = layout(spec)
         low, high, self._masked = bounds_of(blocks, np.dtype(spec.dtype))
-        margin = np.zeros(blocks.size, spec.dtype)
         for block in blocks.blocks.values():
-            margin[block.part] = _TIME_MARGIN * spec.dt_s if block.unit == "s" else 0.0
-        self.low = np.nextafter(low + margin, high)
+            if block.unit == "s":
+                bound = low[block.part] + _TIME_MARGIN * spec.dt_s
+                low[block.part] = np.maximum(bound, spec.dt_s) if spec.integrator == "euler" else bound
+                high[block.part] = _MAX_TIME * spec.dt_s
+        self.low = np.nextafter(low, high)
         self.high = np.nextafter(high, low)
 
     def __call__(self, theta: Array) -> Array:

@@ -9,6 +9,8 @@ import neuroctl as nc
 from neuroctl.cells import layout
 from neuroctl.train import Gradient, fit, start, windows
 from neuroctl.train.coordinates import Coordinates
+from neuroctl.train.fitting import _begin
+from neuroctl.train.lbfgs import LBFGS
 from tests.train.cases import CASES, LIMITS, data, spec, theta_of
 
 LAG = spec(cell="ctrnn", inputs=1, neurons=8, outputs=1, dt_s=0.01, dtype="float32")
@@ -93,6 +95,15 @@ def test_a_start_of_an_indrnn_spans_inputs_and_outputs():
     assert np.array_equal(q["b_out"], 8 * p["b_out"])
     large = replace(form, input_limits=((-8, 8),) * 3)
     assert np.array_equal(layout(form).views(start(large))["W_in.0"] * 8, p["W_in.0"])
+
+
+def test_lbfgs_steps_times_unstretched():
+    """It sizes its steps by curvatures, which a stretch of 10 sets 100 apart: a motor's loss was 20 times higher."""
+    training, progress = _begin(LAG, *lag(), optimizer="lbfgs")
+    search = LBFGS(training, lambda progress: None)
+    wanted = Coordinates(LAG, 1.0).of(progress.theta)
+    np.testing.assert_array_equal(search._coordinates.of(progress.theta), wanted)
+    assert not np.array_equal(training.coordinates.of(progress.theta), wanted)
 
 
 def test_a_step_of_a_time_is_ten_times_the_learning_rate():

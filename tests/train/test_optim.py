@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neuroctl import Controller
 from neuroctl.cells import layout
 from neuroctl.errors import TrainingError
 from neuroctl.train.optim import OPTIMIZERS, SCHEDULES, SGD, Adam, AdamW, Cosine, StepDecay, clip, global_norm
@@ -118,6 +119,17 @@ def test_settings_that_are_not_allowed(make, message):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("integrator", ["euler", "etd1"])
+@pytest.mark.parametrize("tau_s", [1e-30, 1e30])
+def test_a_trained_time_constant_is_one_that_fixed_point_has(dtype, integrator, tau_s):
+    form = spec(cell="ctrnn", integrator=integrator, dtype=dtype)
+    form = replace(form, input_limits=((-1, 1),) * form.inputs)
+    theta = theta_of(form)
+    layout(form).views(theta)["tau_s"][:] = tau_s
+    assert Controller(form, Projection(form)(theta)).quantize().formats
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", [*CASES, "indrnn-horizon"])
 def test_what_a_step_brings_outside_is_set_to_the_nearest_allowed(name, dtype):
     form = replace(CASES.get(name) or spec(cell="indrnn", layers=2, horizon=20), dtype=dtype)
@@ -131,7 +143,8 @@ def test_what_a_step_brings_outside_is_set_to_the_nearest_allowed(name, dtype):
         assert np.array_equal(allowed(moved), moved)
         for name, block in blocks.blocks.items():
             if name == "tau_s" and direction < 0:
-                np.testing.assert_allclose(moved[block.part], max(block.low, 0) + 0.01 * form.dt_s, rtol=1e-5)
+                low = form.dt_s if form.integrator == "euler" else max(block.low, 0) + 0.01 * form.dt_s
+                np.testing.assert_allclose(moved[block.part], low, rtol=1e-5)
             elif name.startswith("u.") and form.horizon:
                 np.testing.assert_allclose(np.abs(moved[block.part]), 2 ** (1 / form.horizon), rtol=2e-6)
             elif block.mask is not None:
