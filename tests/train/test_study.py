@@ -313,6 +313,31 @@ def test_a_training_killed_at_ten_moments_goes_on_with_the_same_bits(motor, tmp_
             assert bits(parts / str(k)) == bits(tmp_path / "whole" / str(k))
 
 
+def test_the_command_killed_and_resumed_gives_the_same_bits(motor, tmp_path):
+    """The process that a user starts is killed, at random epochs: 3 times, 10 with NEUROCTL_FULL."""
+    epochs, rng = 1500, np.random.default_rng(int.from_bytes(os.urandom(4)))
+    data = ["--data", motor, "--inputs", "volt", "--outputs", "speed", "--cell", "elman", "--window", 25]
+    data = ["train", *map(str, data), "--neurons", "4", "--batch", "4", "--weight-bits", "8", "--epochs", str(epochs)]
+    neuroctl(*data, "--out", tmp_path / "whole")
+    for k in range(10 if os.environ.get("NEUROCTL_FULL") else 3):
+        parts, last = tmp_path / f"parts-{k}", int(rng.integers(epochs))
+        command = [sys.executable, "-m", "neuroctl", *data, "--out", str(parts)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and rows_in(parts / "history.csv") < last:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.02))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        assert last <= rows_in(parts / "history.csv") < epochs
+        neuroctl("train", "--out", parts, "--resume")
+        assert bits(parts) == bits(tmp_path / "whole")
+
+
+def rows_in(history):
+    """Return the whole rows under a history's header; -1 if there is none yet."""
+    return history.read_bytes().count(b"\n") - 1 if history.is_file() else -1
+
+
 def test_side_by_side_and_alone_are_the_same_bits(motor, tmp_path):
     ready = [prepare(OPTIONS | {"data": [str(motor)], "seed": k}, threads=1) for k in range(3)]
     plans = [Plan(each.training, each.theta, each.config, tmp_path / str(k)) for k, each in enumerate(ready)]
