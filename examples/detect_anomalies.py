@@ -1,73 +1,73 @@
 """Find faults in a motor's current: a network predicts each next sample, and an alarm is on where it is wrong.
 
-The current is generated: load changes, commutation ripple, noise; and for the test four kinds of faults, with labels.
+All settings, and those of two simpler methods, are chosen by the faults of one series, and judged by those of another.
 
-python examples/detect_anomalies.py 0
+python examples/detect_anomalies.py 5 200               # seeds, epochs
 """
 
 import sys
 import tempfile
+from itertools import product
 
 import numpy as np
+from motor_faults import DT_S, figures, motor
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import lfilter
+from scipy.stats import hmean
 from sklearn.ensemble import IsolationForest
 
 import firmware_export as fe
 import neuroctl as nc
 
-DT_S, SMOOTH, HOLD, QUANTILE, WINDOW = 0.005, 4, 60, 0.9995, 16
-FAULTS = ("bearing", "sparks", "stall", "drift")
+SEEDS, EPOCHS = map(int, sys.argv[1:] + ["1", "200"][len(sys.argv) - 1 :])
+HOLD, PARTS = 60, ((100, False), (200, False), (400, True), (400, True))  # s: to train, for thresholds, choice, test
 
 
-def motor(rng, seconds, faulty=False):
-    """Return the current in A, and the fault at each step, 0 for none."""
-    n = int(seconds / DT_S)
-    load, fault, extra = rng.uniform(1, 4, n)[np.cumsum(rng.random(n) < 0.002)], np.zeros(n, int), np.zeros(n)
-    for k, at in enumerate(range(800, n - 800, 1000) if faulty else ()):
-        size, kind = rng.integers(200, 400), k % 4
-        t, span = np.arange(size) * DT_S, slice(at, at + size)
-        hum = rng.uniform(0.1, 0.2) * np.sin(2 * np.pi * rng.uniform(25, 40) * t) * (1 + np.sin(20 * t))
-        sparks = (rng.random(size) < 0.06) * rng.normal(0, 0.8, size)
-        fault[span], extra[span] = kind + 1, (hum, sparks, 0 * t, np.linspace(0, rng.uniform(0.5, 1), size))[kind]
-    stalled = fault == 3
-    amperes = lfilter([DT_S / 0.15], [1, DT_S / 0.15 - 1], np.where(stalled, 6, load))
-    phase = 2 * np.pi * DT_S * np.cumsum(np.where(stalled, 0, 14 - 1.5 * amperes))
-    return amperes + ~stalled * 0.12 * (1 + 0.2 * amperes) * np.sin(phase) + extra + rng.normal(0, 0.02, n), fault
+def judge(errors, fault, smooth, quantile):
+    """Return the figures of errors: smoothed, above a quantile of those without faults, held, as by the alarm."""
+    healthy, level = (lfilter([2**-smooth], [1, 2**-smooth - 1], e) for e in errors)
+    above = level > np.quantile(healthy[100:], quantile)
+    return figures(np.convolve(above, np.ones(HOLD + 1))[: len(level)] > 0, fault, HOLD)
 
 
-def alarm_on(error, healthy):
-    """Smooth errors, compare them with a quantile of those without faults, and hold: as the alarm does."""
-    level, fine = (lfilter([2**-SMOOTH], [1, 2**-SMOOTH - 1], e) for e in (error, healthy))
-    return np.convolve(level > np.quantile(fine[100:], QUANTILE), np.ones(HOLD + 1))[: len(level)] > 0
+def windows(parts, window, centered):
+    """Return each sample's last samples, as they are or less their mean."""
+    cut = [sliding_window_view(np.pad(x, (window - 1, 0), "edge"), window) for x in parts]
+    return [w - w.mean(axis=1, keepdims=True) for w in cut] if centered else cut
 
 
-def judge(name, on, fault):
-    """Print precision and recall of steps, and of events: alarms that began in or just after a fault, faults found."""
-    begins, ends = (np.flatnonzero(np.diff(fault > 0, prepend=0, append=0) == sign) for sign in (1, -1))
-    found = np.array([on[a:b].any() for a, b in zip(begins, ends, strict=True)])
-    kinds = [f"{FAULTS[k]} {found[fault[begins] == k + 1].mean():.0%}" for k in range(4)]
-    true = [fault[max(0, k - HOLD) : k + 1].any() for k in np.flatnonzero(np.diff(on * 1, prepend=0) == 1)]
-    shares = (on & (fault > 0)).sum() / (on.sum(), (fault > 0).sum())
-    print(
-        f"{name:15} steps {shares[0]:4.0%} {shares[1]:4.0%}  events {np.mean(true):4.0%} {found.mean():4.0%}:", *kinds
-    )
+def chosen(errors, fault):
+    """Return setting, smooth and quantile by which steps are judged best in the second series: by their F1."""
+    options = product(errors, (0, 2, 4, 6), (0.99, 0.999, 0.9995, 1))
+    return max(options, key=lambda of: hmean(judge(errors[of[0]][:2], fault, *of[1:])[:2]))
 
 
-rng = np.random.default_rng(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-(train, _), (healthy, _), (test, fault) = motor(rng, 100), motor(rng, 200), motor(rng, 400, faulty=True)
-limits = {"input_limits": ((-2, 8),), "output_limits": ((-2, 8),)}
-spec = nc.Spec(cell="elman", inputs=1, neurons=16, outputs=1, dt_s=DT_S, **limits)
-inputs, targets = (nc.train.windows(part[:, None], 400) for part in (train[:-1], train[1:]))
-fit = nc.train.fit(spec, inputs, targets, epochs=200, learning_rate=0.005, schedule="cosine", batch=10)
-q = fit.controller.quantize(calibration=train[:, None])
-alarm = nc.Alarm.calibrated(q, healthy[:, None], quantile=QUANTILE, smooth=SMOOTH, hold=HOLD, warm_up=100)
-alarm.reset()
-on, _ = alarm.rollout(test[:, None])
-print(f"rms error of predictions {fit.loss**0.5:.3f} A, threshold {alarm.threshold:.3f} A; precision and recall of")
-judge("network", on, fault)
-cut = [sliding_window_view(np.pad(x, (WINDOW - 1, 0), "edge"), WINDOW) for x in (train, test, healthy)]
-judge("moving average", alarm_on(*(np.abs(x[:, -1] - x[:, :-1].mean(axis=1)) for x in cut[1:])), fault)
-forest = IsolationForest(random_state=0).fit(cut[0])
-judge("IsolationForest", alarm_on(*(-forest.score_samples(x) for x in cut[1:])), fault)
+rows, spec = {}, {"cell": "elman", "inputs": 1, "outputs": 1, "input_limits": ((-2, 8),), "output_limits": ((-2, 8),)}
+for seed in range(SEEDS):
+    rng = np.random.default_rng(seed)
+    (train, _), (healthy, _), (valid, known), (test, fault) = (motor(rng, s, f) for s, f in PARTS)
+    alarms, errors = {}, {"network": {}, "moving average": {}, "IsolationForest": {}}
+    for n in (8, 16, 24):
+        inputs, targets = (nc.train.windows(part[:, None], 400) for part in (train[:-1], train[1:]))
+        fit = nc.train.fit(nc.Spec(neurons=n, dt_s=DT_S, **spec), inputs, targets, epochs=EPOCHS, learning_rate=0.005,
+                           schedule="cosine", batch=10, seed=seed)  # fmt: skip
+        alarms[n] = nc.Alarm(fit.controller.quantize(calibration=train[:, None]), 0.0)
+        parts = [x[:, None] for x in (healthy, valid, test)]
+        errors["network"][n] = [(alarms[n].reset(), alarms[n].rollout(x)[1])[1] for x in parts]
+    for w in (4, 8, 16, 32):
+        errors["moving average"][w] = [np.abs(x[:, -1] * w / (w - 1)) for x in windows((healthy, valid, test), w, True)]
+        for centered in (False, True):
+            cut = windows((train, healthy, valid, test), w, centered)
+            cut = [np.c_[x, np.diff(x)] for x in cut] if centered else cut
+            model = IsolationForest(random_state=0).fit(cut[0])
+            errors["IsolationForest"][w, centered] = [-model.score_samples(x) for x in cut[1:]]
+    for name, of in errors.items():
+        setting, smooth, quantile = chosen(of, known)
+        rows.setdefault(name, []).append(judge(of[setting][::2], fault, smooth, quantile))
+        print(f"seed {seed}, {name} {setting}, smooth {smooth}, quantile {quantile}:", rows[name][-1].round(2))
+        if name == "network":
+            q = alarms[setting].controller
+            alarm = nc.Alarm.calibrated(q, healthy[:, None], quantile=quantile, smooth=smooth, hold=HOLD, warm_up=100)
+for name, each in rows.items():
+    print(f"{name}:", *(f"{x.mean():.0%} ({x.min():.0%} to {x.max():.0%})" for x in np.transpose(each)))
 print("as C:", fe.export(alarm, f"{tempfile.mkdtemp()}/firmware", name="motor").with_name("motor_alarm.h"))

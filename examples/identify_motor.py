@@ -1,4 +1,9 @@
-"""Identify a DC motor from traces: a CTRNN and a linear ARX model predict its speed, the CTRNN as fixed-point C too."""
+"""Identify a DC motor from traces: a CTRNN and linear ARX models predict its speed, the CTRNN as fixed-point C too.
+
+The number of neurons and the order of the ARX are chosen by traces of their own, and judged by others.
+
+python examples/identify_motor.py 500 5                 # epochs, seeds: each of data, start and order
+"""
 
 import sys
 
@@ -7,11 +12,11 @@ import numpy as np
 import neuroctl as nc
 from firmware_export import export
 
-DT, STEPS, EPOCHS = 0.01, 300, int(sys.argv[1]) if len(sys.argv) > 1 else 500
-rng = np.random.default_rng(0)
+EPOCHS, SEEDS = map(int, sys.argv[1:] + ["500", "1"][len(sys.argv) - 1 :])
+DT, STEPS, TRAIN, VALID, UNSEEN = 0.01, 300, slice(0, 36), slice(36, 48), slice(48, 60)
 
 
-def motor(volts):
+def motor(rng, volts):
     """Return measured speeds in rad/s: Coulomb and viscous friction, a voltage limit, and noise of 0.3 rad/s."""
     speed, measured = 0.0, []
     for volt in volts:
@@ -23,7 +28,7 @@ def motor(volts):
     return np.array(measured)
 
 
-def voltages(k):
+def voltages(rng, k):
     """Return steps of voltage, or a chirp from 0.2 to 3 Hz."""
     t = DT * np.arange(STEPS)
     if k % 2:
@@ -31,35 +36,40 @@ def voltages(k):
     return rng.uniform(-12, 12, STEPS // 25).repeat(25)
 
 
-def fit_percent(speed, predicted):
+def percent(speed, predicted):
     """Return 100 % (1 - norm of errors / norm of deviations from the mean), over all traces."""
     return 100 * (1 - np.linalg.norm(speed - predicted) / np.linalg.norm(speed - speed.mean()))
 
 
-u = np.array([voltages(k) for k in range(60)]).T
-y = np.array([motor(volts) for volts in u.T]).T
-scale = np.abs(y[:, :48]).max()
-spec = nc.Spec(cell="ctrnn", inputs=1, neurons=6, outputs=1, dt_s=DT, input_limits=((-15, 15),), scale_inputs=True,
-               output_limits=((-1.5, 1.5),))  # fmt: skip
-fit = nc.train.fit(spec, u[:, :48, None], y[:, :48, None] / scale, epochs=EPOCHS, optimizer="lbfgs")  # fmt: skip
-unseen, speeds = u[:, 48:, None].astype(np.float32), y[:, 48:]
+def arx(u, y, order):
+    """Return speeds by y[t] = sum a_k y[t-k] + sum b_k u[t-k], least squares on TRAIN, from its own outputs alone."""
+    lags = [(z[order - k : STEPS - k, TRAIN]).ravel() for z in (y, u) for k in range(1, order + 1)]
+    a = np.linalg.lstsq(np.stack(lags, axis=1), y[order:, TRAIN].ravel(), rcond=None)[0]
+    out = np.zeros_like(y)
+    for t in range(order, STEPS):
+        out[t] = a[:order] @ out[t - order : t][::-1] + a[order:] @ u[t - order : t][::-1]
+    return out
 
 
-def simulated(controller):
-    """Return the speeds that a controller predicts from voltages alone."""
-    return scale * np.stack([(controller.reset(), controller.rollout(volts).copy())[1][:, 0]
-                             for volts in unseen.swapaxes(0, 1)], axis=1)  # fmt: skip
-
-
-# ARX: y[t] = a1 y[t-1] + a2 y[t-2] + b1 u[t-1] + b2 u[t-2], by least squares; it simulates on its own outputs too.
-rows = np.stack([y[1:-1, :48], y[:-2, :48], u[1:-1, :48], u[:-2, :48]], axis=-1).reshape(-1, 4)
-a1, a2, b1, b2 = np.linalg.lstsq(rows, y[2:, :48].ravel(), rcond=None)[0]
-arx = np.zeros_like(speeds)
-for t in range(2, STEPS):
-    arx[t] = a1 * arx[t - 1] + a2 * arx[t - 2] + b1 * u[t - 1, 48:] + b2 * u[t - 2, 48:]
-
-fixed = fit.controller.quantize(calibration=np.ascontiguousarray(u[:, :48].T.reshape(-1, 1), np.float32))
-exact, rounded = simulated(fit.controller), simulated(fixed)
-print(f"fit on 12 unseen traces: CTRNN {fit_percent(speeds, exact):.1f} %, ARX {fit_percent(speeds, arx):.1f} %")
-print(f"fixed point {fit_percent(speeds, rounded):.1f} %, at most {np.abs(exact - rounded).max():.3f} rad/s from float")
+rows, spec = [], {"cell": "ctrnn", "inputs": 1, "outputs": 1, "dt_s": DT, "scale_inputs": True}
+for seed in range(SEEDS):
+    rng = np.random.default_rng(seed)
+    u = np.array([voltages(rng, k) for k in range(60)]).T
+    y = np.array([motor(rng, volts) for volts in u.T]).T
+    scale = np.abs(y[:, TRAIN]).max()
+    train, valid = ((u[:, part, None], y[:, part, None] / scale) for part in (TRAIN, VALID))
+    fits = [nc.train.fit(nc.Spec(neurons=n, input_limits=((-15, 15),), output_limits=((-1.5, 1.5),), **spec), *train,
+                         validation=valid, epochs=EPOCHS, optimizer="lbfgs", seed=seed) for n in (4, 6, 8)]  # fmt: skip
+    best = min(fits, key=lambda fit: fit.loss).controller
+    fixed = best.quantize(calibration=np.ascontiguousarray(train[0].swapaxes(0, 1).reshape(-1, 1), np.float32))
+    linear = {order: arx(u, y, order) for order in range(1, 16)}
+    order = max(linear, key=lambda k: percent(y[:, VALID], linear[k][:, VALID]))
+    unseen = np.float32(u[:, UNSEEN, None]).swapaxes(0, 1).copy()
+    speeds = [scale * np.array([(c.reset(), c.rollout(one))[1][:, 0] for one in unseen]).T for c in (best, fixed)]
+    speeds += [linear[k][:, UNSEEN] for k in (order, 2)]
+    rows.append([percent(y[:, UNSEEN], predicted) for predicted in speeds])
+    print(f"seed {seed}: CTRNN of {best.spec.neurons}, ARX of order {order}", *(f"{fit:.1f}" for fit in rows[-1]))
+names = "CTRNN", "in fixed point", "ARX, order by validation", "ARX of order 2"
+for name, fit in zip(names, np.transpose(rows), strict=True):
+    print(f"{name}: fit on 12 unseen traces {fit.mean():.1f} % ({fit.min():.1f} to {fit.max():.1f})")
 print("exported:", export(fixed, "firmware", name="motor"))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SHORT = {"evolve_in_python": ["2"], "own_robot": ["2"], "watch": ["quadruped", "0.5"], "firmware": ["double-pole"],
          "identify_motor": ["5"], "classify_sequences": ["2"], "decode_spikes": ["2"],
-         "detect_anomalies": ["0"]}  # fmt: skip
+         "detect_anomalies": ["1", "2"], "motor_faults": ["30", "current.csv"]}  # fmt: skip
 TRAINING = {"identify_motor", "classify_sequences", "decode_spikes", "detect_anomalies"}
 """They make their data, and compare with a simple method: longer than the others."""
 
@@ -31,6 +31,8 @@ def test_an_example_runs(path, tmp_path):
     assert len([line for line in path.read_text().splitlines() if line.strip()]) < (60 if path.stem in TRAINING else 40)
     if path.stem == "identify_motor":
         pytest.importorskip("scipy", reason="scipy searches")
+    if path.stem == "motor_faults":
+        pytest.importorskip("scipy", reason="scipy filters")
     if path.stem == "detect_anomalies":
         pytest.importorskip("sklearn", reason="scikit-learn is compared with")
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(path.parent)])}
