@@ -8,6 +8,7 @@ whose bits are those of the C, and an ``Alarm`` says where its predictions fail.
 - ``evolve``: search for a controller, in studies that survive a crash
 - ``realtime``, ``link``: a control loop with deadlines; a board on a serial line
 - ``train``: gradients through time, to learn from recorded sequences
+- ``interop``: networks that others trained
 - ``plots``, ``quant``, ``io``: pictures, formats, files
 
 Beside them stand the packages ``sims`` (tasks) and ``firmware_export`` (C).
@@ -44,8 +45,8 @@ from neuroctl.spec import Spec
 siblings.install()
 
 _MODULES: Final = (
-    "backends", "dynamics", "evolve", "hopfield", "io", "link", "plots", "quant", "realtime", "spikes",
-    "train",
+    "backends", "dynamics", "evolve", "hopfield", "interop", "io", "link", "plots", "quant", "realtime",
+    "spikes", "train",
 )  # fmt: skip
 
 

@@ -101,6 +101,12 @@ class ExportError(NeuroctlError, ValueError):
         self.refused = refused
 
 
+class InteropError(NeuroctlError, ValueError):
+    """A network of another library cannot be taken over, or does not do what its source does; nothing is written."""
+
+    exit_code = 2
+
+
 class StabilityWarning(RuntimeWarning):
     """The time step is so long that the integrator may diverge or oscillate where the network would not."""
 

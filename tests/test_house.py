@@ -100,6 +100,8 @@ def test_examples_run(page):
     assert blocks or page.name != "README.md"
     for block in blocks:
         assert len(block.splitlines()) <= 14
+        if "import torch" in block:
+            pytest.importorskip("torch", reason="the page imports its networks")
         done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import evolving, exporting, linking, looping, running, starting, training
+from neuroctl.cli import evolving, exporting, importing, linking, looping, running, starting, training
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -52,4 +52,7 @@ for command, example in (
     (starting.bench, "neuroctl bench --json > bench.json"),
 ):
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
+app.command("import", epilog="Example: [bold]neuroctl import policy.pt --dt 0.02 --out policy.npz[/bold]")(
+    importing.import_network
+)
 app.add_typer(linking.app, name="link")

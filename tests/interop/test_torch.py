@@ -1,0 +1,242 @@
+"""Networks of torch become controllers that give the same outputs; what cannot be taken over is named."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.errors import FileFormatError, InteropError, LayoutError
+from neuroctl.interop import from_torch
+from tests.commands import neuroctl, one_line_error
+
+torch = pytest.importorskip("torch", reason="its networks are what is imported")
+nn = torch.nn
+DT = 0.02
+ALLOWED = "allowed: one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, then at most one nn.Linear"
+
+
+class Policy(nn.Module):
+    """A recurrent part and a head, as policies are written."""
+
+    def __init__(self, recurrent, outputs=2, squash=None):
+        super().__init__()
+        self.memory, self.head, self.squash = recurrent, nn.Linear(recurrent.hidden_size, outputs), squash
+
+    def forward(self, x):
+        y, h = self.memory(x)
+        y = self.head(y)
+        return (y if self.squash is None else self.squash(y)), h
+
+
+RANDOM = {
+    "rnn": lambda m, n: nn.RNN(m, n),
+    "rnn-relu": lambda m, n: nn.RNN(m, n, nonlinearity="relu"),
+    "rnn-first": lambda m, n: nn.RNN(m, n, batch_first=True, bias=False),
+    "rnn-cell": lambda m, n: nn.RNNCell(m, n),
+    "rnn-head": lambda m, n: Policy(nn.RNN(m, n, batch_first=True)),
+    "gru": lambda m, n: nn.GRU(m, n),
+    "gru-no-bias": lambda m, n: nn.GRU(m, n, bias=False),
+    "gru-cell": lambda m, n: nn.GRUCell(m, n),
+    "gru-head": lambda m, n: nn.Sequential(nn.GRU(m, n), nn.Linear(n, 3, bias=False), nn.Tanh()),
+    "gru-policy": lambda m, n: Policy(nn.GRU(m, n, batch_first=True), squash=nn.Sigmoid()),
+}
+
+
+def outputs(module, u):
+    """Return a module's outputs ``[T, q]`` in float32, one step after the other, with a carried state."""
+    parts = list(module) if isinstance(module, nn.Sequential) else [module]
+    state, rows = None, []
+    with torch.no_grad():
+        for row in torch.from_numpy(u):
+            if isinstance(module, (nn.RNNCell, nn.GRUCell)):
+                y = state = module(row, state)
+            elif isinstance(module, Policy):
+                y, state = module.memory(row[None], state)
+                y = module.head(y) if module.squash is None else module.squash(module.head(y))
+            else:
+                y, state = parts[0](row[None], state)
+                for part in parts[1:]:
+                    y = part(y)
+            rows.append(y.reshape(-1).numpy().copy())
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_modules_are_equal_over_1000_steps(name, seed):
+    torch.manual_seed(seed)
+    module = RANDOM[name](3 + seed, 7 + 4 * seed)
+    controller = from_torch(module, dt_s=DT)
+    u = np.random.default_rng(seed).standard_normal((1000, 3 + seed)).astype(np.float32)
+    np.testing.assert_allclose(controller.rollout(u), outputs(module, u), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+@pytest.mark.parametrize("name", ["rnn", "gru", "gru-cell", "gru-policy"])
+def test_weights_and_files_of_them_are_taken_as_well(tmp_path, name, suffix):
+    if suffix == ".safetensors":
+        save = pytest.importorskip("safetensors.torch", reason="writes the file").save_file
+    else:
+        save = torch.save
+    torch.manual_seed(0)
+    module = RANDOM[name](2, 5)
+    weights = module.state_dict()
+    save(weights, tmp_path / f"net{suffix}")
+    activation = "tanh" if name == "rnn" else None
+    by_name, by_file = (from_torch(source, dt_s=DT, activation=activation)
+                        for source in (weights, tmp_path / f"net{suffix}"))  # fmt: skip
+    np.testing.assert_array_equal(by_file.theta, by_name.theta)
+    if name != "gru-policy":  # a state dict does not hold the function behind the head
+        np.testing.assert_array_equal(by_name.theta, from_torch(module, dt_s=DT).theta)
+
+
+def test_the_command_line_imports_a_file(tmp_path):
+    torch.manual_seed(0)
+    module = RANDOM["gru-policy"](2, 5)
+    torch.save(module.state_dict(), tmp_path / "policy.pt")
+    done = neuroctl("import", tmp_path / "policy.pt", "--dt", DT, "--output-activation", "logistic",
+                    "--out", tmp_path / "policy.npz")  # fmt: skip
+    assert "gru: 2 inputs, 5 neurons, 2 outputs" in done.stdout
+    np.testing.assert_array_equal(nc.load(tmp_path / "policy.npz").theta, from_torch(module, dt_s=DT).theta)
+    one_line_error(neuroctl("import", tmp_path / "no.pt", "--dt", DT, "--out", tmp_path / "x.npz", code=2))
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_imported_controller_is_saved_quantized_and_keeps_its_limits(tmp_path):
+    torch.manual_seed(1)
+    module = RANDOM["gru-head"](2, 6)
+    controller = from_torch(module, dt_s=DT, input_limits=((-3, 3), (-3, 3)), output_limits=((-0.5, 0.5),) * 3)
+    controller.save(tmp_path / "gru.npz")
+    u = np.random.default_rng(0).uniform(-3, 3, (200, 2)).astype(np.float32)
+    y = nc.load(tmp_path / "gru.npz").rollout(u)
+    np.testing.assert_allclose(y, np.clip(outputs(module, u), -0.5, 0.5), atol=1e-5)
+    fixed = controller.quantize()
+    assert np.abs(fixed.rollout(u) - y).max() < 0.01
+
+
+def test_float64_is_kept_in_float64_only():
+    module = nn.GRU(2, 3).double()
+    assert from_torch(module, dt_s=DT, dtype="float64").theta.dtype == np.float64
+    with pytest.raises(InteropError, match="^weight_ih: float64; allowed in float32: float16, bfloat16, float32$"):
+        from_torch(module, dt_s=DT)
+    assert from_torch(module.half(), dt_s=DT).spec.cell == "gru"
+
+
+class ResetBefore(Policy):
+    """A GRU as some other libraries compute it, with torch's weights."""
+
+    def forward(self, x):
+        gru, n = self.memory, self.memory.hidden_size
+        h, rows = torch.zeros(1, n, dtype=x.dtype), []
+        for u in x:
+            i = u @ gru.weight_ih_l0.T + gru.bias_ih_l0
+            k = h @ gru.weight_hh_l0[: 2 * n].T + gru.bias_hh_l0[: 2 * n]
+            r, z = torch.sigmoid(i[:, :n] + k[:, :n]), torch.sigmoid(i[:, n : 2 * n] + k[:, n:])
+            c = torch.tanh(i[:, 2 * n :] + (r * h) @ gru.weight_hh_l0[2 * n :].T + gru.bias_hh_l0[2 * n :])
+            h = c + z * (h - c)
+            rows.append(h)
+        return self.head(torch.stack(rows))
+
+
+class Scaled(Policy):
+    def forward(self, x):
+        return 2 * self.head(self.memory(x)[0])
+
+
+def test_a_source_that_computes_something_else_is_refused_with_the_reason():
+    torch.manual_seed(0)
+    form = r"with both biases, with the reset before the product \(linear_before_reset = 0\)$"
+    with pytest.raises(
+        InteropError, match=f"differ by .*; the source computes gates in the order r, z, candidate, {form}"
+    ):
+        from_torch(ResetBefore(nn.GRU(2, 4)), dt_s=DT)
+    with pytest.raises(InteropError, match="differ by .*; no other order of gates, reset form or sum of biases"):
+        from_torch(Scaled(nn.GRU(2, 4)), dt_s=DT)
+
+
+def nan(module):
+    with torch.no_grad():
+        next(module.parameters())[0, 0] = float("nan")
+    return module
+
+
+REFUSED = {
+    "lstm": (lambda: nn.LSTM(2, 3), f"module: nn.LSTM; {ALLOWED}"),
+    "layers": (lambda: nn.GRU(2, 3, num_layers=2), "module: nn.GRU with num_layers=2; allowed: num_layers=1"),
+    "both ways": (
+        lambda: nn.RNN(2, 3, bidirectional=True), "module: nn.RNN with bidirectional=True; allowed: bidirectional=False"
+    ),
+    "two": (lambda: nn.Sequential(nn.RNN(2, 3), nn.RNN(3, 3)), f"1: a second recurrent part; {ALLOWED}"),
+    "none": (lambda: nn.Sequential(nn.Identity()), f"module: Sequential without a recurrent part; {ALLOWED}"),
+    "before": (
+        lambda: nn.Sequential(nn.Linear(2, 2), nn.RNN(2, 3)), f"0: nn.Linear, before the recurrent part; {ALLOWED}"
+    ),
+    "norm": (lambda: nn.Sequential(nn.RNN(2, 3), nn.LayerNorm(3)), f"1: nn.LayerNorm; {ALLOWED}"),
+    "sizes": (lambda: nn.Sequential(nn.RNN(2, 3), nn.Linear(4, 1)), "readout: shape (1, 4); allowed: (1, 3)"),
+    "state lstm": (lambda: nn.LSTM(2, 3).state_dict(), f"weight_hh: an LSTM; {ALLOWED}"),
+    "state layers": (lambda: nn.GRU(2, 3, num_layers=2).state_dict(), f"weight_ih_l1: a second layer; {ALLOWED}"),
+    "state both ways": (
+        lambda: nn.GRU(2, 3, bidirectional=True).state_dict(), f"weight_ih_l0_reverse: a second direction; {ALLOWED}"
+    ),
+    "state projection": (lambda: nn.LSTM(2, 3, proj_size=2).state_dict(), f"weight_hr_l0: a projection; {ALLOWED}"),
+    "state rnn": (
+        lambda: nn.RNN(2, 3).state_dict(), "activation: None; allowed: tanh or relu, for an RNN's weights"
+    ),
+    "empty": ({}.copy, f"source: no weight_ih and weight_hh among no weights; {ALLOWED}"),
+    "integers": (
+        lambda: {"weight_ih": torch.ones(3, 2, dtype=torch.int8), "weight_hh": torch.ones(3, 1)},
+        "weight_ih: int8; allowed in float32: float16, bfloat16, float32",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name):
+    make, text = REFUSED[name]
+    with pytest.raises(InteropError) as raised:
+        from_torch(make(), dt_s=DT)
+    assert str(raised.value) == text
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    with pytest.raises(LayoutError, match=r"^theta: W_in\[0, 0\] is nan"):
+        from_torch(nan(nn.GRU(2, 3)), dt_s=DT)
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["TRAP"],)
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch"])
+def test_no_code_in_a_file_is_run(tmp_path, monkeypatch, how):
+    monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
+    path = tmp_path / "net.pt"
+    with path.open("wb") as file:
+        (pickle.dump if how == "pickle" else torch.save)({"weight_ih_l0": Trap()}, file)
+    with pytest.raises(InteropError, match=r"^source: net.pt: it holds more than weights; save module.state_dict\(\)$"):
+        from_torch(path, dt_s=DT)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(("name", "content", "text"), [
+    ("net.bin", b"", "allowed: a file that ends with .pt, .pth, .safetensors"),
+    ("net.pt", None, "is no file; allowed: a file of weights"),
+    ("net.pt", b"not a file of weights", "source: net.pt: "),
+    ("net.safetensors", b"\x00" * 4, "source: net.safetensors: "),
+])  # fmt: skip
+def test_files_that_are_no_weights(tmp_path, name, content, text):
+    if name.endswith(".safetensors"):
+        pytest.importorskip("safetensors", reason="reads the file")
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InteropError) as raised:
+        from_torch(tmp_path / name, dt_s=DT)
+    assert text in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_source_of_another_type():
+    with pytest.raises(FileFormatError, match="path: int; allowed"):
+        from_torch(3, dt_s=DT)
