@@ -152,6 +152,21 @@ def test_what_a_controller_costs(name, tmp_path):
         assert cost.stack <= 128
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("cortex-m0plus: gcc, Unicorn", 9950), ("cortex-m4: gcc, Unicorn", 4250), ("avr: gcc, simavr", 96_000)],
+)
+def test_what_a_gru_costs(name, most, tmp_path):
+    """1,216 weights instead of the CTRNN's 448."""
+    q = controller(16, 8, 4, cell="gru")
+    report = proof(firmware_export.export(q, tmp_path / "fw"), q, toolchain_of(name), steps=256)
+    cost = report.footprint
+    assert cost.ram == 4 + 4 * 16
+    assert cost.stack <= 220
+    assert cost.cost_mean <= most
+    assert cost.cost_max <= 1.03 * cost.cost_min
+
+
 def test_how_small_a_controller_gets(tmp_path):
     """-Os on Cortex-M0+ by GCC: 16 neurons with 8-bit weights in 1.3 kB of flash; a network of five parameters."""
     toolchain = toolchain_of("cortex-m0plus: gcc, Unicorn")
