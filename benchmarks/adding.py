@@ -29,9 +29,8 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl.cells import layout
-from neuroctl.train import Adam, Gradient, start
+from neuroctl.train import Adam, Gradient, Projection, start
 from neuroctl.train.optim import clip, global_norm
-from neuroctl.train.projection import Projection
 
 BATCH, EVERY, RECENT, GOAL, TESTED = 64, 100, 30, 0.01, 1000
 NAMES = {"indrnn": "IndRNN", "elman": "Elman"}

@@ -7,6 +7,7 @@ from neuroctl.train.fitting import Fit, fit, fit_many
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
 from neuroctl.train.progress import Epoch
+from neuroctl.train.projection import Projection
 from neuroctl.train.quantizing import quantize
 from neuroctl.train.starting import start
 
@@ -21,6 +22,7 @@ __all__ = [
     "Gradient",
     "Gradients",
     "Optimizer",
+    "Projection",
     "StepDecay",
     "check",
     "fit",

@@ -43,7 +43,8 @@ class Sequences:
         Args:
             spec: of the controller.
             inputs: numbers ``[T, B, inputs]``, finite.
-            targets: numbers ``[T, B, outputs]``, finite; or classes, integers ``[T, B]``, which become probabilities.
+            targets: numbers ``[T, B, outputs]``, finite; or classes, integers ``[T, B]``, or ``[B]`` for all steps of a
+                sequence, which become probabilities.
             mask: numbers ``[T, B]`` from 0 on, or booleans. Not all 0.
 
         Raises:
@@ -53,7 +54,7 @@ class Sequences:
         """
         u = _numbers("inputs", inputs, spec.dtype, ("T", "B", spec.inputs))
         steps, count = u.shape[:2]
-        if type(targets) is not np.ndarray or targets.ndim == 2:
+        if type(targets) is not np.ndarray or targets.ndim != 3:
             targets = _targets(targets, steps, count, spec.outputs)
         y = _numbers("targets", targets, spec.dtype, (steps, count, spec.outputs))
         if mask is None:
@@ -125,8 +126,10 @@ def _one_array(name: str, values: ArrayLike, allowed: str) -> Array:
 
 def _targets(targets: ArrayLike, steps: int, count: int, outputs: int) -> Array:
     """Return targets as an array: as given, or probabilities of classes."""
-    allowed = f"({steps}, {count}, {outputs}), or classes, integers ({steps}, {count})"
+    allowed = f"({steps}, {count}, {outputs}), or classes, integers ({steps}, {count}) or ({count},)"
     numbers = _one_array("targets", targets, allowed)
+    if numbers.shape == (count,):
+        numbers = np.broadcast_to(numbers, (steps, count))
     if numbers.ndim != 2:
         return numbers
     if numbers.dtype.kind not in "iu" or outputs == 1:

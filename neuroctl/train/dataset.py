@@ -28,7 +28,7 @@ def dataset(spec: Spec, inputs: Any, targets: Any, mask: Any = None) -> Sequence
         spec: of the controller.
         inputs: numbers ``[T, B, inputs]``, or a list of B arrays ``[T_b, inputs]``.
         targets: numbers ``[T, B, outputs]`` or classes ``[T, B]``, or a list of B arrays as long as
-            those of inputs.
+            those of inputs; or a class for each sequence, B integers.
         mask: weights of steps ``[T, B]``, or a list of B arrays ``[T_b]``; None: all count. Steps beyond the end of a
             shorter sequence never do.
 
@@ -76,13 +76,21 @@ def _padded(inputs: Sequence[Any], targets: Any, mask: Any) -> tuple[Array, Arra
     lengths = [len(each) if each.ndim else 0 for each in sequences]
     if 0 in lengths:
         raise TrainingError(f"inputs[{lengths.index(0)}]: no step; allowed: at least 1 in each sequence")
-    aims = _like("targets", targets, lengths)
+    aims = _like("targets", _at_each_step(targets, lengths), lengths)
     longest = max(lengths)
     stacked = _stacked("inputs", sequences, longest), _stacked("targets", aims, longest)
     if mask is None and min(lengths) == longest:
         return (*stacked, None)
     weights = [np.ones(length) for length in lengths] if mask is None else _like("mask", mask, lengths)
     return (*stacked, _stacked("mask", weights, longest))
+
+
+def _at_each_step(targets: Any, lengths: Sequence[int]) -> Any:
+    """Return a class for each sequence as one for each of its steps; other targets as they are."""
+    listed = isinstance(targets, (list, tuple, np.ndarray)) and len(targets) == len(lengths)
+    if not listed or not all(np.ndim(each) == 0 for each in targets):
+        return targets
+    return [np.full(length, label) for length, label in zip(lengths, targets, strict=True)]
 
 
 def _like(name: str, values: Any, lengths: Sequence[int]) -> list[Array]:

@@ -29,7 +29,7 @@ class Projection:
 
     Example:
         >>> spec = nc.Spec(cell="indrnn", inputs=1, neurons=1, outputs=1, dt_s=0.01, horizon=1)
-        >>> Projection(spec)(np.full(5, 9.0, np.float32)).round(3)
+        >>> nc.train.Projection(spec)(np.full(5, 9.0, np.float32)).round(3)
         array([9., 2., 9., 9., 9.], dtype=float32)
 
     """

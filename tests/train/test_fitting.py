@@ -108,6 +108,21 @@ def test_sequences_may_be_lists_beside_arrays():
     assert math.isfinite(fit(replace(ELMAN, outputs=2), [U[:, 0], U[:9, 1], U[:, 2]], classes, epochs=1).loss)
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_a_class_for_each_sequence_is_one_for_each_of_its_steps(kind):
+    form, labels = replace(ELMAN, outputs=2), [0, 1, 1]
+    several, steps = (
+        [U[:, 0], U[:9, 1], U[:, 2]],
+        [np.full(length, k) for length, k in zip((20, 9, 20), labels, strict=True)],
+    )
+    settings = dict(loss="cross_entropy", epochs=2)
+    assert same(fit(form, several, kind(labels), **settings), fit(form, several, steps, **settings))
+    array = np.tile(labels, (20, 1))
+    assert same(fit(form, U[:, :3], kind(labels), **settings), fit(form, U[:, :3], array, **settings))
+    loss = Gradient(form, loss="cross_entropy")
+    assert loss.loss(theta_of(form), U[:, :3], kind(labels)) == loss.loss(theta_of(form), U[:, :3], array)
+
+
 def test_a_step_is_the_optimizers():
     theta = theta_of(ELMAN)
     result = fit(nc.Controller(ELMAN, theta), U, Y, epochs=2, batch=40, validation=0, clip=None, learning_rate=1e-3)
