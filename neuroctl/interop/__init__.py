@@ -1,5 +1,6 @@
-"""Networks that others trained: taken over with a proof that they do the same."""
+"""Networks that others trained, taken over with a proof that they do the same; and controllers for other tools."""
 
+from neuroctl.interop.onnx_models import to_onnx
 from neuroctl.interop.torch_modules import from_torch
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "to_onnx"]

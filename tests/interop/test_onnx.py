@@ -1,0 +1,88 @@
+"""Controllers as ONNX models give the same outputs in ONNX Runtime, step by step and over whole sequences."""
+
+import json
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.cells import layout
+from neuroctl.errors import FileFormatError, InteropError
+from neuroctl.interop import to_onnx
+
+onnx = pytest.importorskip("onnx", reason="writes the models")
+runtime = pytest.importorskip("onnxruntime", reason="runs the models")
+LIMITS = {"input_limits": ((-3, 3), (-1, 5), (0, 2)), "output_limits": ((-0.4, 0.3), (-1, 1))}
+OPTIONS = {
+    "ctrnn": {}, "ctrnn-heun": {"integrator": "heun"}, "ctrnn-rk4": {"integrator": "rk4"},
+    "ctrnn-etd1": {"integrator": "etd1"}, "ctrnn-scaled": {"scale_inputs": True, **LIMITS},
+    "indrnn": {"activation": "tanh"}, "indrnn-deep": {"layers": 3, "residual": True, "activation": "hard_tanh"},
+    "indrnn-relu": {"layers": 2}, "elman": {}, "elman-relu": {"activation": "relu"},
+    "elman-logistic": {"activation": "logistic", "output_activation": "tanh", **LIMITS},
+    "jordan": {"context_decay": 0.5}, "jordan-limits": {"activation": "logistic", **LIMITS}, "gru": {},
+    "gru-limits": {"output_activation": "logistic", "scale_inputs": True, **LIMITS},
+}  # fmt: skip
+
+
+def controller(name):
+    spec = nc.Spec(cell=name.partition("-")[0], inputs=3, neurons=5, outputs=2, dt_s=0.05, **OPTIONS[name])
+    rng = np.random.default_rng(0)
+    theta = nc.Controller(spec, seed=0).theta.copy()
+    for block, values in layout(spec).views(theta).items():
+        if block not in ("tau_s", "gain"):
+            values[:] = 0.4 * rng.standard_normal(values.shape)
+        if block == "tau_s":
+            values[:] = rng.uniform(0.1, 0.5, values.shape)
+    return nc.Controller(spec, theta)
+
+
+def inputs(steps=1000):
+    return np.random.default_rng(1).uniform(-1, 2, (steps, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_step_equals_the_controllers_over_1000_steps(tmp_path, name):
+    ctl, u = controller(name), inputs()
+    to_onnx(ctl, tmp_path / "step.onnx")
+    session = runtime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
+    state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
+    rows = []
+    for row in u:
+        y, state = session.run(None, {"obs": row[None], "state_in": state})
+        rows.append(y[0])
+    np.testing.assert_allclose(rows, ctl.rollout(u), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_sequence_equals_the_controllers(tmp_path, name):
+    ctl, u = controller(name), inputs()
+    to_onnx(ctl, tmp_path / "sequence.onnx", sequence=True)
+    session = runtime.InferenceSession(tmp_path / "sequence.onnx", providers=["CPUExecutionProvider"])
+    size = session.get_inputs()[1].shape[1]
+    both = np.stack([u, u[::-1]], axis=1)  # a batch of two
+    y, state = session.run(None, {"obs": both[:500], "state_in": np.zeros((2, size), np.float32)})
+    later = session.run(None, {"obs": both[500:], "state_in": state})[0]
+    np.testing.assert_allclose(np.concatenate([y, later])[:, 0], ctl.rollout(u), atol=1e-6)
+
+
+def test_operators_and_metadata_say_what_they_are(tmp_path):
+    to_onnx(controller("gru"), tmp_path / "gru.onnx", sequence=True)
+    model = onnx.load(tmp_path / "gru.onnx")
+    (gru,) = (node for node in model.graph.node if node.op_type == "GRU")
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in gru.attribute}
+    assert attributes["linear_before_reset"] == 1 and attributes["layout"] == 0
+    assert gru.input[5]  # initial_h
+    facts = {each.key: each.value for each in model.metadata_props}
+    assert json.loads(facts["neuroctl.spec"]) == controller("gru").spec.to_dict()
+
+
+def test_what_is_refused(tmp_path):
+    hopfield = nc.Controller(nc.Spec(cell="hopfield", inputs=1, neurons=2, outputs=1, dt_s=0.01))
+    with pytest.raises(InteropError, match="^cell: hopfield; allowed: ctrnn, indrnn, elman, jordan, gru$"):
+        to_onnx(hopfield, tmp_path / "a.onnx")
+    double = nc.Controller(nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.01, dtype="float64"))
+    with pytest.raises(InteropError, match="^dtype: float64; allowed: float32$"):
+        to_onnx(double, tmp_path / "a.onnx")
+    with pytest.raises(FileFormatError, match="path: "):
+        to_onnx(controller("gru"), tmp_path / "a.bin")
+    assert not list(tmp_path.iterdir())
