@@ -6,38 +6,12 @@ import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.cells import layout
 from neuroctl.errors import FileFormatError, InteropError
 from neuroctl.interop import to_onnx
+from tests.interop.cases import OPTIONS, controller, inputs
 
 onnx = pytest.importorskip("onnx", reason="writes the models")
 runtime = pytest.importorskip("onnxruntime", reason="runs the models")
-LIMITS = {"input_limits": ((-3, 3), (-1, 5), (0, 2)), "output_limits": ((-0.4, 0.3), (-1, 1))}
-OPTIONS = {
-    "ctrnn": {}, "ctrnn-heun": {"integrator": "heun"}, "ctrnn-rk4": {"integrator": "rk4"},
-    "ctrnn-etd1": {"integrator": "etd1"}, "ctrnn-scaled": {"scale_inputs": True, **LIMITS},
-    "indrnn": {"activation": "tanh"}, "indrnn-deep": {"layers": 3, "residual": True, "activation": "hard_tanh"},
-    "indrnn-relu": {"layers": 2}, "elman": {}, "elman-relu": {"activation": "relu"},
-    "elman-logistic": {"activation": "logistic", "output_activation": "tanh", **LIMITS},
-    "jordan": {"context_decay": 0.5}, "jordan-limits": {"activation": "logistic", **LIMITS}, "gru": {},
-    "gru-limits": {"output_activation": "logistic", "scale_inputs": True, **LIMITS},
-}  # fmt: skip
-
-
-def controller(name):
-    spec = nc.Spec(cell=name.partition("-")[0], inputs=3, neurons=5, outputs=2, dt_s=0.05, **OPTIONS[name])
-    rng = np.random.default_rng(0)
-    theta = nc.Controller(spec, seed=0).theta.copy()
-    for block, values in layout(spec).views(theta).items():
-        if block not in ("tau_s", "gain"):
-            values[:] = 0.4 * rng.standard_normal(values.shape)
-        if block == "tau_s":
-            values[:] = rng.uniform(0.1, 0.5, values.shape)
-    return nc.Controller(spec, theta)
-
-
-def inputs(steps=1000):
-    return np.random.default_rng(1).uniform(-1, 2, (steps, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

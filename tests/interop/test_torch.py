@@ -8,8 +8,10 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.errors import FileFormatError, InteropError, LayoutError
-from neuroctl.interop import from_torch
+from neuroctl.interop import from_torch, to_torch
+from neuroctl.train import value_and_grad
 from tests.commands import neuroctl, one_line_error
+from tests.interop.cases import OPTIONS, controller, inputs
 
 torch = pytest.importorskip("torch", reason="its networks are what is imported")
 nn = torch.nn
@@ -240,3 +242,37 @@ def test_files_that_are_no_weights(tmp_path, name, content, text):
 def test_a_source_of_another_type():
     with pytest.raises(FileFormatError, match="path: int; allowed"):
         from_torch(3, dt_s=DT)
+
+
+# --- Back to torch --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_module_equals_its_controller_and_has_its_gradient(name):
+    ctl, u = controller(name, "float64"), inputs(200).astype(np.float64)
+    module = to_torch(ctl)
+    y, state = module(torch.from_numpy(u[:150, None]))
+    later, _ = module(torch.from_numpy(u[150:, None]), state)
+    outputs = torch.cat([y, later])
+    np.testing.assert_allclose(outputs[:, 0].detach().numpy(), ctl.rollout(u), atol=1e-12)
+    outputs.square().mean().backward()
+    _, gradient = value_and_grad(ctl.spec)(ctl.theta, u[:, None], np.zeros((200, 1, 2)))
+    ours = np.concatenate([module.get_parameter(block.replace(".", "_")).grad.numpy().ravel() for block in ctl.params])
+    np.testing.assert_allclose(gradient, ours, rtol=1e-6, atol=1e-9 * np.abs(ours).max())
+
+
+def test_a_module_that_was_trained_becomes_a_controller_again():
+    spec = nc.Spec(cell="ctrnn", inputs=3, neurons=3, outputs=2, dt_s=0.05, mask=((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    module = to_torch(nc.Controller(spec, seed=1))
+    steps = torch.optim.SGD(module.parameters(), lr=0.01)
+    u = torch.from_numpy(inputs(50)[:, None])
+    for _ in range(3):
+        steps.zero_grad()
+        (module(u)[0] - 1).square().mean().backward()
+        steps.step()
+    trained = module.controller()
+    assert not np.array_equal(trained.theta, nc.Controller(spec, seed=1).theta)
+    assert not (trained.params["W"] - np.diag(np.diag(trained.params["W"]))).any()
+    np.testing.assert_allclose(trained.rollout(inputs(50)), module(u)[0][:, 0].detach().numpy(), atol=1e-6)
+    with pytest.raises(InteropError, match="^cell: hopfield; allowed: "):
+        to_torch(nc.Controller(nc.Spec(cell="hopfield", inputs=1, neurons=2, outputs=1, dt_s=0.01)))

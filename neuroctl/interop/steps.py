@@ -1,0 +1,167 @@
+"""One step of each cell in a few operators, which ONNX's nodes are, or torch's functions of tensors.
+
+Operators are called by ONNX's names. Every block of theta is one of them, so that gradients by it are possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.cells.base import input_map
+from neuroctl.errors import InteropError
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+States = dict[str, Any]
+
+ACTIVATIONS: Final = {"tanh": "Tanh", "logistic": "Sigmoid", "relu": "Relu"}
+# Slopes lead to the next stage by these shares of a step, and are summed with these weights.
+_STAGES: Final = {"heun": ((1.0,), (0.5, 0.5)), "rk4": ((0.5, 0.5, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6))}
+
+
+class Operators(Protocol):
+    """What steps are written in. A value is a node's name, or a tensor ``[batch, width]``."""
+
+    spec: Spec
+
+    def block(self, name: str) -> Any:
+        """Return a vector of theta."""
+
+    def times(self, name: str, x: Any) -> Any:
+        """Return the product of a matrix ``[to, from]`` of theta with x."""
+
+    def constant(self, values: Any) -> Any:
+        """Return numbers that do not change."""
+
+    def op(self, kind: str, *values: Any) -> Any:
+        """Return what an elementwise operator of ONNX gives."""
+
+    def split(self, x: Any, sizes: Sequence[int]) -> Sequence[Any]:
+        """Return the parts of x, of so many columns each."""
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """Return parts as one value."""
+
+
+def states_of(spec: Spec) -> dict[str, int]:
+    """Return the parts of a state and their widths, in their order.
+
+    Raises:
+        InteropError: the cell has no step here.
+
+    """
+    if spec.cell not in _STEPS:
+        raise InteropError(f"cell: {spec.cell}; allowed: {', '.join(_STEPS)}")
+    if spec.cell == "indrnn":
+        return {f"h.{layer}": spec.neurons for layer in range(spec.layers)}
+    return {"ctrnn": {"y": spec.neurons}, "jordan": {"context": spec.outputs}}.get(spec.cell, {"h": spec.neurons})
+
+
+def step(o: Operators, obs: Any, state: Any) -> tuple[Any, Any]:
+    """Return outputs, and the state after a step."""
+    sizes = states_of(o.spec)
+    parts = [state] if len(sizes) == 1 else o.split(state, list(sizes.values()))
+    y, after = _STEPS[o.spec.cell](o, seen(o, obs), dict(zip(sizes, parts, strict=True)))
+    return y, after[next(iter(sizes))] if len(sizes) == 1 else o.joined([after[name] for name in sizes])
+
+
+def seen(o: Operators, u: Any) -> Any:
+    """Return inputs as the network sees them."""
+    if not o.spec.scale_inputs:
+        return u
+    offset, gain = (o.constant(values) for values in input_map(o.spec))
+    return o.op("Mul", o.op("Sub", u, offset), gain)
+
+
+def activated(o: Operators, name: str | None, x: Any) -> Any:
+    """Return an activation function of x."""
+    if name in (None, "identity"):
+        return x
+    if name == "hard_tanh":
+        return o.op("Max", o.op("Min", x, o.constant(1.0)), o.constant(-1.0))
+    return o.op(ACTIVATIONS[str(name)], x)
+
+
+def readout(o: Operators, features: Any) -> Any:
+    """Return outputs, within their limits."""
+    y = features
+    if o.spec.readout == "affine":
+        y = activated(o, o.spec.output_activation, o.op("Add", o.times("W_out", features), o.block("b_out")))
+    if o.spec.output_limits is not None:
+        lows, highs = np.array(o.spec.output_limits).T
+        y = o.op("Max", o.op("Min", y, o.constant(highs)), o.constant(lows))
+    return y
+
+
+def _driven(o: Operators, u: Any, w_in: str = "W_in", bias: str = "bias") -> Any:
+    return o.op("Add", o.times(w_in, u), o.block(bias))
+
+
+def _ctrnn(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    spec, y = o.spec, states["y"]
+    alpha = o.op("Div", o.constant(spec.dt_s), o.block("tau_s"))
+    if spec.integrator == "etd1":
+        alpha = o.op("Sub", o.constant(1.0), o.op("Exp", o.op("Neg", alpha)))
+    drive = o.times("W_in", u)
+
+    def active(y: Any) -> Any:
+        return activated(o, "logistic", o.op("Mul", o.op("Add", y, o.block("bias")), o.block("gain")))
+
+    def slope(y: Any) -> Any:
+        return o.op("Mul", alpha, o.op("Sub", o.op("Add", o.times("W", active(y)), drive), y))
+
+    def moved(start: Any, by: Any, share: float) -> Any:
+        return o.op("Add", start, o.op("Mul", by, o.constant(share)))
+
+    if spec.integrator in _STAGES:
+        shares, weights = _STAGES[spec.integrator]
+        slopes = [slope(y)]
+        for share in shares:
+            slopes.append(slope(moved(y, slopes[-1], share)))
+        after = y
+        for weight, each in zip(weights, slopes, strict=True):
+            after = moved(after, each, weight)
+    else:
+        after = o.op("Add", y, slope(y))
+    return readout(o, active(after)), {"y": after}
+
+
+def _indrnn(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    after: States = {}
+    x = u
+    for layer in range(o.spec.layers):
+        recalled = o.op("Mul", states[f"h.{layer}"], o.block(f"u.{layer}"))
+        total = o.op("Add", _driven(o, x, f"W_in.{layer}", f"bias.{layer}"), recalled)
+        h = after[f"h.{layer}"] = activated(o, o.spec.activation, total)
+        x = o.op("Add", h, x) if o.spec.residual and layer > 0 else h
+    return readout(o, x), after
+
+
+def _elman(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    h = activated(o, o.spec.activation, o.op("Add", _driven(o, u), o.times("U", states["h"])))
+    return readout(o, h), {"h": h}
+
+
+def _jordan(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    context = states["context"]
+    y = readout(o, activated(o, o.spec.activation, o.op("Add", _driven(o, u), o.times("U", context))))
+    return y, {"context": o.op("Add", o.op("Mul", context, o.constant(o.spec.context_decay)), y)}
+
+
+def _gru(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    h, thirds = states["h"], [o.spec.neurons] * 3
+    inputs, recalled = o.split(_driven(o, u), thirds), o.split(o.times("U", h), thirds)
+    r, z = (activated(o, "logistic", o.op("Add", inputs[k], recalled[k])) for k in (0, 1))
+    reset = o.op("Mul", r, o.op("Add", recalled[2], o.block("recurrent_bias")))
+    candidate = activated(o, "tanh", o.op("Add", inputs[2], reset))
+    after = o.op("Add", candidate, o.op("Mul", z, o.op("Sub", h, candidate)))
+    return readout(o, after), {"h": after}
+
+
+_STEPS: Final[Mapping[str, Callable[[Operators, Any, States], tuple[Any, States]]]] = {
+    "ctrnn": _ctrnn, "indrnn": _indrnn, "elman": _elman, "jordan": _jordan, "gru": _gru,
+}  # fmt: skip
