@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import sims
+from neuroctl.spec import CELL_NAMES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,5 +30,6 @@ def test_a_process_that_compiles_and_one_that_loads_agree(cache):
         ).stdout.splitlines()
         for _ in range(2)
     ]  # fmt: skip
-    assert len(printed[0]) == 18
+    plants = [name for name in sims.names() if sims.get(name).plant]
+    assert len(printed[0]) == 2 * (len(CELL_NAMES) + len(plants))
     assert printed[1] == printed[0]
