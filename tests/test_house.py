@@ -95,14 +95,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_examples_run(page):
+def test_examples_run(page, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks or page.name != "README.md"
     for block in blocks:
         assert len(block.splitlines()) <= 14
         if "import torch" in block:
             pytest.importorskip("torch", reason="the page imports its networks")
-        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 
