@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import shown
 from neuroctl.controller import Controller
-from neuroctl.errors import InteropError, require
+from neuroctl.errors import BackendUnavailable, InteropError, require
 from neuroctl.interop.proof import Run, prove
 from neuroctl.interop.weights import GATES, Network
 from neuroctl.io import file_name
@@ -178,7 +178,7 @@ def _file(torch: Any, source: Any) -> Mapping[str, Any]:
         raise InteropError(f"source: {shown(os.fspath(path))} is no file; allowed: a file of weights")
     try:
         weights = readers[path.suffix]()
-    except InteropError:
+    except BackendUnavailable:
         raise
     except Exception as error:  # of many kinds: what is no file of weights fails somewhere inside
         reason = " ".join(str(error).split())

@@ -2,12 +2,13 @@
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
 import neuroctl as nc
-from neuroctl.errors import FileFormatError, InteropError, LayoutError
+from neuroctl.errors import BackendUnavailable, FileFormatError, InteropError, LayoutError
 from neuroctl.interop import from_torch, to_torch
 from neuroctl.train import value_and_grad
 from tests.commands import neuroctl, one_line_error
@@ -237,6 +238,13 @@ def test_files_that_are_no_weights(tmp_path, name, content, text):
     with pytest.raises(InteropError) as raised:
         from_torch(tmp_path / name, dt_s=DT)
     assert text in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "net.safetensors").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(BackendUnavailable, match="safetensors"):
+        from_torch(tmp_path / "net.safetensors", dt_s=DT)
 
 
 def test_a_source_of_another_type():
