@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ LONGEST = (
 
 def _cache_folder() -> Path:
     """Key compiled code by the sources it is made of: Numba does not notice an edited callee in another file."""
-    content = hashlib.sha256()
+    content = hashlib.sha256(version("numba").encode())
     for source in sorted((ROOT / "neuroctl").rglob("*.py")):
         text = source.read_text(encoding="utf-8")
         if source.relative_to(ROOT).parts[1] in COMPILED or re.search(r"\bn?jit\w*\(|@n?jit", text):

@@ -7,6 +7,7 @@ One warning a process says why code is compiled anew.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import math
 import os
@@ -142,12 +143,36 @@ def write_private(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
-    """A function's index and data."""
+    """A function's index and data, which other processes, of other versions too, may read and write at the same time.
+
+    Each file ends with a hash of what its code was made of, and with one of all that. Numba's own index names data that
+    is not written yet, under numbers that another process may give to other data.
+    """
+
+    def __init__(self, folder: str, base: str, stamp: object) -> None:
+        super().__init__(folder, base, stamp)
+        self._base, self._made_of = base, hashlib.sha256(repr(stamp).encode()).digest()
+
+    def save(self, key: object, data: object) -> None:
+        """Write the code of a signature, then the index, which names it."""
+        overloads = self._load_index()
+        name = f"{self._base}.{hashlib.sha256(self._dump(key)).hexdigest()[:16]}.nbc"
+        if not overloads:
+            self._remove_others()
+        self._save_data(name, data)
+        self._save_index(overloads | {key: name})
+
+    def _remove_others(self) -> None:
+        """Remove what earlier versions have left of this function."""
+        for path in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
+            with contextlib.suppress(OSError):
+                if self._made_of not in own_content(path)[-2 * _HASH_BYTES :]:
+                    path.unlink()
 
     def _load_index(self) -> Any:
         with contextlib.suppress(FileNotFoundError):
             try:
-                _check(self._index_path)
+                self._check(self._index_path)
                 return super()._load_index()
             except FileNotFoundError:
                 raise
@@ -156,21 +181,22 @@ class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
         return {}
 
     def _load_data(self, name: str) -> Any:
-        _check(self._data_path(name))
+        self._check(self._data_path(name))
         return super()._load_data(name)
+
+    def _check(self, path: str) -> None:
+        content = own_content(path)
+        if hashlib.sha256(content[:-_HASH_BYTES]).digest() != content[-_HASH_BYTES:]:
+            raise ValueError(f"{path} is damaged")
+        if content[-2 * _HASH_BYTES : -_HASH_BYTES] != self._made_of:
+            raise FileNotFoundError(f"{path} was made of other sources")
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[BytesIO]:
         buffer = BytesIO()
         yield buffer
-        content = buffer.getvalue()
+        content = buffer.getvalue() + self._made_of
         write_private(filepath, content + hashlib.sha256(content).digest())
-
-
-def _check(path: str) -> None:
-    content = own_content(path)
-    if hashlib.sha256(content[:-_HASH_BYTES]).digest() != content[-_HASH_BYTES:]:
-        raise ValueError(f"{path} is damaged")
 
 
 class _Readable:
@@ -219,7 +245,7 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
         # Apart from files that Numba alone wrote, and code without bounds checks from code with them.
         base = f"{self._impl.filename_base}.{'checked' if config.BOUNDSCHECK else 'hashed'}"
         stamp = (self._impl.locator.get_source_stamp(), sources())
-        self._cache_file = _Files(self._cache_path, base, stamp)
+        self._cache_file = _Files(str(self._cache_path), base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code of a signature, or None: compile it."""

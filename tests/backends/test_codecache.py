@@ -112,6 +112,48 @@ def test_damaged_files_are_compiled_anew(cache, kind, damage):
     assert second.hits == [1, 1] and not second.warnings
 
 
+def test_code_of_another_version_is_not_read(tmp_path, recwarn):
+    """Numba writes an index before the data that it names: another process would have run what lay there before."""
+    old, new = (codecache._Files(tmp_path, "f-1.hashed", stamp) for stamp in ("old", "new"))
+    old.save("key", "code of old sources")
+    assert old.load("key") == "code of old sources" and new.load("key") is None
+    new._save_index({"key": old._load_index()["key"]})  # as if the other process had come so far
+    assert new.load("key") is None
+    new.save("key", "code of new sources")
+    assert new.load("key") == "code of new sources" and old.load("key") is None
+    new.save("other key", "more")
+    assert new.load("key") == "code of new sources" and new.load("other key") == "more"
+    assert not recwarn.list
+
+
+def test_two_processes_that_store_at_once(tmp_path, monkeypatch):
+    """Numba numbers the data: both took 1, and one signature's code was loaded for the other's."""
+    one, two = (codecache._Files(tmp_path, "f-1.hashed", "same") for _ in range(2))
+    write, read = one._save_data, two._load_index
+
+    def meanwhile(*data):
+        monkeypatch.setattr(two, "_load_index", dict)  # read before the first wrote anything
+        two.save("second", "code of the second")
+        monkeypatch.setattr(two, "_load_index", read)
+        write(*data)
+
+    monkeypatch.setattr(one, "_save_data", meanwhile)
+    one.save("first", "code of the first")
+    assert two.load("first") in (None, "code of the first")
+    assert two.load("second") in (None, "code of the second")
+
+
+def test_code_of_earlier_versions_is_removed(tmp_path):
+    """Each upgrade would leave the code of each function behind."""
+    for version in range(3):
+        written = codecache._Files(tmp_path, "f-1.hashed", version)
+        for signature in range(2):
+            written.save((signature, version), "code")
+    codecache._Files(tmp_path, "g-1.hashed", 3).save("key", "code")
+    assert len(files(tmp_path, "nbc")) == 3 and len(files(tmp_path, "nbi")) == 2
+    assert written.load((0, 2)) == written.load((1, 2)) == "code"
+
+
 def test_a_generated_module_is_never_trusted_by_its_name(cache):
     (path,) = cache.glob("neuroctl-kernels/*.py")
     text = path.read_text()
