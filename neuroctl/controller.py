@@ -11,8 +11,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from neuroctl import io
-from neuroctl.cells import cell_of, initial, step_floats, step_ints
-from neuroctl.cells.base import start_state
+from neuroctl.cells import cell_of, initial, initial_blocks, start_state, step_floats, step_ints
 from neuroctl.controller_inputs import accepted, sequence
 from neuroctl.copying import Rebuilt
 from neuroctl.dynamics import max_stable_dt
@@ -53,6 +52,7 @@ class Controller(Rebuilt):
     __slots__ = (
         "_spec", "layout", "state_layout", "_theta", "_params", "_dtype", "_start", "_u", "_y", "_spare_state",
         "_spare_y", "_ints", "_floats", "_rollout", "_fault", "_step", "_own_theta", "_own_state", "_own_y",
+        "_learned",
     )  # fmt: skip
     _made_of = ("_spec", "_theta", "_state")
 
@@ -72,7 +72,7 @@ class Controller(Rebuilt):
         self._theta = theta
         self._params = self.layout.views(self._theta)
         self._dtype = self._theta.dtype
-        self._start = start_state(spec, self.state_layout)
+        self._start = start_state(spec, theta)
         self._state = self._start.copy()
         self._u = np.zeros(spec.inputs, self._dtype)
         self._y = np.zeros(spec.outputs, self._dtype)
@@ -83,6 +83,11 @@ class Controller(Rebuilt):
         self._fault = self.state_layout["fault"].offset
         # The compiled step trusts its arrays: nobody else can change the shape of these.
         self._own_theta, self._own_state, self._own_y = self._theta[:], self._state[:], self._y[:]
+        # theta may be written to after this, so a reset looks there.
+        self._learned = [
+            (self._own_state[self.state_layout[name].part], self._own_theta[self.layout[source].part])
+            for name, source in initial_blocks(spec).items()
+        ]
         # Compile, or load from the cache, now: a control loop must never wait for the compiler.
         buffers = (self._own_theta, self._own_state, self._u, self._own_y, self._ints, self._floats)
         self._step = compiled_for(cell.step_checked, *buffers)
@@ -117,8 +122,10 @@ class Controller(Rebuilt):
         return bool(self._state[self._fault])
 
     def reset(self) -> None:
-        """Set the whole state to its initial values: network at rest, outputs at zero (clipped into the limits)."""
+        """Set the whole state to its initial values: network at rest or as learned, outputs at 0 or their limit."""
         self._state[:] = self._start
+        for state, initial_state in self._learned:
+            state[:] = initial_state
 
     def step(self, u: ArrayLike) -> Array:
         """Advance one time step of ``spec.dt_s``.

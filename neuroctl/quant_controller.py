@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import cell_of, integer_of
+from neuroctl.cells import cell_of, initial_blocks, integer_of
 from neuroctl.cells.base import Bounds, Formats, Population, Ranges, input_map, prepare_nothing_q
 from neuroctl.cells.fixed.base import refuse
 from neuroctl.cells.fixed.narrow import closest_frac_bits, is_narrow
@@ -219,7 +220,8 @@ class QuantController(Rebuilt):
         """
         flat = self.layout.coerce(theta, self._spec.dtype)
         for name, values in self.layout.views(flat.astype(np.float64)).items():
-            if name in self._formats:
+            bounded = math.isfinite(self.layout[name].high)  # within what its format holds, or a rounding beyond
+            if name in self._formats and not bounded:
                 _check_holds(name, self._formats[name], values)
         cell = integer_of(self._spec)
         theta_q = cell.quantize_theta(self._spec, flat[None], _population_of_one(self._formats))[0]
@@ -414,9 +416,13 @@ def _too_far(name: str, reach: int) -> str:
 
 
 def start_states(spec: Spec, theta_q: IntArray, ints: NDArray[np.int64]) -> IntArray:
-    """Return the states after reset of P controllers, int32 ``[P, S]``: 0, and what is derived from it."""
-    form = integer_of(spec)
-    states = np.zeros((len(theta_q), form.state_layout_q(spec).size), np.int32)
+    """Return the states after reset of P controllers, int32 ``[P, S]``: 0 or as learned, and what follows from it."""
+    form, blocks = integer_of(spec), cell_of(spec).layout(spec)
+    words = form.state_layout_q(spec)
+    states = np.zeros((len(theta_q), words.size), np.int32)
+    for name, source in initial_blocks(spec).items():
+        ((block, _),) = form.tape_q(spec)[name]
+        states[:, words[block].part] = theta_q[:, blocks[source].part]
     if form.prepare_q is not prepare_nothing_q:
         for theta, state, numbers in zip(theta_q, states, ints, strict=True):
             form.prepare_q(theta, state, numbers)

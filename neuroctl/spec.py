@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from neuroctl.errors import SpecError
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
 OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic")
 UPDATES: Final = ("asynchronous", "synchronous", "continuous")
+INITIAL_STATES: Final = ("zeros", "learned")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
 _MAX_HORIZON: Final = (1 << 31) - 1
@@ -38,16 +39,20 @@ class _Rules:
 
 _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
     {
-        "ctrnn": _Rules(activations=("logistic",), integrators=INTEGRATORS, options=("mask",)),
-        "indrnn": _Rules(activations=("relu", "tanh", "hard_tanh"), options=("layers", "residual", "horizon")),
-        "elman": _Rules(activations=("tanh", "logistic", "relu")),
+        "ctrnn": _Rules(activations=("logistic",), integrators=INTEGRATORS, options=("mask", "initial_state")),
+        "indrnn": _Rules(
+            activations=("relu", "tanh", "hard_tanh"), options=("layers", "residual", "horizon", "initial_state")
+        ),
+        "elman": _Rules(activations=("tanh", "logistic", "relu"), options=("initial_state",)),
         "hopfield": _Rules(
             activations=("tanh",),
             readouts=("last", "identity"),
             options=("update", "settle_steps", "clamp", "order_seed"),
         ),
-        "jordan": _Rules(activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay",)),
-        "gru": _Rules(activations=("tanh",)),
+        "jordan": _Rules(
+            activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay", "initial_state")
+        ),
+        "gru": _Rules(activations=("tanh",), options=("initial_state",)),
     }
 )
 CELL_NAMES: Final = tuple(_RULES)
@@ -61,7 +66,10 @@ _OPTIONS: Final = (
     "settle_steps",
     "clamp",
     "order_seed",
+    "initial_state",
 )
+_OMITTED: Final = ("initial_state",)
+"""Fields that files of earlier versions do not have: ``to_dict`` leaves them out at their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,8 @@ class Spec:
         input_limits: (low, high) of each input in physical units, for scaling and clipping in fixed point. Optional.
         scale_inputs: map inputs from their limits to [-1, 1] for the network, instead of physical units.
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
+        initial_state: the network's state after a reset: ``"zeros"``, or ``"learned"``: a block of parameters, such as
+            ``h0``, that is trained, evolved and exported like the others. Any cell but Hopfield.
 
     Raises:
         SpecError: a field is of the wrong type, unknown or out of range.
@@ -125,6 +135,7 @@ class Spec:
     input_limits: Limits | None = None
     scale_inputs: bool = False
     output_limits: Limits | None = None
+    initial_state: str = "zeros"
 
     def __post_init__(self) -> None:
         """Check every field; limits given as lists become tuples of floats."""
@@ -168,6 +179,7 @@ class Spec:
         object.__setattr__(self, "mask", _check_mask(self.mask, self.neurons))
         self._take_integers(("layers", 1, MAX_SIZE), ("settle_steps", 1, MAX_SIZE), ("order_seed", 0, None))
         one_of("update", self.update, UPDATES, error=SpecError)
+        one_of("initial_state", self.initial_state, INITIAL_STATES, error=SpecError)
         for name in ("residual", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name}: {getattr(self, name)!r}; allowed: True or False")
@@ -185,8 +197,14 @@ class Spec:
         return f"{self.cell}: {sizes}, dt_s {self.dt_s:g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; ``from_dict`` is the inverse."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        """Return the fields as plain JSON types; ``from_dict`` is the inverse.
+
+        Fields that earlier versions do not know are left out at their defaults.
+        """
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self) if not self._omits(field)}
+
+    def _omits(self, field: Field[Any]) -> bool:
+        return field.name in _OMITTED and getattr(self, field.name) == field.default
 
     def used_fields(self) -> tuple[str, ...]:
         """Return the names of the fields that this kind of network uses; the others have their defaults."""
@@ -194,7 +212,7 @@ class Spec:
         unused = {name for name in _OPTIONS if name not in rules.options}
         unused |= {"integrator"} if len(rules.integrators) == 1 else set()
         unused |= {"output_activation"} if "affine" not in rules.readouts else set()
-        return tuple(field.name for field in fields(self) if field.name not in unused)
+        return tuple(field.name for field in fields(self) if field.name not in unused and not self._omits(field))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Spec:

@@ -113,7 +113,7 @@ def ctrnn_rollout_q(q, inputs, table):
         lows = [max(f["out"].low, min(f["out"].high, low)) for low in lows]
         highs = [max(f["out"].low, min(f["out"].high, high)) for high in highs]
 
-    y, kept, outputs, states = [0] * n, [0] * n, [], []
+    y, kept, outputs, states = [row[0] for row in p.get("y0", [[0]] * n)], [0] * n, [], []
     for row in inputs:
         u = clipped(q, row)
         s = activations(y)

@@ -26,6 +26,10 @@ class Dense:
         }
         self.net, self.s = self.f["net"].frac_bits, self.f["s"].frac_bits
 
+    def first(self, name, count):
+        """The state before the first step: as learned, or zeros."""
+        return [value for (value,) in self.p.get(name, [[0]] * count)]
+
     def summed(self, weights, row, x, x_format):
         return scale(dot(self.p[weights][row], x), self.f[weights].frac_bits + self.f[x_format].frac_bits - self.net)
 
@@ -68,7 +72,8 @@ def decayed(x, packed):
 
 
 def elman(q, inputs, table):
-    d, s, outputs = Dense(q, table), [0] * q.spec.neurons, []
+    d, outputs = Dense(q, table), []
+    s = d.first("h0", q.spec.neurons)
     for row in inputs:
         u = clipped(q, row)
         s = [
@@ -80,7 +85,8 @@ def elman(q, inputs, table):
 
 
 def jordan(q, inputs, table):
-    d, context, outputs = Dense(q, table), [0] * q.spec.outputs, []
+    d, outputs = Dense(q, table), []
+    context = d.first("context0", q.spec.outputs)
     f = {name: form.frac_bits for name, form in q.formats.items()}
     alpha = Fraction(q.spec.context_decay)
     for row in inputs:
@@ -102,7 +108,7 @@ def jordan(q, inputs, table):
 def indrnn(q, inputs, table):
     d, spec = Dense(q, table), q.spec
     n, layers, outputs = spec.neurons, range(spec.layers), []
-    h = [[0] * n for _ in layers]
+    h = [d.first(f"h0.{k}", n) for k in layers]
     for row in inputs:
         narrow, x, fmt = clipped(q, row), None, "u"
         for k in layers:
@@ -124,7 +130,7 @@ def indrnn(q, inputs, table):
 
 def gru(q, inputs, table):
     d, n, outputs = Dense(q, table), q.spec.neurons, []
-    h, extra = [0] * n, q.formats["h"].frac_bits - 15
+    h, extra = d.first("h0", n), q.formats["h"].frac_bits - 15
     for row in inputs:
         u, narrow = clipped(q, row), [scale(v, extra) for v in h]
         drive = [d.summed("W_in", i, u, "u") + d.p["bias"][i][0] for i in range(3 * n)]

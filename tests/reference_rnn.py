@@ -31,9 +31,14 @@ def _sum(row, x):
     return sum(float(w) * float(v) for w, v in zip(row, x, strict=True))
 
 
+def first(p, name, count):
+    """The state before the first step: as learned, or zeros."""
+    return [float(value) for value in p.get(name, [0.0] * count)]
+
+
 def elman(spec, p, inputs):
     """h = f(W_in u + U h + bias)."""
-    f, h, outputs = FUNCTIONS[spec.activation], [0.0] * spec.neurons, []
+    f, h, outputs = FUNCTIONS[spec.activation], first(p, "h0", spec.neurons), []
     for u in inputs:
         rows = zip(p["W_in"], p["U"], p["bias"], strict=True)
         h = [f(_sum(w, u) + _sum(r, h) + b) for w, r, b in rows]
@@ -43,7 +48,7 @@ def elman(spec, p, inputs):
 
 def jordan(spec, p, inputs):
     """s = alpha s + y; h = f(W_in u + U s + bias)."""
-    f, s, outputs = FUNCTIONS[spec.activation], [0.0] * spec.outputs, []
+    f, s, outputs = FUNCTIONS[spec.activation], first(p, "context0", spec.outputs), []
     for u in inputs:
         rows = zip(p["W_in"], p["U"], p["bias"], strict=True)
         y = _out(spec, p, [f(_sum(w, u) + _sum(r, s) + b) for w, r, b in rows])
@@ -55,7 +60,7 @@ def jordan(spec, p, inputs):
 def indrnn(spec, p, inputs):
     """h = f(W_in x + u h + bias), layer by layer; residual: x of the next layer is h + x."""
     f, outputs = FUNCTIONS[spec.activation], []
-    h = [[0.0] * spec.neurons for _ in range(spec.layers)]
+    h = [first(p, f"h0.{k}", spec.neurons) for k in range(spec.layers)]
     for x in inputs:
         for k in range(spec.layers):
             rows = zip(p[f"W_in.{k}"], p[f"u.{k}"], h[k], p[f"bias.{k}"], strict=True)
@@ -68,7 +73,7 @@ def indrnn(spec, p, inputs):
 def gru(spec, p, inputs):
     """r, z = s(W u + U h + b); n = tanh(W_n u + b_n + r (U_n h + d)); h = (1 - z) n + z h."""
     s, n, outputs = FUNCTIONS["logistic"], spec.neurons, []
-    h = [0.0] * n
+    h = first(p, "h0", n)
     for u in inputs:
         drive = [_sum(w, u) + b for w, b in zip(p["W_in"], p["bias"], strict=True)]
         kept = [_sum(w, h) for w in p["U"]]

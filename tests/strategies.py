@@ -14,6 +14,7 @@ def limits(count):
 
 DTYPES = st.sampled_from(["float32", "float64"])
 RNN = st.sampled_from(["tanh", "logistic", "relu"])
+INITIAL_STATE = st.sampled_from(["zeros", "learned"])
 OUTPUT = st.sampled_from(["identity", "tanh", "logistic"])
 OPTIONS = {
     "ctrnn": st.just({}),
@@ -61,6 +62,7 @@ def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrn
         dtype=draw(dtype),
         input_limits=draw(limits(inputs) if always_input_limits else st.none() | limits(inputs)),
         output_limits=draw(st.none() | limits(outputs)),
+        initial_state=draw(INITIAL_STATE) if cell != "hopfield" else "zeros",
         **draw(OPTIONS[cell]),
     )
 

@@ -122,6 +122,29 @@ def field(q: QuantController, block: str, size: str, text: str) -> Field:
     return Field(block, f"{part.storage}_t", size, part.start, part.words, ((part.low, part.high),), text)
 
 
+class Start(NamedTuple):
+    """What a member of the state starts from: its table, none where that is 0, and the expression of word ``i``."""
+
+    columns: list[Column]
+    expression: str
+
+
+def start(q: QuantController, parameters: ParameterStorage, member: Field, blocks: Sequence[str]) -> Start:
+    """Return what a reset sets a member to: the blocks of theta one behind the other, or 0 where theta has none.
+
+    Raises:
+        ExportError: a number does not fit the member; a damaged file can hold such.
+
+    """
+    p = q.layout.views(q.theta_q)
+    if q.spec.initial_state != "learned":
+        return Start([], "0")
+    values = tuple(value for block in blocks for value in ints(p[block]))
+    name = blocks[0].partition(".")[0]
+    column = parameters.column(name, member.size, values, parameter=member.storage)
+    return Start([column], column.at("i"))
+
+
 def storage_of(low: int, high: int) -> str:
     """Return the smallest C type that holds a range."""
     return next(name for name, smallest, largest in _TYPES if smallest <= low and high <= largest)

@@ -27,8 +27,7 @@ from neuroctl.backends.blocks import (
 from neuroctl.backends.fixed import rollout_quantized as rollout_quantized
 from neuroctl.backends.lanes import plant_kernel, recorded_kernel
 from neuroctl.backends.plant import Plant, load
-from neuroctl.cells import cell_of, step_floats, step_ints
-from neuroctl.cells.base import start_state
+from neuroctl.cells import cell_of, start_state, step_floats, step_ints
 from neuroctl.maths.packs import lanes_of
 from neuroctl.spec import Spec
 
@@ -86,12 +85,12 @@ def open_loop(
     workers = thread_count(threads)
     u = check_inputs(inputs, spec, steps)
     lanes = check_theta(theta, spec, u.shape[2] if u.ndim == 3 else None)
-    cell, width = cell_of(spec), lanes_of(spec.dtype)
-    start, constants = start_state(spec, cell.state_layout(spec)), (step_ints(spec), step_floats(spec))
+    width = lanes_of(spec.dtype)
+    start, constants = start_state(spec, theta), (step_ints(spec), step_floats(spec))
     count = -(-lanes // width)
     work = theta if theta.ndim == 1 else in_blocks(theta, width)
     state = aligned((count, len(start), width), spec.dtype)
-    state[:] = start[:, None]
+    state[:] = start[:, None] if start.ndim == 1 else in_blocks(start, width)
     blocks = u if u.ndim == 2 else padded(u, count * width).reshape(*u.shape[:2], count, width)
     outputs = np.empty((len(u), spec.outputs, count, width), spec.dtype)
     kernel = recorded_kernel(spec)
@@ -114,9 +113,9 @@ def _episodes(
     begin = starts_of(plant, starts, spec.dtype)
     lanes = check_theta(theta, spec, begin.shape[1] if begin.shape[1] > 1 else None)
     cell = cell_of(spec)
-    start = start_state(spec, cell.state_layout(spec))[:, None]
+    start = start_state(spec, theta)
     population = Population(
-        sources=(theta, start),
+        sources=(theta, start.reshape(len(start), -1)),
         packs={
             "theta": theta if theta.ndim == 1 else (len(theta), spec.dtype),
             "state": (len(start), spec.dtype),

@@ -24,8 +24,7 @@ from neuroctl.backends.cuda_fixed import rollout_quantized as rollout_quantized
 from neuroctl.backends.kernels import build, constants, float_step, head
 from neuroctl.backends.plant import Plant, load
 from neuroctl.backends.plant_errors import plant_errors
-from neuroctl.cells import cell_of, step_floats, step_ints
-from neuroctl.cells.base import start_state
+from neuroctl.cells import cell_of, start_state, step_floats, step_ints
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -75,14 +74,14 @@ def _episodes(
     begin = starts_of(plant, starts, spec.dtype)
     lanes = check_theta(theta, spec, begin.shape[1] if begin.shape[1] > 1 else None)
     require_device()
-    start = start_state(spec, cell_of(spec).state_layout(spec))
+    start = start_state(spec, theta)
     out = (
         cuda.device_array(lanes, spec.dtype),
         cuda.device_array(lanes, np.int64),
         cuda.device_array((len(plant.start), lanes), spec.dtype),
         cuda.device_array(lanes, np.bool_),
     )
-    arguments = [cuda.to_device(array) for array in (theta, begin, start)]
+    arguments = [cuda.to_device(array) for array in (theta, begin, start.reshape(len(start), -1))]
     kernel = kernel_of(spec, plant, fitness, theta.ndim == 1)
     with plant_errors(plant, kernel):
         kernel.run[-(-lanes // block), block](*arguments, steps, *out)
@@ -92,12 +91,12 @@ def _episodes(
 def _open_loop(spec: Spec, theta: Array, u: Array, block: int) -> OpenLoop:
     lanes = check_theta(theta, spec, u.shape[2] if u.ndim == 3 else None)
     require_device()
-    start = start_state(spec, cell_of(spec).state_layout(spec))
+    start = start_state(spec, theta)
     out = (
         cuda.device_array((len(u), spec.outputs, lanes), spec.dtype),
         cuda.device_array((len(start), lanes), spec.dtype),
     )
-    arguments = [cuda.to_device(array) for array in (theta, np.atleast_3d(u), start)]
+    arguments = [cuda.to_device(array) for array in (theta, np.atleast_3d(u), start.reshape(len(start), -1))]
     open_kernel_of(spec, theta.ndim == 1).run[-(-lanes // block), block](*arguments, *out)
     return OpenLoop(*(array.copy_to_host() for array in out))
 
@@ -140,7 +139,7 @@ _PROLOGUE = """
     floats = _cuda.const.array_like(_FLOATS)
     state = _cuda.local.array({states}, _F)
     for k in range({states}):
-        state[k] = start[k]
+        state[k] = start[k, p % start.shape[1]]
     mine = {theta}
     _prepare(mine, state, ints, floats)"""
 

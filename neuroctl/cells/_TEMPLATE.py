@@ -46,7 +46,8 @@ def layout(spec: Spec) -> Layout:
         ("U", (n, n), "1"),
         ("bias", (n,), "1"),
         ("leak", (n,), "1", 0.0, 1.0),
-        *base.readout_blocks(spec),  # W_out and b_out, which ops.readout expects last
+        *base.readout_blocks(spec),  # W_out and b_out, one behind the other
+        *base.initial_blocks(spec, {"h0": n}, base.activation_bound(spec)),  # last: where the initial state is learned
     )
 
 
@@ -106,6 +107,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     - the origin is a sensible network, and a standard deviation of 0.5 explores well
     - ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``
     - ``leak`` from 0.02 to 0.98, through a logistic, so that no gene leaves it
+    - ``h0 = tanh(x)``, or x of ReLU
     """
     theta = np.array(x)
     p = layout(spec).rows(theta)
@@ -113,7 +115,13 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
     p["leak"][:] = _MIN_LEAK + (_MAX_LEAK - _MIN_LEAK) * (0.5 + 0.5 * np.tanh(0.5 * p["leak"]))
     base.decode_readout(spec, p)
+    base.decode_initial(p, ["h0"], base.activation_bound(spec))
     return theta
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    """Return the block of theta that each block of the state starts from where the initial state is learned."""
+    return {"h": "h0"}
 
 
 CELL: Final = base.Cell(
@@ -126,6 +134,7 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("name_of_the_network", step),
     rollout=calls.rollout("name_of_the_network", step),
     step_prepared=step,
+    initial=_initial,
     # Where a step needs more: prepare, what of the state follows from theta, computed once before a rollout; own_ints
     # and own_floats, numbers of ints from OPTION on and of floats behind the outputs' limits. See ``ctrnn``.
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -82,6 +83,32 @@ def step_floats(spec: Spec) -> NDArray[Any]:
     lows, highs = zip(*limits, strict=True)
     scales = np.concatenate(input_map(spec))
     return np.array([spec.dt_s, *scales, *lows, *highs, *cell_of(spec).own_floats(spec)], dtype=spec.dtype)
+
+
+def initial_blocks(spec: Spec) -> Mapping[str, str]:
+    """Return which block of theta each block of the state starts from; none where the initial state is zeros."""
+    return cell_of(spec).initial(spec) if spec.initial_state == "learned" else {}
+
+
+def start_state(spec: Spec, theta: NDArray[Any]) -> NDArray[Any]:
+    """Return the state after reset: zeros, or as learned; the held outputs clipped into the output limits.
+
+    Args:
+        spec: the controller.
+        theta: parameters ``[n_params]``, or ``[n_params, P]`` of P controllers.
+
+    Returns:
+        ``[states]``; ``[states, P]`` of P controllers whose initial state is learned, as they differ.
+
+    """
+    blocks, state_blocks, learned = layout(spec), cell_of(spec).state_layout(spec), initial_blocks(spec)
+    state = np.zeros((state_blocks.size, *(theta.shape[1:] if learned else ())), dtype=spec.dtype)
+    if spec.output_limits is not None:
+        rest = [min(max(0.0, low), high) for low, high in spec.output_limits]
+        state[state_blocks["held"].part] = np.reshape(rest, (-1, *(1 for _ in state.shape[1:])))
+    for name, source in learned.items():
+        state[state_blocks[name].part] = theta[blocks[source].part]
+    return state
 
 
 def layout(spec: Spec) -> Layout:

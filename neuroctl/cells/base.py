@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,15 @@ def finish_nothing(theta: Array, tape: Array, first: Any, carry: Array, ints: Ar
     """Finish, for a cell whose carry is final after the first step."""
 
 
+_ROUNDING: Final = 1e-6  # a state of 1, rounded to float32, still lies within the block's bounds
+
+
 def _no_numbers(spec: Spec) -> list[Any]:
     return []
+
+
+def _no_blocks(spec: Spec) -> Mapping[str, str]:
+    return {}
 
 
 def _no_tape(spec: Spec) -> Taped:
@@ -77,6 +85,8 @@ class Cell:
     ``step_checked`` is ``step`` as Python calls it, for one controller: it says whether u's length fits.
     ``prepare(theta, state, ints, floats)`` refreshes everything in the state that is derived from theta.
     ``step_prepared``, with the arguments of ``step``, assumes that and preserves it, so a rollout prepares only once.
+    ``initial(spec)`` tells which block of theta each block of the state starts from where the initial state is learned;
+    all else of a state starts at 0. It is empty for a cell whose initial state cannot be learned.
     ``integer`` is its fixed-point form, see ``cells.fixed``; ``adjoint`` its gradient; None if it has none.
     """
 
@@ -92,6 +102,7 @@ class Cell:
     prepare: Callable[[Array, Array, Array, Array], None] = prepare_nothing
     own_ints: Callable[[Spec], Sequence[int]] = _no_numbers
     own_floats: Callable[[Spec], Sequence[float]] = _no_numbers
+    initial: Callable[[Spec], Mapping[str, str]] = _no_blocks
     integer: Integer | None = None
     adjoint: Adjoint | None = None
 
@@ -151,12 +162,13 @@ class Integer:
     ``ints_q`` int64 ``[P, I]`` with sizes, shifts and limits. ``ranges_q`` proves by interval analysis over all int16
     inputs and all reachable states which range each intermediate of the step stays in.
     ``quantize`` takes the inputs' format and a ``cells.fixed.base.FormatOptions``; ``quantize_theta`` takes formats as
-    they are. A state after reset is 0, then prepared.
+    they are. A state after reset is 0, or what ``Cell.initial`` says, then prepared.
 
     ``persistent_q`` tells, for one controller, which blocks of the state persist from step to step;
     the rest is scratch.
     ``tape_q(spec)`` tells what the blocks of ``Adjoint.tape`` are in integers: each the sum of blocks of the integer
-    state, with the formats that these are in.
+    state, with the formats that these are in. A block that ``Cell.initial`` names is one block, in the format of the
+    block of theta that it starts from.
     """
 
     quantize: Callable[[Spec, Array, QFormat, Any], Quantized]
@@ -179,14 +191,6 @@ DT, SCALES = 0, 1
 """Places in ``floats``: dt_s; the inputs' offsets and gains; the outputs' lows and highs; a cell's own constants."""
 
 
-def start_state(spec: Spec, layout: Layout) -> Array:
-    """Return the state after reset: zeros, the held outputs clipped into the output limits."""
-    state = np.zeros(layout.size, dtype=spec.dtype)
-    if spec.output_limits is not None:
-        state[layout["held"].part] = [min(max(0.0, low), high) for low, high in spec.output_limits]
-    return state
-
-
 def step_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
     """Return the blocks at the end of every float state: u, the scaled inputs, is scratch; the held output; two flags.
 
@@ -200,6 +204,29 @@ def readout_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
     """Return the blocks of an affine readout, none for another."""
     n, q = spec.neurons, spec.outputs
     return (("W_out", (q, n), "1"), ("b_out", (q,), "1")) if spec.readout == "affine" else ()
+
+
+def activation_bound(spec: Spec) -> float:
+    """Return the largest magnitude of the neurons' function."""
+    return math.inf if spec.activation == "relu" else 1.0
+
+
+def initial_blocks(spec: Spec, sizes: Mapping[str, int], bound: float = math.inf) -> tuple[tuple[Any, ...], ...]:
+    """Return theta's last blocks, a learned initial state; none where it is zeros.
+
+    ``bound`` is the largest magnitude of a state: what no step leads to is no place to start from.
+    """
+    if spec.initial_state != "learned":
+        return ()
+    limit = bound * (1.0 + _ROUNDING)
+    return tuple((name, (size,), "1", -limit, limit) for name, size in sizes.items())
+
+
+def decode_initial(p: Mapping[str, Array], names: Sequence[str], bound: float = math.inf, scale: Any = 1.0) -> None:
+    """Turn genes x in the blocks of a learned initial state, if any, into ``tanh(x)``; unbounded into ``scale x``."""
+    for name in names:
+        if name in p:
+            p[name][:] = bound * np.tanh(p[name]) if math.isfinite(bound) else scale * p[name]
 
 
 def readout_products(spec: Spec, source: str) -> tuple[Product, ...]:

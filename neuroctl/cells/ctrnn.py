@@ -55,6 +55,7 @@ def layout(spec: Spec) -> Layout:
         ("tau_s", (n,), "s", _STABLE_STEPS[spec.integrator] * spec.dt_s, math.inf),
         ("W_in", (n, m), "1"),
         *base.readout_blocks(spec),
+        *base.initial_blocks(spec, {"y0": n}),
     )
 
 
@@ -253,7 +254,7 @@ def genes(spec: Spec) -> Layout:
     n = spec.neurons
     wired = (n, n) if spec.mask is None else (int(_wired(spec).sum()),)
     own = (("W", wired, "1"), ("bias", (n,), "1"), ("tau_s", (n,), "1"), ("W_in", (n, spec.inputs), "1"))
-    return Layout(*own, *base.readout_blocks(spec))
+    return Layout(*own, *base.readout_blocks(spec), *base.initial_blocks(spec, {"y0": n}))
 
 
 def center_crossing_bias(w: ArrayLike) -> NDArray[np.float64]:
@@ -275,6 +276,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     - ``W = 4 x``; ``bias_i = -1/2 sum_j W_ij + 2 x`` (an offset from center-crossing); ``gain = 1``
     - ``tau`` from 2 dt to 2 s or 100 dt, whichever is longer: on a log scale through a logistic, so no gene leaves it
     - ``W_in`` and ``W_out, b_out`` scaled by the declared limits, so that one gene unit moves across the range
+    - ``y0 = 4 x``, as far as a weight of the same gene leads
     """
     blocks = layout(spec)
     theta = np.zeros((*x.shape[:-1], blocks.size))
@@ -289,7 +291,13 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     if spec.readout == "affine":
         p["W_out"][:], p["b_out"][:] = g["W_out"], g["b_out"]
         base.decode_readout(spec, p)
+    if "y0" in p:
+        p["y0"][:] = _WEIGHT_SCALE * g["y0"]
     return theta
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    return {"y": "y0"}
 
 
 CELL: Final = base.Cell(
@@ -303,6 +311,7 @@ CELL: Final = base.Cell(
     rollout=calls.rollout("ctrnn", step_prepared, prepare),
     prepare=prepare,
     step_prepared=step_prepared,
+    initial=_initial,
     own_ints=own_ints,
     own_floats=own_floats,
     adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward, begin, finish),

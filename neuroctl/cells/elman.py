@@ -32,7 +32,9 @@ _WEIGHT_SCALE: Final = 2.0  # U is divided by sqrt(n): at a standard deviation o
 def layout(spec: Spec) -> Layout:
     """Blocks of theta."""
     n, m = spec.neurons, spec.inputs
-    return Layout(("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1"), *base.readout_blocks(spec))
+    own = ("W_in", (n, m), "1"), ("U", (n, n), "1"), ("bias", (n,), "1")
+    initial = base.initial_blocks(spec, {"h0": n}, base.activation_bound(spec))
+    return Layout(*own, *base.readout_blocks(spec), *initial)
 
 
 @cache_layout
@@ -104,14 +106,22 @@ def finish(theta: Array, tape: Array, first: Any, carry: Array, ints: Array, flo
 
 
 def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map a unit-scaled genome to theta: ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``."""
+    """Map a unit-scaled genome to theta: ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``.
+
+    ``h0 = tanh(x)``, or x of ReLU.
+    """
     blocks = layout(spec)
     theta = np.array(x)
     p = blocks.rows(theta)
     p["W_in"][:] *= _WEIGHT_SCALE / base.input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(spec.neurons)
     base.decode_readout(spec, p)
+    base.decode_initial(p, ["h0"], base.activation_bound(spec))
     return theta
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    return {"h": "h0"}
 
 
 CELL: Final = base.Cell(
@@ -124,6 +134,7 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("elman", step),
     rollout=calls.rollout("elman", step),
     step_prepared=step,
+    initial=_initial,
     adjoint=base.Adjoint(
         _tape, _carry, base.dense_deltas, partial(base.dense_products, recalled="h"), backward, finish=finish
     ),

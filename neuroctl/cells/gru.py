@@ -42,7 +42,8 @@ def layout(spec: Spec) -> Layout:
     """Blocks of theta; of ``W_in``, ``U`` and ``bias`` the rows of r, then of z, then of the candidate."""
     n, m = spec.neurons, spec.inputs
     gates = ("W_in", (3 * n, m), "1"), ("U", (3 * n, n), "1"), ("bias", (3 * n,), "1")
-    return Layout(*gates, ("recurrent_bias", (n,), "1"), *base.readout_blocks(spec))
+    initial = base.initial_blocks(spec, {"h0": n}, base.activation_bound(spec))
+    return Layout(*gates, ("recurrent_bias", (n,), "1"), *base.readout_blocks(spec), *initial)
 
 
 @cache_layout
@@ -186,7 +187,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
     ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(n)``, ``bias = x``, but of z ``1 + 2 x``: a standard
-    deviation of 0.5 gives neurons that remember from 2 to 10 steps.
+    deviation of 0.5 gives neurons that remember from 2 to 10 steps. ``h0 = tanh(x)``.
     """
     n = spec.neurons
     theta = np.array(x)
@@ -195,7 +196,12 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p["U"][:] *= _WEIGHT_SCALE / math.sqrt(n)
     p["bias"][..., n : 2 * n] = UPDATE_BIAS + _UPDATE_SCALE * p["bias"][..., n : 2 * n]
     base.decode_readout(spec, p)
+    base.decode_initial(p, ["h0"], base.activation_bound(spec))
     return theta
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    return {"h": "h0"}
 
 
 CELL: Final = base.Cell(
@@ -208,5 +214,6 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("gru", step),
     rollout=calls.rollout("gru", step),
     step_prepared=step,
+    initial=_initial,
     adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward, finish=finish),
 )

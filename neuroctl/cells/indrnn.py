@@ -35,7 +35,7 @@ def limit(spec: Spec) -> float:
 
 @cache_layout
 def layout(spec: Spec) -> Layout:
-    """Blocks of theta: W_in, u and bias of each layer, then the readout."""
+    """Blocks of theta: W_in, u and bias of each layer, the readout, and h0 of each layer where it is learned."""
     n, bound = spec.neurons, limit(spec) * (1.0 + _ROUNDING)
     blocks: list[tuple[Any, ...]] = []
     for layer in range(spec.layers):
@@ -44,7 +44,12 @@ def layout(spec: Spec) -> Layout:
             (f"u.{layer}", (n,), "1", -bound, bound),
             (f"bias.{layer}", (n,), "1"),
         ]
-    return Layout(*blocks, *base.readout_blocks(spec))
+    initial = base.initial_blocks(spec, dict.fromkeys(_initial(spec).values(), n), base.activation_bound(spec))
+    return Layout(*blocks, *base.readout_blocks(spec), *initial)
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    return {f"h.{layer}": f"h0.{layer}" for layer in range(spec.layers)}
 
 
 @cache_layout
@@ -173,7 +178,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
     ``W_in = 2 x`` over the inputs' range, or over sqrt(n) in later layers; ``bias = x``; ``u = tanh(x)`` times the
-    limit, so that no gene leaves it (times 1 without a horizon).
+    limit, so that no gene leaves it (times 1 without a horizon). ``h0 = tanh(x)``, or x of ReLU.
     """
     blocks = layout(spec)
     theta = np.array(x)
@@ -183,6 +188,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
         p[f"W_in.{layer}"][:] *= _WEIGHT_SCALE / (base.input_scale(spec) if layer == 0 else math.sqrt(spec.neurons))
         p[f"u.{layer}"][:] = most * np.tanh(p[f"u.{layer}"])
     base.decode_readout(spec, p)
+    base.decode_initial(p, list(_initial(spec).values()), base.activation_bound(spec))
     return theta
 
 
@@ -221,6 +227,7 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("indrnn", step),
     rollout=calls.rollout("indrnn", step),
     step_prepared=step,
+    initial=_initial,
     own_ints=_options,
     adjoint=base.Adjoint(_tape, _carry, _deltas, _products, backward),
 )

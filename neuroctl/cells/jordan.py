@@ -3,7 +3,7 @@
     s_t = alpha s_(t-1) + y_(t-1),     h_t = f(W_in u_t + U s_t + bias),     y_t = g(W_out h_t + b_out)
 
 M. I. Jordan, "Serial order: a parallel distributed processing approach", ICS report 8604, UC San Diego (1986). y is
-what left the controller, its limits included; s starts at 0.
+what left the controller, its limits included; s starts at 0, or as learned.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _WEIGHT_SCALE: Final = 2.0
 def layout(spec: Spec) -> Layout:
     """Blocks of theta; ``U`` takes the context."""
     n, m, q = spec.neurons, spec.inputs, spec.outputs
-    return Layout(("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1"), *base.readout_blocks(spec))
+    own = ("W_in", (n, m), "1"), ("U", (n, q), "1"), ("bias", (n,), "1")
+    return Layout(*own, *base.readout_blocks(spec), *base.initial_blocks(spec, {"context0": q}))
 
 
 @cache_layout
@@ -108,7 +109,7 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Map a unit-scaled genome to theta.
 
     ``W_in = 2 x`` over the inputs' range, ``U = 2 x / sqrt(q)`` over the outputs' range and times 1 - alpha, the
-    inverse of how much the context sums up; ``bias = x``.
+    inverse of how much the context sums up; ``bias = x``; ``context0 = x`` times the outputs' range over 1 - alpha.
     """
     blocks = layout(spec)
     theta = np.array(x)
@@ -116,11 +117,16 @@ def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
     p["W_in"][:] *= _WEIGHT_SCALE / base.input_scale(spec)
     p["U"][:] *= _WEIGHT_SCALE * (1.0 - spec.context_decay) / math.sqrt(spec.outputs) / base.output_scale(spec)
     base.decode_readout(spec, p)
+    base.decode_initial(p, ["context0"], scale=base.output_scale(spec) / (1.0 - spec.context_decay))
     return theta
 
 
 def _alpha(spec: Spec) -> list[float]:
     return [spec.context_decay]
+
+
+def _initial(spec: Spec) -> dict[str, str]:
+    return {"context": "context0"}
 
 
 CELL: Final = base.Cell(
@@ -133,6 +139,7 @@ CELL: Final = base.Cell(
     step_checked=calls.step_checked("jordan", step),
     rollout=calls.rollout("jordan", step),
     step_prepared=step,
+    initial=_initial,
     own_floats=_alpha,
     adjoint=base.Adjoint(_tape, _carry, base.dense_deltas, partial(base.dense_products, recalled="context"), backward),
 )

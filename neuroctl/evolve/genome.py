@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 COUPLINGS: Final = ("all", "wave")
 _RECURRENT: Final = ("W", "U")
-_READOUT: Final = ("W_out", "b_out")
+_READOUT: Final = ("W_out", "b_out", "context0")  # a Jordan network's context is of its outputs
 _SENSING: Final = ("W_in", "W_in.0")
 _SPAN: Final = 4.0  # largest integer gene, in units
 _NONE: Final = -1  # a parameter without a gene

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroctl.cells import layout
+from neuroctl.cells import initial_blocks, layout
 from neuroctl.controller import Controller
 from neuroctl.errors import require
 from neuroctl.interop import steps
@@ -67,6 +67,8 @@ def _module(torch: Any) -> Any:
         def forward(self, obs: Any, state: Any = None) -> tuple[Any, Any]:
             if state is None:
                 state = obs.new_zeros(obs.shape[1], sum(states_of(self.spec).values()))
+                if learned := initial_blocks(self.spec).values():
+                    state = state + self.joined([self.block(name) for name in learned])
             rows = []
             for row in obs:
                 y, state = steps.step(self, row, state)

@@ -25,7 +25,7 @@ class Coordinates:
     - times (blocks in seconds): x = log(theta / dt_s) / 10, so that a step is a share of a time, whatever dt_s is
     - ``W_in``: x = theta times the largest magnitude of the input, where the network sees it unscaled
     - ``W_out``, ``b_out``: x = theta over half of the range of the output, and ``U`` of a Jordan network, which takes
-      outputs, x = theta times their largest magnitude
+      outputs, x = theta times their largest magnitude; ``context0``, their sum, x = theta over it
     - all others: x = theta
 
     So training takes the same course in other units of time, inputs or outputs. Without limits in the spec only times
@@ -50,6 +50,8 @@ class Coordinates:
         p["W_in" if "W_in" in blocks else "W_in.0"][:] /= base.input_scale(spec)
         if spec.cell == "jordan":
             p["U"][:] /= base.output_scale(spec)
+            if "context0" in p:
+                p["context0"][:] *= base.output_scale(spec)
         if spec.readout == "affine":
             half = base.output_range(spec)[1]
             p["W_out"][:] *= half[:, None]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.backends.blocks import spread, thread_count
+from neuroctl.cells import start_state
 from neuroctl.checks import finite
 from neuroctl.errors import DivergedError, TrainingError
 from neuroctl.maths.packs import lanes_of
@@ -33,11 +34,16 @@ class Pass:
     """One run of sequences through time and back, block by block."""
 
     def __init__(
-        self, engine: Engine, theta: Array, data: Sequences, states: Array, code: int, details: bool,
+        self, engine: Engine, theta: Array, data: Sequences, states: Array | None, code: int, details: bool,
         with_inputs: bool,
     ):  # fmt: skip
         self.engine, self.spec, self.places = engine, engine.spec, engine.places
-        self.parameters, self.data, self.states, self.code, self.details = theta, data, states, code, details
+        self.parameters, self.data, self.code, self.details = theta, data, code, details
+        size = self.places.state.size
+        self.states = np.ascontiguousarray(
+            start_state(self.spec, theta).reshape(size, -1).T if states is None else states
+        )
+        self.counts = self.places.wired if states is None else self.places.going_on
         self.steps, self.lanes = data.inputs.shape[:2]
         self.own = theta.ndim == 2
         self.key = Key(self.steps, self.own, data.mask is not None, with_inputs)
@@ -46,7 +52,7 @@ class Pass:
         self.theta = np.zeros(0)  # the gradient, once there is one
         self.value: float | None = None
         self.changes: Array | None = None
-        dtype, size = self.spec.dtype, self.places.state.size
+        dtype = self.spec.dtype
         self.losses = np.empty(self.lanes)
         self.faults = np.empty(self.lanes, dtype)
         self.grads = np.empty((len(self.firsts), self.places.params.size, engine.width if self.own else 1), dtype)
@@ -85,12 +91,12 @@ class Pass:
         self._spread(self.code)
         if self.own:
             theta = self.grads.swapaxes(0, 1).reshape(self.places.params.size, -1)[:, : self.lanes]
-            self.theta = theta * self.places.wired[:, None]
+            self.theta = theta * self.counts[:, None]
             self.loss = self.losses if self.value is None else self.value
         else:
-            self.theta = self.grads[0, :, 0] * self.places.wired
+            self.theta = self.grads[0, :, 0] * self.counts
             for block in self.grads[1:, :, 0]:
-                self.theta += block * self.places.wired
+                self.theta += block * self.counts
             self.loss = float(self.losses.sum()) if self.value is None else self.value
         if self.inputs is not None:
             self.inputs *= self.places.gains
@@ -225,9 +231,9 @@ class Engine:
         return gradient_kernel(self.spec)
 
     def begin(
-        self, theta: Array, data: Sequences, states: Array, code: int, details: bool, with_inputs: bool
+        self, theta: Array, data: Sequences, states: Array | None, code: int, details: bool, with_inputs: bool
     ) -> Pass:  # fmt: skip
-        """Return a pass of sequences, to be taken forward or back: see ``Pass``."""
+        """Return a pass of sequences, to be taken forward or back: see ``Pass``; states None: from a reset."""
         return self.form(self, theta, data, states, code, details, with_inputs)
 
     def steps_kept(self, steps: int) -> int:

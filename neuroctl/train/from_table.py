@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -177,11 +177,11 @@ def _theta_of(path: str, spec: Spec, scale: OutputScale) -> tuple[Array, str]:
     archive = read_archive(path)
     expect_kind(archive, "controller", path)
     model = model_of(archive, path)
-    theirs, own = model.spec.to_dict(), spec.to_dict()
-    for field in own:
-        if theirs[field] != own[field]:
-            allowed = f"{shown(own[field])}, as by the tables and options"
-            raise TrainingError(f"begin_with: {path}: {field}: {shown(theirs[field])}; allowed: {allowed}")
+    for field in (field.name for field in fields(spec)):
+        theirs, own = getattr(model.spec, field), getattr(spec, field)
+        if theirs != own:
+            allowed = f"{shown(own)}, as by the tables and options"
+            raise TrainingError(f"begin_with: {path}: {field}: {shown(theirs)}; allowed: {allowed}")
     return scale.scaled(spec, model.theta).astype(spec.dtype), archive.sha256
 
 

@@ -174,6 +174,7 @@ class Gradient:
             mask: weights of steps ``[T, B]``, 0 for those beyond a sequence's end; None: all count. The loss is the
                 weighted mean, for ``"mse"`` and ``"huber"`` over the outputs too. A loss function sees no mask.
             state: state before the first step, ``[states]`` or ``[states, B]``, as ``Controller.state``; None: reset.
+                A learned initial state gets its gradient from sequences that begin at a reset alone.
 
         Raises:
             LayoutError: theta is of another shape or dtype, or out of bounds.
@@ -305,10 +306,10 @@ class Gradient:
             raise TrainingError("state: given; allowed in fixed point: None")
         return self._engine.begin(theta, data, self._states(state, lanes), code, details, with_inputs)
 
-    def _states(self, state: ArrayLike | None, lanes: int) -> Array:
+    def _states(self, state: ArrayLike | None, lanes: int) -> Array | None:
         rows = self._places.state
         if state is None:
-            return self._places.start
+            return None
         numbers = cast(array("state", state, f"numbers ({rows.size}, {lanes})", error=TrainingError), self.spec.dtype)
         if numbers.shape not in ((rows.size,), (rows.size, lanes)):
             raise TrainingError(f"state: shape {numbers.shape}; allowed: ({rows.size},) or ({rows.size}, {lanes})")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuroctl.cells import adjoint_of, cell_of, step_floats, step_ints
-from neuroctl.cells.base import input_map, start_state
+from neuroctl.cells import adjoint_of, cell_of, initial_blocks, step_floats, step_ints
+from neuroctl.cells.base import input_map
 from neuroctl.layout import Layout
 from neuroctl.spec import Spec
 
@@ -37,11 +37,14 @@ class Places:
                 for product in adjoint.products(spec)
             ]
         )
+        # What theta's blocks get from the carry: those of the same name, and where the state starts from.
+        learned = initial_blocks(spec)
+        sources = {name: learned.get(name, name) for name in self.carry.blocks}
         self.sums = np.array(
             [
-                (block.offset, theta[name].offset, block.size)
-                for name, block in self.carry.blocks.items()
-                if name in theta
+                (self.carry[name].offset, theta[source].offset, theta[source].size)
+                for name, source in sources.items()
+                if source in theta
             ]
         )
         self.states = [(self.state[name].part, block.part) for name, block in self.carry.blocks.items()
@@ -50,6 +53,10 @@ class Places:
         self.ints, self.floats = step_ints(spec), step_floats(spec)
         self.params = theta
         masks = [np.ones(block.size) if block.mask is None else np.ravel(block.mask) for block in theta.blocks.values()]
-        self.start = start_state(spec, self.state)[None]
         self.gains = input_map(spec)[1].astype(spec.dtype)
         self.wired = np.concatenate(masks).astype(spec.dtype)
+        """1 where a parameter counts, 0 where a mask is 0."""
+        self.going_on = self.wired.copy()
+        """The same where the state before the first step is no reset's: it does not follow from theta."""
+        for source in learned.values():
+            self.going_on[theta[source].part] = 0

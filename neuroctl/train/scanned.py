@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuroctl.backends import scan
 from neuroctl.backends.blocks import aligned
-from neuroctl.cells import cell_of, step_floats, step_ints
+from neuroctl.cells import cell_of, initial_blocks, step_floats, step_ints
 from neuroctl.checks import shown
 from neuroctl.errors import TrainingError
 from neuroctl.maths.jit import jit_exact
@@ -94,7 +94,7 @@ def _run(
         size = 0 if k == 0 else n * m + 2 * n + (k - 1) * (n * n + 2 * n)
         add_rows(sums, 2 * k * n, grad, size + n * (m if k == 0 else n), 2 * n)
     if back_too and ints[3] != 0:
-        add_rows(sums, 2 * layers * n, grad, grad.shape[0] - q, q)
+        add_rows(sums, 2 * layers * n, grad, n * m + 2 * n + (layers - 1) * (n * n + 2 * n) + q * n, q)
 
 
 class Run(NamedTuple):
@@ -122,6 +122,7 @@ class Scan:
     def __init__(self, spec: Spec, always: bool):
         self.spec, self._always = spec, always
         cell, blocks = cell_of(spec), cell_of(spec).layout(spec)
+        self._params = blocks
         parts = [blocks[f"u.{layer}"].part for layer in range(spec.layers)]
         self._u = np.concatenate([np.arange(part.start, part.stop) for part in parts])
         self._rollout, self._layout = cell.rollout, cell.state_layout(spec)
@@ -171,6 +172,8 @@ class Scan:
             lanes = work["losses"][: sequences * plan.blocks]
             run.losses[:] = lanes.reshape(sequences, -1).sum(axis=1)
             run.grad[:] = work["grad"]
+            for name, source in initial_blocks(self.spec).items():
+                run.grad[self._params[source].part] += work["carry"][self._layout[name].part].sum(axis=1)
             if run.first is not None:
                 run.first[: self._recalled] = work["carry"]
             if run.final is not None:

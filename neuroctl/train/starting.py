@@ -37,6 +37,7 @@ def start(spec: Spec, seed: int = 0) -> Array:
       center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
     - these four: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
       outputs' range, and at rest the outputs are in its middle
+    - a learned initial state begins as zeros
 
     Raises:
         TrainingError: seed is no integer >= 0.

@@ -13,7 +13,7 @@ def logistic(x):
 
 def ctrnn(spec, p, inputs):
     """tau dy/dt = -y + W s + W_in u, stepped by the textbook's methods with u held over a step."""
-    y, h, outputs = np.zeros(spec.neurons), spec.dt_s, []
+    y, h, outputs = p.get("y0", np.zeros(spec.neurons)), spec.dt_s, []
     for u in inputs:
 
         def slope(y, u=u):

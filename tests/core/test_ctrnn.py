@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuroctl as nc
-from neuroctl.cells import ctrnn, decode, genome_size, initial, layout, step_floats, step_ints
-from neuroctl.cells.base import start_state
+from neuroctl.cells import ctrnn, decode, genome_size, initial, layout, start_state, step_floats, step_ints
 from neuroctl.maths.packs import lanes_of
 from tests import reference
 from tests.strategies import specs
@@ -86,7 +85,7 @@ def test_integrators_in_lanes_equal_single_controllers(integrator, dtype):
     spec = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.02, integrator=integrator, dtype=dtype)
     count, steps = lanes_of(dtype), 30
     theta = lanes(spec, count)
-    state = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
+    state = np.repeat(start_state(spec, theta)[:, None], count, axis=1)
     u = np.random.default_rng(0).standard_normal((steps, 2, count)).astype(dtype)
     u[7, 0, 2] = np.inf
     y = np.empty((steps, 1, count), dtype)
@@ -94,7 +93,7 @@ def test_integrators_in_lanes_equal_single_controllers(integrator, dtype):
     for p in range(count):
         single = nc.Controller(spec, theta[:, p]).rollout(u[:, :, p])
         np.testing.assert_allclose(y[:, :, p], single, atol=2e-5 if dtype == "float32" else 1e-13)
-    shared = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
+    shared = np.repeat(start_state(spec, theta)[:, None], count, axis=1)
     ctrnn.CELL.rollout(np.ascontiguousarray(theta[:, 0]), shared, u, y, step_ints(spec), step_floats(spec))
     np.testing.assert_allclose(y[:, :, 0], nc.Controller(spec, theta[:, 0]).rollout(u[:, :, 0]), atol=2e-5)
 
@@ -157,7 +156,7 @@ def test_lanes_equal_single_controllers(dtype, readout, shared):
     )  # fmt: skip
     count, steps = lanes_of(dtype), 25
     theta = lanes(spec, count)
-    state = np.repeat(start_state(spec, ctrnn.state_layout(spec))[:, None], count, axis=1)
+    state = np.repeat(start_state(spec, theta)[:, None], count, axis=1)
     u = np.random.default_rng(0).standard_normal((steps, 3, count)).astype(dtype)
     u[10, 1, 3] = np.nan  # one lane falters for one step; the others must not notice
     y = np.empty((steps, outputs, count), dtype)

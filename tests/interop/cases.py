@@ -13,6 +13,9 @@ OPTIONS = {
     "indrnn-relu": {"layers": 2}, "elman": {}, "elman-relu": {"activation": "relu"},
     "elman-logistic": {"activation": "logistic", "output_activation": "tanh", **LIMITS},
     "jordan": {"context_decay": 0.5}, "jordan-limits": {"activation": "logistic", **LIMITS}, "gru": {},
+    "ctrnn-learned": {"initial_state": "learned"}, "elman-learned": {"initial_state": "learned"},
+    "indrnn-learned": {"initial_state": "learned", "layers": 2, "activation": "tanh"},
+    "jordan-learned": {"initial_state": "learned", "context_decay": 0.5}, "gru-learned": {"initial_state": "learned"},
     "gru-limits": {"output_activation": "logistic", "scale_inputs": True, **LIMITS},
 }  # fmt: skip
 

@@ -14,12 +14,19 @@ onnx = pytest.importorskip("onnx", reason="writes the models")
 runtime = pytest.importorskip("onnxruntime", reason="runs the models")
 
 
+def initial_state(session, batch):
+    """The state after a reset, ``[batch, S]``: what the metadata say, else zeros."""
+    zeros = np.zeros((batch, session.get_inputs()[1].shape[1]), np.float32)
+    facts = session.get_modelmeta().custom_metadata_map
+    return zeros + np.array(json.loads(facts.get("neuroctl.initial_state", "0")), np.float32)
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_step_equals_the_controllers_over_1000_steps(tmp_path, name):
     ctl, u = controller(name), inputs()
     to_onnx(ctl, tmp_path / "step.onnx")
     session = runtime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
-    state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
+    state = initial_state(session, 1)
     rows = []
     for row in u:
         y, state = session.run(None, {"obs": row[None], "state_in": state})
@@ -32,9 +39,8 @@ def test_a_sequence_equals_the_controllers(tmp_path, name):
     ctl, u = controller(name), inputs()
     to_onnx(ctl, tmp_path / "sequence.onnx", sequence=True)
     session = runtime.InferenceSession(tmp_path / "sequence.onnx", providers=["CPUExecutionProvider"])
-    size = session.get_inputs()[1].shape[1]
     both = np.stack([u, u[::-1]], axis=1)  # a batch of two
-    y, state = session.run(None, {"obs": both[:500], "state_in": np.zeros((2, size), np.float32)})
+    y, state = session.run(None, {"obs": both[:500], "state_in": initial_state(session, 2)})
     later = session.run(None, {"obs": both[500:], "state_in": state})[0]
     np.testing.assert_allclose(np.concatenate([y, later])[:, 0], ctl.rollout(u), atol=1e-6)
 

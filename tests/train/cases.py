@@ -45,6 +45,15 @@ CASES = {
             ("relu", "tanh", "hard_tanh"), ((1, False), (2, False), (3, True))
         )
     },
+    "ctrnn-learned": spec(cell="ctrnn", initial_state="learned", **LIMITS),
+    "ctrnn-rk4-learned": spec(cell="ctrnn", integrator="rk4", initial_state="learned"),
+    "elman-learned": spec(cell="elman", initial_state="learned"),
+    "jordan-learned": spec(cell="jordan", context_decay=0.5, initial_state="learned"),
+    "gru-learned": spec(cell="gru", initial_state="learned", **SCALED),
+    "indrnn-relu-2-learned": spec(cell="indrnn", layers=2, initial_state="learned"),
+    "indrnn-tanh-3-residual-learned": spec(
+        cell="indrnn", activation="tanh", layers=3, residual=True, initial_state="learned"
+    ),
     "indrnn-identity": spec(cell="indrnn", readout="identity", layers=2, residual=True, horizon=50),
 }
 
@@ -55,8 +64,9 @@ def theta_of(spec: nc.Spec, seed: int = 0) -> np.ndarray:
     theta = nc.Controller(spec, seed=seed).theta.astype(np.float64)
     for name, block in layout(spec).blocks.items():
         part = theta[block.part]
-        part *= rng.uniform(0.8, 1.1, part.shape) if name == "tau_s" or name.startswith("u.") else 1.0
-        part += 0.0 if name == "tau_s" or name.startswith("u.") else 0.2 * rng.standard_normal(part.shape)
+        bounded = name == "tau_s" or name.startswith(("u.", "h0"))
+        part *= rng.uniform(0.8, 1.1 if name[0] != "h" else 1.0, part.shape) if bounded else 1.0
+        part += 0.0 if bounded else 0.2 * rng.standard_normal(part.shape)
         if block.mask is not None:
             part *= np.ravel(block.mask)
     return theta.astype(spec.dtype)

@@ -17,7 +17,8 @@ COUNT = 3 if SIMULATED else 3000
 NAMES = [
     "ctrnn-euler", "ctrnn-rk4", "ctrnn-etd1", "ctrnn-rk4-mask", "ctrnn-heun-identity", "ctrnn-tanh-limits-scaled",
     "elman-tanh", "elman-logistic-limits", "jordan-tanh-limits", "indrnn-tanh-1", "indrnn-relu-3-residual",
-    "indrnn-identity", "ctrnn-one-neuron", "gru", "gru-tanh-limits-scaled",
+    "indrnn-identity", "ctrnn-one-neuron", "gru", "gru-tanh-limits-scaled", "ctrnn-rk4-learned", "elman-learned",
+    "jordan-learned", "gru-learned", "indrnn-relu-2-learned",
 ]  # fmt: skip
 FIELDS = ("theta", "inputs", "state", "outputs", "final")
 
@@ -50,7 +51,7 @@ def test_outputs_need_no_targets():
     np.testing.assert_allclose(gpu, cpu, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["ctrnn-euler", "jordan-relu-0.5"])
+@pytest.mark.parametrize("name", ["ctrnn-euler", "jordan-relu-0.5", "gru-learned"])
 def test_masks_states_and_parameters_of_ones_own(name):
     form = CASES[name]
     thetas = np.stack([theta_of(form, seed) for seed in range(COUNT)], axis=1)

@@ -95,8 +95,11 @@ def names(spec):
 
 
 def run(spec: nc.Spec, theta: torch.Tensor, u: torch.Tensor, state: tuple) -> torch.Tensor:
-    """Return outputs ``[T, B, q]`` of inputs ``[T, B, m]``."""
+    """Return outputs ``[T, B, q]`` of inputs ``[T, B, m]``; a learned initial state is added to ``state``."""
     p, outputs = blocks(spec, theta), []
+    if spec.initial_state == "learned":
+        learned = list(p.values())[-len(state) :]
+        state = tuple(part + h0 for part, h0 in zip(state, learned, strict=True))
     offset, gain = (torch.tensor(x) for x in input_map(spec))
     for t in range(len(u)):
         state, out = STEPS[spec.cell](spec, p, state, (u[t] - offset) * gain)

@@ -10,17 +10,18 @@ from neuroctl.train import Gradient, fit, quantize
 from neuroctl.train.output_scale import OutputScale
 
 LIMITS = ((-1.0, 1.0), (-2.0, 2.0))
+LEARNED = {"initial_state": "learned"}
 KINDS = {
     "ctrnn": {"cell": "ctrnn"},
-    "ctrnn etd1": {"cell": "ctrnn", "integrator": "etd1", "output_limits": ((-0.1, 0.1), (0.0, 0.3))},
+    "ctrnn etd1": {"cell": "ctrnn", "integrator": "etd1", "output_limits": ((-0.1, 0.1), (0.0, 0.3)), **LEARNED},
     "ctrnn identity": {"cell": "ctrnn", "readout": "identity", "outputs": 5},
     "elman": {"cell": "elman"},
     "elman relu": {"cell": "elman", "activation": "relu", "output_activation": "tanh"},
-    "elman float64": {"cell": "elman", "dtype": "float64"},
-    "jordan": {"cell": "jordan", "context_decay": 0.9},
-    "gru": {"cell": "gru"},
+    "elman float64": {"cell": "elman", "dtype": "float64", **LEARNED},
+    "jordan": {"cell": "jordan", "context_decay": 0.9, **LEARNED},
+    "gru": {"cell": "gru", **LEARNED},
     "indrnn": {"cell": "indrnn", "layers": 2, "activation": "tanh"},
-    "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30},
+    "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30, **LEARNED},
 }
 RELU = {"elman relu", "indrnn residual"}
 
@@ -127,7 +128,9 @@ def test_the_gradient_is_nearly_the_float_controllers_at_16_bits(kind):
 
 
 def test_going_back_is_the_float_adjoint_at_the_integers_numbers():
-    spec = nc.Spec(cell="elman", inputs=1, neurons=3, outputs=1, dt_s=0.01, input_limits=((-1, 1),), dtype="float64")
+    spec = nc.Spec(
+        cell="elman", inputs=1, neurons=3, outputs=1, dt_s=0.01, input_limits=((-1, 1),), dtype="float64", **LEARNED
+    )
     theta = nc.Controller(spec, seed=4).theta
     rng = np.random.default_rng(5)
     u, targets = rng.uniform(-1.0, 1.0, (2, 9, 1, 1))
@@ -135,9 +138,9 @@ def test_going_back_is_the_float_adjoint_at_the_integers_numbers():
     q = f.quantized(theta)
     p = {
         name: q.formats[name].dequantize(q.layout.views(q.theta_q)[name])
-        for name in ("W_in", "U", "bias", "W_out", "b_out")
+        for name in ("W_in", "U", "bias", "W_out", "b_out", "h0")
     }
-    seen, h, y = q.formats["u"].dequantize(q.quantize_input(u[:, 0])), [np.zeros(3)], []
+    seen, h, y = q.formats["u"].dequantize(q.quantize_input(u[:, 0])), [p["h0"]], []
     for t in range(9):
         y.append(q.step(u[t, 0]).copy())
         h.append(q.formats["s"].dequantize(q.state[:3]))
@@ -151,6 +154,7 @@ def test_going_back_is_the_float_adjoint_at_the_integers_numbers():
         g["U"] += np.outer(net, h[t])
         g["bias"] += net
         dh = p["U"].T @ net
+    g["h0"] = dh
     loss, gradient = f(theta, u, targets)
     assert loss == pytest.approx(np.mean((np.array(y) - targets[:, 0]) ** 2), rel=1e-12)
     views = q.layout.views(gradient)

@@ -8,7 +8,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.backends import get
-from neuroctl.cells import layout
+from neuroctl.cells import initial_blocks, layout
 from neuroctl.errors import BackendUnavailable, LayoutError, SpecError, TrainingError
 from neuroctl.train import Gradient, check, value_and_grad
 from tests.train.cases import CASES, data, spec, theta_of
@@ -114,9 +114,9 @@ def test_a_sequence_among_others_has_the_bits_of_one_alone(cell, dtype):
     assert np.array_equal(alone.state[:, 0], among.state[:, 32])
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "indrnn"])
-def test_parameters_of_ones_own(cell):
-    form = spec(cell=cell)
+@pytest.mark.parametrize(("cell", "start"), [("ctrnn", "zeros"), ("indrnn", "zeros"), ("gru", "learned")])
+def test_parameters_of_ones_own(cell, start):
+    form = spec(cell=cell, initial_state=start)
     thetas = np.stack([theta_of(form, seed) for seed in range(40)], axis=1)
     u, y = data(form, count=40)
     f = value_and_grad(form)
@@ -150,6 +150,43 @@ def test_a_state_is_carried_on():
     second = f.all_of(theta, u[5:], y[5:], state=first.final)
     assert np.array_equal(whole.outputs, np.concatenate([first.outputs, second.outputs]))
     assert np.array_equal(whole.final, second.final)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "learned" in name])
+def test_a_state_that_is_given_is_not_the_learned_one(name):
+    """It gets its gradient where a sequence begins at a reset: the sum of the changes with these states."""
+    form = CASES[name]
+    theta, (u, y) = theta_of(form), data(form)
+    f = value_and_grad(form)
+    whole, first = f.all_of(theta, u, y), f.all_of(theta, u[:5], y[:5])
+    second = f.all_of(theta, u[5:], y[5:], state=first.final)
+    assert np.array_equal(whole.outputs, np.concatenate([first.outputs, second.outputs]))
+    rows = nc.cells.cell_of(form).state_layout(form)
+    for state, source in initial_blocks(form).items():
+        part = layout(form)[source].part
+        assert first.theta[part].any() and not second.theta[part].any()
+        np.testing.assert_allclose(first.theta[part], first.state[rows[state].part].sum(axis=1), rtol=1e-12)
+
+
+def test_the_start_of_a_gru_equals_torchs():
+    torch = pytest.importorskip("torch", reason="torch is what gradients are compared with")
+    torch.manual_seed(0)
+    gru = torch.nn.GRU(3, 7, dtype=torch.float64)
+    h0 = torch.nn.Parameter(torch.empty(1, 1, 7, dtype=torch.float64).uniform_(-1, 1))
+    u, y = (torch.randn(20, 4, count, dtype=torch.float64) for count in (3, 7))
+    loss = torch.nn.functional.mse_loss(gru(u, h0.expand(1, 4, 7).contiguous())[0], y)
+    loss.backward()
+    form = nc.Spec(
+        cell="gru", inputs=3, neurons=7, outputs=7, dt_s=0.1, readout="identity", dtype="float64",
+        initial_state="learned",
+    )  # fmt: skip
+    w_in, w, b1, b2 = (p.detach().numpy() for p in gru.parameters())
+    bias = b1 + np.where(np.arange(21) < 14, b2, 0.0)
+    theta = np.concatenate([w_in.ravel(), w.ravel(), bias, b2[14:], h0.detach().numpy().ravel()])
+    value, gradient = value_and_grad(form)(theta, u.numpy(), y.numpy())
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    assert relative(layout(form).views(gradient)["h0"], h0.grad.numpy().ravel()) < 1e-9
+    assert relative(layout(form).views(gradient)["U"].ravel(), gru.weight_hh_l0.grad.numpy().ravel()) < 1e-9
 
 
 @pytest.mark.parametrize(

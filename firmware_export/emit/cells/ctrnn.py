@@ -35,8 +35,9 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         "drive": shifted("drive", drive),
     }
     fields = _fields(q, big)
-    values["y_type"] = fields[0].storage
-    return parts.CellC(fields, [*matrices, *neurons, *result.columns], values)
+    start = parts.start(q, parameters, fields[0], ["y0"])
+    values |= {"y_type": fields[0].storage, "start": start.expression}
+    return parts.CellC(fields, [*matrices, *neurons, *result.columns, *start.columns], values)
 
 
 def _fields(q: QuantController, big: str) -> list[parts.Field]:

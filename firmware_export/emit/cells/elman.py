@@ -22,10 +22,13 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     sizes = {"W_in": (f"{big}_NEURONS", f"{big}_INPUTS"), "U": (f"{big}_NEURONS", f"{big}_NEURONS")}
     if "W_out" in p:
         sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
-    text = f"activations, {q.formats['s'].frac_bits} fractional bits"
+    s = parts.field(q, "s", f"{big}_NEURONS", f"activations, {q.formats['s'].frac_bits} fractional bits")
+    start = parts.start(q, parameters, s, ["h0"])
+    matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
     return parts.CellC(
-        [parts.field(q, "s", f"{big}_NEURONS", text)],
-        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
-        parts.common(q, result) | {"activation": activation, "bias_is_uniform": bias.uniform},
+        [s],
+        [*matrices, bias, *result.columns, *start.columns],
+        parts.common(q, result)
+        | {"activation": activation, "bias_is_uniform": bias.uniform, "start": start.expression},
         2 * q.spec.neurons,
     )

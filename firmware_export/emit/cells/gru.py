@@ -45,15 +45,17 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         "bias_is_uniform": bias.uniform,
         "i_is_unused": bias.uniform and recalled.uniform,
     }
-    text = f"the neurons' states, {q.formats['h'].frac_bits} fractional bits"
+    h = parts.field(q, "h", f"{big}_NEURONS", f"the neurons' states, {q.formats['h'].frac_bits} fractional bits")
+    start = parts.start(q, parameters, h, ["h0"])
     return parts.CellC(
-        [parts.field(q, "h", f"{big}_NEURONS", text)],
+        [h],
         [
             *(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()),
             bias,
             recalled,
             *result.columns,
+            *start.columns,
         ],
-        parts.common(q, result) | values,
+        parts.common(q, result) | values | {"start": start.expression},
         6 * q.spec.neurons,
     )

@@ -33,15 +33,19 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
     count = spec.layers * spec.neurons
     text = f"the layers' states, {q.formats['net'].frac_bits} fractional bits"
     narrow = int(q.ints[d.S_SHIFT])
+    h = parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, reach, text)
+    start = parts.start(q, parameters, h, [f"h0.{layer}" for layer in range(spec.layers)])
+    matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
     return parts.CellC(
-        [parts.Field("h", storage, f"{spec.layers} * {big}_NEURONS", 0, count, reach, text)],
-        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), *columns, *result.columns],
+        [h],
+        [*matrices, *columns, *result.columns, *start.columns],
         parts.common(q, result)
         | {
             "layers": layers,
             "residual": spec.residual and spec.layers > 1,
             "h_type": storage,
             "narrow": shifted("x", narrow),
+            "start": start.expression,
         },
         spec.neurons * (10 if spec.residual and spec.layers > 1 else 6),
     )

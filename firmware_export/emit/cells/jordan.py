@@ -27,9 +27,12 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         "W_out": (f"{big}_OUTPUTS", f"{big}_NEURONS"),
     }
     text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
+    context = parts.field(q, "context", f"{big}_OUTPUTS", text)
+    start = parts.start(q, parameters, context, ["context0"])
+    matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
     return parts.CellC(
-        [parts.field(q, "context", f"{big}_OUTPUTS", text)],
-        [*(parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()), bias, *result.columns],
+        [context],
+        [*matrices, bias, *result.columns, *start.columns],
         parts.common(q, result)
         | {
             "activation": activation,
@@ -38,6 +41,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
             "lost": dense.lost("s->context[i]", (packed,), []),
             "added": shifted("(int32_t)out[i]", y_shift),
             "context_type": f"{q.state_words[0].storage}_t",
+            "start": start.expression,
         },
         2 * (q.spec.outputs + q.spec.neurons),
     )

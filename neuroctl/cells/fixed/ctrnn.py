@@ -115,7 +115,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
     y = y_format(spec, p, u_format, options)
     y_frac, s_frac = y.frac_bits, np.full_like(y.frac_bits, ACTIVATION_FRAC_BITS)
     formats = {"u": QFormats(16, np.full_like(y_frac, u_format.frac_bits)), "s": QFormats(16, s_frac)}
-    formats |= {"y": y, "bias": y, "gain": gain_format(p["gain"], y_frac)}
+    formats |= {"y": y, "bias": y, "gain": gain_format(p["gain"], y_frac)} | ({"y0": y} if "y0" in p else {})
     most = y_frac + base.MAX_SHIFT
     formats["W"] = options.weights("W", p["W"], base.Q15_HIGH, most - ACTIVATION_FRAC_BITS)
     formats["W_in"] = options.weights("W_in", p["W_in"], -u_format.low, most - u_format.frac_bits)
@@ -174,9 +174,9 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     Returned by name, such as ``"net"``, in raw integers of each intermediate's own format; arguments as in
     ``cells.base.Integer``.
 
-    y starts at 0 and each update moves it towards net without passing it: a number d times alpha < 1, rounded half up
-    once or twice, lies between 0 and d; a residual below 2^shift adds less than one before the shift's floor, and
-    nothing to d = 0. So y stays in the hull of 0 and net's range.
+    y starts at 0, or y0, and each update moves it towards net without passing it: a number d times alpha < 1, rounded
+    half up once or twice, lies between 0 and d; a residual below 2^shift adds less than one before the shift's floor,
+    and nothing to d = 0. So y stays in the hull of where it starts and net's range.
     """
     p = layout(spec).rows(theta_q.astype(np.int64))
     base.check_shift("tau_s, as dt/tau,", p["tau_s"] >> 16, 0)  # a file may hold any
@@ -184,7 +184,8 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     drive = row_ranges(p["W_in"], formats["u"].low, formats["u"].high)
     rec_y, drive_y = shifted(rec, ints[:, REC_SHIFT]), shifted(drive, ints[:, IN_SHIFT])
     net = plus(rec_y, drive_y)
-    y = np.minimum(0, net[0]), np.maximum(0, net[1])
+    start = p.get("y0", np.int64(0))
+    y = np.minimum(start, net[0]), np.maximum(start, net[1])
     ranges = {
         "W s": hull(rec),
         "W s, shifted": hull(rec_y),

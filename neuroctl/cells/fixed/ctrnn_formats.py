@@ -57,6 +57,8 @@ def y_format(spec: Spec, p: Mapping[str, Array], u_format: QFormat, options: For
     """
     drive = drive_of(p["W_in"], u_format)
     low, high = np.minimum(p["W"], 0).sum(axis=-1) - drive, np.maximum(p["W"], 0).sum(axis=-1) + drive
+    if "y0" in p:
+        low, high = np.minimum(low, p["y0"]), np.maximum(high, p["y0"])
     largest = np.maximum(high, -low)
     spread, shifted = (high - low).max(axis=-1), (largest + np.abs(p["bias"])).max(axis=-1)
     reach = np.maximum(spread, shifted)

@@ -198,6 +198,20 @@ def s_range(spec: Spec) -> tuple[int, int]:
     return (0 if spec.activation in ("logistic", "relu") else -Q15_HIGH), Q15_HIGH
 
 
+def largest(p: Blocks, name: str) -> Array | float:
+    """Return each controller's largest magnitude in a block ``[P, n]``, ``[P]``; 0 where there is no such block."""
+    return np.abs(p[name]).max(axis=-1) if name in p else 0.0
+
+
+def from_start(range_: tuple[Any, Any], p: Mapping[str, Array], name: str) -> Range:
+    """Return the range ``[P]`` of a state that steps lead to, with that in a block of theta_q that it starts from."""
+    lanes = len(next(iter(p.values())))
+    low, high = (np.broadcast_to(np.int64(end), lanes) for end in range_)
+    if name not in p:
+        return low, high
+    return np.minimum(low, p[name].min(axis=-1)), np.maximum(high, p[name].max(axis=-1))
+
+
 def input_range(formats: Population) -> tuple[Any, Any]:
     """Return the range of raw inputs, which is int16's for all."""
     return formats["u"].low, formats["u"].high

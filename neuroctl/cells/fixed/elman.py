@@ -48,13 +48,13 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
 
 
 def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
-    """Return the largest activation: 1, or of ReLU what the inputs bring, summed up by U's largest row."""
+    """Return the largest activation: 1, or of ReLU what the inputs bring, summed up by U's largest row, or h0."""
     if spec.activation != "relu":
         return np.ones(len(p["bias"]))
     driven = np.maximum(np.abs(p["W_in"]).sum(axis=-1) * u_reach + p["bias"], 0.0).max(axis=-1)
     growth = np.maximum(p["U"], 0.0).sum(axis=-1).max(axis=-1)
     summed: Array = driven * np.minimum(d.MAX_GROWTH, 1.0 / np.maximum(1.0 - growth, 1e-9))
-    return np.maximum(summed, 1e-3)
+    return np.maximum(np.maximum(summed, d.largest(p, "h0")), 1e-3)
 
 
 def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
@@ -71,6 +71,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
     rows = drive + np.abs(p["U"]).sum(axis=-1) * s_reach[:, None]
     net = d.net_format(spec, (rows + np.abs(p["bias"])).max(axis=-1), lambda: drive, "W_in, U, bias")
     formats = {"u": d.input_formats(u_format, len(theta)), "net": net, "s": s, "bias": net}
+    formats |= {"h0": s} if "h0" in p else {}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
     formats["U"] = d.weights(options, "U", p["U"], s, base.Q15_HIGH, net)
     formats |= base.readout_formats(spec, p, options, s, s_reach)
@@ -94,7 +95,9 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     ``cells.base.Integer``.
     """
     p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
-    drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], *s)
+    remembered = d.from_start(s, p, "h0")
+    kept = row_ranges(p["U"], *(end[:, None] for end in remembered))
+    drive = row_ranges(p["W_in"], *d.input_range(formats))
     ranges = {"U s": hull(kept)}
     ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
     if spec.readout == "affine":
@@ -104,7 +107,9 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
 
 def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
     """Return s."""
-    return {"s": ("int16", *d.s_range(spec))}
+    p = layout(spec).rows(theta_q[None].astype(np.int64))
+    low, high = d.from_start(d.s_range(spec), p, "h0")
+    return {"s": ("int16", int(low[0]), int(high[0]))}
 
 
 def tape_q(spec: Spec) -> Taped:

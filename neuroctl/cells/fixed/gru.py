@@ -1,7 +1,8 @@
 """GRU in fixed point: formats, the integer step, and the range of all it computes.
 
-Gates and candidate are Q15. h lies between two of them, so it needs no proof: it is int32 with 29 fractional bits, so
-that a neuron that hardly moves does not stall, or int16 in Q15. Products with U and W_out take it narrowed to Q15.
+Gates and candidate are Q15. h lies between two of them, and h0 within them, so it needs no proof: it is int32 with 29
+fractional bits, so that a neuron that hardly moves does not stall, or int16 in Q15. Products with U and W_out take it
+narrowed to Q15.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
     s = QFormats(16, np.full(lanes, ACTIVATION_FRAC_BITS))
     h = QFormats(options.state_bits, np.full(lanes, _H_FRAC_BITS[options.state_bits]))
     formats = {"u": d.input_formats(u_format, lanes), "net": net, "s": s, "h": h, "bias": net, "recurrent_bias": net}
+    formats |= {"h0": h} if "h0" in p else {}
     formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
     formats["U"] = d.weights(options, "U", p["U"], s, base.Q15_HIGH, net)
     formats |= base.readout_formats(spec, p, options)
@@ -111,8 +113,17 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
 
 
 def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
-    """Return theta in given formats."""
-    return d.quantized(layout(spec), theta, formats, ())
+    """Return theta in given formats; an h0 of 1 becomes the largest h that steps lead to."""
+    theta_q = d.quantized(layout(spec), theta, formats, ())
+    if "h0" in layout(spec):
+        h0, most = layout(spec).rows(theta_q)["h0"], _most(formats["h"].frac_bits)[:, None]
+        h0[:] = np.clip(h0, -most, most)
+    return theta_q
+
+
+def _most(frac_bits: Array) -> Array:
+    """Return the largest h: Q15's, in h's format."""
+    return np.int64(base.Q15_HIGH) << frac_bits - ACTIVATION_FRAC_BITS
 
 
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
@@ -136,7 +147,12 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     recalled = plus((kept[0][:, two:], kept[1][:, two:]), (p["recurrent_bias"],) * 2)
     low, high = np.minimum(recalled[0], 0), np.maximum(recalled[1], 0)
     remembered = np.concatenate([kept[0][:, :two], low], axis=1), np.concatenate([kept[1][:, :two], high], axis=1)
-    most = np.int64(base.Q15_HIGH) << ints[:, H_SHIFT]
+    most = _most(ints[:, H_SHIFT] + ACTIVATION_FRAC_BITS)
+    if "h0" in p:
+        base.refuse(
+            np.abs(p["h0"]) > most[:, None],
+            lambda at: f"h0[{at[-1]}]: {p['h0'][at]}; allowed in its format: {-most[at[0]]} to {most[at[0]]}",
+        )
     ranges = {"U h": hull(sums), "U_c h + d": hull(recalled), "h": (-most, most), "h - c": (-2 * most, 2 * most)}
     ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], remembered, p["bias"])
     if spec.readout == "affine":

@@ -101,7 +101,8 @@ def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: Array) -> tuple[li
         if spec.activation == "relu":
             steps = float(spec.horizon or _MAX_STEPS)
             h = np.maximum(driven + bias, 0.0) * np.minimum(steps, 1.0 / np.maximum(1.0 - np.maximum(u, 0.0), 1e-9))
-            h_reach = np.minimum(most, _next_power_of_two(np.maximum(h.max(axis=-1), 2.0**-20)))
+            h_most = np.maximum(h.max(axis=-1), d.largest(p, f"h0.{layer}"))
+            h_reach = np.minimum(most, _next_power_of_two(np.maximum(h_most, 2.0**-20)))
         h_reaches.append(h_reach)
         x_reach = h_reach + (skip if spec.residual and layer > 0 else 0.0)
         skip = x_reach
@@ -153,6 +154,7 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
         formats[f"W_in.{layer}"] = d.weights(options, f"W_in.{layer}", p[f"W_in.{layer}"], x, x_high, net)
         formats[f"bias.{layer}"] = net
         formats[f"h.{layer}"] = QFormats(np.maximum(2, np.frexp(h_reach)[1] + net.frac_bits), net.frac_bits)
+        formats |= {f"h0.{layer}": formats[f"h.{layer}"]} if f"h0.{layer}" in p else {}
     formats |= base.readout_formats(spec, p, options, s, x_reach)
     return formats, quantize_theta(spec, theta, formats)
 
@@ -192,14 +194,13 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
         shift, high = layer_ints[:, layer], layer_ints[:, spec.layers + layer]
         low = 0 * high if spec.activation == "relu" else -high
         drive = row_ranges(p[f"W_in.{layer}"], *narrow)
-        lost = _lost(d.unpack_decay(p[f"u.{layer}"]), low[:, None], high[:, None])
-        kept = (
-            np.minimum(low[:, None], np.minimum(low[:, None], high[:, None]) - lost[1]),
-            np.maximum(high[:, None], np.maximum(low[:, None], high[:, None]) - lost[0]),
-        )
+        h = d.from_start((low, high), p, f"h0.{layer}")
+        least, most = h[0][:, None], h[1][:, None]
+        lost = _lost(d.unpack_decay(p[f"u.{layer}"]), least, most)
+        kept = np.minimum(least, least - lost[1]), np.maximum(most, most - lost[0])
         x = (low, high) if layer == 0 or not spec.residual else plus((low, high), x)
         own_ranges = d.net_ranges(drive, shift, kept, p[f"bias.{layer}"])
-        own_ranges |= {"lost": hull(lost), "h": (low, high), "x": x}
+        own_ranges |= {"lost": hull(lost), "h": h, "x": x}
         ranges |= {f"{name}, layer {layer}": range_ for name, range_ in own_ranges.items()}
         s = shifted(x, s_shift)
         narrow = np.maximum(-base.Q15_HIGH, s[0])[:, None], np.minimum(base.Q15_HIGH, s[1])[:, None]

@@ -78,15 +78,21 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOp
     formats = {"u": d.input_formats(u_format, len(theta)), "s": s} | base.readout_formats(spec, p, options, s, s_reach)
     out = formats["out"]
     lost = 1.0 - spec.context_decay
-    c_reach = -out.low * out.lsb / lost
+    summed = -out.low * out.lsb / lost
+    c_reach = np.maximum(summed, d.largest(p, "context0"))
     most = widest_frac_bits(c_reach, base.GUARD_BITS, out.frac_bits + _MAX_EXTRA_BITS)
     rounding = 2**-10 + 2**-15 / lost  # of a step at most 1, which adds up like the outputs do; of int16's 2^15
     coarse = options.state_bits == 16 and rounding > _MAX_ROUNDING
     base.refuse(
         (most < out.frac_bits) | coarse,
-        lambda _: f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller",
+        lambda at: (
+            f"context0: up to {c_reach[at]:g}; allowed in fixed point with these outputs: smaller"
+            if c_reach[at] > summed[at]
+            else f"context_decay: {spec.context_decay:g}; allowed in fixed point with these outputs: smaller"
+        ),
     )
     formats["context"] = QFormats(32, options.state_frac_bits(c_reach / (1.0 - rounding), most))
+    formats |= {"context0": formats["context"]} if "context0" in p else {}
     formats["c"] = QFormats(16, widest_frac_bits(c_reach, 16))
     rows = driven + np.abs(p["U"]).sum(axis=-1) * c_reach[:, None]
     net = d.net_format(spec, rows.max(axis=-1), lambda: drive, "W_in, U, bias")
@@ -122,7 +128,7 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     Returned by name, such as ``"net"``, in raw integers of each intermediate's own format; arguments as in
     ``cells.base.Integer``.
 
-    A decay by d takes c to one of magnitude at most (1 - d) |c| + 1.
+    A decay by d takes c to one of magnitude at most (1 - d) |c| + 1: one above what the outputs sum up to only falls.
     """
     p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
     drive, kept = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], -base.Q15_HIGH, base.Q15_HIGH)
@@ -130,7 +136,7 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     _, most = shifted((-limit, limit), ints[:, _Y_SHIFT])
     summed = np.ceil((most + 1) / d.unpack_decay(ints[:, _DECAY]))
     summed = np.minimum(summed, RANGE_CEILING).astype(np.int64)
-    ranges = {"U context": hull(kept), "context": (-summed, summed)}
+    ranges = {"U context": hull(kept), "context": d.from_start((-summed, summed), p, "context0")}
     ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], shifted(kept, ints[:, d.REC_SHIFT]), p["bias"])
     return ranges | base.readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
 
