@@ -228,13 +228,16 @@ def _compose(
 
 
 @jit_inline
-def _start_maps(maps: Array, n: Any, low: Any, high: Any, largest: Any) -> None:
-    """Set all maps to h itself, from the least to the greatest h that there is."""
+def _start_maps(maps: Array, n: Any, low: Any, high: Any, largest: Any, sequences: Any, ends: Array, k: Any) -> None:
+    """Set all maps to h itself, from the least to the greatest h there is; windows start from ``ends[k + i]``."""
     for i in range(n):
+        least, most = low, high
+        for b in range(sequences):
+            least, most = min(least, ends[k + i, b]), max(most, ends[k + i, b])
         value = load(maps, i)
         store(maps, i, zero(value))
-        store(maps, n + i, like(value, max(low, -largest)))
-        store(maps, U(2) * n + i, like(value, min(high, largest)))
+        store(maps, n + i, like(value, max(least, -largest)))
+        store(maps, U(2) * n + i, like(value, min(most, largest)))
 
 
 @jit_inline
@@ -333,7 +336,8 @@ def forward(
             _join(theta, before, n, steps, maps, sequences, blocks, ends, (stage - U(1)) * n, tape, previous)
         if stage == layers and not whole:
             break
-        _start_maps(maps, n, low, high, like(low, np.finfo(tape.dtype).max))
+        if stage < layers:
+            _start_maps(maps, n, low, high, like(low, np.finfo(tape.dtype).max), sequences, ends, stage * n)
         for first in range(U(0), steps, chunk):
             count = min(chunk, steps - first)
             if stage > U(0):

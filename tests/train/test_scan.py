@@ -75,6 +75,7 @@ CASES = {
     "layers": {"layers": 3, "neurons": 7},
     "residual": {"layers": 3, "residual": True, "neurons": 5},
     "two-residual": {"layers": 2, "residual": True},
+    "learned": {"layers": 3, "residual": True, "initial_state": "learned"},
     "identity": {"readout": "identity", "outputs": 4},
     "identity-residual": {"readout": "identity", "outputs": 4, "layers": 3, "residual": True},
     "limits": {"inputs": 3, "output_activation": "tanh", **LIMITS, **SCALED},
