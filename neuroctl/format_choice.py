@@ -88,8 +88,9 @@ def _output_ranges(spec: Spec) -> tuple[tuple[float, float], ...] | None:
     """Return what each output can be within its declared limits."""
     if spec.output_limits is None or spec.output_activation == "identity":
         return spec.output_limits
-    least = 0.0 if spec.output_activation == "logistic" else -1.0
-    return tuple((min(max(least, low), high), min(max(1.0, low), high)) for low, high in spec.output_limits)
+    least = -1.0 if spec.output_activation == "tanh" else 0.0
+    most = math.inf if spec.output_activation == "relu" else 1.0
+    return tuple((min(max(least, low), high), min(max(most, low), high)) for low, high in spec.output_limits)
 
 
 def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advice: str, *, allow: bool) -> None:

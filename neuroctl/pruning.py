@@ -39,8 +39,9 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
     reached = np.zeros(spec.neurons, bool)
     if spec.readout == "identity":
         return ~reached  # every neuron is an output
-    if "W_out" in blocks:
-        reached |= (np.asarray(blocks["W_out"]) != 0).any(axis=0)
+    read = "W_head.0" if spec.head else "W_out"
+    if read in blocks:
+        reached |= (np.asarray(blocks[read]) != 0).any(axis=0)
     n = spec.neurons
     wired = [(np.asarray(blocks[name]).reshape(-1, n, n) != 0).any(axis=0) for name in blocks if axes[name] == (0, 1)]
     for _ in range(n if wired else 0):

@@ -111,7 +111,7 @@ def measure_quantization(q: QuantController, ctl: Controller | None) -> Quantiza
         blocks=[] if ctl is None else _blocks(q, ctl),
         bounds={name: (int(low), int(high)) for name, (low, high) in q.bounds.items()},
         limit=LIMIT,
-        dead_zone=_dead_zone(q) if q.spec.cell == "ctrnn" else None,
+        dead_zone=_dead_zone(q) if q.spec.cell == "ctrnn" and not q.spec.encoder else None,
         recorded=q.calibration is not None,
         state_bytes=len(q.state_bytes()),
         state_note="" if ctl is None else _state_note(q, ctl),

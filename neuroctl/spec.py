@@ -12,7 +12,8 @@ from neuroctl.checks import ABOVE_0, FINITE, integer, number, one_of, real, show
 from neuroctl.errors import SpecError
 
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
-OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic")
+OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic", "relu")
+DENSE_ACTIVATIONS: Final = ("relu", "tanh", "logistic")
 UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 INITIAL_STATES: Final = ("zeros", "learned")
 DTYPES: Final = ("float32", "float64")
@@ -68,7 +69,7 @@ _OPTIONS: Final = (
     "order_seed",
     "initial_state",
 )
-_OMITTED: Final = ("initial_state",)
+_OMITTED: Final = ("initial_state", "encoder", "head", "dense_activation")
 """Fields that files of earlier versions do not have: ``to_dict`` leaves them out at their defaults."""
 
 
@@ -96,6 +97,9 @@ class Spec:
         settle_steps: Hopfield: largest number of sweeps over all neurons in one control step.
         clamp: Hopfield: hold the observed bits while settling; False: use them as the start only.
         order_seed: Hopfield: seed of the order of asynchronous updates, an integer >= 0.
+        encoder: sizes of dense layers between the inputs and the recurrent network; () for none.
+        head: sizes of dense layers between the recurrent network and the readout; () for none.
+        dense_activation: of all these layers; one of ``DENSE_ACTIVATIONS``.
         dtype: ``"float32"`` (what boards run) or ``"float64"`` (for science and conformance).
         input_limits: (low, high) of each input in physical units, for scaling and clipping in fixed point. Optional.
         scale_inputs: map inputs from their limits to [-1, 1] for the network, instead of physical units.
@@ -131,6 +135,9 @@ class Spec:
     settle_steps: int = 100
     clamp: bool = True
     order_seed: int = 0
+    encoder: tuple[int, ...] = ()
+    head: tuple[int, ...] = ()
+    dense_activation: str = "relu"
     dtype: str = "float32"
     input_limits: Limits | None = None
     scale_inputs: bool = False
@@ -150,6 +157,7 @@ class Spec:
         one_of("output_activation", self.output_activation, OUTPUT_ACTIVATIONS, error=SpecError)
         object.__setattr__(self, "readout", rules.readouts[0] if self.readout is None else self.readout)
         self._check_options(rules.options)
+        self._check_dense()
         one_of("readout", self.readout, rules.readouts, error=SpecError)
         one_of("dtype", self.dtype, DTYPES, error=SpecError)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
@@ -190,10 +198,34 @@ class Spec:
         if not isinstance(decay, (int, float)):  # Python's own stay as they are: a model's CRC is over its JSON
             object.__setattr__(self, "context_decay", plain)
 
+    def _check_dense(self) -> None:
+        """Check the dense layers; sizes given as a list become a tuple."""
+        one_of("dense_activation", self.dense_activation, DENSE_ACTIVATIONS, error=SpecError)
+        for name in ("encoder", "head"):
+            sizes: Any = getattr(self, name)
+            if isinstance(sizes, (str, Mapping)) or not isinstance(sizes, Iterable):
+                raise SpecError(f"{name}: {shown(sizes)}; allowed: sizes of layers, such as (16,)")
+            whole = tuple(integer(f"{name}[{k}]", size, 1, MAX_SIZE, error=SpecError) for k, size in enumerate(sizes))
+            object.__setattr__(self, name, whole)
+            if whole and self.cell == "hopfield":
+                raise SpecError(f"{name}: {whole}; allowed for cell 'hopfield': ()")
+        if self.head and self.readout != "affine":
+            raise SpecError(f"head: {self.head}; allowed with readout {self.readout!r}: ()")
+        if not self.dense and self.dense_activation != "relu":
+            raise SpecError(f"dense_activation: {self.dense_activation!r}; allowed without encoder and head: 'relu'")
+
+    @property
+    def dense(self) -> bool:
+        """Whether there are dense layers around the recurrent network."""
+        return bool(self.encoder or self.head)
+
     def summary(self) -> str:
         """Return kind and sizes of the network and its time step in a few words."""
         counts = ((self.inputs, "input"), (self.neurons, "neuron"), (self.outputs, "output"))
         sizes = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts)
+        for name in ("encoder", "head"):
+            layers = getattr(self, name)
+            sizes += f", {name} {'-'.join(map(str, layers))}" if layers else ""
         return f"{self.cell}: {sizes}, dt_s {self.dt_s:g}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,6 +244,7 @@ class Spec:
         unused = {name for name in _OPTIONS if name not in rules.options}
         unused |= {"integrator"} if len(rules.integrators) == 1 else set()
         unused |= {"output_activation"} if "affine" not in rules.readouts else set()
+        unused |= {"encoder", "head"} if self.cell == "hopfield" else set()
         return tuple(field.name for field in fields(self) if field.name not in unused and not self._omits(field))
 
     @classmethod
@@ -234,7 +267,9 @@ class Spec:
 
 
 def _plain(value: Any) -> Any:
-    return [list(row) for row in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [list(entry) if isinstance(entry, tuple) else entry for entry in value]
+    return value
 
 
 def _check_mask(value: Iterable[Iterable[int]] | None, neurons: int) -> Mask | None:

@@ -69,7 +69,7 @@ def tanh_q(x: int, table) -> int:
 
 def squash(kind: str, total: int, frac: int, table) -> tuple[int, int]:
     """An output function of total 2^-frac, and the fractional bits of its result."""
-    if kind == "identity":
+    if kind in ("identity", "relu"):  # ReLU is a limit
         return total, frac
     one = Fraction(11) * Fraction(2) ** frac
     x = scale(math.floor(max(-one, min(one, Fraction(total)))), frac - 17)

@@ -1,10 +1,12 @@
 """The integer forms of all cells but the CTRNN in Python integers and fractions, from their equations."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 
-from tests.reference import clipped, half_up, logistic_q, scale, squash, tanh_q
+from neuroctl import QuantController, cells
+from tests.reference import clipped, ctrnn_rollout_q, half_up, logistic_q, scale, squash, tanh_q
 
 
 def clip(x, low, high):
@@ -24,7 +26,7 @@ class Dense:
             name: [[int(v) for v in np.atleast_1d(row)] for row in view]
             for name, view in q.layout.views(q.theta_q).items()
         }
-        self.net, self.s = self.f["net"].frac_bits, self.f["s"].frac_bits
+        self.net, self.s = (self.f[name].frac_bits if name in self.f else 0 for name in ("net", "s"))
 
     def first(self, name, count):
         """The state before the first step: as learned, or zeros."""
@@ -55,6 +57,7 @@ class Dense:
             else:
                 total, frac = dot(self.p["W_out"][k], s) + self.p["b_out"][k][0], self.f["b_out"].frac_bits
             total, frac = squash(self.spec.output_activation, total, frac, self.table)
+            low = max(low, 0) if self.spec.output_activation == "relu" else low
             values.append(clip(scale(total, frac - out), low, high))
         return values
 
@@ -165,6 +168,50 @@ def hopfield(q, inputs, table):
         one = 1 << q.formats["out"].frac_bits
         outputs.append([clip(v * one, a, b) for v, a, b in zip(s[n - spec.outputs :], low, high, strict=True)])
     return outputs
+
+
+def layer(q, name, activation, limits, x, table):
+    """The integers of a dense layer ``[T, rows]`` for those that it takes."""
+    p, f, rows = q.layout.views(q.theta_q), q.formats, []
+    for values in x:
+        row = []
+        for weights, bias, (low, high) in zip(p[f"W_{name}"], p[f"b_{name}"], limits, strict=True):
+            total, frac = squash(activation, dot(weights, values) + int(bias), f[f"b_{name}"].frac_bits, table)
+            low = max(low, 0) if activation == "relu" else low
+            row.append(clip(scale(total, frac - f[name].frac_bits), low, high))
+        rows.append(row)
+    return rows
+
+
+def core_of(q, inputs):
+    """The controller between dense layers, its formats and parameters by its own names."""
+    spec, f = q.spec, dict(q.formats)
+    fields = {"encoder": (), "head": (), "dense_activation": "relu", "inputs": len(inputs[0])}
+    fields |= {"input_limits": None, "scale_inputs": False}
+    own, names = dict(f), {}
+    if spec.encoder:
+        own["u"] = f[f"enc.{len(spec.encoder) - 1}"]
+    if spec.head:
+        fields |= {"outputs": spec.head[0], "output_limits": None, "output_activation": spec.dense_activation}
+        own |= {"out": f["core.out"], "W_out": f["W_head.0"], "b_out": f["b_head.0"]}
+        names = {"W_out": "W_head.0", "b_out": "b_head.0"}
+    core, p = dataclasses.replace(spec, **fields), q.layout.views(q.theta_q)
+    theta = np.concatenate([np.ravel(p[names.get(name, name)]) for name in cells.layout(core).blocks])
+    return QuantController(core, own, theta)
+
+
+def rollout(q, inputs, table):
+    """Outputs ``[T, q]`` of a controller of any cell, from reset."""
+    spec, whole = q.spec, (-32768, 32767)
+    if not (spec.encoder or spec.head):
+        return ctrnn_rollout_q(q, inputs, table)[0] if spec.cell == "ctrnn" else ROLLOUTS[spec.cell](q, inputs, table)
+    x = [clipped(q, row) for row in inputs]
+    for k, rows in enumerate(spec.encoder):
+        x = layer(q, f"enc.{k}", spec.dense_activation, [whole] * rows, x, table)
+    x = rollout(core_of(q, x), x, table)
+    for k, rows in enumerate(spec.head[1:], start=1):
+        x = layer(q, f"head.{k}", spec.dense_activation, [whole] * rows, x, table)
+    return layer(q, "out", spec.output_activation, Dense(q, table).limits(), x, table) if spec.head else x
 
 
 ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru, "hopfield": hopfield}

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 import neuroctl as nc
-from neuroctl.spec import CELL_NAMES
+from neuroctl.spec import CELL_NAMES, DENSE_ACTIVATIONS
 
 
 def limits(count):
@@ -15,7 +15,7 @@ def limits(count):
 DTYPES = st.sampled_from(["float32", "float64"])
 RNN = st.sampled_from(["tanh", "logistic", "relu"])
 INITIAL_STATE = st.sampled_from(["zeros", "learned"])
-OUTPUT = st.sampled_from(["identity", "tanh", "logistic"])
+OUTPUT = st.sampled_from(["identity", "tanh", "logistic", "relu"])
 OPTIONS = {
     "ctrnn": st.just({}),
     "indrnn": st.fixed_dictionaries(
@@ -43,8 +43,21 @@ OPTIONS = {
 
 
 @st.composite
-def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrnn",)):
-    """Any valid spec of one of the cells, of up to ``largest`` inputs, neurons and outputs."""
+def dense_layers(draw, largest, head=True):
+    """Fields of dense layers around a cell; of half of all specs there are none."""
+    sizes = st.lists(st.integers(1, largest), max_size=2).map(tuple)
+    fields = {"encoder": draw(sizes), "head": draw(sizes) if head else ()} if draw(st.booleans()) else {}
+    if any(fields.values()):
+        fields["dense_activation"] = draw(st.sampled_from(DENSE_ACTIVATIONS))
+    return fields
+
+
+@st.composite
+def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrnn",), dense=False):
+    """Any valid spec of one of the cells, of up to ``largest`` inputs, neurons and outputs.
+
+    dense: with or without dense layers; False: without.
+    """
     size = st.integers(1, largest)
     cell = draw(st.sampled_from(cells))
     inputs, neurons, readout = draw(size), draw(size), draw(st.sampled_from(["affine", "identity"]))
@@ -64,9 +77,10 @@ def specs(draw, largest=6, dtype=DTYPES, always_input_limits=False, cells=("ctrn
         output_limits=draw(st.none() | limits(outputs)),
         initial_state=draw(INITIAL_STATE) if cell != "hopfield" else "zeros",
         **draw(OPTIONS[cell]),
+        **(draw(dense_layers(largest, head=readout == "affine")) if dense and cell != "hopfield" else {}),
     )
 
 
 def any_cell(**options):
     """Any valid spec of any cell."""
-    return specs(cells=CELL_NAMES, **options)
+    return specs(cells=CELL_NAMES, dense=True, **options)

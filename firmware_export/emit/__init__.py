@@ -19,7 +19,7 @@ from neuroctl.quant import QuantController
 from ..packages import Package
 from ..targets import Target
 from . import parts
-from .cells import EMITTERS
+from .cells import emit
 from .examples import example_values, selftest_bytes
 from .parts import CellC, Field, ParameterStorage
 from .text import rows
@@ -62,7 +62,9 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
     context |= link_values(q, cell.fields, tunable.params) | example_values(q, cell)
     context |= {"split": bool(package.source), "api": "" if package.source else "static inline "}
     context |= {"package_text": package.text.format(name=name), "at": ParameterStorage(name).at, "tables": cell.tables}
+    context |= _core_text(context, cell)
     in_ram = context | tunable.values | {"at": ParameterStorage(name, tunable=True).at, "tables": tunable.tables}
+    in_ram |= _core_text(in_ram, tunable)
     templates = {package.header: "header.h.j2"} | package.files
     if package.source:
         templates[package.source] = "source.c.j2"
@@ -70,6 +72,13 @@ def sources(q: QuantController, name: str, target: Target, package: Package) -> 
         place.format(name=name): _text(file, in_ram if file == "tunable.h.j2" else context)
         for place, file in templates.items()
     }
+
+
+def _core_text(context: dict[str, Any], cell: CellC) -> dict[str, str]:
+    """Return the C of the network between dense layers, if there are such."""
+    if "core" not in cell.values:
+        return {}
+    return {"core_text": _text(f"{cell.values['core'].cell}.j2", context | cell.values["core_values"])}
 
 
 def _text(file: str, context: dict[str, Any]) -> str:
@@ -97,7 +106,7 @@ def cell_c(q: QuantController, name: str) -> CellC:
         ExportError: a number does not fit its C type.
 
     """
-    return EMITTERS[q.spec.cell](q, ParameterStorage(name))
+    return emit(q, ParameterStorage(name))
 
 
 def layout_crc32(q: QuantController, fields: list[Field]) -> int:
@@ -132,7 +141,8 @@ def _shared(q: QuantController, cell: CellC) -> dict[str, Any]:
         "fields": cell.fields,
         "vectors": vectors(q),
         "layout_crc": f"0x{layout_crc32(q, cell.fields):08X}",
-        "cell_template": f"{q.spec.cell}.j2",
+        "cell_template": "layered.j2" if q.spec.dense else f"{q.spec.cell}.j2",
+        "core": None,
     }
 
 
@@ -186,6 +196,9 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "cell": spec.cell.upper() if spec.cell in ("ctrnn", "gru") else spec.cell.capitalize().replace("rnn", "RNN"),
         "inputs": spec.inputs,
         "neurons": spec.neurons,
+        "dense_text": "".join(
+            f" {name} {'-'.join(map(str, getattr(spec, name)))}," for name in ("encoder", "head") if getattr(spec, name)
+        ),
         "outputs": spec.outputs,
         "affine": spec.readout == "affine",
         "in_kind": "scaled" if spec.scale_inputs else "physical",
@@ -208,7 +221,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
 def _step_comment(q: QuantController, name: str) -> str:
     big = name.upper()
     reads = {"affine": "out = W_out s + b_out", "identity": "out = s", "last": "out = the last neurons"}
-    out = reads[str(q.spec.readout)]
+    out = reads[str(q.spec.readout)].replace("s +", "z +" if q.spec.head else "s +")
     if q.spec.output_activation != "identity":
         out = out.replace("= ", f"= {q.spec.output_activation}(") + ")"
     saturate = "Inputs and outputs saturate" if clips_inputs(q) else "Outputs saturate"
@@ -216,11 +229,22 @@ def _step_comment(q: QuantController, name: str) -> str:
         [
             f"/** Advance one time step of {q.spec.dt_s:.9g} s: {_EQUATIONS[q.spec.cell]},",
             f" *  {out}. Any input is safe: no overflow, no fault. {saturate} at their limits.",
+            *_dense_lines(q),
             " * @param s   state; read and written",
             f" * @param in  inputs, {big}_IN_FRAC_BITS fractional bits; read",
             f" * @param out outputs, {big}_OUT_FRAC_BITS fractional bits; written; may be the same array as in */",
         ]
     )
+
+
+def _dense_lines(q: QuantController) -> list[str]:
+    """Return what a step's comment says of dense layers."""
+    spec, said = q.spec, []
+    if spec.encoder:
+        said.append(f"u is what the encoder of {'-'.join(map(str, spec.encoder))} gives")
+    if spec.head:
+        said.append(f"z what the head of {'-'.join(map(str, spec.head))} gives")
+    return [f" *  {', '.join(said)}; both of {spec.dense_activation}."] if said else []
 
 
 def _prototypes(q: QuantController, name: str) -> list[str]:

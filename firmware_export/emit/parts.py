@@ -78,10 +78,14 @@ class ParameterStorage:
 
     name: str
     tunable: bool = False
+    inside: str = ""
+    """The controller that this is a part of, whose struct has its parameters; its name begins with that one's."""
 
     @property
     def at(self) -> str:
         """Prefix of the C name of a table of theta."""
+        if self.tunable and self.inside:
+            return f"{self.inside}_live->{self.name.removeprefix(self.inside).removeprefix('_')}_"
         return f"{self.name}_{'live->' if self.tunable else ''}"
 
     def column(
@@ -193,9 +197,9 @@ def matrix(q: QuantController, p: Blocks, parameters: ParameterStorage, block: s
     return Matrix(name, f"int{stored.bits}_t", f"{rows} * {columns}", ints(p[block]), parameter=parameters.tunable)
 
 
-def row_of(columns: str, bits: int) -> str:
+def row_of(columns: str | int, bits: int) -> str:
     """Return the C expression of how many numbers of a table a row of a matrix takes."""
-    return f"(({columns} * {bits} + 7) / 8)" if bits in PACKED_BITS else columns
+    return f"(({columns} * {bits} + 7) / 8)" if bits in PACKED_BITS else str(columns)
 
 
 def check_range(block: str, values: NDArray[Any], low: int, high: int) -> None:
@@ -222,14 +226,30 @@ def folded(shift: int) -> int:
 
 def readout(q: QuantController, p: Blocks, parameters: ParameterStorage, at: int) -> Readout:
     """Return the readout; ``at`` is the index of the first of ``readout_ints`` in the controller's ints."""
-    name, count, size = parameters.name, q.spec.outputs, f"{parameters.name.upper()}_OUTPUTS"
-    shift, code, argument_shift, _ = ints(q.ints[at : at + READOUT_INTS])
-    limits = at + READOUT_INTS
-    low = column(name, "out_low", size, ints(q.ints[limits : limits + count]))
-    high = column(name, "out_high", size, ints(q.ints[limits + count : limits + 2 * count]))
+    bias = ints(p["b_out"]) if "b_out" in p else None
+    end = at + READOUT_INTS + 2 * q.spec.outputs
+    return layer_readout(parameters, q.ints[at:end], bias, "out", f"{parameters.name.upper()}_OUTPUTS")
+
+
+def layer_readout(
+    parameters: ParameterStorage, numbers: NDArray[Any], bias: tuple[int, ...] | None, suffix: str, size: str | int
+) -> Readout:
+    """Return the readout of a layer.
+
+    Args:
+        parameters: storage of the biases.
+        numbers: its ``readout_ints``.
+        bias: of each row; None for none.
+        suffix: of its tables' names.
+        size: how many rows it has, in C.
+
+    """
+    name, (shift, code, argument_shift, _) = parameters.name, ints(numbers[:READOUT_INTS])
+    lows, highs = np.split(numbers[READOUT_INTS:], 2)
+    low, high = (column(name, f"{suffix}_{end}", str(size), ints(v)) for end, v in (("low", lows), ("high", highs)))
     total, columns = "sum", [low, high]
-    if "b_out" in p:
-        b_out = parameters.column("b_out", size, ints(p["b_out"]), constant="int32_t")
+    if bias is not None:
+        b_out = parameters.column(f"b_{suffix}", str(size), bias, constant="int32_t")
         total, columns = f"sum + {b_out.at('i')}", [b_out, low, high]
     if code != IDENTITY:
         total = squash("logistic" if code == LOGISTIC else "tanh", total, argument_shift)

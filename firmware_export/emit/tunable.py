@@ -10,7 +10,7 @@ import numpy as np
 from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
 
-from .cells import EMITTERS
+from .cells import emit
 from .parts import STORAGE_BYTES, CellC, Field, ParameterStorage
 from .text import Column
 
@@ -51,7 +51,7 @@ def tunable_c(q: QuantController, name: str) -> CellC:
 
     """
     parameters = ParameterStorage(name, tunable=True)
-    cell = EMITTERS[q.spec.cell](q, parameters)
+    cell = emit(q, parameters)
     reach = [limit for part in parts_of(cell.fields) for limit in (part.low, part.high)]
     columns = [*cell.columns, parameters.column("reach", str(len(reach)), tuple(reach))]
     return CellC(cell.fields, columns, cell.values, cell.scratch_bytes)

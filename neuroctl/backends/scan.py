@@ -68,7 +68,7 @@ class Plan:
 
 def composes(spec: Spec) -> bool:
     """Return whether a cell's steps compose to maps of the same form."""
-    return spec.cell == "indrnn" and spec.activation in ("relu", "hard_tanh")
+    return spec.cell == "indrnn" and not spec.dense and spec.activation in ("relu", "hard_tanh")
 
 
 def pays(spec: Spec, steps: int, sequences: int) -> bool:

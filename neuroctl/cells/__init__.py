@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import ctrnn, elman, fixed, gru, hopfield, indrnn, jordan
-from neuroctl.cells.base import Adjoint, Cell, Integer, input_map
+from neuroctl.cells import base, ctrnn, elman, fixed, gru, hopfield, indrnn, jordan, layered
+from neuroctl.cells.base import Adjoint, Cell, Integer
 from neuroctl.checks import array, integer, shown
 from neuroctl.errors import ExportError, LayoutError, SpecError
 from neuroctl.layout import Layout
-from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.spec import Spec
 
 _TABLE = (
@@ -38,7 +38,14 @@ def cell_of(spec: Spec) -> Cell:
     """
     if not isinstance(spec, Spec):
         raise SpecError(f"spec: {shown(spec)}; allowed: a Spec, such as Spec(**fields)")
-    return CELLS[spec.cell]
+    return _layered(spec.cell) if spec.dense else CELLS[spec.cell]
+
+
+@cache
+def _layered(name: str) -> Cell:
+    cell = CELLS[name]
+    around = layered.layered(cell)
+    return replace(around, integer=fixed.layered.layered_q(cell, around))
 
 
 def integer_of(spec: Spec) -> Integer:
@@ -72,17 +79,12 @@ def adjoint_of(spec: Spec) -> Adjoint:
 
 def step_ints(spec: Spec) -> NDArray[np.int64]:
     """Return what a step of the spec's cell needs in whole numbers."""
-    codes = [ACTIVATIONS[spec.output_activation], ACTIVATIONS[str(spec.activation)]]
-    sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
-    return np.array([*sizes, *codes, *cell_of(spec).own_ints(spec)], dtype=np.int64)
+    return base.step_ints(spec, cell_of(spec))
 
 
 def step_floats(spec: Spec) -> NDArray[Any]:
     """Return what a step of the spec's cell needs in numbers of the spec's dtype."""
-    limits = spec.output_limits or ((-np.inf, np.inf),) * spec.outputs
-    lows, highs = zip(*limits, strict=True)
-    scales = np.concatenate(input_map(spec))
-    return np.array([spec.dt_s, *scales, *lows, *highs, *cell_of(spec).own_floats(spec)], dtype=spec.dtype)
+    return base.step_floats(spec, cell_of(spec))
 
 
 def initial_blocks(spec: Spec) -> Mapping[str, str]:

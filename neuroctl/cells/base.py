@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.layout import Layout, cache_layout
+from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.maths.fixed import QFormat, QFormats
 from neuroctl.maths.jit import jit_integer, jit_step
 from neuroctl.spec import Spec
@@ -171,7 +172,7 @@ class Integer:
     block of theta that it starts from.
     """
 
-    quantize: Callable[[Spec, Array, QFormat, Any], Quantized]
+    quantize: Callable[[Spec, Array, QFormat | QFormats, Any], Quantized]
     quantize_theta: Callable[[Spec, Array, Population], NDArray[np.int32]]
     state_layout_q: Callable[[Spec], Layout]
     ints_q: Callable[[Spec, Population], NDArray[np.int64]]
@@ -189,6 +190,26 @@ NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(
 
 DT, SCALES = 0, 1
 """Places in ``floats``: dt_s; the inputs' offsets and gains; the outputs' lows and highs; a cell's own constants."""
+
+
+def step_ints(spec: Spec, cell: Cell) -> NDArray[np.int64]:
+    """Return what a step of the spec's cell needs in integers."""
+    codes = [ACTIVATIONS[spec.output_activation], ACTIVATIONS[str(spec.activation)]]
+    sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine")]
+    return np.array([*sizes, *codes, *cell.own_ints(spec)], dtype=np.int64)
+
+
+def step_floats(spec: Spec, cell: Cell) -> NDArray[Any]:
+    """Return what a step of the spec's cell needs in numbers of the spec's dtype."""
+    limits = spec.output_limits or ((-np.inf, np.inf),) * spec.outputs
+    lows, highs = zip(*limits, strict=True)
+    scales = np.concatenate(input_map(spec))
+    return np.array([spec.dt_s, *scales, *lows, *highs, *cell.own_floats(spec)], dtype=spec.dtype)
+
+
+def first_weights(blocks: Layout) -> str:
+    """Return the name of the block of theta that multiplies the inputs."""
+    return next(name for name in ("W_enc.0", "W_in", "W_in.0") if name in blocks)
 
 
 def step_blocks(spec: Spec) -> tuple[tuple[Any, ...], ...]:
@@ -289,6 +310,6 @@ def decode_readout(spec: Spec, p: Mapping[str, Array]) -> None:
     if spec.readout != "affine":
         return
     middle, half = output_range(spec)
-    rest = 0.5 if spec.activation == "logistic" else 0.0
+    rest = 0.5 if (spec.dense_activation if spec.head else spec.activation) == "logistic" else 0.0
     p["W_out"][:] *= (2.0 * half if rest else half)[:, None]
     p["b_out"][:] = middle - rest * p["W_out"].sum(axis=-1) + half * p["b_out"]

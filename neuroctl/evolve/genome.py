@@ -194,6 +194,8 @@ class Genome:
             neuron_axes(spec)  # raises for cells whose neurons cannot be left out
         if encoding.limbs == 1 and not encoding.sparse:
             return
+        if encoding.limbs > 1 and spec.dense:
+            raise StudyError(f"limbs: {encoding.limbs}; allowed with dense layers: 1")
         if spec.cell == "hopfield" or spec.mask is not None:
             which = "a hopfield network" if spec.cell == "hopfield" else "a spec with a mask"
             raise StudyError(f"encoding: {which}; allowed for limbs and sparse: other cells, without a mask")

@@ -156,10 +156,10 @@ def _operator(graph: _Graph) -> tuple[str, str]:
         options = {"activations": [ACTIVATIONS[str(spec.activation)]]}
     weights = {"W": p["W_in"][order], "R": p["U"][order], "B": np.concatenate([p["bias"][order], recurrent])}
     names = [graph.constant(values[None], name) for name, values in weights.items()]
-    initial = graph.op("Unsqueeze", "state_in", first)
+    initial, x = graph.op("Unsqueeze", "state_in", first), steps.encoded(graph, "obs")
     states, last = graph.op(
-        "GRU" if spec.cell == "gru" else "RNN", steps.seen(graph, "obs"), *names, "", initial, outputs=2, hidden_size=n,
+        "GRU" if spec.cell == "gru" else "RNN", x, *names, "", initial, outputs=2, hidden_size=n,
         layout=0, direction="forward", **options,
     )  # fmt: skip
     features = graph.op("Squeeze", states, graph.constant([1], "axis", np.int64))
-    return steps.readout(graph, features), graph.op("Squeeze", last, first)
+    return steps.left(graph, steps.readout(graph, features)), graph.op("Squeeze", last, first)

@@ -58,23 +58,31 @@ def states_of(spec: Spec) -> dict[str, int]:
         raise InteropError(f"cell: {spec.cell}; allowed: {', '.join(_STEPS)}")
     if spec.cell == "indrnn":
         return {f"h.{layer}": spec.neurons for layer in range(spec.layers)}
-    return {"ctrnn": {"y": spec.neurons}, "jordan": {"context": spec.outputs}}.get(spec.cell, {"h": spec.neurons})
+    context = (*spec.head, spec.outputs)[0]
+    return {"ctrnn": {"y": spec.neurons}, "jordan": {"context": context}}.get(spec.cell, {"h": spec.neurons})
 
 
 def step(o: Operators, obs: Any, state: Any) -> tuple[Any, Any]:
     """Return outputs, and the state after a step."""
     sizes = states_of(o.spec)
     parts = [state] if len(sizes) == 1 else o.split(state, list(sizes.values()))
-    y, after = _STEPS[o.spec.cell](o, seen(o, obs), dict(zip(sizes, parts, strict=True)))
+    z, after = _STEPS[o.spec.cell](o, encoded(o, obs), dict(zip(sizes, parts, strict=True)))
+    y = left(o, z)
     return y, after[next(iter(sizes))] if len(sizes) == 1 else o.joined([after[name] for name in sizes])
 
 
-def seen(o: Operators, u: Any) -> Any:
-    """Return inputs as the network sees them."""
-    if not o.spec.scale_inputs:
-        return u
-    offset, gain = (o.constant(values) for values in input_map(o.spec))
-    return o.op("Mul", o.op("Sub", u, offset), gain)
+def encoded(o: Operators, u: Any) -> Any:
+    """Return inputs as the cell takes them: scaled, and through the encoder."""
+    if o.spec.scale_inputs:
+        offset, gain = (o.constant(values) for values in input_map(o.spec))
+        u = o.op("Mul", o.op("Sub", u, offset), gain)
+    for layer in range(len(o.spec.encoder)):
+        u = _layer(o, f"enc.{layer}", u)
+    return u
+
+
+def _layer(o: Operators, name: str, x: Any) -> Any:
+    return activated(o, o.spec.dense_activation, _driven(o, x, f"W_{name}", f"b_{name}"))
 
 
 def activated(o: Operators, name: str | None, x: Any) -> Any:
@@ -87,14 +95,29 @@ def activated(o: Operators, name: str | None, x: Any) -> Any:
 
 
 def readout(o: Operators, features: Any) -> Any:
-    """Return outputs, within their limits."""
+    """Return what the cell gives: the outputs, within their limits, or the head's first layer."""
+    if o.spec.head:
+        return _layer(o, "head.0", features)
     y = features
     if o.spec.readout == "affine":
-        y = activated(o, o.spec.output_activation, o.op("Add", o.times("W_out", features), o.block("b_out")))
-    if o.spec.output_limits is not None:
-        lows, highs = np.array(o.spec.output_limits).T
-        y = o.op("Max", o.op("Min", y, o.constant(highs)), o.constant(lows))
-    return y
+        y = activated(o, o.spec.output_activation, _driven(o, features, "W_out", "b_out"))
+    return _limited(o, y)
+
+
+def left(o: Operators, z: Any) -> Any:
+    """Return the outputs for what the cell gives."""
+    if not o.spec.head:
+        return z
+    for layer in range(1, len(o.spec.head)):
+        z = _layer(o, f"head.{layer}", z)
+    return _limited(o, activated(o, o.spec.output_activation, _driven(o, z, "W_out", "b_out")))
+
+
+def _limited(o: Operators, y: Any) -> Any:
+    if o.spec.output_limits is None:
+        return y
+    lows, highs = np.array(o.spec.output_limits).T
+    return o.op("Max", o.op("Min", y, o.constant(highs)), o.constant(lows))
 
 
 def _driven(o: Operators, u: Any, w_in: str = "W_in", bias: str = "bias") -> Any:

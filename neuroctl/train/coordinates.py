@@ -47,8 +47,8 @@ class Coordinates:
         self._stretch, blocks = stretch, layout(spec)
         scale = np.ones(blocks.size)
         p = blocks.views(scale)
-        p["W_in" if "W_in" in blocks else "W_in.0"][:] /= base.input_scale(spec)
-        if spec.cell == "jordan":
+        p[base.first_weights(blocks)][:] /= base.input_scale(spec)
+        if spec.cell == "jordan" and not spec.head:
             p["U"][:] /= base.output_scale(spec)
             if "context0" in p:
                 p["context0"][:] *= base.output_scale(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuroctl.cells import adjoint_of, cell_of, initial_blocks, step_floats, step_ints
-from neuroctl.cells.base import input_map
+from neuroctl.cells.base import first_weights, input_map
 from neuroctl.layout import Layout
 from neuroctl.spec import Spec
 
@@ -49,7 +49,7 @@ class Places:
         )
         self.states = [(self.state[name].part, block.part) for name, block in self.carry.blocks.items()
                        if name in self.state and name in names]  # fmt: skip
-        self.w_in = theta["W_in" if "W_in" in theta else "W_in.0"].offset
+        self.w_in = theta[first_weights(theta)].offset
         self.ints, self.floats = step_ints(spec), step_floats(spec)
         self.params = theta
         masks = [np.ones(block.size) if block.mask is None else np.ravel(block.mask) for block in theta.blocks.values()]

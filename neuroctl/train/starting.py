@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import base, initial, layout
+from neuroctl.cells import base, initial, layered, layout
 from neuroctl.cells.ctrnn import center_crossing_bias
 from neuroctl.cells.gru import UPDATE_BIAS
 from neuroctl.cells.indrnn import paper_init
@@ -22,6 +22,7 @@ Array = NDArray[Any]
 Blocks = Mapping[str, Array]
 
 _TAU_STEPS: Final = 2.0, 50.0
+_RELU_GAIN: Final = math.sqrt(2.0)  # of a layer whose function lets half of its sums through (He et al. 2015)
 _RECURRENT: Final = 4.0  # 1 over the logistic's largest slope
 
 
@@ -38,6 +39,7 @@ def start(spec: Spec, seed: int = 0) -> Array:
     - these four: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
       outputs' range, and at rest the outputs are in its middle
     - a learned initial state begins as zeros
+    - dense layers: uniform, of variance 1 over the columns, or 2 where ReLU follows (K. He et al., ICCV 2015); biases 0
 
     Raises:
         TrainingError: seed is no integer >= 0.
@@ -45,6 +47,8 @@ def start(spec: Spec, seed: int = 0) -> Array:
     """
     integer("seed", seed, 0, error=TrainingError)
     blocks = layout(spec)
+    if spec.dense:
+        return _dense(spec, seed)
     if spec.cell == "indrnn":
         theta = paper_init(spec, seed).astype(np.float64)
         p = blocks.views(theta)
@@ -60,6 +64,23 @@ def start(spec: Spec, seed: int = 0) -> Array:
     _RECURRENCE[spec.cell](spec, p, rng)
     if spec.readout == "affine":
         p["W_out"][:] = _uniform(rng, p["W_out"].shape)
+        base.decode_readout(spec, p)
+    return blocks.coerce(theta, spec.dtype)
+
+
+def _dense(spec: Spec, seed: int) -> Array:
+    """Return a start of a spec with dense layers: those and the core's, which has a generator of its own."""
+    blocks, core, rng = layout(spec), layered.core_spec(spec), np.random.default_rng((seed, 1))
+    theta = np.zeros(blocks.size)
+    p = blocks.views(theta)
+    for name, values in layout(core).views(start(core, seed)).items():
+        p[layered.renamed(spec, name)][:] = values
+    for name, *shape in (*layered.encoder_layers(spec), *layered.head_layers(spec)):
+        gain = _RELU_GAIN if spec.dense_activation == "relu" and name != "out" else 1.0
+        p[f"W_{name}"][:] = gain * _uniform(rng, (shape[0], shape[1]))
+    if spec.encoder:
+        p["W_enc.0"][:] /= base.input_scale(spec)
+    if spec.head:
         base.decode_readout(spec, p)
     return blocks.coerce(theta, spec.dtype)
 

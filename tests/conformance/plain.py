@@ -1,5 +1,6 @@
 """Every cell in plain NumPy and Python floats, from the literature's equations: what all forms are compared with."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -68,9 +69,33 @@ def hopfield(spec, p, inputs):
 ROLLOUTS = {"ctrnn": ctrnn, "hopfield": hopfield} | reference_rnn.ROLLOUTS
 
 
+def dense_layers(spec, p, inputs):
+    """x = f(W x + b) layer by layer, the cell, whose readout is the head's first layer, and layer by layer to y."""
+    f, g = (np.vectorize(reference_rnn.FUNCTIONS[name]) for name in (spec.dense_activation, spec.output_activation))
+    x, p = inputs, dict(p)
+    for k in range(len(spec.encoder)):
+        x = f(x @ p[f"W_enc.{k}"].T + p[f"b_enc.{k}"])
+    fields = {"encoder": (), "head": (), "dense_activation": "relu", "inputs": x.shape[1]}
+    fields |= {"input_limits": None, "scale_inputs": False}
+    if not spec.head:
+        return ROLLOUTS[spec.cell](dataclasses.replace(spec, **fields), p, x)
+    fields |= {"outputs": spec.head[0], "output_limits": None, "output_activation": spec.dense_activation}
+    w_out, b_out = p["W_out"], p["b_out"]
+    p |= {"W_out": p["W_head.0"], "b_out": p["b_head.0"]}
+    z = ROLLOUTS[spec.cell](dataclasses.replace(spec, **fields), p, x)
+    if spec.cell == "ctrnn":  # written without output activation
+        z = f(z)
+    for k in range(1, len(spec.head)):
+        z = f(z @ p[f"W_head.{k}"].T + p[f"b_head.{k}"])
+    y = g(z @ w_out.T + b_out)
+    return y if spec.output_limits is None else np.clip(y, *np.array(spec.output_limits).T)
+
+
 def rollout(spec, theta, inputs):
     """Outputs ``[T, q]`` in float64 for theta as it is stored."""
     from neuroctl.cells import layout
 
     p = {name: np.asarray(view, float) for name, view in layout(spec).views(theta).items()}
+    if spec.encoder or spec.head:
+        return dense_layers(spec, p, np.asarray(inputs, float))
     return ROLLOUTS[spec.cell](spec, p, np.asarray(inputs, float))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import neuroctl as nc
 from neuroctl import io
-from tests.strategies import specs
+from tests.strategies import any_cell
 
 SPEC = nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=1, dt_s=0.01)
 
@@ -23,7 +23,7 @@ def saved(tmp_path):
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(specs(), st.dictionaries(st.text(), st.text() | st.integers() | st.booleans()))
+@given(any_cell(), st.dictionaries(st.text(), st.text() | st.integers() | st.booleans()))
 def test_round_trip(tmp_path, spec, meta):
     ctl = nc.Controller(spec, seed=1)
     ctl.save(tmp_path / "x.npz", meta=meta)

@@ -9,12 +9,12 @@ import neuroctl as nc
 from neuroctl.cells import decode, genome_size, initial, layout
 from neuroctl.layout import Layout
 from neuroctl.spec import CELL_NAMES, Spec
-from tests.strategies import specs
+from tests.strategies import any_cell
 
 GOOD = {"cell": "ctrnn", "inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.01}
 
 
-@given(specs())
+@given(any_cell())
 def test_spec_survives_json_and_is_hashable(spec):
     again = nc.Spec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert again == spec
@@ -97,7 +97,7 @@ def test_from_dict_names_missing_and_unknown_fields(data):
         nc.Spec.from_dict(data)
 
 
-@given(specs())
+@given(any_cell())
 def test_layout_tiles_theta_without_gaps(spec):
     blocks = layout(spec)
     touched = np.zeros(blocks.size, int)
@@ -136,7 +136,7 @@ def test_theta_of_another_shape_is_refused(theta):
         nc.Controller(nc.Spec(**GOOD), theta)
 
 
-@given(specs())
+@given(any_cell())
 def test_decode_of_any_moderate_genome_is_a_valid_theta(spec):
     genome = np.random.default_rng(1).standard_normal(genome_size(spec)) * 3
     theta = decode(spec, genome)

@@ -34,6 +34,9 @@ CELLS = {
     "gru": {},
     "ctrnn learned": {"initial_state": "learned"},
     "gru learned": {"initial_state": "learned"},
+    "gru dense": {"encoder": (6, 5), "head": (4, 7)},
+    "ctrnn encoder": {"encoder": (5,), "dense_activation": "tanh"},
+    "jordan head": {"head": (5,), "dense_activation": "logistic", "context_decay": 0.5},
     "hopfield": {"settle_steps": 20},
     "hopfield synchronous": {"update": "synchronous", "settle_steps": 20, "clamp": False},
 }

@@ -60,7 +60,12 @@ def random_spec(rng):
     elif rng.integers(3) == 0 and cell != "jordan":
         outputs, options["readout"] = neurons, "identity"
     elif rng.integers(2):
-        options["output_activation"] = str(rng.choice(["identity", "tanh", "logistic"]))
+        options["output_activation"] = str(rng.choice(["identity", "tanh", "logistic", "relu"]))
+    if cell != "hopfield" and rng.integers(3) == 0:
+        options["encoder"] = tuple(rng.integers(1, 8, rng.integers(1, 3)).tolist())
+        options["dense_activation"] = str(rng.choice(["relu", "tanh", "logistic"]))
+        if options.get("readout") != "identity":
+            options["head"] = tuple(rng.integers(1, 8, rng.integers(0, 3)).tolist())
     if rng.integers(2):
         options["output_limits"] = limits(rng, outputs)
     return dataclasses.replace(

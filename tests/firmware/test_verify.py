@@ -105,7 +105,7 @@ if LONG:
         if cell == "ctrnn":
             expected, states = reference.ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
         else:
-            expected = np.array(reference_q.ROLLOUTS[q.spec.cell](q, u, LOGISTIC_TABLE))
+            expected = np.array(reference_q.rollout(q, u, LOGISTIC_TABLE))
         q.reset()
         wrong = int((q.rollout_int(u) != expected).sum())
         assert wrong == 0

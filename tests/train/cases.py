@@ -54,6 +54,11 @@ CASES = {
     "indrnn-tanh-3-residual-learned": spec(
         cell="indrnn", activation="tanh", layers=3, residual=True, initial_state="learned"
     ),
+    "gru-dense-limits-scaled": spec(cell="gru", encoder=(5, 4), head=(4, 3), **LIMITS, **SCALED),
+    "ctrnn-rk4-encoder": spec(cell="ctrnn", integrator="rk4", encoder=(4,), dense_activation="tanh"),
+    "jordan-dense": spec(cell="jordan", encoder=(3,), head=(4, 3), context_decay=0.5, dense_activation="tanh"),
+    "indrnn-dense": spec(cell="indrnn", layers=2, residual=True, encoder=(4, 5), head=(3,)),
+    "elman-relu-output": spec(cell="elman", output_activation="relu", **LIMITS),
     "indrnn-identity": spec(cell="indrnn", readout="identity", layers=2, residual=True, horizon=50),
 }
 

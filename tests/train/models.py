@@ -1,9 +1,12 @@
 """Controllers written once more, from their equations, in torch: what gradients are compared with."""
 
+import dataclasses
+
 import torch
 
 import neuroctl as nc
-from neuroctl.cells import input_map, layout
+from neuroctl.cells import layout
+from neuroctl.cells.base import input_map
 
 ACTIVATIONS = {
     "logistic": torch.sigmoid,
@@ -86,6 +89,24 @@ def gru_step(spec, p, state, u):
     return (h,), read_out(spec, p, h)
 
 
+def dense_step(spec, p, state, u):
+    """Encoder, the cell with the head's first layer as its readout, the other layers."""
+    f, p = ACTIVATIONS[spec.dense_activation], dict(p)
+    for k in range(len(spec.encoder)):
+        u = f(u @ p[f"W_enc.{k}"].T + p[f"b_enc.{k}"])
+    plain = {"encoder": (), "head": (), "dense_activation": "relu", "input_limits": None, "scale_inputs": False}
+    plain["inputs"] = u.shape[-1]
+    if not spec.head:
+        return STEPS[spec.cell](dataclasses.replace(spec, **plain), p, state, u)
+    last = {name: p[name] for name in ("W_out", "b_out")}
+    p |= {"W_out": p["W_head.0"], "b_out": p["b_head.0"]}
+    plain |= {"outputs": spec.head[0], "output_limits": None, "output_activation": spec.dense_activation}
+    state, z = STEPS[spec.cell](dataclasses.replace(spec, **plain), p, state, u)
+    for k in range(1, len(spec.head)):
+        z = f(z @ p[f"W_head.{k}"].T + p[f"b_head.{k}"])
+    return state, read_out(spec, last, z)
+
+
 STEPS = {"ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step, "gru": gru_step}
 NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"], "gru": ["h"]}
 
@@ -102,11 +123,12 @@ def run(spec: nc.Spec, theta: torch.Tensor, u: torch.Tensor, state: tuple) -> to
         state = tuple(part + h0 for part, h0 in zip(state, learned, strict=True))
     offset, gain = (torch.tensor(x) for x in input_map(spec))
     for t in range(len(u)):
-        state, out = STEPS[spec.cell](spec, p, state, (u[t] - offset) * gain)
+        step = dense_step if spec.encoder or spec.head else STEPS[spec.cell]
+        state, out = step(spec, p, state, (u[t] - offset) * gain)
         outputs.append(out)
     return torch.stack(outputs)
 
 
 def zeros(spec: nc.Spec, count: int) -> tuple:
-    size = spec.outputs if spec.cell == "jordan" else spec.neurons
+    size = (*spec.head, spec.outputs)[0] if spec.cell == "jordan" else spec.neurons
     return tuple(torch.zeros(count, size, dtype=torch.float64, requires_grad=True) for _ in names(spec))

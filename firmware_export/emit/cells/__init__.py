@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from . import ctrnn, elman, gru, hopfield, indrnn, jordan
+from neuroctl.quant import QuantController
+
+from ..parts import CellC, ParameterStorage
+from . import ctrnn, elman, gru, hopfield, indrnn, jordan, layered
 
 EMITTERS: Final = MappingProxyType(
     {
@@ -18,3 +21,14 @@ EMITTERS: Final = MappingProxyType(
     }
 )
 """One line per cell; its template is ``templates/<cell>.j2``."""
+
+
+def emit(q: QuantController, parameters: ParameterStorage) -> CellC:
+    """Return the C of a controller's cell, with the dense layers around it.
+
+    Raises:
+        ExportError: a number does not fit its C type.
+
+    """
+    cell = EMITTERS[q.spec.cell]
+    return layered.emit(q, parameters, cell) if q.spec.dense else cell(q, parameters)

@@ -67,9 +67,9 @@ def refuse(bad: NDArray[np.bool_], text: Callable[[tuple[int, ...]], str]) -> No
         raise ExportError(text(place), bad.reshape(len(bad), -1).any(axis=1))
 
 
-def drive_of(w_in: Array, u_format: QFormat) -> Array:
+def drive_of(w_in: Array, u_format: QFormat | QFormats) -> Array:
     """Return what the inputs at most add to each neuron's sum, ``[P, n]``; all inputs have the widest one's format."""
-    drive: Array = np.abs(w_in).sum(axis=-1) * -u_format.low * u_format.lsb
+    drive: Array = np.abs(w_in).sum(axis=-1) * -u_format.low * np.reshape(u_format.lsb, (-1, 1))
     return drive
 
 
@@ -213,19 +213,25 @@ def readout_q(
         store(y, i, saturate(round_shift(total, shift), wide(ints, limits + i), wide(ints, limits + q + i)))
 
 
+def _squashed(spec: Spec) -> bool:
+    """Whether the outputs are a bounded function of their sums. ReLU is none: it is a limit of its own, 0."""
+    return spec.output_activation in ("tanh", "logistic")
+
+
 def readout_formats(
     spec: Spec,
     p: Mapping[str, Array],
     options: FormatOptions,
     s: QFormats | QFormat = Q15,
     s_reach: Array | float = 1.0,
+    s_high: int = Q15_HIGH,
 ) -> dict[str, QFormats]:
     """Return the formats of W_out, b_out and out: as many fractional bits as the sum, the weights and the limits allow.
 
     ``p`` are the parameters by name ``[P, ...]``, ``s`` is the format of what is read out, ``s_reach`` its largest
-    magnitude.
+    magnitude, ``s_high`` that as an integer.
     """
-    squashed = spec.output_activation != "identity"
+    squashed = _squashed(spec)
     reach: Any = 1.0 if squashed else s_reach
     if spec.output_limits is not None and squashed:
         # Where limits leave [-1, 1] out, the nearer one is what comes out.
@@ -242,7 +248,7 @@ def readout_formats(
     out_frac = np.minimum(widest_frac_bits(reach, 16), ACTIVATION_FRAC_BITS if squashed else MAX_SHIFT)
     most = np.asarray((ARGUMENT_FRAC_BITS if squashed else out_frac) + MAX_SHIFT - s.frac_bits)
     offset = np.abs(p["b_out"]).max(axis=-1)
-    w_out = options.weights("W_out", p["W_out"], Q15_HIGH, most, offset, s.frac_bits)
+    w_out = options.weights("W_out", p["W_out"], s_high, most, offset, s.frac_bits)
     sum_frac = w_out.frac_bits + s.frac_bits
     out_frac = out_frac if squashed else np.minimum(out_frac, sum_frac)
     out = QFormats(16, np.broadcast_to(out_frac, sum_frac.shape))
@@ -257,8 +263,8 @@ def readout_ints(spec: Spec, formats: Population) -> list[Any]:
     """Return the readout's part of ``ints``; see the places above."""
     out = formats["out"]
     sum_frac = formats["b_out" if spec.readout == "affine" else "s"].frac_bits
-    squash: list[Any] = [ACTIVATIONS[spec.output_activation], 0, 0]
-    if spec.output_activation != "identity":
+    squash: list[Any] = [ACTIVATIONS[spec.output_activation] if _squashed(spec) else IDENTITY, 0, 0]
+    if _squashed(spec):
         argument_shift = check_argument_shift(sum_frac - ARGUMENT_FRAC_BITS)
         # A sum stays below 2^30; where 11 does not, nothing has to be clamped.
         squash[1:] = [argument_shift, np.minimum(ARGUMENT_LIMIT << sum_frac, 1 << GUARD_BITS)]
@@ -268,10 +274,16 @@ def readout_ints(spec: Spec, formats: Population) -> list[Any]:
 
 
 def output_ends(spec: Spec, out: QFormats) -> list[Any]:
-    """Return the outputs' lows, then their highs, each ``[P]``: the declared limits, else what the format holds."""
+    """Return the outputs' lows, then their highs, each ``[P]``: the declared limits, else what the format holds.
+
+    ReLU's lows are not below 0.
+    """
     if spec.output_limits is None:
-        return [out.low] * spec.outputs + [out.high] * spec.outputs
-    limits = np.array(spec.output_limits, np.float64).T.ravel()
+        return [0 if spec.output_activation == "relu" else out.low] * spec.outputs + [out.high] * spec.outputs
+    lows, highs = np.array(spec.output_limits, np.float64).T
+    if spec.output_activation == "relu":
+        lows = np.minimum(np.maximum(lows, 0.0), highs)
+    limits = np.concatenate([lows, highs])
     return list(out.quantize(np.broadcast_to(limits, (len(out), limits.size))).T)
 
 
@@ -286,7 +298,7 @@ def stacked(numbers: Sequence[Any], lanes: int) -> NDArray[np.int64]:
 def readout_ranges(spec: Spec, formats: Population, w_out: Array, b_out: Array, s: tuple[Any, Any]) -> dict[str, Range]:
     """Range of the readout's sum, and of the sum with its rounding, for activations in the range s."""
     low, high = hull(plus(row_ranges(w_out, *s), (b_out, b_out)))
-    squashed = spec.output_activation != "identity"
+    squashed = _squashed(spec)
     shift = formats["b_out"].frac_bits - (ARGUMENT_FRAC_BITS if squashed else formats["out"].frac_bits)
     half = np.where(shift > 0, np.int64(1) << np.clip(shift, 0, MAX_SHIFT) >> 1, 0)
     return {"W_out s + b_out": (low, high), "out, rounded": (low, high + half)}

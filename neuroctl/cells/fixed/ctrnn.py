@@ -100,7 +100,7 @@ def step_prepared_q(theta: Array, state: Array, u: Array, y: Array, ints: Array)
     base.readout_q(theta, w_in + n * m, state, s, n, y, q, affine, ints, READOUT)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

@@ -48,7 +48,7 @@ def stalls(spec: Spec, p: Mapping[str, Array], u_lsb: Array | float, y_frac_bits
     return slow
 
 
-def y_format(spec: Spec, p: Mapping[str, Array], u_format: QFormat, options: FormatOptions) -> QFormats:
+def y_format(spec: Spec, p: Mapping[str, Array], u_format: QFormat | QFormats, options: FormatOptions) -> QFormats:
     """Give y the most fractional bits that leave y, net, their difference and y + bias below 2^29.
 
     Raises:

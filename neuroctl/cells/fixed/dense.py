@@ -151,9 +151,9 @@ def s_format(spec: Spec, s_reach: Array, options: FormatOptions) -> tuple[QForma
     return QFormats(16, frac_bits), np.ldexp(1.0, 15 - frac_bits)
 
 
-def input_formats(u_format: QFormat, lanes: int) -> QFormats:
+def input_formats(u_format: QFormat | QFormats, lanes: int) -> QFormats:
     """Return the inputs' format for P controllers."""
-    return QFormats(u_format.bits, np.full(lanes, u_format.frac_bits))
+    return QFormats(u_format.bits, np.broadcast_to(u_format.frac_bits, lanes).copy())
 
 
 def weights(options: FormatOptions, name: str, w: Array, x: QFormats, x_high: int, net: QFormats) -> QFormats:

@@ -14,7 +14,7 @@ from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import hull, row_ranges, shifted
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths.fixed import QFormat, round_shift
+from neuroctl.maths.fixed import QFormat, QFormats, round_shift
 from neuroctl.maths.jit import jit_integer
 from neuroctl.maths.packs import load, store, wide
 from neuroctl.maths.vectors import U
@@ -47,17 +47,18 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     base.readout_q(theta, bias + n, state, s, n, y, base.size(ints, d.OUT), base.size(ints, d.AFFINE), ints, d.READOUT)
 
 
-def _s_reach(spec: Spec, p: d.Blocks, u_reach: float) -> Array:
+def _s_reach(spec: Spec, p: d.Blocks, u_reach: Array | float) -> Array:
     """Return the largest activation: 1, or of ReLU what the inputs bring, summed up by U's largest row, or h0."""
     if spec.activation != "relu":
         return np.ones(len(p["bias"]))
-    driven = np.maximum(np.abs(p["W_in"]).sum(axis=-1) * u_reach + p["bias"], 0.0).max(axis=-1)
+    inputs = np.abs(p["W_in"]).sum(axis=-1) * np.reshape(u_reach, (-1, 1))
+    driven = np.maximum(inputs + p["bias"], 0.0).max(axis=-1)
     growth = np.maximum(p["U"], 0.0).sum(axis=-1).max(axis=-1)
     summed: Array = driven * np.minimum(d.MAX_GROWTH, 1.0 / np.maximum(1.0 - growth, 1e-9))
     return np.maximum(np.maximum(summed, d.largest(p, "h0")), 1e-3)
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

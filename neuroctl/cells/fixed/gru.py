@@ -89,7 +89,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
     )
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

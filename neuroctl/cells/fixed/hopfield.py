@@ -90,7 +90,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         y[k] = saturate(np.int64(state[n - q + k]) << ints[OUT_SHIFT], ints[LIMITS + k], ints[LIMITS + q + k])
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

@@ -90,7 +90,7 @@ def _keep(net: Any, high: Any, ints: Array) -> Any:
         return saturate(net, low, high)
 
 
-def _h_reaches(spec: Spec, p: d.Blocks, u_reach: float, most: Array) -> tuple[list[Array], Array, Array]:
+def _h_reaches(spec: Spec, p: d.Blocks, u_reach: Array | float, most: Array) -> tuple[list[Array], Array, Array]:
     """Return each layer's largest h (of ReLU a power of two, at most ``most``), the largest x, and the largest sum."""
     lanes = len(p["bias.0"])
     x_reach, skip, h_reaches, x_most, sum_most = np.full(lanes, u_reach), np.zeros(lanes), [], *np.zeros((2, lanes))
@@ -119,7 +119,7 @@ def _next_power_of_two(x: Array) -> Array:
     return power
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:

@@ -62,7 +62,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
         store(state, k, d.decayed_q(wide(state, k), decay) + round_shift(wide(y, k), y_shift))
 
 
-def quantize(spec: Spec, theta: Array, u_format: QFormat, options: base.FormatOptions) -> Quantized:
+def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
     """Choose the formats of all blocks of theta ``[P, n_params]``; return them with theta_q.
 
     Raises:
