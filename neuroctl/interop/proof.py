@@ -50,10 +50,46 @@ def prove(network: Network, source: Run, dt_s: float) -> float:
     return largest
 
 
+def prove_example(network: Network, inputs: Array, outputs: Array, dt_s: float) -> float:
+    """Step the controller of a network's weights, in float64, through an example, and return the largest difference.
+
+    Args:
+        network: the network.
+        inputs: of several sequences, ``[T, B, m]``, each from a reset.
+        outputs: what the source gave, ``[T, B, q]``.
+        dt_s: time between two steps, in seconds.
+
+    Raises:
+        InteropError: shapes do not fit the network, or a difference is above 1e-5; the message says which other
+            reading of the weights explains it, if one does.
+
+    """
+    controller = network.controller(network.spec(dt_s, "float64"))
+    spec, sequences = controller.spec, inputs.shape[1]
+    if inputs.shape[2] != spec.inputs or outputs.shape != (len(inputs), sequences, spec.outputs):
+        allowed = f"{spec.inputs} inputs and {spec.outputs} outputs of the same steps, by the weights"
+        raise InteropError(f"example: shapes {inputs.shape} and {outputs.shape}; allowed: {allowed}")
+    largest = 0.0
+    for k in range(sequences):
+        controller.reset()
+        u = np.ascontiguousarray(inputs[:, k])
+        error = np.abs(controller.rollout(u) - outputs[:, k]).max()
+        if not error <= TOLERANCE:
+            raise InteropError(
+                f"example: its outputs and ours differ by {error:.3g}; allowed: {TOLERANCE:g}; "
+                f"{_reason(network, u[:_SHORT], outputs[:_SHORT, k])}"
+            )
+        largest = max(largest, float(error))
+    return largest
+
+
 def _why(network: Network, source: Run) -> str:
     """Say which other reading of the weights gives the source's outputs."""
-    u = np.random.default_rng(0).standard_normal((_SHORT, network.weight_ih.shape[1]))
-    expected = source(u)
+    u = np.random.default_rng(0).standard_normal((_SHORT, network.inputs))
+    return _reason(network, u, source(u))
+
+
+def _reason(network: Network, u: Array, expected: Array) -> str:
     for text, run in _readings(network):
         outputs = run(u)
         if outputs.shape == expected.shape and np.abs(outputs - expected).max() <= TOLERANCE:
@@ -78,7 +114,7 @@ def _readings(network: Network) -> Iterator[tuple[str, Run]]:
 
 def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: tuple[Array, Array]) -> Run:
     """Return a plain NumPy network that reads the weights in one way; order: where r, z and the candidate stand."""
-    n = network.weight_hh.shape[1]
+    n, f = network.weight_hh.shape[1], _SQUASHES[network.dense_activation]
 
     def gate(weights: Array, k: int) -> Array:
         part: Array = weights[order[k] * n : (order[k] + 1) * n]
@@ -102,11 +138,15 @@ def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: 
         return mixed
 
     def run(u: Array) -> Array:
-        h, rows = np.zeros(n), []
+        h, rows = np.zeros(n) if network.initial is None else network.initial, []
+        for weight, bias in network.encoder:
+            u = f(u @ weight.T + bias)
         for row in u:
             h = step(row, h)
             rows.append(h)
         states = np.array(rows)
+        for weight, bias in network.head:
+            states = f(states @ weight.T + bias)
         if network.readout is None:
             return states
         outputs: Array = _SQUASHES[network.output_activation](states @ network.readout[0].T + network.readout[1])
@@ -123,4 +163,10 @@ def _identity(x: Any) -> Any:
     return x
 
 
-_SQUASHES: Final[dict[str, Callable[[Any], Any]]] = {"identity": _identity, "tanh": np.tanh, "logistic": _logistic}
+def _relu(x: Any) -> Any:
+    return np.maximum(x, 0.0)
+
+
+_SQUASHES: Final[dict[str, Callable[[Any], Any]]] = {
+    "identity": _identity, "tanh": np.tanh, "logistic": _logistic, "relu": _relu,
+}  # fmt: skip

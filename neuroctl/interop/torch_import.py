@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +17,17 @@ from neuroctl.checks import shown
 from neuroctl.controller import Controller
 from neuroctl.errors import BackendUnavailable, InteropError, require
 from neuroctl.interop.proof import Run, prove
-from neuroctl.interop.weights import GATES, Network
+from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, between
 from neuroctl.io import file_name
+from neuroctl.spec import DENSE_ACTIVATIONS
 
 Array = NDArray[Any]
 Limits = tuple[tuple[float, float], ...]
 
-_ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, then at most one nn.Linear"
+_ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, with nn.Linear before and after"
 _IGNORED: Final = ("Identity", "Dropout")
-_SQUASHES: Final = {"Tanh": "tanh", "Sigmoid": "logistic"}
+_SQUASHES: Final = {"Tanh": "tanh", "Sigmoid": "logistic", "ReLU": "relu"}
+_MAX_LINEAR: Final = 6
 _RECURRENT: Final = re.compile(
     r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<part>ih|hh|hr)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?"
 )
@@ -36,14 +39,16 @@ def from_torch(
     dt_s: float,
     activation: str | None = None,
     output_activation: str = "identity",
+    dense_activation: str | None = None,
     input_limits: Limits | None = None,
     output_limits: Limits | None = None,
     dtype: str = "float32",
 ) -> Controller:
     """Return the controller that a torch network is, after a proof that both give the same outputs.
 
-    Allowed are one ``nn.RNN``, ``nn.GRU``, ``nn.RNNCell`` or ``nn.GRUCell`` of one layer, and after it at most one
-    ``nn.Linear``, which may be followed by ``nn.Tanh`` or ``nn.Sigmoid``. The proof runs source and controller in
+    Allowed are one ``nn.RNN``, ``nn.GRU``, ``nn.RNNCell`` or ``nn.GRUCell`` of one layer, and ``nn.Linear`` before and
+    after it, each with ``nn.ReLU``, ``nn.Tanh`` or ``nn.Sigmoid`` behind it, the same for all but the last; the last
+    one of all, and the last one before the recurrent part, may have none. The proof runs source and controller in
     float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5.
 
     Args:
@@ -53,7 +58,9 @@ def from_torch(
         dt_s: time between two steps, in seconds.
         activation: of an RNN that is given by its weights: ``"tanh"`` or ``"relu"``; None for a GRU, or a module.
         output_activation: of a network that is given by its weights, what is applied to the linear part:
-            ``"identity"``, ``"tanh"`` or ``"logistic"``.
+            ``"identity"``, ``"tanh"``, ``"logistic"`` or ``"relu"``.
+        dense_activation: of a network that is given by its weights and has more linear parts than that: what is applied
+            to these, ``"relu"``, ``"tanh"`` or ``"logistic"``.
         input_limits: see ``Spec``.
         output_limits: see ``Spec``.
         dtype: of the controller. ``"float32"`` refuses float64 weights, which it would round.
@@ -74,14 +81,16 @@ def from_torch(
     """
     torch = require("torch", "torch")
     if isinstance(source, torch.nn.Module):
-        if activation is not None or output_activation != "identity":
-            field = "activation" if activation is not None else "output_activation"
-            value = shown(activation if activation is not None else output_activation)
-            raise InteropError(f"{field}: {value}; allowed with a module, which has its own: nothing")
+        given = {"activation": activation, "dense_activation": dense_activation}
+        given |= {} if output_activation == "identity" else {"output_activation": output_activation}
+        for field, value in given.items():
+            if value is not None:
+                raise InteropError(f"{field}: {shown(value)}; allowed with a module, which has its own: nothing")
         network, run = _of_module(torch, source, dtype), _module_run(torch, source)
     else:
         weights = source if isinstance(source, Mapping) else _file(torch, source)
-        network = _of_weights(torch, weights, activation, output_activation, dtype)
+        ordered = isinstance(source, Mapping) or not file_name(source).endswith(".safetensors")
+        network = _of_weights(torch, weights, activation, output_activation, dense_activation, dtype, ordered)
         run = _module_run(torch, _rebuilt(torch, network))
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
     prove(network, run, dt_s)
@@ -93,37 +102,35 @@ def from_torch(
 
 def _of_module(torch: Any, module: Any, dtype: str) -> Network:
     """Return the network that a module's parts are, in the order in which it has them."""
-    recurrent, linear, squash = None, None, "identity"
+    recurrent, owners = None, []
+    before, after = Dense(), Dense()
     for name, part in module.named_modules():
-        kind = type(part).__name__
-        where = name or "module"
+        kind, where = type(part).__name__, name or "module"
         if isinstance(part, (torch.nn.RNNBase, torch.nn.RNNCellBase)):
             if recurrent is not None:
                 raise InteropError(f"{where}: a second recurrent part; allowed: {_ALLOWED}")
             recurrent = part
             _check_recurrent(torch, where, part)
         elif isinstance(part, torch.nn.Linear):
-            if recurrent is None or linear is not None:
-                place = "before the recurrent part" if recurrent is None else "a second one"
-                raise InteropError(f"{where}: nn.Linear, {place}; allowed: {_ALLOWED}")
-            linear = part
-        elif kind in _SQUASHES and linear is not None:
-            squash = _SQUASHES[kind]
+            (before if recurrent is None else after).add(_layer(torch, where, part.weight, part.bias, dtype))
+        elif kind in _SQUASHES:
+            if not (before if recurrent is None else after).squashed(_SQUASHES[kind]):
+                raise InteropError(f"{where}: nn.{kind} that follows no nn.Linear; allowed: {_ALLOWED}")
         elif kind not in _IGNORED and not list(part.children()):
             raise InteropError(f"{where}: nn.{kind}; allowed: {_ALLOWED}")
+        owners += [part] if isinstance(part, torch.nn.Linear) or part is recurrent else []
     if recurrent is None:
         raise InteropError(f"module: {type(module).__name__} without a recurrent part; allowed: {_ALLOWED}")
     for name, _ in module.named_parameters():
         owner = module.get_submodule(name.rpartition(".")[0])
-        if owner is not recurrent and owner is not linear:
+        if all(owner is not known for known in owners):
             raise InteropError(f"{name}: a parameter of {type(owner).__name__}; allowed: {_ALLOWED}")
     gru = isinstance(recurrent, (torch.nn.GRU, torch.nn.GRUCell))
     suffix = "_l0" if isinstance(recurrent, torch.nn.RNNBase) else ""
     weights = {f"{kind}_{part}": getattr(recurrent, f"{kind}_{part}{suffix}", None)
                for kind in ("weight", "bias") for part in ("ih", "hh")}  # fmt: skip
     activation = None if gru else str(recurrent.nonlinearity)
-    readout = None if linear is None else (linear.weight, linear.bias)
-    return _network(torch, "gru" if gru else "elman", activation, weights, readout, squash, dtype)
+    return _network(torch, "gru" if gru else "elman", activation, weights, before, after, dtype)
 
 
 def _check_recurrent(torch: Any, where: str, part: Any) -> None:
@@ -136,18 +143,18 @@ def _check_recurrent(torch: Any, where: str, part: Any) -> None:
 
 
 def _network(
-    torch: Any, cell: str, activation: str | None, weights: Mapping[str, Any], readout: Any, squash: str, dtype: str
+    torch: Any, cell: str, activation: str | None, weights: Mapping[str, Any], before: Dense, after: Dense, dtype: str
 ) -> Network:
     """Return the network of tensors; biases that are None are 0."""
     arrays = {name: _array(torch, name, tensor, dtype) for name, tensor in weights.items() if tensor is not None}
     for part in ("ih", "hh"):
         arrays.setdefault(f"bias_{part}", np.zeros(len(arrays["weight_hh"])))
-    out = None
-    if readout is not None:
-        weight = _array(torch, "readout", readout[0], dtype)
-        bias = np.zeros(len(weight)) if readout[1] is None else _array(torch, "readout's bias", readout[1], dtype)
-        out = weight, bias
-    return Network(cell, activation, **arrays, readout=out, output_activation=squash)
+    return between(before, after, cell=cell, activation=activation, **arrays)
+
+
+def _layer(torch: Any, where: str, weight: Any, bias: Any, dtype: str) -> Layer:
+    values = _array(torch, where, weight, dtype)
+    return values, np.zeros(len(values)) if bias is None else _array(torch, f"{where}'s bias", bias, dtype)
 
 
 def _array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
@@ -191,16 +198,18 @@ def _file(torch: Any, source: Any) -> Mapping[str, Any]:
 
 
 def _of_weights(
-    torch: Any, weights: Mapping[str, Any], activation: str | None, output_activation: str, dtype: str
-) -> Network:
-    """Return the network whose parts are told by the names and sizes of weights."""
+    torch: Any, weights: Mapping[str, Any], activation: str | None, output_activation: str,
+    dense_activation: str | None, dtype: str, ordered: bool,
+) -> Network:  # fmt: skip
+    """Return the network whose parts are told by the names, sizes and order of weights."""
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
-    prefixes = set()
+    prefixes, place = set(), 0
     for name, tensor in weights.items():
         match = _RECURRENT.fullmatch(str(name))
         if match is None:
             others[str(name)] = tensor
+            place += not own and str(name).endswith("weight")
             continue
         if match["part"] == "hr" or match["back"] or match["layer"] not in (None, "0"):
             what = {"hr": "a projection"}.get(
@@ -212,7 +221,7 @@ def _of_weights(
     if len(prefixes) > 1 or not {"weight_ih", "weight_hh"} <= own.keys():
         got = f"{len(prefixes)} recurrent parts" if len(prefixes) > 1 else "no weight_ih and weight_hh"
         raise InteropError(f"source: {got} among {', '.join(map(str, weights)) or 'no weights'}; allowed: {_ALLOWED}")
-    n = own["weight_hh"].shape[-1]
+    n = _array(torch, "weight_hh", own["weight_hh"], dtype).shape[-1]
     gates = own["weight_hh"].shape[0] / n
     cell = {count: cell for cell, count in GATES.items()}.get(gates)
     if cell is None:
@@ -221,20 +230,60 @@ def _of_weights(
     if (cell == "elman") != (activation in ("tanh", "relu")):
         allowed = "tanh or relu, for an RNN's weights" if cell == "elman" else "None, for a GRU"
         raise InteropError(f"activation: {shown(activation)}; allowed: {allowed}")
-    return _network(torch, cell, activation, own, _linear(others), output_activation, dtype)
+    linear, m = _linear(torch, others, dtype), own["weight_ih"].shape[-1]
+    before, after = _in_order(linear, place if ordered else None, m, int(n))
+    hidden = len(before.layers) + max(len(after.layers) - 1, 0)
+    if (hidden > 0) != (dense_activation in DENSE_ACTIVATIONS):
+        allowed = f"{FUNCTIONS}, for {hidden} linear parts besides the last" if hidden else "None, without such layers"
+        raise InteropError(f"dense_activation: {shown(dense_activation)}; allowed: {allowed}")
+    before.functions = [dense_activation] * len(before.layers)
+    after.functions = [dense_activation] * len(after.layers)
+    after.functions[-1:] = [output_activation if output_activation != "identity" else None] * bool(after.layers)
+    return _network(torch, cell, activation, own, before, after, dtype)
 
 
-def _linear(others: Mapping[str, Any]) -> tuple[Any, Any] | None:
-    """Return weight and bias of the one linear part."""
-    if not others:
-        return None
-    stems = {name.rpartition(".")[0] for name in others}
-    stem = next(iter(stems))
-    left = dict(others)
-    weight, bias = left.pop(f"{stem}.weight", None), left.pop(f"{stem}.bias", None)
-    if len(stems) > 1 or left or weight is None or weight.ndim != 2:
-        raise InteropError(f"source: {', '.join(others)} beside the recurrent part; allowed: {_ALLOWED}")
-    return weight, bias
+def _linear(torch: Any, others: Mapping[str, Any], dtype: str) -> dict[str, Layer]:
+    """Return the linear parts of weights beside the recurrent ones."""
+    found = {}
+    for stem in dict.fromkeys(name.rpartition(".")[0] for name in others):
+        parts = {name.rpartition(".")[2]: tensor for name, tensor in others.items() if name.rpartition(".")[0] == stem}
+        if not {"weight"} <= parts.keys() <= {"weight", "bias"} or getattr(parts["weight"], "ndim", 0) != 2:
+            raise InteropError(f"source: {', '.join(others)} beside the recurrent part; allowed: {_ALLOWED}")
+        found[stem] = _layer(torch, stem, parts["weight"], parts.get("bias"), dtype)
+    return found
+
+
+def _in_order(linear: Mapping[str, Layer], place: int | None, m: int, n: int) -> tuple[Dense, Dense]:
+    """Return the linear parts before and after the recurrent one, which takes m and gives n numbers.
+
+    A state dict has a module's order, in which the recurrent part stands at ``place``. A safetensors file has the
+    names' order, place is None: the one order in which the sizes fit is taken.
+    """
+    names = tuple(linear)
+    if place is None:
+        names, place = _fitting(linear, names, m, n)
+    before, after = Dense(), Dense()
+    for k, name in enumerate(names):
+        (before if k < place else after).add(linear[name])
+    return before, after
+
+
+def _fitting(linear: Mapping[str, Layer], names: tuple[str, ...], m: int, n: int) -> tuple[tuple[str, ...], int]:
+    if len(names) > _MAX_LINEAR:
+        raise InteropError(f"source: {len(names)} linear parts; allowed in a safetensors file: up to {_MAX_LINEAR}")
+    places = range(len(names) + 1) if len(names) != 1 else (0,)  # one alone is the readout
+    fits = [(order, place) for place in places for order in permutations(names) if _fits(linear, order, place, m, n)]
+    if len(fits) > 1:
+        allowed = "weights in order: a .pt file, or a module"
+        raise InteropError(f"source: {', '.join(names)} fit in {len(fits)} orders; allowed: {allowed}")
+    return fits[0] if fits else (names, 0)  # the sizes of what does not fit are refused
+
+
+def _fits(linear: Mapping[str, Layer], order: tuple[str, ...], cut: int, m: int, n: int) -> bool:
+    """Return whether each part takes as many numbers as the one before it gives."""
+    shapes = [(weight.shape[1], weight.shape[0]) for weight, _ in (linear[name] for name in order)]
+    shapes.insert(cut, (m, n))
+    return all(before[1] == after[0] for before, after in pairwise(shapes))
 
 
 def _rebuilt(torch: Any, network: Network) -> Any:
@@ -243,19 +292,24 @@ def _rebuilt(torch: Any, network: Network) -> Any:
     kind = torch.nn.GRU if network.cell == "gru" else torch.nn.RNN
     options = {} if network.activation is None else {"nonlinearity": network.activation}
     recurrent = kind(m, n, dtype=torch.float64, **options)
-    parts = [recurrent]
     with torch.no_grad():
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             getattr(recurrent, f"{name}_l0").copy_(torch.from_numpy(getattr(network, name)))
-        if network.readout is not None:
-            linear = torch.nn.Linear(n, len(network.readout[0]), dtype=torch.float64)
-            linear.weight.copy_(torch.from_numpy(network.readout[0]))
-            linear.bias.copy_(torch.from_numpy(network.readout[1]))
-            parts.append(linear)
-            parts += [
-                getattr(torch.nn, name)() for name, squash in _SQUASHES.items() if squash == network.output_activation
-            ]
-    return torch.nn.Sequential(*parts)
+    parts = [*_rebuilt_layers(torch, network.encoder, network.dense_activation), recurrent]
+    parts += _rebuilt_layers(torch, network.head, network.dense_activation)
+    last = () if network.readout is None else (network.readout,)
+    return torch.nn.Sequential(*parts, *_rebuilt_layers(torch, last, network.output_activation))
+
+
+def _rebuilt_layers(torch: Any, layers: Iterable[Layer], function: str) -> list[Any]:
+    parts = []
+    for weight, bias in layers:
+        linear = torch.nn.Linear(*reversed(weight.shape), dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight))
+            linear.bias.copy_(torch.from_numpy(bias))
+        parts += [linear, *(getattr(torch.nn, name)() for name, squash in _SQUASHES.items() if squash == function)]
+    return parts
 
 
 # --- Running a module -----------------------------------------------------------------------------------------------

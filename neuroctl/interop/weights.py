@@ -1,4 +1,4 @@
-"""One recurrent layer and its readout, with weights named and ordered as torch does, as a controller."""
+"""One recurrent layer between dense ones, with weights named and ordered as torch does, as a controller."""
 
 from __future__ import annotations
 
@@ -12,17 +12,68 @@ from numpy.typing import NDArray
 from neuroctl.cells import layout
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
-from neuroctl.spec import Spec
+from neuroctl.spec import DENSE_ACTIVATIONS, Spec
 
 Array = NDArray[Any]
+Layer = tuple[Array, Array]
+"""Weight ``[to, from]`` and bias ``[to]`` of a dense layer."""
 
 GATES: Final = {"elman": 1, "gru": 3}
 """Rows of the weights, in multiples of the neurons; the GRU's gates are r, z and the candidate, as in torch."""
 
+FUNCTIONS: Final = ", ".join(DENSE_ACTIVATIONS)
+"""What may follow a dense layer, for messages."""
+
+
+class Dense:
+    """Dense layers on one side of the recurrent part, and the functions behind them; None for none."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.functions: list[str | None] = []
+
+    def add(self, layer: Layer) -> None:
+        """Take the next layer."""
+        self.layers.append(layer)
+        self.functions.append(None)
+
+    def squashed(self, function: str) -> bool:
+        """Take the function behind the last layer; return whether there is a layer without one."""
+        if not self.layers or self.functions[-1] is not None:
+            return False
+        self.functions[-1] = function
+        return True
+
+
+def between(before: Dense, after: Dense, **recurrent: Any) -> Network:
+    """Return the network of a recurrent part, fields of ``Network``, between dense layers.
+
+    A last layer without a function before the recurrent part is multiplied into that: W (V u + c) + b.
+
+    Raises:
+        InteropError: functions of layers differ, or sizes do not fit each other.
+
+    """
+    if before.layers and before.functions[-1] is None:
+        (weight, bias), own = before.layers.pop(), recurrent["weight_ih"]
+        before.functions.pop()
+        if own.shape[-1] != len(weight):
+            raise InteropError(f"weight_ih: shape {own.shape}; allowed: {(len(own), len(weight))}")
+        recurrent |= {"weight_ih": own @ weight, "bias_ih": recurrent["bias_ih"] + own @ bias}
+    hidden = [*before.functions, *after.functions[:-1]]
+    if len(set(hidden)) > 1 or None in hidden:
+        names = ", ".join(str(name) for name in hidden)
+        raise InteropError(f"functions of dense layers: {names}; allowed: one for all but the last, of {FUNCTIONS}")
+    return Network(
+        **recurrent, readout=after.layers[-1] if after.layers else None,
+        output_activation=(after.functions or [None])[-1] or "identity", encoder=tuple(before.layers),
+        head=tuple(after.layers[:-1]), dense_activation=str((hidden or ["relu"])[0]),
+    )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Network:
-    """A recurrent layer and its readout; matrices are ``[to, from]``.
+    """A recurrent layer between dense ones; matrices are ``[to, from]``.
 
     Args:
         cell: ``"elman"`` or ``"gru"``.
@@ -31,8 +82,12 @@ class Network:
         weight_hh: float64 ``[gates n, n]``.
         bias_ih: float64 ``[gates n]``.
         bias_hh: float64 ``[gates n]``.
-        readout: weight ``[q, n]`` and bias ``[q]``; None where the state itself is the output.
+        readout: the last dense layer; None where the state itself is the output.
         output_activation: what is applied to the readout.
+        encoder: the layers before the recurrent one.
+        head: the layers between that and the readout.
+        dense_activation: of encoder and head.
+        initial: the recurrent layer's state after a reset, float64 ``[n]``; None for zeros.
 
     """
 
@@ -42,8 +97,12 @@ class Network:
     weight_hh: Array
     bias_ih: Array
     bias_hh: Array
-    readout: tuple[Array, Array] | None = None
+    readout: Layer | None = None
     output_activation: str = "identity"
+    encoder: tuple[Layer, ...] = ()
+    head: tuple[Layer, ...] = ()
+    dense_activation: str = "relu"
+    initial: Array | None = None
 
     def __post_init__(self) -> None:
         """Check that the sizes fit each other."""
@@ -54,13 +113,32 @@ class Network:
             "bias_ih": (self.bias_ih.shape, (rows,)),
             "bias_hh": (self.bias_hh.shape, (rows,)),
         }
-        if self.readout is not None:
-            weight, bias = self.readout
-            sizes["readout"] = (weight.shape, (len(weight), n))
-            sizes["readout's bias"] = (bias.shape, (len(weight),))
+        width = n
+        for name, (weight, bias) in self._after():
+            sizes[name], sizes[f"{name}'s bias"] = (weight.shape, (len(weight), width)), (bias.shape, (len(weight),))
+            width = len(weight)
+        width = self.inputs
+        for k, (weight, bias) in enumerate(self.encoder):
+            name = f"encoder[{k}]"
+            sizes[name], sizes[f"{name}'s bias"] = (weight.shape, (len(weight), width)), (bias.shape, (len(weight),))
+            width = len(weight)
+        if self.encoder:
+            sizes["weight_ih"] = (self.weight_ih.shape, (rows, width))
+        if self.initial is not None:
+            sizes["initial state"] = (self.initial.shape, (n,))
         for name, (got, allowed) in sizes.items():
             if got != allowed:
                 raise InteropError(f"{name}: shape {got}; allowed: {allowed}")
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        first = self.encoder[0][0] if self.encoder else self.weight_ih
+        return int(first.shape[-1])
+
+    def _after(self) -> list[tuple[str, Layer]]:
+        layers = [(f"head[{k}]", layer) for k, layer in enumerate(self.head)]
+        return layers if self.readout is None else [*layers, ("readout", self.readout)]
 
     def spec(self, dt_s: float, dtype: str, **limits: Any) -> Spec:
         """Return the spec of the controller.
@@ -69,11 +147,15 @@ class Network:
             SpecError: dt_s or limits are not allowed.
 
         """
-        n, m = self.weight_hh.shape[1], self.weight_ih.shape[1]
+        n = self.weight_hh.shape[1]
+        if self.initial is not None:
+            limits["initial_state"] = "learned"
+        encoder, head = (tuple(len(weight) for weight, _ in layers) for layers in (self.encoder, self.head))
         return Spec(
-            cell=self.cell, inputs=m, neurons=n, outputs=n if self.readout is None else len(self.readout[0]),
+            cell=self.cell, inputs=self.inputs, neurons=n, outputs=n if self.readout is None else len(self.readout[0]),
             dt_s=dt_s, activation=self.activation, readout="identity" if self.readout is None else "affine",
-            output_activation=self.output_activation, dtype=dtype, **limits,
+            output_activation=self.output_activation, dtype=dtype,
+            encoder=encoder, head=head, dense_activation=self.dense_activation if encoder or head else "relu", **limits,
         )  # fmt: skip
 
     def controller(self, spec: Spec) -> Controller:
@@ -93,4 +175,9 @@ class Network:
             blocks["recurrent_bias"][:] = self.bias_hh[2 * n :]
         if self.readout is not None:
             blocks["W_out"][:], blocks["b_out"][:] = self.readout
+        for title, layers in (("enc", self.encoder), ("head", self.head)):
+            for k, (weight, bias) in enumerate(layers):
+                blocks[f"W_{title}.{k}"][:], blocks[f"b_{title}.{k}"][:] = weight, bias
+        if self.initial is not None:
+            blocks["h0"][:] = self.initial
         return Controller(spec, theta)

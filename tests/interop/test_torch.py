@@ -17,7 +17,7 @@ from tests.interop.cases import OPTIONS, controller, inputs
 torch = pytest.importorskip("torch", reason="its networks are what is imported")
 nn = torch.nn
 DT = 0.02
-ALLOWED = "allowed: one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, then at most one nn.Linear"
+ALLOWED = "allowed: one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, with nn.Linear before and after"
 
 
 class Policy(nn.Module):
@@ -33,7 +33,18 @@ class Policy(nn.Module):
         return (y if self.squash is None else self.squash(y)), h
 
 
+def around(recurrent, m, n, function=nn.ReLU):
+    """Return a recurrent part between dense ones."""
+    before, after = (nn.Linear(m, 6), function(), nn.Linear(6, m), function()), (nn.Linear(n, 4), function())
+    return nn.Sequential(*before, recurrent, *after, nn.Linear(4, 1))
+
+
 RANDOM = {
+    "gru-dense": lambda m, n: around(nn.GRU(m, n), m, n),
+    "rnn-dense": lambda m, n: around(nn.RNN(m, n, nonlinearity="relu"), m, n, nn.Tanh),
+    "gru-embedded": lambda m, n: nn.Sequential(
+        nn.Linear(m, 5), nn.Sigmoid(), nn.Linear(5, 4), nn.GRU(4, n), nn.Linear(n, 1), nn.ReLU()
+    ),
     "rnn": lambda m, n: nn.RNN(m, n),
     "rnn-relu": lambda m, n: nn.RNN(m, n, nonlinearity="relu"),
     "rnn-first": lambda m, n: nn.RNN(m, n, batch_first=True, bias=False),
@@ -59,9 +70,12 @@ def outputs(module, u):
                 y, state = module.memory(row[None], state)
                 y = module.head(y) if module.squash is None else module.squash(module.head(y))
             else:
-                y, state = parts[0](row[None], state)
-                for part in parts[1:]:
-                    y = part(y)
+                y = row[None]
+                for part in parts:
+                    if isinstance(part, nn.RNNBase):
+                        y, state = part(y, state)
+                    else:
+                        y = part(y)
             rows.append(y.reshape(-1).numpy().copy())
     return np.array(rows)
 
@@ -77,7 +91,7 @@ def test_random_modules_are_equal_over_1000_steps(name, seed):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
-@pytest.mark.parametrize("name", ["rnn", "gru", "gru-cell", "gru-policy"])
+@pytest.mark.parametrize("name", ["rnn", "gru", "gru-cell", "gru-policy", "gru-dense"])
 def test_weights_and_files_of_them_are_taken_as_well(tmp_path, name, suffix):
     if suffix == ".safetensors":
         save = pytest.importorskip("safetensors.torch", reason="writes the file").save_file
@@ -87,12 +101,23 @@ def test_weights_and_files_of_them_are_taken_as_well(tmp_path, name, suffix):
     module = RANDOM[name](2, 5)
     weights = module.state_dict()
     save(weights, tmp_path / f"net{suffix}")
-    activation = "tanh" if name == "rnn" else None
-    by_name, by_file = (from_torch(source, dt_s=DT, activation=activation)
+    options = {"rnn": {"activation": "tanh"}, "gru-dense": {"dense_activation": "relu"}}.get(name, {})
+    by_name, by_file = (from_torch(source, dt_s=DT, **options)
                         for source in (weights, tmp_path / f"net{suffix}"))  # fmt: skip
     np.testing.assert_array_equal(by_file.theta, by_name.theta)
     if name != "gru-policy":  # a state dict does not hold the function behind the head
         np.testing.assert_array_equal(by_name.theta, from_torch(module, dt_s=DT).theta)
+
+
+def test_a_file_whose_parts_fit_in_several_orders_is_refused(tmp_path):
+    """A safetensors file has the names' order: what comes first is told by the sizes alone."""
+    save = pytest.importorskip("safetensors.torch", reason="writes the file").save_file
+    save(
+        nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.GRU(3, 4), nn.Linear(4, 2)).state_dict(),
+        tmp_path / "a.safetensors",
+    )
+    with pytest.raises(InteropError, match=r"^source: 0, 3 fit in 3 orders; allowed: weights in order: a .pt file, or"):
+        from_torch(tmp_path / "a.safetensors", dt_s=DT, dense_activation="tanh")
 
 
 def test_the_command_line_imports_a_file(tmp_path):
@@ -173,8 +198,26 @@ REFUSED = {
     ),
     "two": (lambda: nn.Sequential(nn.RNN(2, 3), nn.RNN(3, 3)), f"1: a second recurrent part; {ALLOWED}"),
     "none": (lambda: nn.Sequential(nn.Identity()), f"module: Sequential without a recurrent part; {ALLOWED}"),
-    "before": (
-        lambda: nn.Sequential(nn.Linear(2, 2), nn.RNN(2, 3)), f"0: nn.Linear, before the recurrent part; {ALLOWED}"
+    "functions": (
+        lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.RNN(2, 3), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)),
+        "functions of dense layers: tanh, relu; allowed: one for all but the last, of relu, tanh, logistic",
+    ),
+    "function": (
+        lambda: nn.Sequential(nn.GRU(2, 3), nn.ReLU(), nn.Linear(3, 1)),
+        f"1: nn.ReLU that follows no nn.Linear; {ALLOWED}",
+    ),
+    "elu": (lambda: nn.Sequential(nn.Linear(2, 2), nn.ELU(), nn.RNN(2, 3)), f"1: nn.ELU; {ALLOWED}"),
+    "encoder": (
+        lambda: nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.RNN(2, 3)), "weight_ih: shape (3, 2); allowed: (3, 5)"
+    ),
+    "embedding": (lambda: nn.Sequential(nn.Linear(2, 5), nn.RNN(2, 3)), "weight_ih: shape (3, 2); allowed: (3, 5)"),
+    "state dense": (
+        lambda: around(nn.GRU(2, 3), 2, 3).state_dict(),
+        "dense_activation: None; allowed: relu, tanh, logistic, for 3 linear parts besides the last",
+    ),
+    "no tensors": (
+        lambda: {"weight_ih": [[1.0]], "weight_hh": [[1.0]]},
+        "weight_hh: list; allowed in float32: float16, bfloat16, float32",
     ),
     "norm": (lambda: nn.Sequential(nn.RNN(2, 3), nn.LayerNorm(3)), f"1: nn.LayerNorm; {ALLOWED}"),
     "sizes": (lambda: nn.Sequential(nn.RNN(2, 3), nn.Linear(4, 1)), "readout: shape (1, 4); allowed: (1, 3)"),
