@@ -40,6 +40,8 @@ RANDOM = {
     "jordan": {},
     "hopfield": {},
     "gru": {},
+    "ctrnn, learned start": {"initial_state": "learned"},
+    "gru, learned start": {"initial_state": "learned"},
 }
 SIZES = {"inputs": 3, "neurons": 8, "outputs": 2, "dt_s": 0.02}
 LIMITS = {"input_limits": ((-1, 1),) * 3, "output_limits": ((-2, 2),) * 2}

@@ -1,5 +1,6 @@
 """A learned initial state: what a reset, in any form, sets the state to; a block of theta like the others."""
 
+import copy
 import json
 import warnings
 
@@ -95,8 +96,12 @@ def test_a_reset_follows_theta(cell):
         block *= 0.5
     ctl.reset()
     assert all(np.array_equal(a, b) for a, b in zip(*start_of(ctl), strict=True))
-    other = nc.Controller(ctl.spec, ctl.theta)
+    other, again = nc.Controller(ctl.spec, ctl.theta), copy.copy(ctl)
     after = ctl.rollout(u)
+    for block in start_of(again)[0]:
+        block[:] = 0
+    again.reset(), ctl.reset()
+    assert not any(state.any() for state in start_of(again)[1]) and all(state.any() for state in start_of(ctl)[1])
     assert np.array_equal(after, other.rollout(u)) and not np.array_equal(after, before)
 
 

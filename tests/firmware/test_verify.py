@@ -102,14 +102,14 @@ if LONG:
         """Python's integers and fractions against the compiled step: every output, and the CTRNN's state."""
         q, steps = controller(6, 3, 2, cell=cell), LONG // 10
         u = extreme_inputs(3, steps, 0)
-        if cell == "ctrnn":
+        if q.spec.cell == "ctrnn":
             expected, states = reference.ctrnn_rollout_q(q, u, LOGISTIC_TABLE)
         else:
             expected = np.array(reference_q.rollout(q, u, LOGISTIC_TABLE))
         q.reset()
         wrong = int((q.rollout_int(u) != expected).sum())
         assert wrong == 0
-        if cell == "ctrnn":
+        if q.spec.cell == "ctrnn":
             assert (q.state == states[-1]).all()
         print(f"Python integers: {cell}: {steps} steps, {wrong} mismatches")
 
