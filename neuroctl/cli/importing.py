@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,8 +19,8 @@ def import_network(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A torch state dict (.pt or .pth, of which weights alone are read, or .safetensors), or an "
-            "RLtools checkpoint (.h5)."
+            help="A torch state dict (.pt or .pth, of which weights alone are read, or .safetensors), an ONNX "
+            "file (.onnx), or an RLtools checkpoint (.h5)."
         ),
     ],
     out_file: Annotated[Path, typer.Option("--out", help="Controller file to write (.npz).")],
@@ -33,28 +33,28 @@ def import_network(
         str | None, typer.Option(help="Applied to all other linear layers: relu, tanh or logistic.")
     ] = None,
 ) -> None:
-    """Take over a network that torch or RLtools trained, after a proof that both give the same outputs."""
+    """Take over a network that others trained, after a proof that both give the same outputs."""
     io.check_writable("out", out_file, ".npz")
-    if file.suffix in (".h5", ".hdf5"):
-        given = {"activation": activation, "dense_activation": dense_activation}
-        given |= {} if output_activation == "identity" else {"output_activation": output_activation}
-        _rltools(file, out_file, dt_s, given)
+    from neuroctl import interop
+
+    taking: dict[str, Callable[..., Controller]] = {
+        ".h5": interop.from_rltools, ".hdf5": interop.from_rltools, ".onnx": interop.from_onnx,
+    }  # fmt: skip
+    functions = {"activation": activation, "dense_activation": dense_activation}
+    functions |= {"output_activation": None if output_activation == "identity" else output_activation}
+    if file.suffix not in taking:
+        controller = interop.from_torch(
+            file, dt_s=dt_s, activation=activation, output_activation=output_activation,
+            dense_activation=dense_activation,
+        )  # fmt: skip
+        _save(controller, file, out_file, "torch within 1e-05 over 3 random sequences of 1,000 steps")
         return
-    from neuroctl.interop import from_torch
-
-    controller = from_torch(
-        file, dt_s=dt_s, activation=activation, output_activation=output_activation, dense_activation=dense_activation
-    )
-    _save(controller, file, out_file, "torch within 1e-05 over 3 random sequences of 1,000 steps")
-
-
-def _rltools(file: Path, out_file: Path, dt_s: float, given: Mapping[str, str | None]) -> None:
-    from neuroctl.interop import from_rltools
-
-    for name, value in given.items():
+    for name, value in functions.items():
         if value is not None:
-            raise InteropError(f"{name}: {value!r}; allowed with a checkpoint, which has its own: nothing")
-    _save(from_rltools(file, dt_s=dt_s), file, out_file, "RLtools within 1e-05 on the example in the file")
+            raise InteropError(f"{name}: {value!r}; allowed with {file.suffix}, which has its own: nothing")
+    proof = {".onnx": "ONNX Runtime within 1e-05 over 3 random sequences"}
+    proven = proof.get(file.suffix, "RLtools within 1e-05 on the example in the file")
+    _save(taking[file.suffix](file, dt_s=dt_s), file, out_file, proven)
 
 
 def _save(controller: Controller, file: Path, out_file: Path, proof: str) -> None:

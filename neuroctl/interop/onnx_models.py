@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,8 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
     Inputs are ``obs [batch, inputs]`` and ``state_in [batch, S]``, outputs ``actions [batch, outputs]`` and
     ``state_out [batch, S]``; a state of 0 is a reset. With ``sequence`` obs and actions have time as their first axis.
     Elman networks and GRUs are then ONNX's own RNN and GRU operators (layout 0, for a GRU linear_before_reset 1), other
-    cells a Scan. The model's metadata hold the spec, and where the initial state is learned ``neuroctl.initial_state``,
-    which then is the reset, ``[S]``.
+    cells a Scan. The model's metadata hold spec and parameters, so that ``from_onnx`` gives the same controller, and
+    where the initial state is learned ``neuroctl.initial_state``, which then is the reset, ``[S]``.
 
     A model computes what the controller does with finite numbers. It does not hold the last output where an input is
     NaN or Inf.
@@ -114,6 +115,8 @@ class _Graph:
         opset = helper.make_operatorsetid("", _OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="neuroctl")
         facts = {"neuroctl.spec": json.dumps(spec.to_dict()), "neuroctl.dt_s": repr(spec.dt_s)}
+        theta = np.concatenate([np.ravel(values) for values in self.params.values()])
+        facts["neuroctl.theta"] = base64.b64encode(theta.astype("<f4").tobytes()).decode()
         if learned := initial_blocks(spec).values():
             state = np.concatenate([self.params[name] for name in learned])
             facts["neuroctl.initial_state"] = json.dumps(state.astype(float).tolist())

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
 from neuroctl.interop.weights import Network
 
@@ -22,10 +23,10 @@ _SEQUENCES: Final = 3
 _SHORT: Final = 50  # steps in which readings of the weights are told apart
 
 
-def prove(network: Network, source: Run, dt_s: float) -> float:
+def prove(network: Network, source: Run, dt_s: float, steps: int = STEPS) -> float:
     """Run a source and the controller of its weights, in float64, and return the largest difference of outputs.
 
-    Inputs are normal numbers with a standard deviation of 1, three sequences of 1,000 steps.
+    Inputs are normal numbers with a standard deviation of 1, three sequences of 1,000 steps, or of ``steps``.
 
     Raises:
         InteropError: a difference is above 1e-5; the message says which other reading of the weights explains it, if
@@ -33,19 +34,28 @@ def prove(network: Network, source: Run, dt_s: float) -> float:
 
     """
     controller = network.controller(network.spec(dt_s, "float64"))
-    largest = 0.0
+    return check_equal(controller, source, steps, lambda: f"; {_why(network, source, min(steps, _SHORT))}")
+
+
+def check_equal(controller: Controller, source: Run, steps: int = STEPS, why: Callable[[], str] = str) -> float:
+    """Run a source and a controller from reset on three random sequences; return the largest difference of outputs.
+
+    Raises:
+        InteropError: a difference is above 1e-5; ``why`` adds to the message.
+
+    """
+    largest, spec = 0.0, controller.spec
     for seed in range(_SEQUENCES):
-        u = np.random.default_rng(seed).standard_normal((STEPS, controller.spec.inputs))
+        u = np.random.default_rng(seed).standard_normal((steps, spec.inputs)).astype(spec.dtype)
         expected = source(u)
-        if expected.shape != (STEPS, controller.spec.outputs):
-            allowed = f"({STEPS}, {controller.spec.outputs}), by its weights"
+        if expected.shape != (steps, spec.outputs):
+            allowed = f"({steps}, {spec.outputs}), by its weights"
             raise InteropError(f"source: outputs of shape {expected.shape}; allowed: {allowed}")
         controller.reset()
         error = np.abs(controller.rollout(u) - expected).max()
         if not error <= TOLERANCE:
-            raise InteropError(
-                f"source: its outputs and ours differ by {error:.3g}; allowed: {TOLERANCE:g}; {_why(network, source)}"
-            )
+            text = f"source: its outputs and ours differ by {error:.3g}; allowed: {TOLERANCE:g}"
+            raise InteropError(text + why())
         largest = max(largest, float(error))
     return largest
 
@@ -83,9 +93,9 @@ def prove_example(network: Network, inputs: Array, outputs: Array, dt_s: float) 
     return largest
 
 
-def _why(network: Network, source: Run) -> str:
+def _why(network: Network, source: Run, steps: int) -> str:
     """Say which other reading of the weights gives the source's outputs."""
-    u = np.random.default_rng(0).standard_normal((_SHORT, network.inputs))
+    u = np.random.default_rng(0).standard_normal((steps, network.inputs))
     return _reason(network, u, source(u))
 
 
@@ -126,8 +136,8 @@ def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: 
 
     def step(u: Array, h: Array) -> Array:
         if network.cell == "elman":
-            total = sum(drive(u, h, 0))
-            return np.tanh(total) if network.activation == "tanh" else np.maximum(total, 0.0)
+            reading: Array = _SQUASHES[str(network.activation)](sum(drive(u, h, 0)))
+            return reading
         r, z = (_logistic(sum(drive(u, h, k))) for k in (0, 1))
         if reset_after:
             inputs, recalled = drive(u, h, 2)

@@ -1,0 +1,363 @@
+"""Recurrent networks in ONNX files, as controllers: one GRU or RNN operator between dense layers.
+
+The graph is followed from its observation to its first output. Operators that only move axes are passed over: the
+proof, which runs the file in ONNX Runtime, would notice one that does more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroctl.checks import shown
+from neuroctl.controller import Controller
+from neuroctl.errors import InteropError, NeuroctlError, require
+from neuroctl.interop.onnx_run import Session
+from neuroctl.interop.proof import check_equal, prove
+from neuroctl.interop.weights import GATES, Dense, Network, between
+from neuroctl.io import file_name
+from neuroctl.spec import Spec
+
+Array = NDArray[Any]
+Limits = tuple[tuple[float, float], ...]
+
+_ALLOWED: Final = "one GRU or RNN, with MatMul, Gemm, Add, Relu, Tanh and Sigmoid before and after"
+_MOVES: Final = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout", "Cast")
+_SPREADS: Final = (*_MOVES, "Expand", "Tile", "Slice", "Concat")
+_SQUASHES: Final = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "logistic"}
+_CELLS: Final = {"GRU": "gru", "RNN": "elman"}
+_ACTIVATIONS: Final = {("Tanh",): "tanh", ("Relu",): "relu", ("Sigmoid",): "logistic"}
+_MAX_BYTES: Final = 256 << 20
+
+
+def from_onnx(
+    source: str | os.PathLike[str],
+    *,
+    dt_s: float | None = None,
+    input_limits: Limits | None = None,
+    output_limits: Limits | None = None,
+    dtype: str = "float32",
+) -> Controller:
+    """Return the controller that an ONNX file is, after a proof that both give the same outputs.
+
+    Allowed are one GRU (with ``linear_before_reset = 1``) or RNN operator in one direction, and dense layers before and
+    after it, as torch's exporters and rsl_rl write them: a step with its state as input and output, or a sequence. An
+    initial state in the file becomes the controller's; one that is an input starts as zeros. The proof runs file (in
+    ONNX Runtime) and controller on three random sequences of 1,000 steps, or as many as the file's axes allow; outputs
+    may differ by 1e-5. A file that ``to_onnx`` wrote is taken as the controller that it was, limits included.
+
+    Args:
+        source: the file, with weights of float32 in it.
+        dt_s: time between two steps, in seconds; None: what ``to_onnx`` noted.
+        input_limits: see ``Spec``.
+        output_limits: see ``Spec``; the proof runs without them.
+        dtype: of the controller.
+
+    Raises:
+        BackendUnavailable: onnx or onnxruntime is not installed.
+        InteropError: the file is none, has other operators, attributes or sizes, or the proof failed.
+        SpecError: dt_s, limits or dtype are not allowed.
+        LayoutError: a weight is NaN or infinite.
+
+    Example:
+        >>> from_onnx("policy.onnx", dt_s=0.02)  # doctest: +SKIP
+        <Controller gru: 9 inputs, 16 neurons, 2 outputs, encoder 32, dt_s 0.02, 2002 parameters, float32>
+
+    """
+    onnx, runtime = require("onnx", "interop"), require("onnxruntime", "interop")
+    path = Path(file_name(source))
+    model = _model(onnx, path)
+    facts = {fact.key: fact.value for fact in model.metadata_props}
+    if "neuroctl.spec" in facts:
+        return _own(runtime, model, facts, path)
+    if dt_s is None:
+        raise InteropError("dt_s: None; allowed: seconds between two steps, which the file does not name")
+    graph = _Graph(onnx, model)
+    network = graph.network()
+    controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
+    session = Session(runtime, model, graph.observation, graph.output, graph.state, graph.time_axis)
+    prove(network, session.run, dt_s, session.steps)
+    return controller
+
+
+def _model(onnx: Any, path: Path) -> Any:
+    """Read a file; nothing beside it is opened."""
+    if not path.is_file():
+        raise InteropError(f"source: {shown(os.fspath(path))} is no file; allowed: an ONNX file")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise InteropError(f"source: {path.name} has {size} bytes; allowed: up to {_MAX_BYTES}")
+    try:
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise InteropError(f"{tensor.name}: data in another file; allowed: weights in the file itself")
+        onnx.checker.check_model(model)
+    except InteropError:
+        raise
+    except Exception as error:  # of many kinds: protobuf's, and onnx's
+        reason = " ".join(str(error).split())
+        raise InteropError(f"source: {path.name}: {reason[:160]}; allowed: an ONNX file") from error
+    return model
+
+
+def _own(runtime: Any, model: Any, facts: Mapping[str, str], path: Path) -> Controller:
+    """Return the controller that ``to_onnx`` wrote, whose parameters are in the metadata too."""
+    try:
+        spec = Spec.from_dict(json.loads(facts["neuroctl.spec"]))
+        theta = np.frombuffer(base64.b64decode(facts["neuroctl.theta"], validate=True), "<f4")
+        controller = Controller(spec, theta)
+    except (NeuroctlError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InteropError(f"source: {path.name}: {error}; allowed: a file as to_onnx wrote it") from error
+    sequence = len(model.graph.input[0].type.tensor_type.shape.dim) == 3
+    names = ("obs", "actions", ("state_in", "state_out"))
+    start = np.array(json.loads(facts.get("neuroctl.initial_state", "[]")), np.float32)
+    session = Session(runtime, model, *names, 0 if sequence else None, start if start.size else None)
+    check_equal(controller, session.run, session.steps)
+    return controller
+
+
+class _Graph:
+    """A graph as a chain from the observation to the first output; reading it fills the fields."""
+
+    def __init__(self, onnx: Any, model: Any):
+        self._onnx, self._nodes = onnx, list(model.graph.node)
+        self._producer = str(model.producer_name)
+        self._makers = {name: node for node in self._nodes for name in node.output}
+        self._constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self._inputs = [value.name for value in model.graph.input if value.name not in self._constants]
+        self._outputs = [value.name for value in model.graph.output]
+        self._before, self._after = Dense(), Dense()
+        self._recurrent: dict[str, Any] | None = None
+        self._moves: list[Any] = []
+        self.output = self._outputs[0]
+        self.state: tuple[str, str] | None
+        """Names of the state's input and output; None where the file has none."""
+        self.time_axis: int | None = 0
+        """Of the observation; None where it is of one step."""
+        self._fold()
+        kinds = [node.op_type for node in self._nodes]
+        operators = [node for node in self._nodes if node.op_type in ("GRU", "RNN", "LSTM")]
+        if len(operators) != 1 or operators[0].op_type == "LSTM":
+            got = ", ".join(node.op_type for node in operators) or f"none among {', '.join(dict.fromkeys(kinds))}"
+            raise InteropError(f"recurrent operators: {got}; allowed: {_ALLOWED}")
+        self._initial, self.state = self._initial_of(operators[0])
+        seen = [name for name in self._inputs if name not in (self.state or ())]
+        if len(seen) != 1:
+            raise InteropError(f"inputs: {', '.join(self._inputs)}; allowed: an observation, and at most a state")
+        self.observation = seen[0]
+
+    def network(self) -> Network:
+        """Follow the chain, and return what it is.
+
+        Raises:
+            InteropError: an operator or attribute is not allowed, or sizes do not fit each other.
+
+        """
+        names = [self.observation]
+        while self.output not in names:
+            node = self._next(names)
+            names = list(node.output[:1]) if node.op_type not in _CELLS else [name for name in node.output if name]
+            self._take(node)
+        if self._recurrent is None:
+            raise InteropError(f"{self.output}: no recurrent operator leads to it; allowed: {_ALLOWED}")
+        return between(self._before, self._after, **self._recurrent)
+
+    def _next(self, names: list[str]) -> Any:
+        """Return the one operator that takes a value, other than for its shape or as the next state."""
+        users = [node for node in self._nodes if set(names) & set(node.input) and node.op_type != "Shape"]
+        users = [node for node in users if self.state is None or not self._leads(node, self.state[1])]
+        if len(users) != 1:
+            kinds = ", ".join(node.op_type for node in users) or "nothing"
+            raise InteropError(f"{names[0]}: goes into {kinds}; allowed: one operator, and no branches")
+        return users[0]
+
+    def _leads(self, node: Any, name: str) -> bool:
+        """Return whether a node only moves its input to an output of the graph."""
+        while node.op_type in _MOVES:
+            if name in node.output:
+                return True
+            following = [user for user in self._nodes if set(node.output) & set(user.input)]
+            if len(following) != 1:
+                return False
+            node = following[0]
+        return False
+
+    def _take(self, node: Any) -> None:
+        kind, side = node.op_type, self._before if self._recurrent is None else self._after
+        if kind in _CELLS:
+            self._recurrent = self._operator(node)
+        elif kind in ("MatMul", "Gemm"):
+            side.add(self._product(node))
+        elif kind == "Add":
+            self._add(node, side)
+        elif kind in _SQUASHES:
+            if not side.squashed(_SQUASHES[kind]):
+                raise InteropError(f"{_title(node)}: follows no MatMul or Gemm; allowed: {_ALLOWED}")
+        elif kind in _MOVES:
+            self._moves += [node] if self._recurrent is None else []
+        else:
+            raise InteropError(f"{_title(node)}; allowed: {_ALLOWED}")
+
+    # --- Numbers ----------------------------------------------------------------------------------------------------
+
+    def _fold(self) -> None:
+        """Work out what depends on no input: weights are transposed, sliced and put together in many ways."""
+        evaluator = require("onnx.reference", "interop").ReferenceEvaluator
+        for node in list(self._nodes):
+            inputs = [name for name in node.input if name]
+            if node.op_type in (*_CELLS, "LSTM") or not all(name in self._constants for name in inputs):
+                continue
+            try:
+                values = evaluator(node).run(None, {name: self._constants[name] for name in inputs})
+            except Exception as error:
+                reason = " ".join(str(error).split())[:120]
+                raise InteropError(f"{_title(node)}: {reason}; allowed: {_ALLOWED}") from error
+            self._constants |= dict(zip(node.output, values, strict=True))
+            self._nodes.remove(node)
+
+    def _number(self, name: str, title: str) -> Array:
+        """Return a constant of float32 in float64."""
+        if name not in self._constants:
+            raise InteropError(f"{title}: {name} is computed; allowed: a constant")
+        values = self._constants[name]
+        if values.dtype != np.float32:
+            raise InteropError(f"{title}: {values.dtype}; allowed: float32")
+        array: Array = values.astype(np.float64)
+        return array
+
+    def _product(self, node: Any) -> tuple[Array, Array]:
+        attributes, title = _attributes(self._onnx, node), _title(node)
+        weight = self._number(node.input[1], title)
+        if weight.ndim != 2:
+            raise InteropError(f"{title}: weights of shape {weight.shape}; allowed: a matrix")
+        if node.op_type == "MatMul":
+            return weight.T, np.zeros(weight.shape[1])
+        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+        factors = {name: attributes.get(name, default) for name, default in plain.items()}
+        if factors != plain:
+            raise InteropError(f"{title}: {factors}; allowed: alpha and beta 1, transA 0")
+        weight = weight if attributes.get("transB") else weight.T
+        bias = self._number(node.input[2], title) if len(node.input) > 2 else np.zeros(len(weight))
+        return weight, np.broadcast_to(bias.ravel(), len(weight)).copy()
+
+    def _add(self, node: Any, side: Dense) -> None:
+        title = _title(node)
+        name = next((name for name in node.input if name in self._constants), "")
+        if not name or not side.layers or side.functions[-1] is not None:
+            raise InteropError(f"{title}: is no bias of a MatMul; allowed: {_ALLOWED}")
+        weight, bias = side.layers[-1]
+        added = self._number(name, title).ravel()
+        if added.size not in (1, len(bias)):
+            raise InteropError(f"{title}: {added.size} numbers; allowed: {len(bias)}")
+        side.layers[-1] = weight, bias + added
+
+    # --- The operator -----------------------------------------------------------------------------------------------
+
+    def _initial_of(self, node: Any) -> tuple[Array | None, tuple[str, str] | None]:
+        """Return the initial state ``[n]``, None for zeros; and the names of the state as input and output, if any."""
+        name = node.input[5] if len(node.input) > 5 else ""
+        while name and name not in self._constants:
+            if name in self._inputs:
+                return None, (name, self._state_output(node))
+            maker = self._makers[name]
+            if maker.op_type == "ConstantOfShape":
+                value = _attributes(self._onnx, maker).get("value")
+                if value is not None and self._onnx.numpy_helper.to_array(value).any():
+                    raise InteropError(f"{_title(maker)}: an initial state of one number; allowed: 0")
+                return None, None
+            if maker.op_type not in _SPREADS:
+                raise InteropError(f"{_title(maker)}: makes the initial state; allowed: a constant or an input")
+            name = maker.input[0]
+        if not name:
+            return None, None
+        rows = self._number(name, "initial_h").reshape(-1, int(_attributes(self._onnx, node)["hidden_size"]))
+        if (rows != rows[0]).any():
+            raise InteropError("initial_h: rows that differ; allowed: one state for all sequences")
+        return (rows[0].copy() if rows[0].any() else None), None
+
+    def _state_output(self, node: Any) -> str:
+        """Return the output that the operator's last state goes to."""
+        for output in self._outputs[::-1]:
+            name = str(output)
+            maker: Any = self._makers.get(name)
+            while maker is not None and maker is not node and maker.op_type in _MOVES:
+                name = str(maker.input[0])
+                maker = self._makers.get(name)
+            if maker is node and (name == list(node.output)[-1] or output != self._outputs[0]):
+                return str(output)
+        raise InteropError(f"{_title(node)}: its state is an input, but no output; allowed: both")
+
+    def _operator(self, node: Any) -> dict[str, Any]:
+        """Return the fields of a ``Network`` of the operator, whose gates stand in the order z, r, candidate."""
+        attributes, title, cell = _attributes(self._onnx, node), _title(node), _CELLS[node.op_type]
+        self._check(node, attributes)
+        w, r = (self._number(name, title)[0] for name in node.input[1:3])
+        n = r.shape[-1]
+        biases = np.zeros(2 * len(r))
+        if len(node.input) > 3 and node.input[3]:
+            biases = self._number(node.input[3], title)[0]
+        if r.shape != (GATES[cell] * n, n) or w.shape[:1] != r.shape[:1] or biases.shape != (2 * len(r),):
+            got = f"weights of {w.shape} and {r.shape}, biases of {biases.shape}"
+            raise InteropError(f"{title}: {got}; allowed: those of {n} neurons")
+        order = np.arange(len(r)).reshape(GATES[cell], n)[[1, 0, 2] if cell == "gru" else [0]].ravel()
+        activation = None
+        if cell == "elman":
+            functions = tuple(name.decode() for name in attributes.get("activations", [b"Tanh"]))
+            if functions not in _ACTIVATIONS:
+                raise InteropError(f"{title}: activations {', '.join(functions)}; allowed: Tanh, Relu or Sigmoid")
+            activation = _ACTIVATIONS[functions]
+        self.time_axis = self._time(attributes)
+        return {
+            "cell": cell, "activation": activation, "weight_ih": w[order], "weight_hh": r[order],
+            "bias_ih": biases[: len(r)][order], "bias_hh": biases[len(r) :][order], "initial": self._initial,
+        }  # fmt: skip
+
+    def _check(self, node: Any, attributes: Mapping[str, Any]) -> None:
+        title = _title(node)
+        direction = attributes.get("direction", b"forward").decode()
+        if direction != "forward":
+            raise InteropError(f"{title}: direction {direction}; allowed: forward")
+        if "clip" in attributes:
+            raise InteropError(f"{title}: clip {attributes['clip']:g}; allowed: none")
+        if len(node.input) > 4 and node.input[4]:
+            raise InteropError(f"{title}: sequence_lens; allowed: none")
+        if node.op_type == "GRU":
+            functions = [name.decode() for name in attributes.get("activations", [b"Sigmoid", b"Tanh"])]
+            if functions != ["Sigmoid", "Tanh"]:
+                raise InteropError(f"{title}: activations {', '.join(functions)}; allowed: Sigmoid, Tanh")
+            if not attributes.get("linear_before_reset", 0):
+                said = ""
+                if "torch" in self._producer:
+                    said = (
+                        ", which torch's GRU is not: some versions of its exporter (onnxscript) left the attribute "
+                        "out; export it with another"
+                    )
+                raise InteropError(f"{title}: linear_before_reset 0{said}; allowed: 1, the reset after the product")
+
+    def _time(self, attributes: Mapping[str, Any]) -> int | None:
+        """Return the observation's time axis, which moves before the operator tell; None for a single step."""
+        axis: int | None = 1 if attributes.get("layout", 0) else 0
+        for node in self._moves[::-1]:
+            own = _attributes(self._onnx, node)
+            if node.op_type == "Transpose" and list(own.get("perm", ())) == [1, 0, 2] and axis is not None:
+                axis = 1 - axis
+            if node.op_type == "Unsqueeze":
+                axes = np.ravel(self._constants[node.input[1]] if len(node.input) > 1 else own["axes"])
+                axis = None if axes.tolist() == [axis] else 0
+        return axis
+
+
+def _title(node: Any) -> str:
+    return f"{node.name} ({node.op_type})" if node.name else str(node.op_type)
+
+
+def _attributes(onnx: Any, node: Any) -> dict[str, Any]:
+    value: Callable[[Any], Any] = onnx.helper.get_attribute_value
+    return {each.name: value(each) for each in node.attribute}

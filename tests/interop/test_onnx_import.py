@@ -1,0 +1,245 @@
+"""ONNX files of torch's exporters become controllers that give the same outputs; all else is refused by name."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import neuroctl as nc
+from neuroctl.errors import InteropError
+from neuroctl.interop import from_onnx, to_onnx
+from tests.commands import neuroctl
+from tests.interop.cases import controller
+
+torch = pytest.importorskip("torch", reason="writes the files")
+onnx = pytest.importorskip("onnx", reason="reads the files")
+pytest.importorskip("onnxruntime", reason="runs the files")
+nn, DT = torch.nn, 0.02
+
+
+class Sequence(nn.Module):
+    """A whole sequence from zeros."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.memory, self.head = recurrent, nn.Linear(recurrent.hidden_size, 2)
+
+    def forward(self, x):
+        return self.head(self.memory(x)[0])
+
+
+class Carried(nn.Module):
+    """A part of a sequence, with its state."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.encoder, self.memory = nn.Linear(4, recurrent.input_size), recurrent
+        self.head = nn.Linear(recurrent.hidden_size, 2)
+
+    def forward(self, x, h):
+        y, h = self.memory(torch.relu(self.encoder(x)), h)
+        return torch.tanh(self.head(y)), h
+
+
+class Step(nn.Module):
+    """One step, as rsl_rl exports policies: obs, h_in -> actions, h_out."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.memory = recurrent
+        self.actor = nn.Sequential(nn.Linear(recurrent.hidden_size, 6), nn.ReLU(), nn.Linear(6, 2))
+
+    def forward(self, x, h):
+        y, h = self.memory(x.unsqueeze(0), h)
+        return self.actor(y.squeeze(0)), h
+
+
+class Learned(nn.Module):
+    """A sequence from a trained state."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.memory, self.start = recurrent, nn.Parameter(torch.rand(1, 1, recurrent.hidden_size) - 0.5)
+
+    def forward(self, x):
+        return self.memory(x, self.start.expand(1, x.shape[1], self.memory.hidden_size).contiguous())[0]
+
+
+TIME, BATCH = {"obs": {0: "time", 1: "batch"}}, {"obs": {0: "batch", 1: "time"}}
+ZEROS = torch.zeros
+CASES = {
+    "sequence": (lambda: Sequence(nn.GRU(4, 5)), (ZEROS(7, 1, 4),), TIME),
+    "batch first": (lambda: Sequence(nn.RNN(4, 5, batch_first=True)), (ZEROS(2, 9, 4),), {"obs": {1: "time"}}),
+    "of 50 steps": (lambda: Sequence(nn.RNN(4, 5, nonlinearity="relu")), (ZEROS(50, 1, 4),), {}),
+    "no batch": (lambda: Sequence(nn.GRU(4, 5)), (ZEROS(9, 4),), {"obs": {0: "time"}}),
+    "carried": (lambda: Carried(nn.GRU(3, 5, batch_first=True)), (ZEROS(1, 1, 4), ZEROS(1, 1, 5)), BATCH),
+    "step": (lambda: Step(nn.GRU(4, 5)), (ZEROS(1, 4), ZEROS(1, 1, 5)), {}),
+    "learned": (lambda: Learned(nn.GRU(4, 5)), (ZEROS(7, 1, 4),), TIME),
+}
+
+
+def exported(path, module, arguments, axes=None, **options):
+    names = {"input_names": ["obs", "h_in"][: len(arguments)], "output_names": ["actions", "h_out"][: len(arguments)]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), arguments, path, dynamic_axes=axes or {}, dynamo=False, **names, **options)
+    return path
+
+
+def outputs(module, kind, u):
+    """Return what torch makes of inputs ``[T, 4]``, from a reset."""
+    with torch.no_grad():
+        x = torch.from_numpy(u)
+        if kind == "step":
+            h, rows = ZEROS(1, 1, 5), []
+            for row in x:
+                y, h = module(row[None], h)
+                rows.append(y[0])
+            return torch.stack(rows).numpy()
+        if kind == "no batch":
+            return module(x).numpy()
+        x = x[None] if kind in ("batch first", "carried") else x[:, None]
+        y = module(x, ZEROS(1, 1, 5))[0] if kind == "carried" else module(x)
+        return y.reshape(len(u), -1).numpy()
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_torch_exports_is_equal_over_1000_steps(tmp_path, kind):
+    torch.manual_seed(0)
+    make, arguments, axes = CASES[kind]
+    module = make()
+    ctl = from_onnx(exported(tmp_path / "a.onnx", module, arguments, axes), dt_s=DT)
+    u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
+    np.testing.assert_allclose(ctl.rollout(u), outputs(module, kind, u), atol=1e-5)
+    assert ctl.spec.initial_state == ("learned" if kind == "learned" else "zeros")
+
+
+def test_what_torchs_other_exporter_writes_is_equal(tmp_path):
+    pytest.importorskip("onnxscript", reason="torch's exporter by torch.export needs it")
+    torch.manual_seed(0)
+    module = Step(nn.GRU(4, 5)).eval()
+    torch.onnx.export(
+        module, CASES["step"][1], tmp_path / "a.onnx", dynamo=True, external_data=False, verbose=False,
+        input_names=["obs", "h_in"], output_names=["actions", "h_out"],
+    )  # fmt: skip
+    u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
+    try:
+        ctl = from_onnx(tmp_path / "a.onnx", dt_s=DT)
+    except InteropError as error:  # what some versions of onnxscript write
+        assert "which torch's GRU is not" in str(error)
+    else:
+        np.testing.assert_allclose(ctl.rollout(u), outputs(module, "step", u), atol=1e-5)
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize("name", ["ctrnn-scaled", "gru-dense", "gru-learned", "jordan-limits", "indrnn-deep"])
+def test_what_to_onnx_writes_comes_back(tmp_path, name, sequence):
+    ctl = controller(name)
+    to_onnx(ctl, tmp_path / "a.onnx", sequence=sequence)
+    again = from_onnx(tmp_path / "a.onnx")
+    assert again.spec == ctl.spec and again.theta.tobytes() == ctl.theta.tobytes()
+
+
+def test_weights_that_were_changed_elsewhere_are_noticed(tmp_path):
+    """The parameters stand in the metadata, too."""
+    to_onnx(controller("gru"), tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name.startswith("W_out"))
+    values = onnx.numpy_helper.to_array(tensor) + np.float32(0.5)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(InteropError, match=r"^source: its outputs and ours differ by .*; allowed: 1e-05$"):
+        from_onnx(tmp_path / "a.onnx")
+
+
+def test_the_command_line_imports_a_file(tmp_path):
+    torch.manual_seed(0)
+    make, arguments, axes = CASES["carried"]
+    exported(tmp_path / "policy.onnx", make(), arguments, axes)
+    done = neuroctl("import", tmp_path / "policy.onnx", "--dt", DT, "--out", tmp_path / "policy.npz")
+    assert "equal to ONNX Runtime within 1e-05" in done.stdout
+    assert nc.load(tmp_path / "policy.npz").spec.encoder == (3,)
+
+
+def attribute(name, value):
+    def edit(model):
+        node = next(node for node in model.graph.node if node.op_type == "GRU")
+        kept = [each for each in node.attribute if each.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, *([] if value is None else [onnx.helper.make_attribute(name, value)])])
+
+    return edit
+
+
+def half(model):
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.dims[0] == 1)
+    values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+
+def elsewhere(model):
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+def operator(kind):
+    def edit(model):
+        node = next(node for node in model.graph.node if node.op_type == "Relu")
+        node.op_type = kind
+
+    return edit
+
+
+EDITS = {
+    "reset": (attribute("linear_before_reset", 0), "linear_before_reset 0, which torch's GRU is not: some versions"),
+    "clip": (attribute("clip", 1.0), "clip 1; allowed: none"),
+    "activations": (attribute("activations", ["Sigmoid", "Relu"]), "activations Sigmoid, Relu; allowed: Sigmoid, Tanh"),
+    "half": (half, ""),
+    "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
+    "operator": (operator("Elu"), "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Relu, Tanh and Sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_is_refused(tmp_path, name):
+    torch.manual_seed(0)
+    make, arguments, axes = CASES["carried"]
+    path, (edit, text) = exported(tmp_path / "a.onnx", make(), arguments, axes), EDITS[name]
+    model = onnx.load(path)
+    edit(model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InteropError) as raised:
+        from_onnx(path, dt_s=DT)
+    assert text in str(raised.value) and "\n" not in str(raised.value)
+
+
+MODULES = {
+    "lstm": (lambda: nn.LSTM(4, 5), "recurrent operators: LSTM; allowed: one GRU or RNN, with "),
+    "both ways": (lambda: nn.GRU(4, 5, bidirectional=True), "direction bidirectional; allowed: forward"),
+    "layers": (lambda: nn.GRU(4, 5, num_layers=2), "recurrent operators: GRU, GRU; allowed: one GRU or RNN, with "),
+    "none": (lambda: nn.Linear(4, 5), "recurrent operators: none among "),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_that_are_refused(tmp_path, name):
+    make, text = MODULES[name]
+    with pytest.raises(InteropError) as raised:
+        from_onnx(exported(tmp_path / "a.onnx", make(), (ZEROS(7, 1, 4),), TIME), dt_s=DT)
+    assert text in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not an ONNX file", b"\x08\x07" * 50])
+def test_files_that_are_no_models(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(InteropError, match="^source: .*allowed: an ONNX file$"):
+        from_onnx(tmp_path / "a.onnx", dt_s=DT)
+
+
+def test_a_time_step_is_needed(tmp_path):
+    make, arguments, axes = CASES["step"]
+    with pytest.raises(InteropError, match="^dt_s: None; allowed: seconds between two steps"):
+        from_onnx(exported(tmp_path / "a.onnx", make(), arguments, axes))
