@@ -174,6 +174,21 @@ def test_truncation_carries_the_state():
     assert parts.history["loss"][0] == pytest.approx(Gradient(ELMAN).loss(start(ELMAN), U, Y), rel=1e-9)
 
 
+@pytest.mark.parametrize("options", [{}, {"truncate": 5}])
+def test_a_learned_start_is_learned(options):
+    """It begins as zeros, moves, stays within its bound, and what it fits from the first step on it fits better."""
+    targets = np.cos(0.3 * np.arange(20))[:, None, None] * np.ones((20, 40, 1))
+    losses = []
+    for initial_state in ("zeros", "learned"):
+        form = replace(ELMAN, initial_state=initial_state)
+        result = fit(form, 1e-3 * U, targets, epochs=100, batch=40, validation=0, **options)
+        losses.append(result.loss)
+    h0 = layout(form)["h0"].part
+    assert not start(form)[h0].any()
+    assert result.controller.theta[h0].all() and np.abs(result.controller.theta[h0]).max() <= 1.00001
+    assert losses[1] < losses[0]
+
+
 def test_patience_ends_training():
     result = fit(ELMAN, U, np.random.default_rng(1).standard_normal(Y.shape), epochs=500, patience=4)
     assert result.stopped == "no lower loss in 4 epochs"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -261,6 +262,11 @@ def test_a_training_begins_with_another_ones_controller(motor, tmp_path, cell):
         trained(motor, tmp_path / "n", **more | {"neurons": 5})
     with pytest.raises(FileFormatError, match=r"best-fixed.npz: holds a 'quant'; allowed: a 'controller'$"):
         trained(motor, tmp_path / "n", **more | {"begin_with": str(fixed.fixed_path)})
+    spec = replace(nc.load(floats.best_path).spec, initial_state="learned")
+    nc.Controller(spec).save(tmp_path / "learned.npz")
+    text = "^begin_with: .*learned.npz: initial_state: 'learned'; allowed: 'zeros', as by the tables"
+    with pytest.raises(TrainingError, match=text):
+        trained(motor, tmp_path / "i", **(more | {"begin_with": str(tmp_path / "learned.npz")}))
 
 
 def test_a_training_that_was_stopped_goes_on_with_the_same_bits(motor, tmp_path):
