@@ -5,6 +5,7 @@ Integers alone, on raw inputs and outputs of a fixed-point controller, so that t
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from copy import deepcopy
@@ -105,7 +106,8 @@ class Alarm:
         self.hold = integer("hold", hold, 0, _MAX_STEPS, error=SpecError)
         self.warm_up = integer("warm_up", warm_up, 1, _MAX_STEPS, error=SpecError)
         number("threshold", threshold, 0.0, float("inf"), "a number >= 0", error=SpecError)
-        bits = [controller.formats[block].frac_bits for block in ("u", "out")]
+        last_bits = controller.last_bits[[self.input, spec.inputs + self.output]]
+        bits = [-math.frexp(lsb)[1] + 1 for lsb in last_bits.tolist()]
         self.factors = 1 << max(bits) - bits[0], 1 << max(bits) - bits[1]
         most = _HALF_RANGE * sum(self.factors) << self.smooth
         if most >= LIMIT:

@@ -193,6 +193,7 @@ class Controller(Rebuilt):
         state_bits: int = 32,
         *,
         allow_coarse: bool = False,
+        shared_formats: bool = False,
     ) -> QuantController:
         """Return the fixed-point controller; see ``neuroctl.quant.quantize``."""
         return quantize(
@@ -203,6 +204,7 @@ class Controller(Rebuilt):
             calibration=calibration,
             reference=lambda inputs: Controller(self._spec, self._theta).rollout(inputs),
             allow_coarse=allow_coarse,
+            shared_formats=shared_formats,
         )
 
     def save(

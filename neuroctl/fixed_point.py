@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +12,11 @@ from numpy.typing import ArrayLike
 from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import StudyError
+from neuroctl.own_formats import own_formats
 from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_form
+from neuroctl.spec import Spec
+
+OWN_FIELD: Final = "own_formats"
 
 
 @dataclass(frozen=True)
@@ -18,19 +24,21 @@ class FixedPointConfig:
     """Storage of the integer controllers that are evaluated: bits of weights (2, 3, 4, 8, 16) and state (16, 32).
 
     ``allow_coarse`` lets a study begin whose limits ``neuroctl.quant.quantize`` refuses; it changes no number.
+    ``shared_formats`` is as of ``neuroctl.quant.quantize``: studies begun by earlier versions need it to go on.
 
     Example:
         >>> from neuroctl import Spec
         >>> from neuroctl.evolve import StudyConfig
         >>> spec = Spec(cell="ctrnn", inputs=1, neurons=2, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
         >>> StudyConfig(spec=spec, task="pole", fixed_point=FixedPointConfig(weight_bits=8)).fixed_point
-        FixedPointConfig(weight_bits=8, state_bits=32, allow_coarse=False)
+        FixedPointConfig(weight_bits=8, state_bits=32, allow_coarse=False, shared_formats=False)
 
     """
 
     weight_bits: int = 16
     state_bits: int = 32
     allow_coarse: bool = False
+    shared_formats: bool = False
 
     def __post_init__(self) -> None:
         """Check both."""
@@ -40,9 +48,16 @@ class FixedPointConfig:
         ):
             object.__setattr__(self, name, choice_of(name, value, allowed, error=StudyError))
 
-    def to_dict(self) -> dict[str, int]:
-        """Return the fields that determine the integer controllers."""
-        return {"weight_bits": self.weight_bits, "state_bits": self.state_bits}
+    def to_dict(self, spec: Spec) -> dict[str, Any]:
+        """Return the fields that determine the integer controllers of a spec."""
+        fields: dict[str, Any] = {"weight_bits": self.weight_bits, "state_bits": self.state_bits}
+        own = own_formats(spec, shared=self.shared_formats)
+        return fields | ({OWN_FIELD: True} if own.inputs or own.outputs else {})
+
+    @staticmethod
+    def shared_in(stored: Mapping[str, Any]) -> bool:
+        """Whether a study whose fields of ``to_dict`` are stored has no formats of inputs and outputs of their own."""
+        return not stored.get(OWN_FIELD, False)
 
     def of(self, controller: Controller, recorded: ArrayLike | None = None) -> QuantController:
         """Return a controller's integer form, by its declared limits and interval analysis alone.
@@ -53,7 +68,8 @@ class FixedPointConfig:
             ExportError: its ranges are too wide.
 
         """
-        fixed = integer_form(controller.spec, controller.theta, self.weight_bits, self.state_bits)
+        bits, shared = (self.weight_bits, self.state_bits), self.shared_formats
+        fixed = integer_form(controller.spec, controller.theta, *bits, shared_formats=shared)
         if recorded is None:
             return fixed
         return QuantController(fixed.spec, fixed.formats, fixed.theta_q, np.asarray(recorded, np.float64))

@@ -19,7 +19,8 @@ from neuroctl.cells.base import Formats, formats_at
 from neuroctl.cells.fixed.base import FormatOptions
 from neuroctl.errors import ExportError, QuantizationWarning, warn
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, widest_frac_bits
-from neuroctl.spec import Spec
+from neuroctl.own_formats import OwnFormats, closest_fit, steps_between
+from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
 
@@ -33,13 +34,14 @@ _QUIET: Final = 1 / 128
 _SWEEP_STEPS: Final = 200
 
 
-def input_format(spec: Spec, recorded: Array | None) -> QFormat:
-    """Return the one format of all inputs: by the declared limits, else by the largest recorded input.
+def input_format(own: OwnFormats, recorded: Array | None) -> QFormat:
+    """Return the format in which a step counts inputs: by the declared limits, else by the largest recorded input.
 
     Raises:
         ExportError: neither is there, or they are too large.
 
     """
+    spec = own.spec
     if spec.scale_inputs:
         largest = 1.0
     elif spec.input_limits is not None:
@@ -48,7 +50,7 @@ def input_format(spec: Spec, recorded: Array | None) -> QFormat:
         largest = check_magnitude("calibration", recorded, _LARGEST_INPUT)
     else:
         raise ExportError("calibration: missing; allowed: recorded inputs (T, inputs), or a spec with input_limits")
-    return QFormat(16, widest_frac_bits(largest, 16))
+    return own.u_format(QFormat(16, widest_frac_bits(largest, 16)))
 
 
 def check_magnitude(name: str, values: ArrayLike, most: float) -> float:
@@ -64,62 +66,83 @@ def check_magnitude(name: str, values: ArrayLike, most: float) -> float:
     return largest
 
 
-def check_coarse(spec: Spec, *, allow: bool = False) -> None:
-    """Refuse limits so narrow beside others that the format that all inputs, or all outputs, share tells little apart.
+def check_coarse(own: OwnFormats, *, allow: bool = False) -> None:
+    """Refuse limits that the formats of a controller tell little apart in between.
 
     Args:
-        spec: the controller; what it declares is looked at.
+        own: formats of inputs and outputs; what their spec declares is looked at.
         allow: warn only.
 
     Warns:
-        QuantizationWarning: an input or output has fewer than 256 steps of the shared format, or, with ``allow``, 16.
+        QuantizationWarning: an input or output has fewer than 256 steps between its limits, or, with ``allow``, 16.
 
     Raises:
-        ExportError: one has fewer than 16; names it, the one that sets the format, and the last bit of each.
+        ExportError: one has fewer than 16; names it, the one that sets a shared format, and the last bit of each.
 
     """
-    advice = "16 steps, or scale_inputs=True, or allow_coarse=True"
-    if not spec.scale_inputs:
-        _check_steps("input", spec.input_limits, advice, allow=allow)
-    _check_steps("output", _output_ranges(spec), advice.replace("scale_inputs=True, or ", ""), allow=allow)
+    for kind, ranges, has_own in _declared(own):
+        if told := _few_steps(kind, ranges, has_own):
+            text, steps, others = f"{kind}_limits: {told[0]}", *told[1:]
+            if steps < _MIN_STEPS and not allow:
+                advice = "scale_inputs=True, or " if kind == "input" else ""
+                raise ExportError(f"{text}; allowed: at least {_MIN_STEPS} steps, or {advice}allow_coarse=True")
+            warn(f"{text}{others}", QuantizationWarning)
 
 
-def _output_ranges(spec: Spec) -> tuple[tuple[float, float], ...] | None:
-    """Return what each output can be within its declared limits."""
-    if spec.output_limits is None or spec.output_activation == "identity":
-        return spec.output_limits
-    least = -1.0 if spec.output_activation == "tanh" else 0.0
-    most = math.inf if spec.output_activation == "relu" else 1.0
-    return tuple((min(max(least, low), high), min(max(most, low), high)) for low, high in spec.output_limits)
+def warn_coarse(own: OwnFormats, recorded: Array | None = None) -> None:
+    """Warn of an input or output that was given fewer than 16 steps between its limits, as earlier versions may have.
+
+    Args:
+        own: formats of inputs and outputs.
+        recorded: inputs ``[T, inputs]`` that tell the inputs' ranges where the spec declares no limits.
+
+    Warns:
+        QuantizationWarning: an input or output has so few.
+
+    """
+    for kind, ranges, has_own in _declared(own, recorded):
+        if (told := _few_steps(kind, ranges, has_own)) and told[1] < _MIN_STEPS:
+            declared = kind == "output" or own.spec.input_limits is not None
+            text = f"{kind}_limits: {told[0]}" if declared else f"calibration: {told[0]}; declare input_limits"
+            warn(text, QuantizationWarning)
 
 
-def _check_steps(kind: str, ranges: tuple[tuple[float, float], ...] | None, advice: str, *, allow: bool) -> None:
-    if ranges is None:
-        return
-    lsbs = [math.ldexp(1.0, -widest_frac_bits(max(abs(low), abs(high)), 16)) for low, high in ranges]
-    widest = max(range(len(lsbs)), key=lambda index: lsbs[index])
-    steps = [(high - low) / lsbs[widest] for low, high in ranges]
+def _declared(own: OwnFormats, recorded: Array | None = None) -> list[tuple[str, Limits, bool]]:
+    """Return the known ranges of inputs and of outputs, each with their kind, and whether each has its own format."""
+    spec = own.spec
+    inputs, outputs = spec.input_limits or (), spec.output_limits or ()
+    if recorded is not None and spec.input_limits is None:
+        inputs = tuple(zip(recorded.min(axis=0).tolist(), recorded.max(axis=0).tolist(), strict=True))
+    if spec.output_activation != "identity":
+        least = -1.0 if spec.output_activation == "tanh" else 0.0
+        most = math.inf if spec.output_activation == "relu" else 1.0
+        outputs = tuple((min(max(least, low), high), min(max(most, low), high)) for low, high in outputs)
+    rows = [("output", outputs, bool(own.outputs))]
+    return rows if spec.scale_inputs else [("input", inputs, bool(own.inputs)), *rows]
+
+
+def _few_steps(kind: str, ranges: Limits, has_own: bool) -> tuple[str, float, str] | None:
+    """Return what to say of the range with the fewest steps, how many these are, and of others that have few."""
+    bits = [closest_fit(limits) for limits in ranges]
+    steps = [steps_between(limits, one if has_own else min(bits)) for limits, one in zip(ranges, bits, strict=True)]
     few = [index for index, count in enumerate(steps) if 0 < count < _FEW_STEPS]  # 0: it is constant
     if not few:
-        return
+        return None
     worst = min(few, key=lambda index: steps[index])
+    widest = worst if has_own else bits.index(min(bits))
 
     def name(index: int) -> str:
         low, high = ranges[index]
-        return f"{kind} {index} ({low:g} to {high:g}, last bit {lsbs[index]:.2g})"
+        return f"{kind} {index} ({low:g} to {high:g}, last bit {math.ldexp(1.0, -bits[index]):.2g})"
 
-    if worst == widest:
-        shared = f"{name(worst)} has {steps[worst]:.3g} steps between its limits in fixed point"
-    else:
-        shared = f"{name(worst)} has {steps[worst]:.3g} steps of the format that it shares with {name(widest)}"
-    if steps[worst] < _MIN_STEPS and not allow:
-        raise ExportError(f"{kind}_limits: {shared}; allowed: at least {advice}")
-    others = f", and {len(few) - 1} more have fewer than {_FEW_STEPS}" if len(few) > 1 else ""
-    warn(f"{kind}_limits: {shared}{others}", QuantizationWarning)
+    text = f"{name(worst)} has {steps[worst]:.3g} steps "
+    shared = f"of the format that it shares with {name(widest)}"
+    text += "between its limits in fixed point" if worst == widest else shared
+    return text, steps[worst], f", and {len(few) - 1} more have fewer than {_FEW_STEPS}" if len(few) > 1 else ""
 
 
 def search(
-    spec: Spec,
+    own: OwnFormats,
     theta: Array,
     u_format: QFormat,
     options: FormatOptions,
@@ -133,22 +156,23 @@ def search(
     coarse that a layer is 0. Of those within 1 % of the smallest error it takes the fewest, which saturate last.
 
     Args:
-        spec: the controller.
+        own: the controller's spec, with the formats of its inputs and outputs.
         theta: its parameters ``[n_params]``.
-        u_format: of the inputs.
+        u_format: in which a step counts inputs.
         options: all others.
         recorded: inputs ``[T, inputs]``; those that hardly moved are swept through their limits in a second run.
         reference: what the float controller makes of inputs from reset.
         rollout: what an integer controller of formats and theta_q makes of them.
 
     """
+    spec = own.spec
     if spec.activation != "relu":
         return options
     runs = [(inputs, reference(inputs)) for inputs in _excited(spec, recorded)]
 
     def quantized(candidate: FormatOptions) -> tuple[Formats, NDArray[np.int32]]:
-        many, theta_q = integer_of(spec).quantize(spec, theta[None], u_format, candidate)
-        return formats_at(many, 0), theta_q[0]
+        many, theta_q = integer_of(spec).quantize(own.step_spec, own.theta(theta[None]), u_format, candidate)
+        return own.physical(formats_at(many, 0)), theta_q[0]
 
     def error_of(candidate: FormatOptions) -> float:
         try:

@@ -15,10 +15,10 @@ from neuroctl.cells.fixed.narrow import WEIGHT_BITS as WEIGHT_BITS
 from neuroctl.checks import array, cast, choice_of
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.errors import ExportError, LayoutError, QuantizationWarning, warn
-from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
+from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search, warn_coarse
 from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
-from neuroctl.maths.fixed import QFormat
+from neuroctl.own_formats import OwnFormats, own_formats
 from neuroctl.quant_controller import LIMIT as LIMIT
 from neuroctl.quant_controller import IntArray, input_range, prove, start_states
 from neuroctl.quant_controller import QuantController as QuantController
@@ -39,15 +39,18 @@ def quantize(
     calibration: ArrayLike | None = None,
     reference: Callable[[Array], Array] | None = None,
     allow_coarse: bool = False,
+    shared_formats: bool = False,
 ) -> QuantController:
     """Choose power-of-two formats for a float controller and return its integer form.
 
-    The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. All
-    others follow from the weights by interval analysis, so that no input and no history can overflow 32 bits, and no
-    weight of 8 or 16 bits saturates; of fewer bits the largest do, where that leaves all a smaller sum of squared
-    errors. Recorded inputs let a search refine the format of ReLU's activations, whose worst case is far
-    from what they meet: it takes the fractional bits with the smallest root mean square error of the outputs against
-    the float controller over the first 1,000 recorded steps. No weight depends on what was recorded.
+    The inputs' format comes from ``spec.input_limits`` if declared, else from the largest recorded input. Where sharing
+    it would leave an input fewer than 4096 steps (12 bits) between its limits, each input has a format of its own, and
+    weights are rounded relative to the range of their input; outputs alike. All other formats follow from the weights
+    by interval analysis, so that no input and no history can overflow 32 bits, and no weight of 8 or 16 bits
+    saturates; of fewer bits the largest do, where that leaves all a smaller sum of squared errors. Recorded inputs let
+    a search refine the format of ReLU's activations, whose worst case is far from what they meet: it takes the
+    fractional bits with the smallest root mean square error of the outputs against the float controller over the first
+    1,000 recorded steps. No weight depends on what was recorded.
 
     Args:
         spec: the controller.
@@ -60,11 +63,13 @@ def quantize(
             kept with the controller, as test vectors.
         reference: what the float controller makes of inputs ``[T, inputs]`` from reset; ``Controller.quantize`` gives
             its own. Without it formats are not searched.
-        allow_coarse: take limits of which one is so narrow beside another that it has fewer than 16 steps.
+        allow_coarse: take limits between which an input or output has fewer than 16 steps, such as 1000 and 1000.1.
+        shared_formats: have all inputs share a format, and all outputs, as earlier versions did.
 
     Warns:
-        QuantizationWarning: a declared input or output has fewer than 256 steps (8 bits) between its limits; or
-            recorded inputs lie beyond the declared limits, where fixed point clips them.
+        QuantizationWarning: a declared input or output has fewer than 256 steps between its limits; an input without
+            declared limits has fewer than 16 in what is recorded; or recorded inputs lie beyond the declared limits,
+            where fixed point clips them.
 
     Raises:
         ExportError: neither limits nor calibration, an option is bad, a range is too wide for its word, or a declared
@@ -72,8 +77,10 @@ def quantize(
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
 
     """
-    q = integer_form(spec, theta, weight_bits, state_bits, calibration, reference)
-    check_coarse(spec, allow=allow_coarse)
+    q = integer_form(spec, theta, weight_bits, state_bits, calibration, reference, shared_formats=shared_formats)
+    check_coarse(q.own_formats, allow=allow_coarse)
+    if spec.input_limits is None:
+        warn_coarse(q.own_formats, q.calibration)
     beyond = beyond_limits(spec.input_limits, q.calibration)
     if beyond is not None and beyond.numbers:
         warn(f"calibration: {beyond}; fixed point clips them", QuantizationWarning)
@@ -87,6 +94,8 @@ def integer_form(
     state_bits: int = 32,
     calibration: ArrayLike | None = None,
     reference: Callable[[Array], Array] | None = None,
+    *,
+    shared_formats: bool = False,
 ) -> QuantController:
     """Do what ``quantize`` does, and say nothing of limits: for those who have seen to them, once for many.
 
@@ -98,16 +107,17 @@ def integer_form(
     options = format_options(spec, weight_bits, state_bits)
     flat = cell_of(spec).layout(spec).coerce(theta, spec.dtype)
     recorded = None if calibration is None else _recorded(calibration, spec.inputs)
-    u_format = input_format(spec, recorded)
+    own = own_formats(spec, shared=shared_formats)
+    u_format = input_format(own, recorded)
     _check_magnitudes(spec, flat[None])
     if recorded is not None and reference is not None:
 
         def rollout(formats: Formats, theta_q: IntArray, inputs: Array) -> Array:
             return QuantController(spec, formats, theta_q).rollout(inputs)
 
-        options = search(spec, flat, u_format, options, recorded[:_MAX_SEARCH_STEPS], reference, rollout)
-    formats, theta_q = integer_of(spec).quantize(spec, flat[None], u_format, options)
-    return QuantController(spec, formats_at(formats, 0), theta_q[0], recorded)
+        options = search(own, flat, u_format, options, recorded[:_MAX_SEARCH_STEPS], reference, rollout)
+    formats, theta_q = integer_of(spec).quantize(own.step_spec, own.theta(flat[None]), u_format, options)
+    return QuantController(spec, own.physical(formats_at(formats, 0)), theta_q[0], recorded)
 
 
 def quantize_many(
@@ -117,6 +127,7 @@ def quantize_many(
     weight_bits: int | Mapping[str, int] = 16,
     state_bits: int = 32,
     allow_coarse: bool = False,
+    shared_formats: bool = False,
 ) -> QuantizedPopulation:
     """Quantise P float controllers at once: each one equals what ``quantize`` makes of it without a recording.
 
@@ -126,6 +137,7 @@ def quantize_many(
         weight_bits: as ``quantize``.
         state_bits: as ``quantize``.
         allow_coarse: as ``quantize``.
+        shared_formats: as ``quantize``.
 
     Returns:
         A sequence of P ``QuantController``, each made when it is asked for. ``rollout_quantized`` of a backend takes it
@@ -146,19 +158,21 @@ def quantize_many(
         raise LayoutError(f"theta: shape {numbers.shape}; allowed: (P, {layout.size}) with P at least 1")
     rows = np.ascontiguousarray(cast(numbers.astype(np.float64), spec.dtype))
     layout.check(rows.T)
+    own = own_formats(spec, shared=shared_formats)
     try:
-        population = _quantized(spec, rows, options)
+        population = _quantized(own, rows, options)
     except ExportError as error:
         if error.refused is None:
             raise
         raise ExportError(f"theta[{int(np.argmax(error.refused))}]: {error}", error.refused) from None
-    check_coarse(spec, allow=allow_coarse)
+    check_coarse(own, allow=allow_coarse)
     return population
 
 
 def quantize_possible(
-    spec: Spec, theta: Array, weight_bits: int | Mapping[str, int] = 16, state_bits: int = 32
-) -> tuple[QuantizedPopulation | None, NDArray[np.bool_]]:
+    spec: Spec, theta: Array, weight_bits: int | Mapping[str, int] = 16, state_bits: int = 32, *,
+    shared_formats: bool = False,
+) -> tuple[QuantizedPopulation | None, NDArray[np.bool_]]:  # fmt: skip
     """Quantise those of P controllers that fixed point can hold, None where that is none of them.
 
     Args:
@@ -166,6 +180,7 @@ def quantize_possible(
         theta: their parameters ``[P, n_params]`` in the spec's dtype, finite and within the layout's bounds.
         weight_bits: as ``quantize``.
         state_bits: as ``quantize``.
+        shared_formats: as ``quantize``.
 
     Returns:
         The population, and which rows of theta it holds, bool ``[P]``.
@@ -175,9 +190,10 @@ def quantize_possible(
 
     """
     options, holds = format_options(spec, weight_bits, state_bits), np.ones(len(theta), np.bool_)
+    own = own_formats(spec, shared=shared_formats)
     while holds.any():
         try:
-            return _quantized(spec, theta[holds], options), holds
+            return _quantized(own, theta[holds], options), holds
         except ExportError as error:
             if error.refused is None:
                 raise
@@ -185,15 +201,15 @@ def quantize_possible(
     return None, holds
 
 
-def _quantized(spec: Spec, rows: Array, options: FormatOptions) -> QuantizedPopulation:
+def _quantized(own: OwnFormats, rows: Array, options: FormatOptions) -> QuantizedPopulation:
     """Quantise rows of theta; an error that concerns some of them says which."""
-    u_format = input_format(spec, None)
-    _check_magnitudes(spec, rows)
-    form = integer_of(spec)
-    formats, theta_q = form.quantize(spec, rows, u_format, options)
+    u_format = input_format(own, None)
+    _check_magnitudes(own.spec, rows)
+    form, spec = integer_of(own.spec), own.step_spec
+    formats, theta_q = form.quantize(spec, own.theta(rows), u_format, options)
     ints = form.ints_q(spec, formats)
     prove(form.ranges_q(spec, formats, theta_q, ints))
-    return QuantizedPopulation(spec, formats, theta_q, ints)
+    return QuantizedPopulation(own, formats, theta_q, ints)
 
 
 def _check_magnitudes(spec: Spec, rows: Array) -> None:
@@ -230,8 +246,8 @@ class QuantizedPopulation(Sequence[QuantController]):
     """P integer controllers of one spec, as ``quantize_many`` makes them; each is built when it is asked for.
 
     Args:
-        spec: of all.
-        formats: of each block, and of ``u``, ``y``, ``s`` and ``out``: ``QFormats`` of P.
+        own: spec of all, with the formats that inputs and outputs have of their own.
+        formats: of each block, and of ``u``, ``y``, ``s`` and ``out``, as a step counts: ``QFormats`` of P.
         theta_q: int32 ``[P, n_params]``.
         ints: what a step needs besides, int64 ``[P, I]``; see the cell's ``ints_q``.
 
@@ -245,8 +261,8 @@ class QuantizedPopulation(Sequence[QuantController]):
 
     """
 
-    def __init__(self, spec: Spec, formats: Population, theta_q: IntArray, ints: NDArray[np.int64]):
-        self.spec, self.formats, self.theta_q, self.ints = spec, formats, theta_q, ints
+    def __init__(self, own: OwnFormats, formats: Population, theta_q: IntArray, ints: NDArray[np.int64]):
+        self.own, self.spec, self.formats, self.theta_q, self.ints = own, own.spec, formats, theta_q, ints
 
     def __repr__(self) -> str:
         return f"<QuantizedPopulation of {len(self)}: {self.spec.summary()}>"
@@ -263,7 +279,7 @@ class QuantizedPopulation(Sequence[QuantController]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        return QuantController(self.spec, formats_at(self.formats, place), self.theta_q[place].copy())
+        return QuantController(self.spec, self._formats_at(place), self.theta_q[place].copy())
 
     def __iter__(self) -> Iterator[QuantController]:
         return (self[place] for place in range(len(self)))
@@ -272,18 +288,21 @@ class QuantizedPopulation(Sequence[QuantController]):
         """Return a population in which each controller stands ``times`` times, one behind the other."""
         formats = {name: form.repeat(times) for name, form in self.formats.items()}
         theta_q, ints = np.repeat(self.theta_q, times, axis=0), np.repeat(self.ints, times, axis=0)
-        return QuantizedPopulation(self.spec, formats, theta_q, ints)
+        return QuantizedPopulation(self.own, formats, theta_q, ints)
 
     @property
     def columns(self) -> dict[str, Array]:
         """What lanes are made of, each ``[P, ...]``: theta, ints, start, lowest and highest raw input, last bits."""
         lanes = len(self)
-        low, high = input_range(self.spec, QFormat(16, int(self.formats["u"].frac_bits[0])))
+        low, high = input_range(self.spec, self._formats_at(0)["u"])
         return {
             "theta": self.theta_q,
             "ints": self.ints,
             "start": start_states(self.spec, self.theta_q, self.ints),
             "low": np.broadcast_to(low, (lanes, len(low))),
             "high": np.broadcast_to(high, (lanes, len(high))),
-            "lsb": np.stack([self.formats["u"].lsb, self.formats["out"].lsb], axis=1),
+            "lsb": self.own.last_bits(self.formats["u"].frac_bits, self.formats["out"].frac_bits),
         }
+
+    def _formats_at(self, place: int) -> Formats:
+        return self.own.physical(formats_at(self.formats, place))

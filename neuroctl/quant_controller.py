@@ -23,9 +23,11 @@ from neuroctl.controller_inputs import accepted, raw, sequence
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
+from neuroctl.format_choice import warn_coarse
 from neuroctl.format_fields import check_fits, format_from_field, formats_as_fields
 from neuroctl.io import Archive, canonical_json, notes_from, write_archive
 from neuroctl.maths.fixed import QFormat, QFormats, clip_in_place, dequantize_into, quantize_into
+from neuroctl.own_formats import OwnFormats
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -43,7 +45,8 @@ class QuantController(Rebuilt):
 
     Args:
         spec: the controller.
-        formats: format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` and ``out``.
+        formats: format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` and ``out``. Where ``u`` or
+            ``out`` has ``extra`` bits, each input or output has its own, and blocks of weights follow from them.
         theta_q: int32 ``[n_params]``, theta's layout.
         calibration: recorded inputs ``[T, inputs]`` in physical units, or None.
 
@@ -64,7 +67,7 @@ class QuantController(Rebuilt):
     __slots__ = (
         "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_words", "_ints",
         "_start", "_u", "_ui", "_yi", "_y", "_spare_state", "_spare_yi", "_spare_y", "_step", "_rollout", "_offset",
-        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb",
+        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb", "_own",
     )  # fmt: skip
     _made_of = ("_spec", "_formats", "_theta", "calibration", "_state")
 
@@ -77,14 +80,15 @@ class QuantController(Rebuilt):
         self._spec = spec
         self.layout = cell_of(spec).layout(spec)
         self.state_layout = cell.state_layout_q(spec)
-        self._formats = dict(formats)
+        self._own = OwnFormats.of_formats(spec, formats)
+        self._formats = dict(self._own.physical(formats))
         self._theta = theta_q
-        alone, rows = _population_of_one(formats), self._theta[None]
-        ints = cell.ints_q(spec, alone)
+        alone, rows, seen = _population_of_one(formats), self._theta[None], self._own.step_spec
+        ints = cell.ints_q(seen, alone)
         self._ints: NDArray[np.int64] = ints[0]
-        self._bounds = _bounds_at(prove(cell.ranges_q(spec, alone, rows, ints)), 0)
+        self._bounds = _bounds_at(prove(cell.ranges_q(seen, alone, rows, ints)), 0)
         self.calibration = calibration
-        self._words = state_words(spec, formats, theta_q, self._bounds)
+        self._words = state_words(seen, formats, theta_q, self._bounds)
         self._start: IntArray = start_states(spec, rows, ints)[0]
         self._state = self._start.copy()
         self._u = np.zeros(spec.inputs, spec.dtype)
@@ -95,7 +99,9 @@ class QuantController(Rebuilt):
         self._step, self._rollout = cell.step_q, cell.rollout_q
         self._offset, self._gain = input_map(spec)
         self._u_low, self._u_high = input_range(spec, formats["u"])
-        self._u_lsb, self._y_lsb = formats["u"].lsb, formats["out"].lsb
+        lsbs = self._own.last_bits(formats["u"].frac_bits, formats["out"].frac_bits)
+        self._u_lsb, self._y_lsb = 2.0 ** -formats["u"].frac_bits, lsbs[spec.inputs :]
+        self._gain = self._gain * (self._u_lsb / lsbs[: spec.inputs])  # powers of two, so nothing is rounded
         self.step(np.zeros(spec.inputs, spec.dtype))  # compile, or load from the cache, now
         clip_in_place(self._ui, self._u_low, self._u_high)
         self.reset()
@@ -112,6 +118,11 @@ class QuantController(Rebuilt):
     def formats(self) -> Mapping[str, QFormat]:
         """Format of each block of theta, and of ``u`` (inputs), ``y`` (state), ``s`` (activations) and ``out``."""
         return MappingProxyType(self._formats)
+
+    @property
+    def own_formats(self) -> OwnFormats:
+        """Which inputs and outputs have formats of their own."""
+        return self._own
 
     @property
     def theta_q(self) -> IntArray:
@@ -165,8 +176,16 @@ class QuantController(Rebuilt):
 
     @property
     def conversion(self) -> tuple[Any, ...]:
-        """Arguments of ``quantize_into`` (offset, gain, lsb, low, high) and of ``dequantize_into`` (lsb)."""
+        """Arguments of ``quantize_into`` (offset, gain, lsb, low, high) and of ``dequantize_into`` (lsb).
+
+        Where each input has a format of its own, the gain includes what it has more than the lsb says.
+        """
         return (self._offset, self._gain, self._u_lsb, self._u_low, self._u_high, self._y_lsb)
+
+    @property
+    def last_bits(self) -> NDArray[np.float64]:
+        """Value of the last bit of each input, then of each output, float64 ``[inputs + outputs]``."""
+        return self._own.last_bits(self._formats["u"].frac_bits, self._formats["out"].frac_bits)
 
     @property
     def input_range(self) -> tuple[IntArray, IntArray]:
@@ -218,13 +237,13 @@ class QuantController(Rebuilt):
             LayoutError: theta has the wrong length, or holds NaN, Inf or what the spec does not allow.
 
         """
-        flat = self.layout.coerce(theta, self._spec.dtype)
+        flat = self._own.theta(self.layout.coerce(theta, self._spec.dtype))
         for name, values in self.layout.views(flat.astype(np.float64)).items():
             bounded = math.isfinite(self.layout[name].high)  # within what its format holds, or a rounding beyond
             if name in self._formats and not bounded:
                 _check_holds(name, self._formats[name], values)
         cell = integer_of(self._spec)
-        theta_q = cell.quantize_theta(self._spec, flat[None], _population_of_one(self._formats))[0]
+        theta_q = cell.quantize_theta(self._own.step_spec, flat[None], _population_of_one(self._formats))[0]
         return QuantController(self._spec, self._formats, theta_q, self.calibration)
 
     def reset(self) -> None:
@@ -359,11 +378,13 @@ class QuantController(Rebuilt):
             for name, block in cell_of(spec).layout(spec).blocks.items():
                 check_fits(name, theta_q[block.part], formats.get(name))
             calibration = archive.arrays.get("calibration")
-            return cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
+            q = cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
         except KeyError as error:
             raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
         except (NeuroctlError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise FileFormatError(f"{os.fspath(path)}: {error}") from None
+        warn_coarse(q.own_formats)
+        return q
 
 
 def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
@@ -376,7 +397,7 @@ def _whole_theta(spec: Spec, theta_q: object) -> IntArray:
 
 
 def _check_holds(name: str, form: QFormat, values: NDArray[np.float64]) -> None:
-    """Check that a block fits its format; few bits saturate, as far as their closest format does.
+    """Check that a block, as a step sees it, fits its format; few bits saturate, as far as their closest format does.
 
     Raises:
         ExportError: it does not.
@@ -387,7 +408,7 @@ def _check_holds(name: str, form: QFormat, values: NDArray[np.float64]) -> None:
         return
     largest = np.abs(values).max()
     if not is_narrow(form.bits):
-        raise ExportError(f"{name}: up to {largest:g}; allowed in its format: {form.high * form.lsb:g}")
+        raise ExportError(f"{name}: up to {largest:g}; allowed in its format: {form.high * 2.0**-form.frac_bits:g}")
     closest = int(closest_frac_bits(values[None], form.bits)[0])
     if closest < form.frac_bits:
         bits = f"{form.bits} bits with {closest} of them fractional are closest to"
@@ -431,9 +452,18 @@ def start_states(spec: Spec, theta_q: IntArray, ints: NDArray[np.int64]) -> IntA
 
 def input_range(spec: Spec, u: QFormat) -> tuple[IntArray, IntArray]:
     """Return the lowest and highest raw inputs int32 ``[inputs]``: the declared limits, else what int16 holds."""
-    limits = spec.input_limits or ((u.low * u.lsb, u.high * u.lsb),) * spec.inputs
-    lows, highs = zip(*limits, strict=True)
+    if spec.input_limits is None:
+        return np.full(spec.inputs, u.low, np.int32), np.full(spec.inputs, u.high, np.int32)
+    lows, highs = zip(*spec.input_limits, strict=True)
     return u.quantize(_seen(spec, lows)), u.quantize(_seen(spec, highs))
+
+
+def output_range(spec: Spec, out: QFormat) -> tuple[IntArray, IntArray]:
+    """Return the lowest and highest raw outputs int32 ``[outputs]``: the declared limits, else what int16 holds."""
+    if spec.output_limits is None:
+        return np.full(spec.outputs, out.low, np.int32), np.full(spec.outputs, out.high, np.int32)
+    lows, highs = zip(*spec.output_limits, strict=True)
+    return out.quantize(lows), out.quantize(highs)
 
 
 def _seen(spec: Spec, u: ArrayLike) -> NDArray[np.float64]:

@@ -27,7 +27,8 @@ _STEPS: Final = 1000
 class BlockReport:
     """One block of parameters: its range, its format, and its rounding errors, all in the block's unit.
 
-    ``saturated`` is the number of entries beyond the format's range.
+    ``saturated`` is the number of entries beyond the format's range. ``own`` tells that rows or columns have further
+    fractional bits, as their outputs or inputs have formats of their own: ``frac_bits`` are those of the step.
     """
 
     name: str
@@ -38,6 +39,7 @@ class BlockReport:
     max_error: float
     rms_error: float
     saturated: int
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _state_note(q: QuantController, ctl: Controller) -> str:
     if "residual" not in q.formats:
         return ""
     bits = {name: q.formats[name].bits for name, block in q.layout.blocks.items() if len(block.shape) == 2}
-    wide = integer_form(ctl.spec, ctl.theta, bits, 32, q.calibration)
+    shared = not (q.own_formats.inputs or q.own_formats.outputs)
+    wide = integer_form(ctl.spec, ctl.theta, bits, 32, q.calibration, shared_formats=shared)
     narrow_bytes, wide_bytes = len(q.state_bytes()), len(wide.state_bytes())
     if wide.formats["y"] == q.formats["y"] or narrow_bytes < wide_bytes:
         return ""
@@ -156,9 +159,8 @@ def _blocks(q: QuantController, ctl: Controller) -> list[BlockReport]:
         error = np.abs(stored - exact)
         beyond = int((np.abs(exact) > form.high * form.lsb + form.lsb).sum())
         largest, rms = float(error.max()), float(np.sqrt(np.mean(error**2)))
-        rows.append(
-            BlockReport(name, float(exact.min()), float(exact.max()), form.bits, form.frac_bits, largest, rms, beyond)
-        )
+        ends, own = (float(exact.min()), float(exact.max())), bool(form.extra)
+        rows.append(BlockReport(name, *ends, form.bits, form.frac_bits, largest, rms, beyond, own))
     return rows
 
 
@@ -169,7 +171,8 @@ def _dead_zone(q: QuantController) -> float:
     p = q.layout.views(q.theta_q)
     alpha = (p["tau_s"] & 0xFFFF) * 2.0 ** -(16.0 + (p["tau_s"] >> 16))
     stalled = 0.5 * q.formats["y"].lsb / alpha
-    finest = np.abs(p["W_in"]).max(axis=1) * q.formats["W_in"].lsb * q.formats["u"].lsb
+    # In the numbers that the step counts with, which formats of each input's own do not change.
+    finest = np.abs(p["W_in"]).max(axis=1) * 2.0 ** -(q.formats["W_in"].frac_bits + q.formats["u"].frac_bits)
     reached = finest > 0
     return float((stalled[reached] / finest[reached]).max()) if reached.any() else 0.0
 

@@ -76,15 +76,20 @@ def squash(kind: str, total: int, frac: int, table) -> tuple[int, int]:
     return (logistic_q if kind == "logistic" else tanh_q)(x, table), 15
 
 
+def raw_limits(form, limits):
+    """Limits (low, high) of inputs or outputs as integers of their formats, which may be each one's own."""
+    bits = [form.frac_bits + extra for extra in form.extra or (0,) * len(limits)]
+    exact = [[half_up(Fraction(end) * Fraction(2) ** b) for end in pair] for b, pair in zip(bits, limits, strict=True)]
+    return [[max(form.low, min(form.high, end)) for end in pair] for pair in exact]
+
+
 def clipped(q, row):
     """Raw inputs as the network sees them: clipped into the declared limits, else into 16 bits."""
     form, limits = q.formats["u"], q.spec.input_limits
     if limits is not None and q.spec.scale_inputs:
         limits = ((-1.0, 1.0),) * len(limits)
-    ends = [(-32768, 32767)] * len(row)
-    if limits is not None:
-        ends = [[half_up(Fraction(end) * Fraction(2) ** form.frac_bits) for end in pair] for pair in limits]
-    return [max(max(low, -32768), min(min(high, 32767), int(v))) for v, (low, high) in zip(row, ends, strict=True)]
+    ends = [(-32768, 32767)] * len(row) if limits is None else raw_limits(form, limits)
+    return [max(low, min(high, int(v))) for v, (low, high) in zip(row, ends, strict=True)]
 
 
 def ctrnn_rollout_q(q, inputs, table):
@@ -106,12 +111,9 @@ def ctrnn_rollout_q(q, inputs, table):
             result.append(logistic_q(scale(product, frac - 17), table))
         return result
 
-    lows, highs = [f["out"].low] * spec.outputs, [f["out"].high] * spec.outputs
+    ends = [(f["out"].low, f["out"].high)] * spec.outputs
     if spec.output_limits is not None:
-        lows = [half_up(Fraction(low) * Fraction(2) ** f["out"].frac_bits) for low, _ in spec.output_limits]
-        highs = [half_up(Fraction(high) * Fraction(2) ** f["out"].frac_bits) for _, high in spec.output_limits]
-        lows = [max(f["out"].low, min(f["out"].high, low)) for low in lows]
-        highs = [max(f["out"].low, min(f["out"].high, high)) for high in highs]
+        ends = raw_limits(f["out"], spec.output_limits)
 
     y, kept, outputs, states = [row[0] for row in p.get("y0", [[0]] * n)], [0] * n, [], []
     for row in inputs:
@@ -141,7 +143,8 @@ def ctrnn_rollout_q(q, inputs, table):
                 total = sum(w * x for w, x in zip(p["W_out"][k], s, strict=True)) + p["b_out"][k][0]
                 frac = f["b_out"].frac_bits
             total, frac = squash(spec.output_activation, total, frac, table)
-            out.append(max(lows[k], min(highs[k], scale(total, frac - f["out"].frac_bits))))
+            low, high = ends[k]
+            out.append(max(low, min(high, scale(total, frac - f["out"].frac_bits))))
         outputs.append(out)
         states.append(y + s + kept)
     return np.array(outputs), np.array(states)

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from neuroctl import QuantController, cells
-from tests.reference import clipped, ctrnn_rollout_q, half_up, logistic_q, scale, squash, tanh_q
+from tests.reference import clipped, ctrnn_rollout_q, half_up, logistic_q, raw_limits, scale, squash, tanh_q
 
 
 def clip(x, low, high):
@@ -46,8 +46,7 @@ class Dense:
         f, spec = self.f["out"], self.spec
         if spec.output_limits is None:
             return [(f.low, f.high)] * spec.outputs
-        exact = [[half_up(Fraction(v) * Fraction(2) ** f.frac_bits) for v in pair] for pair in spec.output_limits]
-        return [(clip(low, f.low, f.high), clip(high, f.low, f.high)) for low, high in exact]
+        return raw_limits(f, spec.output_limits)
 
     def out(self, s):
         out, values = self.f["out"].frac_bits, []
@@ -57,7 +56,7 @@ class Dense:
             else:
                 total, frac = dot(self.p["W_out"][k], s) + self.p["b_out"][k][0], self.f["b_out"].frac_bits
             total, frac = squash(self.spec.output_activation, total, frac, self.table)
-            low = max(low, 0) if self.spec.output_activation == "relu" else low
+            low = min(max(low, 0), high) if self.spec.output_activation == "relu" else low
             values.append(clip(scale(total, frac - out), low, high))
         return values
 
@@ -177,7 +176,7 @@ def layer(q, name, activation, limits, x, table):
         row = []
         for weights, bias, (low, high) in zip(p[f"W_{name}"], p[f"b_{name}"], limits, strict=True):
             total, frac = squash(activation, dot(weights, values) + int(bias), f[f"b_{name}"].frac_bits, table)
-            low = max(low, 0) if activation == "relu" else low
+            low = min(max(low, 0), high) if activation == "relu" else low
             row.append(clip(scale(total, frac - f[name].frac_bits), low, high))
         rows.append(row)
     return rows

@@ -7,8 +7,9 @@ from neuroctl.spec import CELL_NAMES, DENSE_ACTIVATIONS
 
 
 def limits(count):
-    """One (low, high) pair each, in a range of magnitudes that a sensor may have."""
-    pair = st.tuples(st.floats(-100, 99), st.floats(0.01, 100)).map(lambda t: (t[0], t[0] + t[1]))
+    """One (low, high) pair each, in a range of magnitudes that sensors may have side by side."""
+    unit = st.sampled_from([1.0, 1.0, 1e-3, 1e3])
+    pair = st.tuples(st.floats(-100, 99), st.floats(0.01, 100), unit).map(lambda t: (t[2] * t[0], t[2] * (t[0] + t[1])))
     return st.lists(pair, min_size=count, max_size=count).map(tuple)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from neuroctl import Alarm, __version__
 from neuroctl.errors import ExportError, require
+from neuroctl.format_fields import frac_bits_text
 from neuroctl.io import canonical_json
+from neuroctl.own_formats import OWN_FRAC_BITS
 from neuroctl.quant import QuantController
 
 from ..packages import Package
@@ -96,7 +98,8 @@ def alarm_source(alarm: Alarm, name: str) -> str:
     in_factor, out_factor = alarm.factors
     own = {"name": name, "NAME": name.upper(), "version": __version__, "crc": f"0x{q.model_crc32:08X}"}
     own |= {"threshold": f"{alarm.threshold:.6g}", "frac_bits": _macro(alarm.frac_bits), "measured": measured}
-    return _text("alarm.h.j2", own | settings | {"in_factor": in_factor, "out_factor": out_factor})
+    settings |= {"in_factor": in_factor, "out_factor": out_factor}
+    return _text("alarm.h.j2", own | settings | _frac_bits(q, name))
 
 
 def cell_c(q: QuantController, name: str) -> CellC:
@@ -202,15 +205,14 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "outputs": spec.outputs,
         "affine": spec.readout == "affine",
         "in_kind": "scaled" if spec.scale_inputs else "physical",
-        "in_frac_bits": _macro(formats["u"].frac_bits),
-        "out_frac_bits": _macro(formats["out"].frac_bits),
+        **_frac_bits(q, name),
         "weight_bits_text": " and ".join(map(str, bits)),
         "dt_text": f"{spec.dt_s:.9g}",
         "dt_us": dt_us(spec.dt_s),
         "timeout_us": min(max(_MIN_TIMEOUT_US, _TIMEOUT_STEPS * dt_us(spec.dt_s)), _MAX_TIMEOUT_US),
         "crc": f"0x{q.model_crc32:08X}",
         "io_rows": _io_rows(q),
-        "format_rows": [f"{block:8} {form.bits:2}, {form.frac_bits}" for block, form in sorted(formats.items())],
+        "format_rows": [f"{block:8} {form.bits:2}, {frac_bits_text(form)}" for block, form in sorted(formats.items())],
         "bound_rows": [f"{block:22} {low:11} to {high:11}" for block, (low, high) in q.bounds.items()],
         "rows": rows,
         "step_comment": _step_comment(q, name),
@@ -218,8 +220,31 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
     } | _runtime(packed=bits[0] in parts.PACKED_BITS)
 
 
+def _frac_bits(q: QuantController, name: str) -> dict[str, Any]:
+    """Return the fractional bits of inputs and outputs: ``frac`` is what C calls them, of input or output i.
+
+    Raises:
+        ExportError: they do not fit the C type of those that each input or output has of its own.
+
+    """
+    values: dict[str, Any] = {}
+    for kind, block in (("in", "u"), ("out", "out")):
+        form, macro = q.formats[block], f"{name.upper()}_{kind.upper()}_FRAC_BITS"
+        entries = form.entry_frac_bits.tolist() if form.extra else []
+        if entries and not -128 < min(entries) <= max(entries) < 128:
+            raise ExportError(f"formats: {block} has {min(entries)} to {max(entries)} bits; allowed in C: -127 to 127")
+        values |= {
+            f"{kind}_frac_bits": _macro(form.frac_bits),
+            f"{kind}_own_frac_bits": entries,
+            f"{kind}_frac": f"{macro}[i]" if entries else macro,
+            f"{kind}_frac_text": f"{macro}[i]" if entries else _macro(form.frac_bits),
+            f"{kind}_frac_on_wire": _macro(OWN_FRAC_BITS) if entries else macro,
+        }
+    return values
+
+
 def _step_comment(q: QuantController, name: str) -> str:
-    big = name.upper()
+    frac = _frac_bits(q, name)
     reads = {"affine": "out = W_out s + b_out", "identity": "out = s", "last": "out = the last neurons"}
     out = reads[str(q.spec.readout)].replace("s +", "z +" if q.spec.head else "s +")
     if q.spec.output_activation != "identity":
@@ -231,8 +256,8 @@ def _step_comment(q: QuantController, name: str) -> str:
             f" *  {out}. Any input is safe: no overflow, no fault. {saturate} at their limits.",
             *_dense_lines(q),
             " * @param s   state; read and written",
-            f" * @param in  inputs, {big}_IN_FRAC_BITS fractional bits; read",
-            f" * @param out outputs, {big}_OUT_FRAC_BITS fractional bits; written; may be the same array as in */",
+            f" * @param in  inputs, {frac['in_frac']} fractional bits; read",
+            f" * @param out outputs, {frac['out_frac']} fractional bits; written; may be the same array as in */",
         ]
     )
 
@@ -248,11 +273,11 @@ def _dense_lines(q: QuantController) -> list[str]:
 
 
 def _prototypes(q: QuantController, name: str) -> list[str]:
-    big, state = name.upper(), f"{name}_state_t *s"
+    big, state, frac = name.upper(), f"{name}_state_t *s", _frac_bits(q, name)
     lines = [
         f"void {name}_reset({state});   /**< Set the whole state to its start. */",
         f"void {name}_init({state});    /**< The same; call it before the first step. */",
-        f"/** Advance one time step; fractional bits: inputs {big}_IN_FRAC_BITS, outputs {big}_OUT_FRAC_BITS. */",
+        f"/** Advance one time step; fractional bits: inputs {frac['in_frac']}, outputs {frac['out_frac']}. */",
         f"void {name}_step({state}, const {name}_in_t in[{big}_INPUTS], {name}_out_t out[{big}_OUTPUTS]);",
         "/** Copy a state so that it may be kept over a power cut, with a CRC-32, for restore. */",
         f"void {name}_save({name}_state_t *saved, const {state});",
@@ -333,7 +358,8 @@ def _io_rows(q: QuantController) -> list[str]:
     )
     lines = []
     for name, count, limits, form, to_raw in parts:
-        pairs = limits or ((form.low * form.lsb, form.high * form.lsb),) * count
+        ends = (form.dequantize(np.full(count, end)).tolist() for end in (form.low, form.high))
+        pairs = limits or tuple(zip(*ends, strict=True))
         raw = to_raw(np.array(pairs).T)
         for index, (low, high) in enumerate(pairs):
             lines.append(f"{name}[{index}]: {low:g} to {high:g}, as integers {raw[0, index]} to {raw[1, index]}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from neuroctl.io import canonical_json
 from neuroctl.quant import QuantController
+from neuroctl.quant_controller import output_range
 
 from .cells import emit
 from .parts import STORAGE_BYTES, CellC, Field, ParameterStorage
@@ -90,8 +91,6 @@ def _bytes(column: Column) -> bytes:
 def link_values(q: QuantController, fields: list[Field], params: list[Column]) -> dict[str, Any]:
     """Return the values for the templates of the link."""
     parts = parts_of(fields)
-    out_low, out_high = q.formats["out"].low, q.formats["out"].high
-    limits = q.formats["out"].quantize(np.array(q.spec.output_limits)).tolist() if q.spec.output_limits else None
     return {
         "params": params,
         "param_bytes": len(param_image(q)),
@@ -99,6 +98,6 @@ def link_values(q: QuantController, fields: list[Field], params: list[Column]) -
         "state_bytes": sum(part.words * part.word_bytes for part in parts),
         "parts": parts,
         "reach": [limit for part in parts for limit in (part.low, part.high)],
-        "out_range": [v for pair in limits or [[out_low, out_high]] * q.spec.outputs for v in pair],
+        "out_range": np.stack(output_range(q.spec, q.formats["out"]), axis=1).ravel().tolist(),
         "word_bytes": STORAGE_BYTES,
     }

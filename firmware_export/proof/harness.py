@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from neuroctl.errors import require
+from neuroctl.maths.fixed import QFormat
 from neuroctl.quant import QuantController
 
 from ..emit import cell_c, dt_us
@@ -74,14 +76,27 @@ def _values(device: DeviceUnderTest) -> dict[str, Any]:
         "inputs": spec.inputs,
         "outputs": spec.outputs,
         "neurons": spec.neurons,
-        "in_frac_bits": formats["u"].frac_bits,
-        "out_frac_bits": formats["out"].frac_bits,
+        "in_frac_differs": _frac_differs(device, "IN", formats["u"]),
+        "out_frac_differs": _frac_differs(device, "OUT", formats["out"]),
         "dt_us": dt_us(spec.dt_s),
         "crc": device.q.model_crc32,
         "words": device.words,
         "source": device.source.name if device.source else "",
         "fields": device.fields,
     }
+
+
+def _frac_differs(device: DeviceUnderTest, kind: str, form: QFormat) -> str:
+    """Return the preprocessor's condition that a header has other fractional bits than a format.
+
+    Those of an array's entries are no preprocessor's: they are read here, and the condition is 0 or 1.
+    """
+    macro = f"{device.name.upper()}_{kind}_FRAC_BITS"
+    if not form.extra:
+        return f"{macro} != ({form.frac_bits})"
+    found = re.search(rf"\b{macro}\[\w+\] = {{([^}}]*)}};", device.header.read_text(encoding="utf-8"))
+    entries = [int(word) for word in re.findall(r"-?\d+", found.group(1))] if found else []
+    return str(int(entries != form.entry_frac_bits.tolist()))
 
 
 @functools.cache

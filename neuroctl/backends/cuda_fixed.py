@@ -88,10 +88,10 @@ def integer_kernel_of(spec: Spec, plant: Plant, fitness: str) -> Any:
 def _episode(spec: Spec, plant: Plant, fitness: str) -> str:
     states, (offset, gain) = integer_of(spec).state_layout_q(spec).size, (n.tolist() for n in input_map(spec))
     u = [
-        f"_quantized(observation[{k}], {offset[k]!r}, {gain[k]!r}, lsb[0, c], low[{k}, c], high[{k}, c])"
+        f"_quantized(observation[{k}], {offset[k]!r}, {gain[k]!r}, lsb[{k}, c], low[{k}, c], high[{k}, c])"
         for k in range(plant.observations)
     ]
-    a = [f"_F(np.float64(y[{k}]) * lsb[1, c])" for k in range(plant.actions)]
+    a = [f"_F(np.float64(y[{k}]) * lsb[{plant.observations + k}, c])" for k in range(plant.actions)]
     step = "_step_prepared_q(mine, state, u, y, numbers)"
     return f"""
 from numba import cuda as _cuda

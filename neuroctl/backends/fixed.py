@@ -72,7 +72,7 @@ def lane_columns(
 ) -> tuple[Spec, Plant, Array, dict[str, Array]]:
     """Return spec, plant, starts ``[S, 1]`` or ``[S, P]``, and the controllers' numbers ``[rows, P]`` by name.
 
-    The names are theta, ints, start, lowest and highest raw inputs, and the last bits of inputs and outputs.
+    The names are theta, ints, start, lowest and highest raw inputs, and the last bits of each input and output.
 
     Raises:
         LayoutError: controllers or starts have the wrong shape or values.
@@ -100,7 +100,7 @@ def _columns(controllers: Sequence[QuantController]) -> dict[str, Array]:
         "start": [c.start for c in controllers],
         "low": [c.input_range[0] for c in controllers],
         "high": [c.input_range[1] for c in controllers],
-        "lsb": [(c.formats["u"].lsb, c.formats["out"].lsb) for c in controllers],
+        "lsb": [c.last_bits for c in controllers],
     }
     return {name: np.array(each) for name, each in rows.items()}
 

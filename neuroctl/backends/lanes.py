@@ -159,10 +159,10 @@ def _dequantize_row(q, lsb, out):
 def _advance_all(u, y, params, ints, state, lows, highs, lsbs, u_q, y_q, offset, gain):
     for b in range(state.shape[0]):
         for i in range(u_q.shape[1]):
-            _quantize_row(u[i, b], offset[i], gain[i], lsbs[b, 0], lows[b, i], highs[b, i], u_q[b, i])
+            _quantize_row(u[i, b], offset[i], gain[i], lsbs[b, i], lows[b, i], highs[b, i], u_q[b, i])
         _step_prepared_q(params[b], state[b], u_q[b], y_q[b], ints[b])
         for i in range(y_q.shape[1]):
-            _dequantize_row(y_q[b, i], lsbs[b, 1], y[i, b])
+            _dequantize_row(y_q[b, i], lsbs[b, u_q.shape[1] + i], y[i, b])
 """
 
 

@@ -28,6 +28,8 @@ Quantized = tuple[Population, NDArray[np.int32]]
 Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Lowest and highest value of P controllers' intermediates, int64 ``[P]`` each, by name."""
 
+Axes = Mapping[str, tuple[str, ...]]
+"""What each axis of a block counts, by its format's name: see ``Integer.io_axes``."""
 Taped = Mapping[str, tuple[tuple[str, str], ...]]
 """Blocks of a tape by name: of each the blocks of the integer state whose sum it is, and their formats."""
 
@@ -71,6 +73,11 @@ def _no_blocks(spec: Spec) -> Mapping[str, str]:
 
 def _no_tape(spec: Spec) -> Taped:
     return {}
+
+
+def dense_axes(spec: Spec) -> Axes:
+    """Return ``Integer.io_axes`` of a cell in which W_in alone takes the inputs, and none the outputs."""
+    return {"u": ("u",), "W_in": ("", "u"), "W_out": ("y", ""), "b_out": ("y",), "out": ("y",)}
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,8 @@ class Integer:
     ``tape_q(spec)`` tells what the blocks of ``Adjoint.tape`` are in integers: each the sum of blocks of the integer
     state, with the formats that these are in. A block that ``Cell.initial`` names is one block, in the format of the
     block of theta that it starts from.
+    ``io_axes(spec)`` tells which formats' numbers count inputs (``"u"``) or outputs (``"y"``), along which of their
+    axes: along the first such a number grows with them, along the second, a matrix's columns, it takes them.
     """
 
     quantize: Callable[[Spec, Array, QFormat | QFormats, Any], Quantized]
@@ -183,6 +192,7 @@ class Integer:
     rollout_q: Callable[[Array, Array, Array, Array, Array], None]
     prepare_q: Callable[[Array, Array, Array], None] = prepare_nothing_q
     tape_q: Callable[[Spec], Taped] = _no_tape
+    io_axes: Callable[[Spec], Axes] = dense_axes
 
 
 NEURONS, INPUTS, OUTPUTS, AFFINE, OUTPUT_ACTIVATION, ACTIVATION, OPTION = range(7)

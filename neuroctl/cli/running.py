@@ -18,6 +18,7 @@ from neuroctl.console import (
     plain_table,
 )
 from neuroctl.errors import TaskError, require
+from neuroctl.format_fields import formats_as_fields, frac_bits_text
 from neuroctl.input_limits import BeyondLimits, beyond_limits
 
 _COUNTED_STEPS = 1000
@@ -270,7 +271,7 @@ def info(file: File, as_json: Json = False) -> None:
     }
     if isinstance(ctl, nc.QuantController):
         data["model_crc32"] = f"{ctl.model_crc32:08x}"
-        data["formats"] = {name: [f.bits, f.frac_bits] for name, f in ctl.formats.items()}
+        data["formats"] = formats_as_fields(ctl.formats)
     if alarm is not None:
         data["alarm"] = alarm.settings
     if as_json:
@@ -280,6 +281,7 @@ def info(file: File, as_json: Json = False) -> None:
     used = {key: data["spec"][key] for key in ctl.spec.used_fields()}
     facts |= {key: value for key, value in used.items() if value is not None} | data["meta"]
     facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
+    facts |= _own_frac_bits(data.get("formats", {}))
     facts |= {f"alarm: {name}": f"{value:.6g}" for name, value in data.get("alarm", {}).items()}
     table = plain_table(str(file), "field", "value")
     for key, value in facts.items():
@@ -294,6 +296,13 @@ def info(file: File, as_json: Json = False) -> None:
     out.print(blocks)
 
 
+def _own_frac_bits(formats: dict[str, list[Any]]) -> dict[str, str]:
+    """Return the fractional bits of inputs and outputs, for those that have their own."""
+    names = {"u": "fractional bits of inputs", "out": "fractional bits of outputs"}
+    entries = {text: formats.get(name, [])[2:] for name, text in names.items()}
+    return {text: ", ".join(map(str, bits[0])) for text, bits in entries.items() if bits}
+
+
 def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]:
     flat = ctl.theta_q if isinstance(ctl, nc.QuantController) else ctl.theta
     rows = []
@@ -304,7 +313,7 @@ def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]
             f = ctl.formats.get(name)
             row |= {
                 "unit": "raw",
-                "format": f"int{f.bits}, {f.frac_bits} frac bits" if f else "dt/tau: mantissa, shift",
+                "format": f"int{f.bits}, {frac_bits_text(f)} frac bits" if f else "dt/tau: mantissa, shift",
             }
         rows.append(row)
     return rows

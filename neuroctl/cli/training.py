@@ -117,6 +117,7 @@ def train(
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None
     first = None if begin_with is None else os.path.abspath(begin_with)
+    shared = False
     if resume:
         check_number(out_dir, seeds)
         folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
@@ -125,11 +126,13 @@ def train(
         first = first or stored.get("begin_with")
         if isinstance(old := stored.get("fixed_point"), dict):
             fixed = {name: value if name in given else old.get(name, value) for name, value in bits.items()}
+            shared = FixedPointConfig.shared_in(old)
     if not options["data"]:
         raise TrainingError("data: none; allowed: --data FILE, a table of text (CSV)")
     every = [options | {"seed": options["seed"] + k} for k in range(seeds)]
     folders = [out_dir if seeds == 1 else out_dir / f"seed-{own['seed']}" for own in every]
-    config = None if fixed is None else FixedPointConfig(**fixed, allow_coarse=allow_coarse or resume)
+    allowed = allow_coarse or resume
+    config = None if fixed is None else FixedPointConfig(**fixed, allow_coarse=allowed, shared_formats=shared)
     rows = _trained(every, folders, config, first, resume=resume, threads=threads)
     if plot is not None:
         _plot([row["folder"] for row in rows], plot)

@@ -101,5 +101,5 @@ class StudyConfig:
         """Return the fields as plain JSON types."""
         fields: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
         fields |= {"measures": [asdict(measure) for measure in self.measures]}
-        fields |= {"fixed_point": self.fixed_point.to_dict()} if self.fixed_point else {}
+        fields |= {"fixed_point": self.fixed_point.to_dict(self.spec)} if self.fixed_point else {}
         return asdict(self) | fields

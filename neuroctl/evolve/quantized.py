@@ -63,7 +63,8 @@ class QuantizedObjective:
     def _batch(self, spec: Spec, theta: NDArray[Any], seeds: Sequence[int], threads: int) -> NDArray[np.float64]:
         """Return the objective of the integer forms of a population, NaN for those that have none."""
         storage = self._storage
-        population, holds = quantize_possible(spec, theta, storage.weight_bits, storage.state_bits)
+        bits, shared = (storage.weight_bits, storage.state_bits), storage.shared_formats
+        population, holds = quantize_possible(spec, theta, *bits, shared_formats=shared)
         if population is None:
             return np.full((len(theta), len(seeds), np.size(self._none)), np.nan)
         values = np.asarray(self._objective.batch_quantized(population, seeds, threads), np.float64)
@@ -93,4 +94,4 @@ class QuantizedObjective:
         return self.__dict__ | {"_theta": b"", "_quantized": None}
 
     def __repr__(self) -> str:
-        return f"{self._objective!r} in fixed point {self._storage.to_dict()}"
+        return f"{self._objective!r} in fixed point {self._storage!r}"

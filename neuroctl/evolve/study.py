@@ -19,7 +19,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ from neuroctl.evolve.repeatable import check_repeatable
 from neuroctl.evolve.results import Progress, StudyResult
 from neuroctl.format_choice import check_coarse
 from neuroctl.io import file_name, write_archive
+from neuroctl.own_formats import own_formats
 from neuroctl.studies.interrupts import Aside, Interrupts
 
 _TRAINING, _VALIDATION, _CHECK = 1, 2, 3  # streams of episode seeds; stream 0 is the optimizer's
@@ -113,7 +114,8 @@ def run_study(
         number("time_limit_s", time_limit_s, 0.0, math.inf, "seconds, at least 0, or None", error=StudyError)
     path = Path(file_name(out_dir))
     if config.fixed_point is not None and not resume:
-        check_coarse(config.spec, allow=config.fixed_point.allow_coarse)
+        own = own_formats(config.spec, shared=config.fixed_point.shared_formats)
+        check_coarse(own, allow=config.fixed_point.allow_coarse)
     # The number of threads determines the order of sums, and so the result.
     blas = require("threadpoolctl", "evolve")
     with blas.threadpool_limits(1, user_api="blas"), Interrupts() as interrupts:
@@ -357,7 +359,9 @@ class _Study:
             meta |= {"score": state.best_score, "validation_episodes": self.config.validation_episodes}
             controller = self._controller(state.best_genome)
             if self.config.fixed_point is not None:
-                meta |= {"fixed_point": asdict(self.config.fixed_point)}
+                fixed_point = self.config.fixed_point
+                fields = fixed_point.to_dict(self.config.spec)
+                meta |= {"fixed_point": fields | {"allow_coarse": fixed_point.allow_coarse}}
                 self.config.fixed_point.of(controller, observations).save(self.folder.fixed_path, meta=meta)
             else:
                 controller = self._within_limits(controller, observations)

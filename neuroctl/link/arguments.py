@@ -20,6 +20,8 @@ from neuroctl.link.protocol import (
     Type,
     request_sizes,
 )
+from neuroctl.maths.fixed import QFormat
+from neuroctl.own_formats import OWN_FRAC_BITS
 from neuroctl.quant import QuantController
 
 _MIN_TIMEOUT_S: Final = 1e-6
@@ -75,14 +77,19 @@ def check_board(hello: Hello, q: QuantController) -> None:
         "inputs": spec.inputs,
         "outputs": spec.outputs,
         "state_bytes": len(q.state_bytes()),
-        "in_frac_bits": formats["u"].frac_bits,
-        "out_frac_bits": formats["out"].frac_bits,
+        "in_frac_bits": frac_bits_on_wire(formats["u"]),
+        "out_frac_bits": frac_bits_on_wire(formats["out"]),
         "dt_us": _dt_us(spec.dt_s, hello.dt_us),
     }
     for name, ours in wanted.items():
         if getattr(hello, name) != ours:
             text = f"model: the board has {name} {getattr(hello, name)}; allowed: {ours}, the controller's"
             raise ModelError(f"{text}; export it again")
+
+
+def frac_bits_on_wire(form: QFormat) -> int:
+    """Return the fractional bits of inputs or outputs as HELLO has them: ``OWN_FRAC_BITS`` where each has its own."""
+    return OWN_FRAC_BITS if form.extra else form.frac_bits
 
 
 def _dt_us(dt_s: float, board_us: int) -> int:

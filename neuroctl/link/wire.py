@@ -7,12 +7,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells.base import input_map
 from neuroctl.checks import shown
 from neuroctl.errors import LayoutError, LinkError
 from neuroctl.link.arguments import fill
 from neuroctl.maths.fixed import dequantize_into, quantize_into
 from neuroctl.quant import QuantController
+from neuroctl.quant_controller import output_range
 
 Array = NDArray[Any]
 
@@ -29,11 +29,9 @@ class Wire:
     def __init__(self, q: QuantController):
         spec, out = q.spec, q.formats["out"]
         self.dtype = np.dtype(spec.dtype)
-        self._offset, self._gain = input_map(spec)
-        self._to_inputs, self._out_lsb = q.conversion, out.lsb
-        limits = spec.output_limits or ((out.low * out.lsb, out.high * out.lsb),) * spec.outputs
-        self._low, self._high = out.quantize(np.array(limits).T)
-        self._none, self._one = np.zeros(spec.outputs), np.ones(spec.outputs)
+        *self._to_inputs, self._out_lsbs = q.conversion
+        self._low, self._high = output_range(spec, out)
+        self._none, self._to_outputs = np.zeros(spec.outputs), 1.0 / self._out_lsbs
         self._u, self._y = np.zeros(spec.inputs, self.dtype), np.zeros(spec.outputs)
         self._ui, self._yi = np.zeros(spec.inputs, np.int32), np.zeros(spec.outputs, np.int32)
         self.inputs_to_bytes(self._u.copy())
@@ -47,7 +45,7 @@ class Wire:
 
         """
         fill("u", u, self._u)
-        offset, gain, lsb, low, high, _ = self._to_inputs
+        offset, gain, lsb, low, high = self._to_inputs
         quantize_into(self._u, offset, gain, lsb, low, high, self._ui)
         return self._ui.astype(WIRE).tobytes()
 
@@ -62,7 +60,8 @@ class Wire:
         if not isinstance(u, np.ndarray) or u.shape != self._u.shape or u.dtype.kind != "f" or not u.flags.writeable:
             got = f"{u.dtype} of shape {u.shape}" if isinstance(u, np.ndarray) else type(u).__name__
             raise LayoutError(f"u: {got}; allowed: a writable {self.dtype} array of shape {self._u.shape}")
-        u[:] = _words("inputs", data, len(self._ui)) * self._to_inputs[2] / self._gain + self._offset
+        offset, gain, lsb, *_ = self._to_inputs
+        u[:] = _words("inputs", data, len(self._ui)) * lsb / gain + offset
 
     def outputs_to_bytes(self, y: Array) -> bytes:
         """Return outputs in physical units as int16, clipped into the output limits.
@@ -74,7 +73,7 @@ class Wire:
         fill("y", y, self._y)
         if not np.isfinite(self._y).all():
             raise LayoutError(f"y: {shown(self._y)}; allowed: finite numbers")
-        quantize_into(self._y, self._none, self._one, self._out_lsb, self._low, self._high, self._yi)
+        quantize_into(self._y, self._none, self._to_outputs, 1.0, self._low, self._high, self._yi)
         return self._yi.astype(WIRE).tobytes()
 
     def outputs_from_bytes(self, data: bytes, y: Array) -> None:
@@ -85,7 +84,7 @@ class Wire:
 
         """
         self._yi[:] = _words("outputs", data, len(self._yi))
-        dequantize_into(self._yi, self._out_lsb, y)
+        dequantize_into(self._yi, self._out_lsbs, y)
 
     def safe_bytes(self) -> bytes:
         """Return the safe outputs, zero clipped into the output limits, as int16."""

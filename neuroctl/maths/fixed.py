@@ -32,14 +32,27 @@ _LAST: Final = (2 * ARGUMENT_LIMIT << 16) - 1
 class QFormat:
     """A fixed-point format: ``bits`` of signed storage, of which ``frac_bits`` stand behind the binary point.
 
+    Args:
+        bits: of storage.
+        frac_bits: fractional bits of all entries; with ``extra``, those that an integer step counts with.
+        extra: what each entry has more than that, in tuples nested as the axes of what is stored; empty: nothing.
+
     Example:
         >>> QFormat(16, 8).quantize([0.5, -1.0, 1000.0])
         array([  128,  -256, 32767], dtype=int32)
+        >>> QFormat(16, 8, (0, 6)).quantize([0.5, 0.5])
+        array([ 128, 8192], dtype=int32)
 
     """
 
     bits: int
     frac_bits: int
+    extra: tuple[Any, ...] = ()
+
+    @property
+    def entry_frac_bits(self) -> Any:
+        """Fractional bits of each entry: an integer if all share them, else an array that goes with the entries."""
+        return self.frac_bits + np.array(self.extra) if self.extra else self.frac_bits
 
     @property
     def low(self) -> int:
@@ -52,17 +65,17 @@ class QFormat:
         return (1 << (self.bits - 1)) - 1
 
     @property
-    def lsb(self) -> float:
-        """Value of the last bit."""
-        return math.ldexp(1.0, -self.frac_bits)
+    def lsb(self) -> Any:
+        """Value of the last bit: a float if all entries share it, else an array that goes with the entries."""
+        return np.ldexp(1.0, -self.entry_frac_bits) if self.extra else math.ldexp(1.0, -self.frac_bits)
 
     def quantize(self, values: ArrayLike) -> NDArray[np.int32]:
         """Round half up and saturate; NaN gives 0. Returns int32 of the shape of ``values``."""
-        return _quantize(values, self.frac_bits, self.low, self.high)
+        return _quantize(values, self.entry_frac_bits, self.low, self.high)
 
     def dequantize(self, q: ArrayLike) -> NDArray[np.float64]:
         """Return ``q 2^-frac_bits`` in float64."""
-        return np.asarray(np.ldexp(np.asarray(q, dtype=np.float64), -self.frac_bits))
+        return np.asarray(np.ldexp(np.asarray(q, dtype=np.float64), -self.entry_frac_bits))
 
 
 def _quantize(values: ArrayLike, frac_bits: Any, low: Any, high: Any) -> NDArray[np.int32]:
@@ -242,6 +255,6 @@ def clip_in_place(u: Any, low: Any, high: Any) -> None:
 
 @jit_integer
 def dequantize_into(q: Any, lsb: Any, out: Any) -> None:
-    """Write q lsb to out. q: int32[n]; lsb: float64, a power of two; out: float[n]."""
+    """Write q lsb to out. q: int32[n]; lsb: float64[n], powers of two; out: float[n]."""
     for i in range(q.shape[0]):
-        out[i] = np.float64(q[i]) * lsb
+        out[i] = np.float64(q[i]) * lsb[i]

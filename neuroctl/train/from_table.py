@@ -18,6 +18,7 @@ from neuroctl.errors import StabilityWarning, TrainingError, warn
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.format_choice import check_coarse
 from neuroctl.io import expect_kind, model_of, read_archive
+from neuroctl.own_formats import own_formats
 from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
@@ -144,8 +145,8 @@ def prepare(
     jordan = options["cell"] == "jordan"
     scale = OutputScale(np.zeros(spec.outputs), np.ones(spec.outputs)) if jordan else _scale(targets)
     if fixed_point is not None:
-        ranges = zip(scale.middle - scale.half, scale.middle + scale.half, strict=True)
-        check_coarse(replace(spec, output_limits=tuple(ranges)), allow=fixed_point.allow_coarse)
+        limited = replace(spec, output_limits=scale.ranges)
+        check_coarse(own_formats(limited, shared=fixed_point.shared_formats), allow=fixed_point.allow_coarse)
     schedule = options["schedule"]
     if options["warm_up"] and schedule != "cosine":
         raise TrainingError(f"warm_up: {options['warm_up']}; allowed with schedule {schedule!r}: 0")
@@ -164,7 +165,7 @@ def prepare(
     config = {"task": "train", **options, "spec": spec.to_dict(), "data_sha256": digest}
     theta = start(spec, settings.seed)
     if fixed_point is not None:  # which studies in floats do not name
-        config["fixed_point"] = fixed_point.to_dict()
+        config["fixed_point"] = fixed_point.to_dict(limited)
     if begin_with is not None:
         theta, digest = _theta_of(begin_with, spec, scale)
         config |= {"begin_with": begin_with, "begin_with_sha256": digest}

@@ -24,7 +24,9 @@ from neuroctl.cells.fixed.base import FormatOptions
 from neuroctl.errors import ExportError, TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.format_choice import input_format, least_error
+from neuroctl.maths.fixed import QFormat
 from neuroctl.maths.packs import INT32
+from neuroctl.own_formats import own_formats
 from neuroctl.quant import format_options
 from neuroctl.quant_controller import QuantController, input_range, start_states
 from neuroctl.spec import Spec
@@ -80,15 +82,18 @@ class FixedPoint:
     ):  # fmt: skip
         self.spec, self._form, self._places, self._scale = spec, integer_of(spec), places, scale
         self.options = format_options(spec, config.weight_bits, config.state_bits)
-        self._u_format = input_format(spec, recorded)
-        self._low, self._high = input_range(spec, self._u_format)
+        ranges = () if scale is None else scale.ranges
+        self._own = own_formats(spec, shared=config.shared_formats, output_ranges=ranges)
+        self._u_format = input_format(self._own, recorded)
+        self._low, self._high = input_range(spec, self._own.physical({"u": self._u_format})["u"])
         self.words = self._form.state_layout_q(spec)
 
     def _physical(self, theta: Array) -> Array:
         return theta if self._scale is None else self._scale.physical(self.spec, theta).astype(theta.dtype)
 
     def _quantized(self, theta: Array) -> tuple[Any, Array]:
-        return self._form.quantize(self.spec, self._physical(theta)[None], self._u_format, self.options)
+        seen = self._own.theta(self._physical(theta)[None])
+        return self._form.quantize(self._own.step_spec, seen, self._u_format, self.options)
 
     def controller(self, theta: Array) -> QuantController:
         """Return the integer controller of parameters.
@@ -98,7 +103,7 @@ class FixedPoint:
 
         """
         formats, theta_q = self._quantized(theta)
-        return QuantController(self.spec, formats_at(formats, 0), theta_q[0])
+        return QuantController(self.spec, self._own.physical(formats_at(formats, 0)), theta_q[0])
 
     def refine(self, theta: Array, error: Callable[[], float]) -> None:
         """Choose the format of ReLU's activations by an error, as ``format_choice.search`` does."""
@@ -125,41 +130,47 @@ class FixedPoint:
 
         """
         many, rows = self._quantized(theta)
-        formats, theta_q, ints = formats_at(many, 0), rows[0], self._form.ints_q(self.spec, many)
-        meant = self._physical(theta.copy())
-        for name, block in self._places.params.blocks.items():
+        formats, theta_q = self._own.physical(formats_at(many, 0)), rows[0]
+        ints = self._form.ints_q(self._own.step_spec, many)
+        meant, stored = self._physical(theta.copy()), self._places.params.views(theta_q)
+        for name, block in self._places.params.views(meant).items():
             if name in formats:
-                meant[block.part] = formats[name].dequantize(theta_q[block.part])
+                block[:] = formats[name].dequantize(stored[name])
+        last_bits = self._own.last_bits(formats["u"].frac_bits, formats["out"].frac_bits)
         pieces, lsbs = self._taped(formats)
-        gains, offsets = np.full(self.spec.outputs, formats["out"].lsb), np.zeros(self.spec.outputs)
+        gains, offsets = last_bits[self.spec.inputs :], np.zeros(self.spec.outputs)
         if self._scale is not None:
             meant = self._scale.scaled(self.spec, meant).astype(theta.dtype)
             gains, offsets = gains / self._scale.half, -self._scale.middle / self._scale.half
-        bits = np.array([formats["u"].lsb, *lsbs])
-        model = (theta_q, ints[0], *input_map(self.spec), self._low, self._high, bits, gains, offsets)
+        (offset, gain), u_lsb = input_map(self.spec), 2.0 ** -formats["u"].frac_bits
+        gain = gain * (u_lsb / last_bits[: self.spec.inputs])
+        bits = np.array([u_lsb, *lsbs])
+        model = (theta_q, ints[0], offset, gain, self._low, self._high, bits, gains, offsets)
         return Integers(meant, start_states(self.spec, rows, ints)[0], model, pieces, self._floats(formats["out"]))
 
     def _taped(self, formats: Any) -> tuple[Array, list[float]]:
         """Return the tape's pieces and their last bits; raw inputs and outputs stand behind the state."""
         tape, size = self._places.tape, self.words.size
-        pieces, lsbs = [], []
+        whole: list[tuple[int, Any, int, QFormat]] = []
         blocks = self._form.tape_q(self.spec)
         for name in adjoint_of(self.spec).tape(self.spec):
             for added, (source, form) in enumerate(blocks[name]):
-                pieces.append((self.words[source].offset, tape[name].offset, tape[name].size, min(added, 1)))
-                lsbs.append(formats[form].lsb)
-        pieces += [
-            (size, tape["u"].offset, self.spec.inputs, 0),
-            (size + self.spec.inputs, tape["held"].offset, self.spec.outputs, 0),
-        ]
-        return np.array(pieces), [*lsbs, formats["u"].lsb, formats["out"].lsb]
+                whole.append((self.words[source].offset, tape[name], min(added, 1), formats[form]))
+        whole += [(size, tape["u"], 0, formats["u"]), (size + self.spec.inputs, tape["held"], 0, formats["out"])]
+        pieces, lsbs = [], []
+        for start, block, added, stored in whole:
+            parts = block.size if stored.extra else 1  # rows that have formats of their own are a piece each
+            rows = block.size // parts
+            pieces += [(start + k, block.offset + k, rows, added) for k in range(parts)]
+            lsbs += np.atleast_1d(stored.lsb).tolist()
+        return np.array(pieces), lsbs
 
     def _floats(self, out: Any) -> Array:
         """Return the step's floats; an output at what is the limit in integers does not change."""
         floats, q = self._places.floats.copy(), self.spec.outputs
         low = SCALES + 2 * self.spec.inputs
-        ends = floats[low : low + 2 * q].astype(np.float64)
-        floats[low : low + 2 * q] = out.dequantize(out.quantize(ends))
+        ends = floats[low : low + 2 * q].astype(np.float64).reshape(2, q)
+        floats[low : low + 2 * q] = out.dequantize(out.quantize(ends)).ravel()
         return floats
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import layout
-from neuroctl.spec import Spec
+from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
 
@@ -34,6 +34,12 @@ class OutputScale:
 
     middle: Array
     half: Array
+
+    @property
+    def ranges(self) -> Limits:
+        """Lowest and highest value of each output's range."""
+        low, high = self.middle - self.half, self.middle + self.half
+        return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
     def physical(self, spec: Spec, theta: Array) -> Array:
         """Return the parameters ``[n_params]`` that give y, float64, of those that give z."""

@@ -1,13 +1,27 @@
 """What the commands say of fixed point: coarse limits, inputs beyond them, states that save nothing."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
+import pytest
 
 import neuroctl as nc
 from tests.commands import neuroctl, one_line_error
 
-COARSE = {"input_limits": ((-0.01, 0.01), (-1000.0, 1000.0)), "output_limits": ((-10.0, 10.0),)}
+COARSE = {"input_limits": ((1000.0, 1000.01), (-1000.0, 1000.0)), "output_limits": ((-10.0, 10.0),)}
+
+
+EARLIER = """
+import sys
+import neuroctl.own_formats
+from neuroctl.__main__ import main
+neuroctl.own_formats.SHARED_STEPS = 0
+sys.exit(main())
+"""
+"""A command of a version whose inputs all shared a format."""
 
 
 def saved(path, limits, calibration=None):
@@ -20,16 +34,45 @@ def saved(path, limits, calibration=None):
 def test_coarse_limits_are_refused_unless_allowed(tmp_path):
     path, out = saved(tmp_path / "c.npz", COARSE["input_limits"]), tmp_path / "fw"
     done = neuroctl("export", path, "--out", out, code=1)
-    one_line_error(done, "input 0 (-0.01 to 0.01", "input 1 (-1000 to 1000", "allow_coarse")
+    one_line_error(done, "input 0 (1000 to 1000.01", "has 0.32 steps between", "allow_coarse")
     assert not out.exists()
-    assert "0.64 steps" in neuroctl("export", path, "--out", out, "--allow-coarse").stderr
+    assert "0.32 steps" in neuroctl("export", path, "--out", out, "--allow-coarse").stderr
     study = ("evolve", "tests.evolve.objectives:coarse", "--generations", 1, "--population", 4, "--validation", 1)
     study = (*study, "--workers", 1, "--quantized", "--out", tmp_path / "s")
-    one_line_error(neuroctl(*study, code=1), "input 0 (-0.01 to 0.01", "allow_coarse")
+    one_line_error(neuroctl(*study, code=1), "input 0 (1000 to 1000.01", "allow_coarse")
     assert not (tmp_path / "s").exists()
     neuroctl(*study, "--allow-coarse")
     config = json.loads((tmp_path / "s" / "study.json").read_text())
     assert config["fixed_point"] == {"weight_bits": 16, "state_bits": 32}
+
+
+def test_inputs_with_formats_of_their_own_are_shown(tmp_path):
+    q = nc.load(saved(tmp_path / "c.npz", ((-0.01, 0.01), (-1000.0, 1000.0)))).quantize()
+    q.save(tmp_path / "q.npz")
+    shown = neuroctl("info", tmp_path / "q.npz").stdout
+    assert re.search(r"fractional bits of inputs +21, 5 ", shown)
+    assert re.search(r"W_in .* int16, \d+ to \d+ frac bits", shown)
+    told = json.loads(neuroctl("info", tmp_path / "q.npz", "--json").stdout)["formats"]
+    assert (told["u"], told["out"]) == ([16, 15, [21, 5]], [16, q.formats["out"].frac_bits])
+    study = ("evolve", "tests.evolve.objectives:unequal", "--population", 4, "--validation", 1, "--workers", 1)
+    study = (*study, "--out", tmp_path / "s", "--generations")
+    neuroctl(*study, 1, "--quantized")
+    config = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert config["fixed_point"] == {"weight_bits": 16, "state_bits": 32, "own_formats": True}
+    neuroctl(*study, 2, "--resume")
+    assert nc.load(tmp_path / "s" / "best-fixed.npz").formats["u"].extra == (6, -10)
+
+
+def test_a_study_that_an_earlier_version_began_goes_on_with_shared_formats(tmp_path):
+    study = ["evolve", "tests.evolve.objectives:unequal", "--population", 4, "--validation", 1, "--workers", 1]
+    study += ["--out", tmp_path / "s", "--generations"]
+    begun = [str(word) for word in (*study, 1, "--quantized", "--allow-coarse")]
+    subprocess.run([sys.executable, "-c", EARLIER, *begun], check=True)
+    config = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert config["fixed_point"] == {"weight_bits": 16, "state_bits": 32}
+    neuroctl(*study, 2, "--resume")
+    with pytest.warns(nc.QuantizationWarning, match="has 0.64 steps"):
+        assert nc.load(tmp_path / "s" / "best-fixed.npz").formats["u"] == nc.QFormat(16, 5)
 
 
 def test_inputs_beyond_their_limits_are_told_by_run(tmp_path):

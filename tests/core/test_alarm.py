@@ -19,28 +19,33 @@ def predictor(inputs=2, outputs=2, **fields):
 def plain(q, u, *, column, output, smooth, hold, warm_up, threshold_q):
     """Levels and alarms by Python's integers, from the definition."""
     q.reset()
-    bits = max(q.formats["u"].frac_bits, q.formats["out"].frac_bits)
+    u_bits, out_bits = (int(-np.log2(q.last_bits[k])) for k in (column, q.spec.inputs + output))
+    bits = max(u_bits, out_bits)
     level, left, predicted, levels, on = 0, 0, None, [], []
     for t, row in enumerate(u):
-        measured = int(np.clip(row, *q.input_range)[column]) << bits - q.formats["u"].frac_bits
+        measured = int(np.clip(row, *q.input_range)[column]) << bits - u_bits
         if t >= warm_up:
             level += abs(measured - predicted) - (level >> smooth)
             left = hold + 1 if level > threshold_q else left
-        predicted = int(q.step_int(row)[output]) << bits - q.formats["out"].frac_bits
+        predicted = int(q.step_int(row)[output]) << bits - out_bits
         levels.append(level)
         on.append(left > 0)
         left = max(left - 1, 0)
     return np.array(on), np.array(levels)
 
 
+OWN = {"input_limits": ((-3e4, 3e4), (-2, 8)), "output_limits": ((-1e6, 1e6), (-30, 30))}
+
+
+@pytest.mark.parametrize("fields", [{}, OWN], ids=["shared formats", "formats of their own"])
 @pytest.mark.parametrize(("smooth", "hold", "warm_up"), [(0, 0, 1), (3, 5, 1), (6, 20, 30)])
-def test_equals_a_plain_loop(smooth, hold, warm_up):
-    q = predictor()
-    assert q.formats["u"].frac_bits != q.formats["out"].frac_bits
+def test_equals_a_plain_loop(smooth, hold, warm_up, fields):
+    q = predictor(**fields)
+    assert q.last_bits[1] != q.last_bits[3]
     u = q.quantize_input(RNG.uniform(-2, 8, (500, 2)))
     u[100:110] = RNG.integers(-(1 << 15), 1 << 15, (10, 2))
     alarm = Alarm.calibrated(
-        q, RNG.uniform(-2, 8, (500, 2)), quantile=0.99, input=1, output=1, smooth=smooth, hold=hold, warm_up=warm_up
+        q, RNG.uniform(-2, 8, (500, 2)), quantile=0.9, input=1, output=1, smooth=smooth, hold=hold, warm_up=warm_up
     )
     alarm.reset()
     on, levels = plain(

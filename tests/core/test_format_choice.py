@@ -113,18 +113,19 @@ def mixed(narrow, wide=(-1000.0, 1000.0), **fields):
     return nc.Spec(cell="ctrnn", inputs=2, neurons=3, outputs=2, dt_s=0.02, input_limits=(narrow, wide), **fields)
 
 
-def test_an_input_too_narrow_for_the_shared_format_is_refused():
+def test_an_input_too_narrow_for_a_shared_format_is_refused():
     ctl = nc.Controller(mixed((-0.01, 0.01)), seed=0)
     text = r"input 0 \(-0.01 to 0.01, last bit 4.8e-07\) has 0.64 steps of .* input 1 \(-1000 to 1000, last bit 0.031\)"
     with pytest.raises(nc.ExportError, match=f"input_limits: {text}; allowed: at least 16 steps, .*allow_coarse"):
-        ctl.quantize()
+        ctl.quantize(shared_formats=True)
     with pytest.warns(nc.QuantizationWarning, match=text):
-        q = ctl.quantize(allow_coarse=True)
+        q = ctl.quantize(allow_coarse=True, shared_formats=True)
     assert q.quantize_input([0.01, 0.0])[0] == 0
+    assert ctl.quantize().quantize_input([0.01, 0.0])[0] > 1 << 14
     nc.Controller(mixed((-0.01, 0.01), scale_inputs=True), seed=0).quantize()
 
 
-def test_an_output_too_narrow_for_the_shared_format_is_refused():
+def test_an_output_too_narrow_for_a_shared_format_is_refused():
     spec = nc.Spec(
         cell="elman",
         inputs=1,
@@ -135,9 +136,10 @@ def test_an_output_too_narrow_for_the_shared_format_is_refused():
         output_limits=((-1e3, 1e3), (0, 0.1)),
     )
     with pytest.raises(nc.ExportError, match=r"output_limits: output 1 \(0 to 0.1, .* output 0 \(-1000 to 1000, "):
-        nc.Controller(spec, seed=0).quantize()
+        nc.Controller(spec, seed=0).quantize(shared_formats=True)
     with pytest.warns(nc.QuantizationWarning, match="output 1"):
-        nc.Controller(spec, seed=0).quantize(allow_coarse=True)
+        nc.Controller(spec, seed=0).quantize(allow_coarse=True, shared_formats=True)
+    nc.Controller(spec, seed=0).quantize()
     # tanh reaches 1 alone, and an output that its limits leave constant loses nothing
     for pair in ((0.0, 0.1), (5.0, 10.0)):
         squashed = dataclasses.replace(spec, output_activation="tanh", output_limits=((-1e3, 1e3), pair))
@@ -148,17 +150,20 @@ def test_an_output_too_narrow_for_the_shared_format_is_refused():
 
 def test_fewer_than_8_bits_of_a_range_are_told():
     with pytest.warns(nc.QuantizationWarning, match=r"input_limits: input 0 .* has 192 steps"):
-        nc.Controller(mixed((-3.0, 3.0)), seed=0).quantize()
+        nc.Controller(mixed((-3.0, 3.0)), seed=0).quantize(shared_formats=True)
     with pytest.warns(nc.QuantizationWarning, match=r"has 16 steps between its limits"):
         nc.Controller(mixed((1000.0, 1000.5)), seed=0).quantize()
+    nc.Controller(mixed((-3.0, 3.0)), seed=0).quantize()
     nc.Controller(mixed((-4.0, 4.0)), seed=0).quantize()
 
 
 def test_what_was_saved_coarse_is_loaded(tmp_path):
+    """It is told again where there are fewer than 16 steps."""
     with pytest.warns(nc.QuantizationWarning):
-        q = nc.Controller(mixed((-0.01, 0.01)), seed=0).quantize(allow_coarse=True)
+        q = nc.Controller(mixed((1000.0, 1000.1)), seed=0).quantize(allow_coarse=True)
     q.save(tmp_path / "q.npz")
-    assert nc.load(tmp_path / "q.npz").model_crc32 == q.model_crc32
+    with pytest.warns(nc.QuantizationWarning, match=r"^input_limits: input 0 .* has 3.2 steps "):
+        assert nc.load(tmp_path / "q.npz").model_crc32 == q.model_crc32
 
 
 # --- Inputs beyond their limits --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The integer forms of all cells: against Python integers, their proven bounds, lanes, and the float form."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -162,8 +163,8 @@ def test_what_fixed_point_lacks_is_named(options, message):
 
 @pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
 def test_limits_that_drive_a_range_too_far_are_named(cell):
-    """The widest input decides, as all have one format; not where the bias is most of the range."""
-    spec = nc.Spec(cell=cell, inputs=2, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1, 1), (-1e6, 5e5)))
+    """The widest input decides where all have one format; not where the bias is most of the range."""
+    spec = nc.Spec(cell=cell, inputs=2, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1e5, 1e5), (-1e6, 5e5)))
     ctl = nc.Controller(spec)
     for name in ctl.params:
         ctl.params[name][:] = 8.0 if name.startswith("W_in") else 0.25
@@ -172,6 +173,9 @@ def test_limits_that_drive_a_range_too_far_are_named(cell):
     ) as refused:
         ctl.quantize()
     assert str(refused.value).endswith("; most of it is W_in times input_limits[1], -1e+06 to 500000")
+    own = nc.Controller(dataclasses.replace(spec, input_limits=((-1, 1), (-1e6, 5e5))), ctl.theta)
+    with pytest.raises(ExportError, match=r"; most of it is W_in times the inputs$"):
+        own.quantize()
     ctl.params["bias.0" if cell == "indrnn" else "bias"][:] = 1e9
     with pytest.raises(ExportError, match=r"can reach .*; allowed in fixed point: less than [0-9.e+]*$"):
         ctl.quantize()

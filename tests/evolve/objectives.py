@@ -246,8 +246,16 @@ class BatchedAnew(Batched):
 
 
 def coarse(controller, seed):
-    """One input so narrow beside the other that fixed point has no steps for it."""
+    """One input between limits so close that fixed point has no steps for it."""
     return float(controller.step(np.zeros(2, np.float32))[0])
 
 
-coarse.spec = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "input_limits": [[-0.01, 0.01], [-1000, 1000]]}
+coarse.spec = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "input_limits": [[1000, 1000.01], [-1000, 1000]]}
+
+
+def unequal(controller, seed):
+    """One input is narrow beside the other: in fixed point each has its own format."""
+    return float(controller.step(np.array([0.01, 500.0], np.float32))[0])
+
+
+unequal.spec = {"inputs": 2, "outputs": 1, "dt_s": 0.05, "input_limits": [[-0.01, 0.01], [-1000, 1000]]}

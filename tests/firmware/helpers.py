@@ -42,6 +42,12 @@ CELLS = {
 }
 """Every cell, and the options that make other C."""
 
+UNEQUAL = {
+    "input_limits": ((-1000.0, 1000.0), (-0.01, 0.01), (-2.0, 2.0)),
+    "output_limits": ((-500.0, 500.0), (-0.02, 0.02)),
+}
+"""Limits of 3 inputs and 2 outputs that differ so much that each has its own format."""
+
 MIXED_BITS = {
     "ctrnn": {"W": 4, "W_in": 3, "W_out": 2},
     "indrnn": {"W_in.0": 2, "W_in.1": 4, "W_out": 8},

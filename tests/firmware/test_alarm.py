@@ -44,10 +44,12 @@ int main(void)
 """
 
 
-@pytest.fixture(params=["elman, limits", "ctrnn, no limits", "indrnn"])
+@pytest.fixture(params=["elman, limits", "ctrnn, no limits", "indrnn", "elman, formats of their own"])
 def alarm(request):
     limits = {"input_limits": ((-2, 8),) * 2, "output_limits": ((-30, 30),) * 2}
     limits = {} if "no" in request.param.split() else limits
+    if "own" in request.param:
+        limits = {"input_limits": ((-3e4, 3e4), (-2, 8)), "output_limits": ((-1e6, 1e6), (-30, 30))}
     cell = request.param.split(",")[0]
     spec = nc.Spec(cell=cell, inputs=2, neurons=5, outputs=2, dt_s=0.01, **limits)
     recorded = np.random.default_rng(0).uniform(-2, 8, (400, 2))

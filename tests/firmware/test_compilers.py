@@ -11,6 +11,7 @@ import firmware_export
 from tests.firmware.helpers import (
     CELLS,
     STRICT,
+    UNEQUAL,
     batch_source,
     controller,
     extreme_inputs,
@@ -21,6 +22,7 @@ from tests.firmware.helpers import (
 
 SHAPES = {**{cell: {"cell": cell} for cell in CELLS}, "16-bit state": {"state_bits": 16}, "8 bits": {"weight_bits": 8}}
 SHAPES |= {f"{bits} bits": {"weight_bits": bits} for bits in (4, 3, 2)}
+SHAPES |= {"formats of their own": UNEQUAL, "jordan, formats of their own": {"cell": "jordan", **UNEQUAL}}
 SHAPES |= {f"{cell}, mixed bits": {"cell": cell, "weight_bits": mixed_bits(cell)} for cell in CELLS}
 POISON = "#pragma GCC poison __builtin_arm_smlad __builtin_arm_smlawb\n"
 """What a compiler does that has no such names."""

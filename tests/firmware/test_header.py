@@ -24,6 +24,7 @@ from tests.firmware.helpers import (
     SANITIZE,
     STRICT_C,
     STRICT_CXX,
+    UNEQUAL,
     batch_source,
     compiled,
     controller,
@@ -49,6 +50,8 @@ SHAPES = {
     "no limits of outputs": {"output_limits": None},
     "recorded inputs": {"calibrated": True, "input_limits": None},
     "16-bit state": {"state_bits": 16},
+    "formats of their own": {"inputs": 3, "outputs": 2, **UNEQUAL},
+    "formats of their own, dense": {"inputs": 3, "outputs": 2, "encoder": (4,), "head": (3,), "cell": "gru", **UNEQUAL},
     **{name: {"cell": name} for name in CELLS},
     **{f"{name}, odd": {"cell": name, "neurons": 5, "inputs": 3, "outputs": 3} for name in CELLS},
 }
@@ -88,12 +91,14 @@ def test_compiles_as_cpp_and_gives_the_same_bits(exported, tmp_path):
 def test_macros_say_what_the_controller_is(exported, tmp_path):
     q, header = exported
     names = ("INPUTS", "OUTPUTS", "NEURONS", "IN_FRAC_BITS", "OUT_FRAC_BITS", "DT_US", "MODEL_CRC32")
+    own = {f"{kind}_FRAC_BITS": len(form.extra) for kind, form in (("IN", q.formats["u"]), ("OUT", q.formats["out"]))}
+    names = [name if not own.get(name) else f"{name}[{k}]" for name in names for k in range(own.get(name) or 1)]
     body = "\n".join(f'    printf("%ld\\n", (long)PILOT_{name});' for name in names)
     body += '\n    printf("%s %lu\\n", PILOT_VERSION, (unsigned long)sizeof(pilot_state_t));'
     source = f'#include <stdio.h>\n#include "{header}"\nint main(void) {{\n{body}\n    return 0;\n}}\n'
     printed = subprocess.run([compiled(CC, ["-std=c99"], source, tmp_path)], capture_output=True, text=True).stdout
     spec = q.spec
-    frac_bits = [q.formats["u"].frac_bits, q.formats["out"].frac_bits]
+    frac_bits = [*np.atleast_1d(q.formats["u"].entry_frac_bits), *np.atleast_1d(q.formats["out"].entry_frac_bits)]
     numbers = [spec.inputs, spec.outputs, spec.neurons, *frac_bits, 20000, q.model_crc32]
     sizes = {"int16_t": 2, "uint16_t": 2, "int32_t": 4}
     state_bytes = 4 + -(-sum(sizes[f.storage] * f.words for f in members(q)) // 4) * 4

@@ -25,8 +25,10 @@ DEFAULT = {"host: gcc": 200, "avr: gcc, simavr": 6}  # others take 20 each, anot
 
 
 def limits(rng, count):
-    low = rng.uniform(-50, 49, count)
-    return tuple((float(a), float(a + b)) for a, b in zip(low, rng.uniform(0.01, 100, count), strict=True))
+    """Ranges of very different magnitudes side by side, which have formats of their own."""
+    low, width = rng.uniform(-50, 49, count), rng.uniform(0.01, 100, count)
+    unit = np.choose((low % 1 * 4).astype(int), [1.0, 1e-3, 1.0, 1e3])
+    return tuple((float(u * a), float(u * (a + b))) for u, a, b in zip(unit, low, width, strict=True))
 
 
 def random_spec(rng):

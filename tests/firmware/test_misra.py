@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import firmware_export
-from tests.firmware.helpers import CELLS, controller, mixed_bits
+from tests.firmware.helpers import CELLS, UNEQUAL, controller, mixed_bits
 
 DOC = Path(__file__).parents[2] / "docs" / "misra.md"
 DEVIATIONS = set(re.findall(r"\d+\.\d+", " ".join(re.findall(r"^\| ([\d., ]+) \|", DOC.read_text(), re.MULTILINE))))
@@ -17,9 +17,9 @@ needs_cppcheck = pytest.mark.skipif(shutil.which("cppcheck") is None, reason="cp
 
 
 @needs_cppcheck
-@pytest.mark.parametrize("cell", [*CELLS, "slow", "packed"])
+@pytest.mark.parametrize("cell", [*CELLS, "slow", "packed", "unequal"])
 def test_nothing_but_listed_deviations(cell, tmp_path):
-    others = {"slow": {"dt_s": 1e-6}, "packed": {"weight_bits": mixed_bits("ctrnn")}}
+    others = {"slow": {"dt_s": 1e-6}, "packed": {"weight_bits": mixed_bits("ctrnn")}, "unequal": UNEQUAL}
     q = controller(5, 3, 2, **others.get(cell, {"cell": cell}))
     firmware_export.export(q, tmp_path, name="ctl")
     (tmp_path / "only.c").write_text('#include "ctl.h"\n')

@@ -12,6 +12,7 @@ import numpy as np
 
 import neuroctl as nc
 from neuroctl.io import canonical_json
+from neuroctl.link.arguments import frac_bits_on_wire
 from neuroctl.link.frames import Decoder, encode
 from neuroctl.link.protocol import (
     ANSWER,
@@ -165,7 +166,7 @@ class PlainBoard:
         q, spec = self.q, self.q.spec
         timing = (round(spec.dt_s * 1e6), round(self.timeout_s * 1e6))
         sizes = (spec.inputs, spec.outputs, spec.neurons, self.sizes.state_bytes)
-        frac_bits = (q.formats["u"].frac_bits, q.formats["out"].frac_bits)
+        frac_bits = (frac_bits_on_wire(q.formats["u"]), frac_bits_on_wire(q.formats["out"]))
         crcs = (q.model_crc32, shape_of(q))
         return Hello(1, 1, self.mode, self.reason, *crcs, *timing, len(image_of(q)), *sizes, *frac_bits, "plain")
 

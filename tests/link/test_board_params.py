@@ -12,7 +12,17 @@ import pytest
 import firmware_export
 import neuroctl as nc
 from firmware_export import boards, param_image, shape_crc32
-from tests.firmware.helpers import CC, CELLS, batch_source, compiled, controller, extreme_inputs, needs_cc, run_batch
+from tests.firmware.helpers import (
+    CC,
+    CELLS,
+    UNEQUAL,
+    batch_source,
+    compiled,
+    controller,
+    extreme_inputs,
+    needs_cc,
+    run_batch,
+)
 from tests.link import reference as r
 
 CASES = {name: {"cell": name} for name in CELLS} | {
@@ -22,6 +32,7 @@ CASES = {name: {"cell": name} for name in CELLS} | {
     "16-bit state": {"state_bits": 16},
     "16-bit state, indrnn": {"state_bits": 16, "cell": "indrnn tanh"},
     "identity": {"neurons": 4, "outputs": 4, "readout": "identity"},
+    "formats of their own": {"inputs": 3, "outputs": 2, **UNEQUAL},
     "ReLU beyond 1": {"cell": "indrnn", "output_limits": None},
 }
 

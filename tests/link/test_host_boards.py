@@ -7,7 +7,7 @@ import firmware_export
 import neuroctl as nc
 from neuroctl.link import BoardDriven, BoardInLoop, HostDriven, Shadow, upload
 from tests.crossed import crossed
-from tests.firmware.helpers import CELLS, controller, extreme_inputs
+from tests.firmware.helpers import CELLS, UNEQUAL, controller, extreme_inputs
 from tests.link.helpers import linked
 
 boards = pytest.importorskip(
@@ -71,6 +71,28 @@ def test_shadow_compares_every_bit(start, cell):
     steps = 200 if start.target == "simavr-uno" else 1000  # at its 115,200 baud a step takes 10 ms and more
     with start(q) as board, linked(board, q, timeout_s=1.0) as link:
         assert same_bits(link, extreme_inputs(2, steps, seed=1)) == (steps, 0, None)
+
+
+def test_formats_of_their_own_cross_the_link(start):
+    """The board tells no one number for them; its CRC covers them, and the host has them in the controller's file."""
+    q = controller(inputs=3, outputs=2, **UNEQUAL)
+    steps = 100 if start.target == "simavr-uno" else 500
+    with start(q) as board, linked(board, q, timeout_s=1.0) as link:
+        assert (link.hello.in_frac_bits, link.hello.out_frac_bits) == (-128, -128)
+        assert same_bits(link, extreme_inputs(3, steps, seed=1)) == (steps, 0, None)
+        twin, u = nc.QuantController(q.spec, q.formats, q.theta_q), np.array([700.0, 0.007, -1.0], np.float32)
+        board_in_loop = BoardInLoop(link, timeout_s=PATIENT_S)
+        board_in_loop.reset()
+        for k in range(20):
+            row = u * np.float32(1 - 0.1 * k)
+            assert np.array_equal(board_in_loop.step(row), twin.step(row))
+        link.stop()
+        reports = []
+        with BoardDriven(link, with_state=True, timeout_s=PATIENT_S, on_report=reports.append) as running:
+            running.run(0.5)
+        for tick, report in enumerate(reports):
+            words = np.array([boards.pattern(tick, i) for i in range(3)], np.int32)
+            assert np.array_equal(report.inputs, q.formats["u"].dequantize(words).astype(np.float32))
 
 
 @pytest.mark.parametrize("start", ["simavr-uno"], indirect=True)

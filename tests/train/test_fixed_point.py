@@ -1,5 +1,7 @@
 """Gradients of integer controllers: forward the integers' bits, back the float adjoint at what they stand for."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,7 @@ def test_forward_is_the_integer_controller_bit_for_bit(kind, bits):
 def test_outputs_in_units_of_their_range_are_of_a_controller_in_physical_units(kind):
     spec = spec_of(kind)
     theta, u, targets = data_of(spec)
-    scale = OutputScale(np.array([300.0, -50.0]), np.array([70.0, 30.0]))
+    scale = OutputScale(np.array([300.0, -150.0]), np.array([70.0, 60.0]))
     f = Gradient(spec, fixed_point=FixedPointConfig(weight_bits=8), output_scale=scale)
     f.refine(theta, u)
     whole, q = f.all_of(theta, u, targets), f.quantized(theta)
@@ -78,6 +80,32 @@ def test_outputs_in_units_of_their_range_are_of_a_controller_in_physical_units(k
     plain, expected = Gradient(spec)(theta, u, targets)
     assert loss == pytest.approx(plain, rel=1e-2)
     assert np.abs(gradient - expected).max() < 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "gru", "indrnn"])
+def test_inputs_and_outputs_with_formats_of_their_own_are_trained(cell):
+    """The steps are the integer controller's bits, and the gradient is the float one's but for rounding."""
+    spans = np.array([1000.0, 0.01]), np.array([500.0, 0.02])
+    limits = (tuple((-span, span) for span in side) for side in spans)
+    options = {"activation": "tanh"} if cell == "indrnn" else {}
+    spec = spec_of("elman", cell=cell, **dict(zip(("input_limits", "output_limits"), limits, strict=True)), **options)
+    theta, u, targets = data_of(spec, sequences=20)
+    u, targets = (u * spans[0]).astype(np.float32), (0.3 * targets * spans[1]).astype(np.float32)
+    f = Gradient(spec, fixed_point=FixedPointConfig())
+    whole, q = f.all_of(theta, u, targets), f.quantized(theta)
+    assert q.own_formats.inputs == (-10, 6) and q.own_formats.outputs == (-9, 5)
+    assert q.model_crc32 == nc.Controller(spec, theta).quantize().model_crc32
+    for b in range(20):
+        q.reset()
+        assert np.array_equal(q.rollout(u[:, b]), whole.outputs[:, b])
+        assert np.array_equal(q.state, whole.final[:, b])
+    each, plain = f.quantized(theta).layout.views, Gradient(spec)(theta, u, targets)[1]
+    for name, exact in each(plain).items():
+        assert np.abs(each(whole.theta)[name] - exact).max() <= 2e-2 * np.abs(exact).max(), name
+    ranges = OutputScale(np.zeros(2), spans[1])  # of outputs without limits: where training knows their ranges
+    open_spec = dataclasses.replace(spec, output_limits=None)
+    known = Gradient(open_spec, fixed_point=FixedPointConfig(), output_scale=ranges).quantized(theta)
+    assert known.own_formats.outputs == (-9, 5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -210,15 +210,26 @@ def test_what_training_in_fixed_point_does_not_take(motor, tmp_path):
     with pytest.raises(TrainingError, match="^truncate: 5; allowed in fixed point: None$"):
         trained(motor, tmp_path / "s", FixedPointConfig(), truncate=5)
     rows = [
-        line + ("," + ("amps" if k == 0 else str(k % 3 * 1e-6))) for k, line in enumerate(motor.read_text().split())
+        line + ("," + ("amps" if k == 0 else str(1 + k % 3 * 1e-6))) for k, line in enumerate(motor.read_text().split())
     ]
     both = {"outputs": ["speed", "amps"]}
-    text = r"^output_limits: output 1 \(0 to 2e-06, last bit .*\) has .* steps .*allow_coarse=True$"
+    two = table(tmp_path / "two.csv", rows)
+    text = r"^output_limits: output 1 \(1 to 1\.0+2, last bit .*\) has .* steps .*allow_coarse=True$"
     with pytest.raises(ExportError, match=text) as caught:
-        trained(table(tmp_path / "two.csv", rows), tmp_path / "s", FixedPointConfig(), **both)
+        trained(two, tmp_path / "s", FixedPointConfig(), **both)
     assert "\n" not in str(caught.value)
     with pytest.warns(QuantizationWarning, match="output 1"):
-        trained(tmp_path / "two.csv", tmp_path / "s", FixedPointConfig(allow_coarse=True), epochs=1, **both)
+        trained(two, tmp_path / "s", FixedPointConfig(allow_coarse=True), epochs=1, **both)
+
+
+def test_outputs_whose_ranges_differ_much_are_trained_with_formats_of_their_own(motor, tmp_path):
+    rows = [
+        line + ("," + ("amps" if k == 0 else str(k % 3 * 1e-4))) for k, line in enumerate(motor.read_text().split())
+    ]
+    both = {"outputs": ["speed", "amps"]}
+    _, result = trained(table(tmp_path / "two.csv", rows), tmp_path / "s", FixedPointConfig(), epochs=2, **both)
+    assert nc.load(result.fixed_path).own_formats.outputs
+    assert json.loads((tmp_path / "s" / "study.json").read_text())["fixed_point"]["own_formats"] is True
 
 
 def test_fixed_point_by_the_command_line(motor, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuroctl.cells.fixed import dense as d
+from neuroctl.format_fields import frac_bits_text
 from neuroctl.quant import QuantController
 
 from .. import parts
@@ -26,7 +27,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         "U": (f"{big}_NEURONS", f"{big}_OUTPUTS"),
         "W_out": (f"{big}_OUTPUTS", f"{big}_NEURONS"),
     }
-    text = f"the outputs' decaying sums, {q.formats['context'].frac_bits} fractional bits"
+    text = f"the outputs' decaying sums, {frac_bits_text(q.formats['context'])} fractional bits"
     context = parts.field(q, "context", f"{big}_OUTPUTS", text)
     start = parts.start(q, parameters, context, ["context0"])
     matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]

@@ -75,8 +75,10 @@ def drive_of(w_in: Array, u_format: QFormat | QFormats) -> Array:
 
 def by_inputs(spec: Spec, drive: Array, reach: float) -> str:
     """Name the input whose limits are the widest if the inputs' ``drive`` ``[n]`` is most of a range; else nothing."""
-    if spec.input_limits is None or spec.scale_inputs or not drive.max() > 0.5 * reach:
+    if spec.scale_inputs or not drive.max() > 0.5 * reach:
         return ""
+    if spec.input_limits is None:  # or each has its own format: then any of them may be
+        return "; most of it is W_in times the inputs"
     widest = int(np.abs(spec.input_limits).max(axis=-1).argmax())
     low, high = spec.input_limits[widest]
     return f"; most of it is W_in times input_limits[{widest}], {low:g} to {high:g}"

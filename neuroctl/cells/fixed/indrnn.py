@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
+from neuroctl.cells.base import (
+    Axes,
+    Bounds,
+    Formats,
+    Integer,
+    Persistent,
+    Population,
+    Quantized,
+    Ranges,
+    Taped,
+    dense_axes,
+)
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, Range, hull, plus, row_ranges, shifted, signed
@@ -229,6 +240,11 @@ def tape_q(spec: Spec) -> Taped:
     return own | ({f"x.{k}": tuple(h[: k + 1]) for k in range(1, spec.layers)} if spec.residual else {})
 
 
+def io_axes(spec: Spec) -> Axes:
+    """Return what counts inputs or outputs: the first layer's weights take the inputs."""
+    return {"W_in.0" if name == "W_in" else name: axes for name, axes in dense_axes(spec).items()}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -240,4 +256,5 @@ INTEGER: Final = Integer(
     step_q=step_q,
     rollout_q=calls.rollout_q("indrnn", step_q),
     tape_q=tape_q,
+    io_axes=io_axes,
 )

@@ -13,7 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
+from neuroctl.cells.base import (
+    Axes,
+    Bounds,
+    Formats,
+    Integer,
+    Persistent,
+    Population,
+    Quantized,
+    Ranges,
+    Taped,
+    dense_axes,
+)
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import RANGE_CEILING, hull, row_ranges, shifted, signed
@@ -151,6 +162,11 @@ def tape_q(spec: Spec) -> Taped:
     return {"context": (("context", "context"),), "h": (("s", "s"),)}
 
 
+def io_axes(spec: Spec) -> Axes:
+    """Return what counts inputs or outputs: what remembers outputs does too."""
+    return {**dense_axes(spec), "U": ("", "y"), "context": ("y",), "context0": ("y",), "c": ("y",)}
+
+
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -162,4 +178,5 @@ INTEGER: Final = Integer(
     step_q=step_q,
     rollout_q=calls.rollout_q("jordan", step_q),
     tape_q=tape_q,
+    io_axes=io_axes,
 )

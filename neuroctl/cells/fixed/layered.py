@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import calls, layered
 from neuroctl.cells.base import (
+    Axes,
     Bounds,
     Cell,
     Formats,
@@ -26,6 +27,7 @@ from neuroctl.cells.base import (
     Quantized,
     Ranges,
     Taped,
+    dense_axes,
     prepare_nothing_q,
 )
 from neuroctl.cells.fixed import base
@@ -270,6 +272,16 @@ class _Form:
         inner["core.held"] = (("core.out", core_name(spec, "out")),)
         return inner | {name: ((name, name),) for name, *_ in _layers(spec)}
 
+    def io_axes(self, spec: Spec) -> Axes:
+        """Return what counts inputs or outputs: the layers at either end, or where there are none what the core has."""
+        dense, core = dense_axes(spec), self.form.io_axes(layered.core_spec(spec))
+        inputs = {"u": dense["u"], "W_enc.0": dense["W_in"]}
+        outputs = {name: dense[name] for name in ("W_out", "b_out", "out")}
+        if spec.encoder and spec.head:
+            return inputs | outputs
+        inner, own = ("y", inputs) if spec.encoder else ("u", outputs)
+        return {name: axes for name, axes in core.items() if inner in axes} | own
+
 
 def _compiled(name: str, template: Any, **core: Any) -> Any:
     """As ``cells.layered`` does, of integer arithmetic."""
@@ -296,4 +308,5 @@ def layered_q(cell: Cell, outer: Cell) -> Integer | None:
         quantize=own.quantize, quantize_theta=own.quantize_theta, state_layout_q=own.state_layout_q, ints_q=own.ints_q,
         ranges_q=own.ranges_q, persistent_q=own.persistent_q, step_prepared_q=prepared, step_q=step,
         rollout_q=calls.rollout_q(title, prepared, prepare), prepare_q=prepare, tape_q=own.tape_q,
+        io_axes=own.io_axes,
     )  # fmt: skip
