@@ -36,7 +36,7 @@ CELLS = {
     "gru learned": {"initial_state": "learned"},
     "gru dense": {"encoder": (6, 5), "head": (4, 7)},
     "ctrnn encoder": {"encoder": (5,), "dense_activation": "tanh"},
-    "jordan head": {"head": (5,), "dense_activation": "logistic", "context_decay": 0.5},
+    "jordan head": {"head": (5,), "dense_activation": "logistic", "initial_state": "learned"},
     "hopfield": {"settle_steps": 20},
     "hopfield synchronous": {"update": "synchronous", "settle_steps": 20, "clamp": False},
 }

@@ -16,7 +16,7 @@ OPTIONS = {
     "ctrnn-learned": {"initial_state": "learned"}, "elman-learned": {"initial_state": "learned"},
     "indrnn-learned": {"initial_state": "learned", "layers": 2, "activation": "tanh"},
     "jordan-learned": {"initial_state": "learned", "context_decay": 0.5}, "gru-learned": {"initial_state": "learned"},
-    "gru-dense": {"encoder": (6, 4), "head": (4, 3), "scale_inputs": True, **LIMITS},
+    "gru-dense": {"encoder": (6, 4), "head": (4, 3), "scale_inputs": True, "initial_state": "learned", **LIMITS},
     "ctrnn-encoder": {"encoder": (4,), "dense_activation": "tanh"}, "jordan-head": {"head": (4,), "context_decay": 0.5},
     "gru-limits": {"output_activation": "logistic", "scale_inputs": True, **LIMITS},
 }  # fmt: skip

@@ -56,6 +56,7 @@ CASES = {
     ),
     "gru-dense-limits-scaled": spec(cell="gru", encoder=(5, 4), head=(4, 3), **LIMITS, **SCALED),
     "ctrnn-rk4-encoder": spec(cell="ctrnn", integrator="rk4", encoder=(4,), dense_activation="tanh"),
+    "gru-dense-learned": spec(cell="gru", encoder=(4,), head=(3,), initial_state="learned"),
     "jordan-dense": spec(cell="jordan", encoder=(3,), head=(4, 3), context_decay=0.5, dense_activation="tanh"),
     "indrnn-dense": spec(cell="indrnn", layers=2, residual=True, encoder=(4, 5), head=(3,)),
     "elman-relu-output": spec(cell="elman", output_activation="relu", **LIMITS),

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 import neuroctl as nc
-from neuroctl.cells import layout
+from neuroctl.cells import initial_blocks, layout
 from neuroctl.cells.base import input_map
 
 ACTIVATIONS = {
@@ -119,7 +119,7 @@ def run(spec: nc.Spec, theta: torch.Tensor, u: torch.Tensor, state: tuple) -> to
     """Return outputs ``[T, B, q]`` of inputs ``[T, B, m]``; a learned initial state is added to ``state``."""
     p, outputs = blocks(spec, theta), []
     if spec.initial_state == "learned":
-        learned = list(p.values())[-len(state) :]
+        learned = [p[source] for source in initial_blocks(spec).values()]
         state = tuple(part + h0 for part, h0 in zip(state, learned, strict=True))
     offset, gain = (torch.tensor(x) for x in input_map(spec))
     for t in range(len(u)):
