@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells.axes import Axes, dense_axes
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.maths.fixed import QFormat, QFormats
@@ -28,8 +29,6 @@ Quantized = tuple[Population, NDArray[np.int32]]
 Ranges = Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Lowest and highest value of P controllers' intermediates, int64 ``[P]`` each, by name."""
 
-Axes = Mapping[str, tuple[str, ...]]
-"""What each axis of a block counts, by its format's name: see ``Integer.io_axes``."""
 Taped = Mapping[str, tuple[tuple[str, str], ...]]
 """Blocks of a tape by name: of each the blocks of the integer state whose sum it is, and their formats."""
 
@@ -73,11 +72,6 @@ def _no_blocks(spec: Spec) -> Mapping[str, str]:
 
 def _no_tape(spec: Spec) -> Taped:
     return {}
-
-
-def dense_axes(spec: Spec) -> Axes:
-    """Return ``Integer.io_axes`` of a cell in which W_in alone takes the inputs, and none the outputs."""
-    return {"u": ("u",), "W_in": ("", "u"), "W_out": ("y", ""), "b_out": ("y",), "out": ("y",)}
 
 
 @dataclass(frozen=True)

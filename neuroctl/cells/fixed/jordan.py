@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
+from neuroctl.cells.axes import Axes, dense_axes
 from neuroctl.cells.base import (
-    Axes,
     Bounds,
     Formats,
     Integer,
@@ -23,7 +23,6 @@ from neuroctl.cells.base import (
     Quantized,
     Ranges,
     Taped,
-    dense_axes,
 )
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls, layered
+from neuroctl.cells.axes import Axes, dense_axes
 from neuroctl.cells.base import (
-    Axes,
     Bounds,
     Cell,
     Formats,
@@ -27,7 +27,6 @@ from neuroctl.cells.base import (
     Quantized,
     Ranges,
     Taped,
-    dense_axes,
     prepare_nothing_q,
 )
 from neuroctl.cells.fixed import base
