@@ -10,18 +10,15 @@ layer. Vectors theta, state and so on hold the core's as one part; the steps of 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
 from types import FunctionType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import base, calls, ops
+from neuroctl.cells import base, calls, layers, ops
 from neuroctl.cells import ops_adjoint as adjoint
-from neuroctl.layout import Block, Layout, cache_layout
+from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths import vectors as v
 from neuroctl.maths.activations import ACTIVATIONS
 from neuroctl.maths.jit import jit_inline, jit_step
@@ -47,72 +44,6 @@ ROW: Final = 5
 BACK_ROW: Final = 7
 """Of a layer's weights: their offset, rows, columns; where the tape has what they took; in the deltas the change with
 W x, and with x before its function; in the carry what the bias of x gets."""
-
-
-def core_spec(spec: Spec) -> Spec:
-    """Return the spec of the cell inside, without dense layers."""
-    limits = ((-1.0, 1.0),) * spec.inputs if spec.scale_inputs else spec.input_limits
-    core = replace(
-        spec, encoder=(), head=(), dense_activation="relu", scale_inputs=False,
-        inputs=(spec.inputs, *spec.encoder)[-1], input_limits=None if spec.encoder else limits,
-        outputs=spec.head[0] if spec.head else spec.outputs,
-        output_limits=None if spec.head else spec.output_limits,
-        output_activation=spec.dense_activation if spec.head else spec.output_activation,
-    )  # fmt: skip
-    return core
-
-
-def renamed(spec: Spec, name: str) -> str:
-    """Return the name of a block of the core's theta: with a head its readout is the first layer of that."""
-    return {"W_out": "W_head.0", "b_out": "b_head.0"}.get(name, name) if spec.head else name
-
-
-def encoder_layers(spec: Spec) -> list[tuple[str, int, int]]:
-    """Return name, rows and columns of the encoder's layers."""
-    sizes = (spec.inputs, *spec.encoder)
-    return [(f"enc.{k}", rows, sizes[k]) for k, rows in enumerate(spec.encoder)]
-
-
-def head_layers(spec: Spec) -> list[tuple[str, int, int]]:
-    """Return name, rows and columns of the layers behind the core's readout, the outputs' last; none without a head."""
-    sizes = (*spec.head, spec.outputs)
-    names = [*(f"head.{k}" for k in range(1, len(spec.head))), "out"]
-    return [(name, sizes[k + 1], sizes[k]) for k, name in enumerate(names)] if spec.head else []
-
-
-def _own_state(name: str) -> str:
-    """Return the name of a block of the core's state."""
-    return f"core.{name}" if name in ("u", "held", "ok", "fault") else name
-
-
-def _blocks(inner: Layout, name_of: Callable[[str], str]) -> list[tuple[Any, ...]]:
-    def entry(block: Block) -> tuple[Any, ...]:
-        return name_of(block.name), block.shape, block.unit, block.low, block.high, block.mask
-
-    return [entry(block) for block in inner.blocks.values()]
-
-
-def _weights(layers: list[tuple[str, int, int]]) -> list[tuple[Any, ...]]:
-    return [
-        block
-        for name, rows, columns in layers
-        for block in ((f"W_{name}", (rows, columns), "1"), (f"b_{name}", (rows,), "1"))
-    ]
-
-
-def _around(spec: Spec, inner: Layout) -> Layout:
-    """Return the layout of parameters, or of genes, around the core's."""
-    core = _blocks(inner, lambda name: renamed(spec, name))
-    return Layout(*_weights(encoder_layers(spec)), *core, *_weights(head_layers(spec)))
-
-
-def _state_layout(spec: Spec, inner: Layout) -> Layout:
-    """Blocks: scaled inputs; the encoder's activations; the core's state; its outputs and the head's activations."""
-    encoder = [(name, (rows,), "1") for name, rows, _ in encoder_layers(spec)]
-    head = [(name, (rows,), "1") for name, rows, _ in head_layers(spec)[:-1]]
-    out = ("core.out", (core_spec(spec).outputs,), "1")
-    first, *flags = base.step_blocks(spec)
-    return Layout(first, *encoder, *_blocks(inner, _own_state), out, *head, *flags)
 
 
 @jit_step
@@ -249,79 +180,44 @@ def layered(cell: base.Cell) -> base.Cell:
 
     @cache_layout
     def layout(spec: Spec) -> Layout:
-        return _around(spec, cell.layout(core_spec(spec)))
+        return layers.layout_around(spec, cell.layout(layers.core_spec(spec)))
 
     @cache_layout
     def state_layout(spec: Spec) -> Layout:
-        return _state_layout(spec, cell.state_layout(core_spec(spec)))
+        return layers.state_layout_around(spec, cell.state_layout(layers.core_spec(spec)))
 
     @cache_layout
     def genes(spec: Spec) -> Layout:
-        return _around(spec, cell.genes(core_spec(spec)))
+        return layers.layout_around(spec, cell.genes(layers.core_spec(spec)))
 
     def decode(spec: Spec, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _decoded(spec, cell, layout(spec), genes(spec), x)
+        return layers.decoded(spec, cell, layout(spec), genes(spec), x)
 
     def own_ints(spec: Spec) -> list[int]:
         return _places(spec, cell, back, layout(spec), state_layout(spec))
 
     def own_floats(spec: Spec) -> list[float]:
-        return [float(number) for number in base.step_floats(core_spec(spec), cell)]
+        return [float(number) for number in base.step_floats(layers.core_spec(spec), cell)]
 
     back = None if cell.adjoint is None else _adjoint(title, cell, cell.adjoint)
     return base.Cell(
         name=cell.name, layout=layout, state_layout=state_layout, genes=genes, decode=decode, step=step,
         step_checked=calls.step_checked(title, step), rollout=calls.rollout(title, prepared, prepare),
         step_prepared=prepared, prepare=prepare, own_ints=own_ints, own_floats=own_floats,
-        initial=lambda spec: cell.initial(core_spec(spec)), adjoint=back,
+        initial=lambda spec: cell.initial(layers.core_spec(spec)), adjoint=back,
     )  # fmt: skip
-
-
-def _decoded(
-    spec: Spec, cell: base.Cell, layout: Layout, genes: Layout, x: NDArray[np.float64]
-) -> NDArray[np.float64]:  # fmt: skip
-    """Map a unit-scaled genome to theta: dense weights are ``2 x / sqrt(columns)``, the core's as its cell has them.
-
-    The core's sums over an encoder's activations, and the readout's over a head's, are divided by the square root of
-    their number.
-    """
-    core = core_spec(spec)
-    theta = np.zeros((*x.shape[:-1], layout.size))
-    p, g = layout.rows(theta), genes.rows(x)
-    for name, _, columns in (*encoder_layers(spec), *head_layers(spec)):
-        p[f"W_{name}"][:], p[f"b_{name}"][:] = g[f"W_{name}"] * (2.0 / math.sqrt(columns)), g[f"b_{name}"]
-    if spec.encoder:
-        p["W_enc.0"][:] /= base.input_scale(spec)
-    own, inner = cell.genes(core), cell.layout(core)
-    begin = genes[renamed(spec, next(iter(own.blocks)))].offset
-    decoded = cell.decode(core, x[..., begin : begin + own.size])
-    if spec.encoder:
-        inner.rows(decoded)[base.first_weights(inner)][:] /= math.sqrt(core.inputs)
-    begin = layout[renamed(spec, next(iter(inner.blocks)))].offset
-    theta[..., begin : begin + inner.size] = decoded
-    if spec.head:
-        p["W_out"][:] /= 2.0
-        base.decode_readout(spec, p)
-    return theta
 
 
 def _tape(spec: Spec, core: base.Adjoint) -> tuple[str, ...]:
     """Return the blocks of the tape: a row of the core's, then the activations that this does not hold."""
-    around = (*encoder_layers(spec)[:-1], *head_layers(spec)[:-1])
-    return (*core.tape(core_spec(spec)), "core.u", "core.held", *(name for name, *_ in around))
+    around = (*layers.encoder_layers(spec)[:-1], *layers.head_layers(spec)[:-1])
+    return (*core.tape(layers.core_spec(spec)), "core.u", "core.held", *(name for name, *_ in around))
 
 
 def _taped(spec: Spec, name: str) -> str:
     """Return the block of the tape that holds a layer's activations: the core's inputs and outputs are such, too."""
-    last = encoder_layers(spec)[-1:]
+    last = layers.encoder_layers(spec)[-1:]
     return "core.u" if last and name == last[0][0] else "core.held" if name == "head.0" else name
-
-
-def sources(spec: Spec) -> dict[str, str]:
-    """Return for each layer the name of the activations that it takes."""
-    encoder, head = encoder_layers(spec), head_layers(spec)
-    sources = dict(zip([name for name, *_ in encoder], ["u", *(name for name, *_ in encoder)], strict=False))
-    return sources | dict(zip([name for name, *_ in head], ["head.0", *(name for name, *_ in head)], strict=False))
 
 
 def _adjoint(title: str, cell: base.Cell, core: base.Adjoint) -> base.Adjoint:
@@ -329,27 +225,28 @@ def _adjoint(title: str, cell: base.Cell, core: base.Adjoint) -> base.Adjoint:
 
     @cache_layout
     def carry(spec: Spec) -> Layout:
-        layers = (*encoder_layers(spec), *head_layers(spec))
-        own = _blocks(core.carry(core_spec(spec)), lambda name: renamed(spec, name))
-        return Layout(*own, *((f"b_{name}", (rows,), "1") for name, rows, _ in layers))
+        around = (*layers.encoder_layers(spec), *layers.head_layers(spec))
+        own = layers.blocks_of(core.carry(layers.core_spec(spec)), lambda name: layers.renamed(spec, name))
+        return Layout(*own, *((f"b_{name}", (rows,), "1") for name, rows, _ in around))
 
     @cache_layout
     def deltas(spec: Spec) -> Layout:
         """Blocks: of the encoder, the core's, the change with its outputs, and of the head."""
         encoder, head = (
-            [(name, (rows,), "1") for name, rows, _ in layers] for layers in (encoder_layers(spec), head_layers(spec))
+            [(name, (rows,), "1") for name, rows, _ in layers]
+            for layers in (layers.encoder_layers(spec), layers.head_layers(spec))
         )
-        own = _blocks(core.deltas(core_spec(spec)), lambda name: f"core.{name}")
-        return Layout(*encoder, *own, ("core.dy", (core_spec(spec).outputs,), "1"), *head)
+        own = layers.blocks_of(core.deltas(layers.core_spec(spec)), lambda name: f"core.{name}")
+        return Layout(*encoder, *own, ("core.dy", (layers.core_spec(spec).outputs,), "1"), *head)
 
     def products(spec: Spec) -> tuple[base.Product, ...]:
-        taken = {name: _taped(spec, source) for name, source in sources(spec).items()}
+        taken = {name: _taped(spec, source) for name, source in layers.sources(spec).items()}
         inner = [
             base.Product(
                 f"core.{product.delta}", "core.u" if product.factor == "u" else product.factor, product.before,
-                renamed(spec, product.block),
+                layers.renamed(spec, product.block),
             )
-            for product in core.products(core_spec(spec))
+            for product in core.products(layers.core_spec(spec))
         ]  # fmt: skip
         own = [base.Product(name, source, False, f"W_{name}") for name, source in taken.items()]
         count = len(spec.encoder)
@@ -367,12 +264,12 @@ def _adjoint(title: str, cell: base.Cell, core: base.Adjoint) -> base.Adjoint:
 
 def _places(spec: Spec, cell: base.Cell, back: base.Adjoint | None, theta: Layout, state: Layout) -> list[int]:
     """Return a spec's own ints, see the places above."""
-    core, own = core_spec(spec), base.step_ints(core_spec(spec), cell).tolist()
-    begin, inner = theta[renamed(spec, next(iter(cell.layout(core).blocks)))].offset, cell.state_layout(core)
-    at = state[_own_state(next(iter(inner.blocks)))].offset
-    encoder, head = encoder_layers(spec), head_layers(spec)
+    core, own = layers.core_spec(spec), base.step_ints(layers.core_spec(spec), cell).tolist()
+    begin, inner = theta[layers.renamed(spec, next(iter(cell.layout(core).blocks)))].offset, cell.state_layout(core)
+    at = state[layers.own_state(next(iter(inner.blocks)))].offset
+    encoder, head = layers.encoder_layers(spec), layers.head_layers(spec)
     x, out = state[encoder[-1][0] if encoder else "u"], state["core.out"]
-    takes = {name: "core.out" if source == "head.0" else source for name, source in sources(spec).items()}
+    takes = {name: "core.out" if source == "head.0" else source for name, source in layers.sources(spec).items()}
     rows = [
         number
         for name, rows, columns in (*encoder, *head)
@@ -397,8 +294,8 @@ def _way_back(
         return [0] * (BACK - TAPE), []
     names = (*back.tape(spec), "u", "held")
     tape = Layout(*((name, state[name].shape, "1") for name in names))
-    deltas, carry, taken = back.deltas(spec), back.carry(spec), sources(spec)
-    encoder, head = encoder_layers(spec), head_layers(spec)
+    deltas, carry, taken = back.deltas(spec), back.carry(spec), layers.sources(spec)
+    encoder, head = layers.encoder_layers(spec), layers.head_layers(spec)
     core = next(product for product in back.products(spec) if product.delta.startswith("core."))
     driven = deltas[core.delta]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import base, initial, layered, layout
+from neuroctl.cells import base, initial, layers, layout
 from neuroctl.cells.ctrnn import center_crossing_bias
 from neuroctl.cells.gru import UPDATE_BIAS
 from neuroctl.cells.indrnn import paper_init
@@ -70,12 +70,12 @@ def start(spec: Spec, seed: int = 0) -> Array:
 
 def _dense(spec: Spec, seed: int) -> Array:
     """Return a start of a spec with dense layers: those and the core's, which has a generator of its own."""
-    blocks, core, rng = layout(spec), layered.core_spec(spec), np.random.default_rng((seed, 1))
+    blocks, core, rng = layout(spec), layers.core_spec(spec), np.random.default_rng((seed, 1))
     theta = np.zeros(blocks.size)
     p = blocks.views(theta)
     for name, values in layout(core).views(start(core, seed)).items():
-        p[layered.renamed(spec, name)][:] = values
-    for name, *shape in (*layered.encoder_layers(spec), *layered.head_layers(spec)):
+        p[layers.renamed(spec, name)][:] = values
+    for name, *shape in (*layers.encoder_layers(spec), *layers.head_layers(spec)):
         gain = _RELU_GAIN if spec.dense_activation == "relu" and name != "out" else 1.0
         p[f"W_{name}"][:] = gain * _uniform(rng, (shape[0], shape[1]))
     if spec.encoder:

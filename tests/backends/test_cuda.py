@@ -73,6 +73,7 @@ VARIANTS = [
     *(spec_of("indrnn", activation=name, layers=2, residual=True) for name in ("tanh", "hard_tanh")),
     *(spec_of("elman", activation=name, output_activation="tanh") for name in ("logistic", "relu")),
     *(spec_of("hopfield", update=name) for name in ("synchronous", "continuous")),
+    spec_of("gru", encoder=(4, 3), head=(3, 2), initial_state="learned"),
 ]
 
 
@@ -97,14 +98,14 @@ def episode_arguments(real, ranks):
     def arguments(t):
         f = getattr(t, real)
         yield f[::1] if ranks == 1 else f[:, ::1]
-        yield from (f[:, ::1], f[::1], t.int64, f[::1], t.int64[::1], f[:, ::1], t.boolean[::1])
+        yield from (f[:, ::1], f[:, ::1], t.int64, f[::1], t.int64[::1], f[:, ::1], t.boolean[::1])
 
     return arguments
 
 
 def sequence_arguments(t):
     f = t.float32
-    return f[:, ::1], f[:, :, ::1], f[::1], f[:, :, ::1], f[:, ::1]
+    return f[:, ::1], f[:, :, ::1], f[:, ::1], f[:, :, ::1], f[:, ::1]
 
 
 def check(ptx, cc, dtype):

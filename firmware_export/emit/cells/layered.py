@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from neuroctl.cells import layered, layout
+from neuroctl.cells import layers, layout
 from neuroctl.cells.fixed import layered as fixed
 from neuroctl.cells.fixed.base import READOUT_INTS
 from neuroctl.quant import QuantController
@@ -37,7 +37,7 @@ class Layer:
 
 def core_of(q: QuantController) -> QuantController:
     """Return the integer controller inside, whose inputs and outputs are activations."""
-    core = replace(layered.core_spec(q.spec), input_limits=None)
+    core = replace(layers.core_spec(q.spec), input_limits=None)
     part = fixed.core_part(q.spec, layout(core), q.layout)
     return QuantController(core, fixed.core_formats(q.spec, q.formats), q.theta_q[part].copy())
 
@@ -52,8 +52,8 @@ def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) 
     name, inner = parameters.name, core_of(q)
     prefix = f"{name}_core"
     cell = core(inner, parts.ParameterStorage(prefix, parameters.tunable, inside=name))
-    encoder = [_layer(q, parameters, k, layer) for k, layer in enumerate(layered.encoder_layers(q.spec))]
-    head = [_layer(q, parameters, len(encoder) + k, layer) for k, layer in enumerate(layered.head_layers(q.spec))]
+    encoder = [_layer(q, parameters, k, layer) for k, layer in enumerate(layers.encoder_layers(q.spec))]
+    head = [_layer(q, parameters, len(encoder) + k, layer) for k, layer in enumerate(layers.head_layers(q.spec))]
     at = q.state_layout[next(iter(inner.state_layout.blocks))].offset
     fields = [field._replace(start=field.start + at) for field in cell.fields]
     columns = [column for layer in (*encoder, *head) for column in (layer.weights, *layer.result.columns)]
@@ -71,7 +71,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) 
 def _layer(q: QuantController, parameters: parts.ParameterStorage, k: int, layer: tuple[str, int, int]) -> Layer:
     name, rows, columns = layer
     at = int(q.ints[fixed.LAYERS + fixed.ROW * k + 5])
-    p, source = q.layout.views(q.theta_q), layered.sources(q.spec)[name]
+    p, source = q.layout.views(q.theta_q), layers.sources(q.spec)[name]
     result = parts.layer_readout(
         parameters, q.ints[at : at + READOUT_INTS + 2 * rows], parts.ints(p[f"b_{name}"]), parts.suffix_of(name), rows
     )

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls, layered
+from neuroctl.cells import calls, layers
 from neuroctl.cells.axes import Axes, dense_axes
 from neuroctl.cells.base import (
     Bounds,
@@ -107,22 +107,22 @@ def layer_spec(spec: Spec, name: str, rows: int, columns: int) -> Spec:
 
 
 def _layers(spec: Spec) -> list[tuple[str, int, int]]:
-    return [*layered.encoder_layers(spec), *layered.head_layers(spec)]
+    return [*layers.encoder_layers(spec), *layers.head_layers(spec)]
 
 
 def _source(spec: Spec, name: str) -> str:
     """Return the format of what a layer takes; the core's outputs are the head's first activations."""
-    source = layered.sources(spec)[name]
+    source = layers.sources(spec)[name]
     return "core.out" if source == "head.0" else source
 
 
 def core_name(spec: Spec, name: str) -> str:
     """Return the format, or the block, that the core has under a name."""
     if name == "u":
-        return layered.encoder_layers(spec)[-1][0] if spec.encoder else "u"
+        return layers.encoder_layers(spec)[-1][0] if spec.encoder else "u"
     if name == "out":
         return "core.out" if spec.head else "out"
-    return layered.renamed(spec, name)
+    return layers.renamed(spec, name)
 
 
 def core_formats(spec: Spec, formats: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def core_formats(spec: Spec, formats: Mapping[str, Any]) -> dict[str, Any]:
 
 def core_part(spec: Spec, core: Layout, theta: Layout) -> slice:
     """Return where the core's parameters are."""
-    begin = theta[layered.renamed(spec, next(iter(core.blocks)))].offset
+    begin = theta[layers.renamed(spec, next(iter(core.blocks)))].offset
     return slice(begin, begin + core.size)
 
 
@@ -153,12 +153,12 @@ class _Form:
         self.state_layout_q = cache_layout(self._state_layout_q)
 
     def _part(self, spec: Spec) -> slice:
-        return core_part(spec, self.cell.layout(layered.core_spec(spec)), self.outer.layout(spec))
+        return core_part(spec, self.cell.layout(layers.core_spec(spec)), self.outer.layout(spec))
 
     def _state_layout_q(self, spec: Spec) -> Layout:
         """Blocks: inputs, the encoder's activations, the core's state, its outputs, the head's activations."""
-        core = layered.core_spec(spec)
-        encoder, head = layered.encoder_layers(spec), layered.head_layers(spec)[:-1]
+        core = layers.core_spec(spec)
+        encoder, head = layers.encoder_layers(spec), layers.head_layers(spec)[:-1]
         own = [(block.name, block.shape, "1") for block in self.form.state_layout_q(core).blocks.values()]
         return Layout(
             ("u", (spec.inputs,), "1"), *((name, (rows,), "1") for name, rows, _ in encoder), *own,
@@ -175,22 +175,22 @@ class _Form:
 
         """
         rounded = options.rounded(self.outer.layout(spec), theta)
-        p, core = self.outer.layout(spec).rows(rounded.astype(np.float64)), layered.core_spec(spec)
+        p, core = self.outer.layout(spec).rows(rounded.astype(np.float64)), layers.core_spec(spec)
         formats: dict[str, QFormats] = {"u": d.input_formats(u_format, len(theta))}
-        for layer in layered.encoder_layers(spec):
+        for layer in layers.encoder_layers(spec):
             self._add_layer(spec, layer, p, formats, options, -u_format.low)
         bits = {name: options.weight_bits[renamed] for name, renamed in self._matrices(spec)}
         own, _ = self.form.quantize(
             core, theta[:, self._part(spec)], formats[core_name(spec, "u")], replace(options, weight_bits=bits)
         )
         formats |= {core_name(spec, name): form for name, form in own.items() if name != "u"}
-        for layer in layered.head_layers(spec):
+        for layer in layers.head_layers(spec):
             self._add_layer(spec, layer, p, formats, options, base.Q15_HIGH)
         return formats, self.quantize_theta(spec, theta, formats)
 
     def _matrices(self, spec: Spec) -> list[tuple[str, str]]:
-        blocks = self.cell.layout(layered.core_spec(spec)).blocks.values()
-        return [(block.name, layered.renamed(spec, block.name)) for block in blocks if len(block.shape) == 2]
+        blocks = self.cell.layout(layers.core_spec(spec)).blocks.values()
+        return [(block.name, layers.renamed(spec, block.name)) for block in blocks if len(block.shape) == 2]
 
     def _add_layer(
         self, spec: Spec, layer: tuple[str, int, int], p: Mapping[str, Array], formats: dict[str, QFormats],
@@ -210,43 +210,43 @@ class _Form:
         for name, *_ in _layers(spec):
             for block in (f"W_{name}", f"b_{name}"):
                 views[block][:] = formats[block].quantize(p[block])
-        core = layered.core_spec(spec)
+        core = layers.core_spec(spec)
         theta_q[:, part] = self.form.quantize_theta(core, theta[:, part], core_formats(spec, formats))
         return theta_q
 
     def ints_q(self, spec: Spec, formats: Population) -> NDArray[np.int64]:
         """Return sizes, shifts and limits; see the places above."""
-        core, theta, state = layered.core_spec(spec), self.outer.layout(spec), self.state_layout_q(spec)
-        part, inner, layers = self._part(spec), self.form.state_layout_q(core), _layers(spec)
+        core, theta, state = layers.core_spec(spec), self.outer.layout(spec), self.state_layout_q(spec)
+        part, inner, around = self._part(spec), self.form.state_layout_q(core), _layers(spec)
         x, out = state[core_name(spec, "u")], state["core.out"]
         at = state[next(iter(inner.blocks))].offset
         rows: list[Any] = []
         readouts: list[Any] = []
-        place = LAYERS + ROW * len(layers)
-        for name, count, columns in layers:
+        place = LAYERS + ROW * len(around)
+        for name, count, columns in around:
             source = state[_source(spec, name)].offset
             left = state[name].offset if name in state else 0
             rows += [theta[f"W_{name}"].offset, count, columns, source, left, place + len(readouts)]
             own = {known: formats[renamed] for known, renamed in _readout_names(name).items()}
             readouts += base.readout_ints(layer_spec(spec, name, count, columns), own)
-        sizes = [spec.inputs, spec.outputs, len(spec.encoder), len(layered.head_layers(spec)), part.start, part.stop]
+        sizes = [spec.inputs, spec.outputs, len(spec.encoder), len(layers.head_layers(spec)), part.start, part.stop]
         sizes += [at, at + inner.size, x.offset, x.offset + x.size, out.offset, out.offset + out.size]
         sizes += [place + len(readouts), *rows]
-        around = base.stacked([*sizes, *readouts], len(formats["u"]))
-        return np.concatenate([around, self.form.ints_q(core, core_formats(spec, formats))], axis=1)
+        numbers = base.stacked([*sizes, *readouts], len(formats["u"]))
+        return np.concatenate([numbers, self.form.ints_q(core, core_formats(spec, formats))], axis=1)
 
     def ranges_q(self, spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
         """Return the range of each intermediate: the layers', and the core's by its own names.
 
         Arguments are as ``cells.base.Integer`` says.
         """
-        core, p = layered.core_spec(spec), self.outer.layout(spec).rows(theta_q.astype(np.int64))
+        core, p = layers.core_spec(spec), self.outer.layout(spec).rows(theta_q.astype(np.int64))
         x = d.input_range(formats)
         ranges: dict[str, Range] = {}
         bounded = (-base.Q15_HIGH if spec.dense_activation == "tanh" else 0), base.Q15_HIGH
         for name, rows, columns in _layers(spec):
             own = {known: formats[renamed] for known, renamed in _readout_names(name).items()}
-            x = bounded if layered.sources(spec)[name] != "u" else x
+            x = bounded if layers.sources(spec)[name] != "u" else x
             found = base.readout_ranges(
                 layer_spec(spec, name, rows, columns), own, p[f"W_{name}"], p[f"b_{name}"], x
             )  # fmt: skip
@@ -258,14 +258,14 @@ class _Form:
 
     def persistent_q(self, spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
         """Return what persists of the core's state."""
-        core = layered.core_spec(spec)
+        core = layers.core_spec(spec)
         return self.form.persistent_q(core, core_formats(spec, formats), theta_q[self._part(spec)], bounds)
 
     def tape_q(self, spec: Spec) -> Taped:
         """Return the core's, and the activations as they are."""
         inner = {
             name: tuple((block, core_name(spec, form)) for block, form in sums)
-            for name, sums in self.form.tape_q(layered.core_spec(spec)).items()
+            for name, sums in self.form.tape_q(layers.core_spec(spec)).items()
         }
         inner["core.u"] = ((core_name(spec, "u"),) * 2,)
         inner["core.held"] = (("core.out", core_name(spec, "out")),)
@@ -273,7 +273,7 @@ class _Form:
 
     def io_axes(self, spec: Spec) -> Axes:
         """Return what counts inputs or outputs: the layers at either end, or where there are none what the core has."""
-        dense, core = dense_axes(spec), self.form.io_axes(layered.core_spec(spec))
+        dense, core = dense_axes(spec), self.form.io_axes(layers.core_spec(spec))
         inputs = {"u": dense["u"], "W_enc.0": dense["W_in"]}
         outputs = {name: dense[name] for name in ("W_out", "b_out", "out")}
         if spec.encoder and spec.head:
