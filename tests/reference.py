@@ -8,22 +8,27 @@ import numpy as np
 # --- CTRNN in float64 --------------------------------------------------------------------------------------------
 
 
+def logistic(x):
+    """1 / (1 + e^-x), also where e^-x is beyond floats."""
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
 def ctrnn_rollout(p, dt_s, inputs, limits=None, y=None):
     """tau_i dy_i/dt = -y_i + sum_j W_ij s_j + sum_k Win_ik u_k by forward Euler; out = W_out s + b_out.
 
     p: mapping of block name to array. Returns outputs [T, q] and states [T, n].
     """
     n = len(p["bias"])
-    y = np.zeros(n) if y is None else np.array(y, float)
+    y = np.array(p.get("y0", np.zeros(n)) if y is None else y, float)
     outputs, states = [], []
     for u in np.asarray(inputs, float):
-        s = [1 / (1 + math.exp(-p["gain"][j] * (y[j] + p["bias"][j]))) for j in range(n)]
+        s = [logistic(p["gain"][j] * (y[j] + p["bias"][j])) for j in range(n)]
         dy = np.empty(n)
         for i in range(n):
             net = sum(p["W"][i, j] * s[j] for j in range(n)) + sum(p["W_in"][i, k] * u[k] for k in range(len(u)))
             dy[i] = dt_s / p["tau_s"][i] * (net - y[i])
         y = y + dy
-        s = np.array([1 / (1 + math.exp(-p["gain"][j] * (y[j] + p["bias"][j]))) for j in range(n)])
+        s = np.array([logistic(p["gain"][j] * (y[j] + p["bias"][j])) for j in range(n)])
         out = p["W_out"] @ s + p["b_out"] if "W_out" in p else s
         if limits is not None:
             out = np.clip(out, [low for low, _ in limits], [high for _, high in limits])

@@ -214,7 +214,6 @@ def evolve(
         notes |= {"budget": f"{limits['seconds']}s"}
     bits = (chosen["weight_bits"], chosen["state_bits"])
     shared = bool(stored) and FixedPointConfig.shared_in(stored.get("fixed_point") or {})
-    fixed_point = FixedPointConfig(*bits, allow_coarse, shared)
     config = StudyConfig(
         spec=problem.spec,
         task=task,
@@ -239,7 +238,9 @@ def evolve(
             optional_neurons=chosen["optional_neurons"],
             integer_bits=bits[0] if chosen["integer_genes"] else None,
         ),
-        fixed_point=fixed_point if chosen["quantized"] or chosen["integer_genes"] else None,
+        fixed_point=FixedPointConfig(*bits, allow_coarse, shared)
+        if chosen["quantized"] or chosen["integer_genes"]
+        else None,
         notes=notes,
     )
     execution = {
