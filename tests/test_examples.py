@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SHORT = {"evolve_in_python": ["2"], "own_robot": ["2"], "watch": ["quadruped", "0.5"], "firmware": ["double-pole"],
          "identify_motor": ["5"], "classify_sequences": ["2"], "decode_spikes": ["2"],
-         "detect_anomalies": ["1", "2"], "motor_faults": ["30", "current.csv"]}  # fmt: skip
-TRAINING = {"identify_motor", "classify_sequences", "decode_spikes", "detect_anomalies"}
-"""They make their data, and compare with a simple method: longer than the others."""
+         "detect_anomalies": ["1", "2"], "motor_faults": ["30", "current.csv"], "raptor": ["1"]}  # fmt: skip
+TRAINING = {"identify_motor", "classify_sequences", "decode_spikes", "detect_anomalies", "raptor"}
+"""They make their data and compare with a simple method, or connect a policy with a task: longer than the others."""
 
 
 BRIDGES = {"bridge_udp", "bridge_zenoh"}
@@ -35,6 +35,8 @@ def test_an_example_runs(path, tmp_path):
         pytest.importorskip("scipy", reason="scipy filters")
     if path.stem == "detect_anomalies":
         pytest.importorskip("sklearn", reason="scikit-learn is compared with")
+    if path.stem == "raptor":
+        pytest.importorskip("foundation_policy", reason="the policy is in this package")
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(path.parent)])}
     done = subprocess.run(
         [sys.executable, str(path), *SHORT[path.stem]], cwd=tmp_path, env=env, capture_output=True, text=True

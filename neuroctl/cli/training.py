@@ -55,6 +55,17 @@ def train(
     ] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
     layers: Annotated[int, typer.Option(help="Number of layers, of an IndRNN.", rich_help_panel=_NETWORK)] = 1,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Sizes of dense layers before the network, such as 32,16.", rich_help_panel=_NETWORK),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Sizes of dense layers behind it.", rich_help_panel=_NETWORK)] = None,
+    dense_activation: Annotated[
+        str, typer.Option(help="Of these layers: relu, tanh or logistic.", rich_help_panel=_NETWORK)
+    ] = "relu",
+    initial_state: Annotated[
+        str, typer.Option(help="State after a reset: zeros or learned.", rich_help_panel=_NETWORK)
+    ] = "zeros",
     loss: Annotated[str, typer.Option(help="mse or huber.")] = "mse",
     optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adam",
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.01,
@@ -113,6 +124,10 @@ def train(
         "schedule": schedule, "warm_up": warm_up, "epochs": epochs, "batch": batch, "clip": clip,
         "patience": patience, "truncate": truncate, "seed": seed,
     }  # fmt: skip
+    # What earlier versions did not have is named where it is not the default: their studies go on.
+    later: dict[str, Any] = {"encoder": _sizes("encoder", encoder), "head": _sizes("head", head)}
+    later |= {"dense_activation": dense_activation, "initial_state": initial_state}
+    options |= {name: value for name, value in later.items() if value not in ([], "relu", "zeros")}
     given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None
@@ -122,7 +137,7 @@ def train(
         check_number(out_dir, seeds)
         folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
         stored = training_in(folder)
-        options |= {name: stored[name] for name in options if name in stored and name not in given}
+        options |= {name: stored[name] for name in (*options, *later) if name in stored and name not in given}
         first = first or stored.get("begin_with")
         if isinstance(old := stored.get("fixed_point"), dict):
             fixed = {name: value if name in given else old.get(name, value) for name, value in bits.items()}
@@ -146,6 +161,13 @@ def train(
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
+
+
+def _sizes(name: str, text: str | None) -> list[int]:
+    try:
+        return [int(size) for size in _names(text)]
+    except ValueError:
+        raise TrainingError(f"{name}: {text!r}; allowed: sizes of layers, such as 32,16") from None
 
 
 def _trained(

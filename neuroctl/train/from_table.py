@@ -33,6 +33,8 @@ from neuroctl.train.tables import Trace, read_trace
 
 Array = NDArray[Any]
 
+_LATER: Final = ("encoder", "head", "dense_activation", "initial_state")
+"""Fields of a spec that options name where they are not the default."""
 _CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan", "gru")
 _LOSSES: Final = ("mse", "huber")
 _MAX: Final = 1e30  # of a column: beyond, float32 does not hold the weights of a readout
@@ -108,8 +110,9 @@ def prepare(
 
     Args:
         options: by name: ``data`` (paths), ``inputs`` and ``outputs`` (names of columns), ``dt``, ``time``,
-            ``resample``, ``window``, ``cell``, ``neurons``, ``layers``, ``warm_up``; and those of ``fit``, with
-            ``validation`` a share.
+            ``resample``, ``window``, ``cell``, ``neurons``, ``layers``, ``warm_up``; those of ``fit``, with
+            ``validation`` a share; and if they are not the default ``encoder``, ``head``, ``dense_activation``,
+            ``initial_state``, see ``Spec``.
         fixed_point: storage of the integer controller that is trained; None: a float controller.
         begin_with: file of a controller of the same network to go on from; None: random parameters.
         threads: how many to use; None: one a core.
@@ -141,6 +144,7 @@ def prepare(
         outputs=len(options["outputs"]), dt_s=traces[0].dt_s, layers=options["layers"],
         horizon=max(map(len, inputs)) if options["cell"] == "indrnn" else None,
         input_limits=tuple(zip(lows.tolist(), highs.tolist(), strict=True)), scale_inputs=True,
+        **{name: options[name] for name in _LATER if name in options},
     )  # fmt: skip
     jordan = options["cell"] == "jordan"
     scale = OutputScale(np.zeros(spec.outputs), np.ones(spec.outputs)) if jordan else _scale(targets)

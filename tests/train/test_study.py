@@ -156,6 +156,23 @@ def test_the_best_controller_is_in_physical_units(motor, tmp_path):
     assert history["validation"].min() == result.best_loss == history["validation"][result.best_epoch - 1]
 
 
+def test_dense_layers_and_a_learned_start_by_the_command_line(motor, tmp_path):
+    data = ["--data", motor, "--inputs", "volt", "--outputs", "speed", "--cell", "gru", "--neurons", 3, "--window", 25]
+    layers = ["--encoder", "4, 3", "--head", 5, "--dense-activation", "tanh", "--initial-state", "learned"]
+    layers += ["--schedule", "constant"]  # a cosine depends on the number of epochs
+    neuroctl("train", *data, *layers, "--epochs", 3, "--out", tmp_path / "whole")
+    neuroctl("train", *data, *layers, "--epochs", 2, "--out", tmp_path / "parts")
+    neuroctl("train", "--out", tmp_path / "parts", "--resume", "--epochs", 3)
+    whole, parts = (nc.load(tmp_path / name / "best.npz") for name in ("whole", "parts"))
+    spec = whole.spec
+    assert (spec.encoder, spec.head, spec.dense_activation) == ((4, 3), (5,), "tanh")
+    assert spec.initial_state == "learned" and parts.theta.tobytes() == whole.theta.tobytes()
+    plain = prepare(OPTIONS | {"data": [str(motor)]}).config
+    assert not {"encoder", "head", "dense_activation", "initial_state"} & {*plain, *plain["spec"]}
+    done = neuroctl("train", *data, "--encoder", "4,x", "--out", tmp_path / "no", code=1)
+    one_line_error(done, "encoder: '4,x'; allowed: sizes of layers, such as 32,16")
+
+
 @pytest.mark.parametrize("cell", ["elman", "ctrnn", "jordan", "indrnn"])
 def test_what_was_trained_in_fixed_point_is_what_is_written(motor, tmp_path, cell):
     loss = "huber" if cell == "jordan" else "mse"
