@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from neuroctl.cells import layers, layout
 from neuroctl.cells.fixed import layered as fixed
@@ -13,6 +14,7 @@ from neuroctl.quant import QuantController
 from .. import parts
 from ..text import Matrix
 
+_LONGEST: Final = 100
 Emitter = Callable[[QuantController, parts.ParameterStorage], parts.CellC]
 
 
@@ -42,6 +44,11 @@ def core_of(q: QuantController) -> QuantController:
     return QuantController(core, fixed.core_formats(q.spec, q.formats), q.theta_q[part].copy())
 
 
+def on_its_line(expression: str, name: str) -> str:
+    """Return an expression that is returned with a cast, on a line of its own where it would make a long one."""
+    return f"\n        {expression}" if len(expression) + len(name) > _LONGEST else expression
+
+
 def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) -> parts.CellC:
     """Return the C of a controller with dense layers; ``core`` emits its cell.
 
@@ -62,6 +69,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) 
         "name": prefix, "NAME": prefix.upper(), "api": "static inline ", "clips": False, "step_in": "in",
         "at": parts.ParameterStorage(prefix, parameters.tunable, inside=name).at, "inputs": inner.spec.inputs,
         "outputs": inner.spec.outputs, "affine": inner.spec.readout == "affine",
+        "readout": on_its_line(cell.values["readout"], prefix),
         "step_comment": "/* One step of the recurrent network between the dense layers. Internal. */",
     }  # fmt: skip
     values = {"encoder": encoder, "head": head, "core": inner.spec, "core_values": core_values}
@@ -78,4 +86,5 @@ def _layer(q: QuantController, parameters: parts.ParameterStorage, k: int, layer
     weights = parts.matrix(q, p, parameters, f"W_{name}", (str(rows), str(columns)))
     x = {"u": "seen", "head.0": "core_out"}.get(source, parts.suffix_of(source))
     y = "out" if name == "out" else parts.suffix_of(name)
+    result = result._replace(expression=on_its_line(result.expression, parameters.name))
     return Layer(parts.suffix_of(name), rows, columns, weights, q.formats[f"W_{name}"].bits, x, y, result)
