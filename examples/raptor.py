@@ -44,10 +44,12 @@ def flown(controller, env, seed):
     env.actions = np.zeros(4)
     env.reset(seed=seed)
     controller.reset()
-    total, ended = 0.0, False
-    while not ended:
-        _, reward, lost, late, info = env.step(controller.step(env.seen()))
-        total, ended = total + reward, lost or late
+    total = 0.0
+    for _ in range(env.task.max_episode_steps):
+        _, reward, lost, _, info = env.step(controller.step(env.seen()))
+        total += reward
+        if lost:
+            break
     return total + info["cost"]
 
 
@@ -56,7 +58,9 @@ policy = nc.interop.from_rltools(str(checkpoint), dt_s=0.01, input_limits=LIMITS
 integers = policy.quantize()
 firmware_export.export(integers, "raptor", name="raptor")
 for row in firmware_export.verify("raptor", steps=500, targets=["host", "cortex-m4", "cortex-m0plus"]).targets:
-    print(f"{row.target}, {row.tools}: {row.result}; {row.footprint or ''}")
+    size = row.footprint
+    cost = f", {size.cost_mean:.0f} {size.unit} a step, {size.code_small + size.const} bytes of flash" if size else ""
+    print(f"{row.target}, {row.tools}: {row.result}{cost}")
 with Quadrotor() as env:
     returns = np.array([[flown(each, env, seed) for each in (policy, integers)] for seed in range(STARTS)])
 print(f"floats {returns[:, 0].mean():.3f}, integers {returns[:, 1].mean():.3f} of 20, from {STARTS} starts")
