@@ -22,23 +22,23 @@ Compiled = Callable[..., Any]
 
 def step_checked(cell: str, step: Compiled) -> Compiled:
     """Return a cell's ``step_checked``, see ``cells.base.Cell``."""
-    return jit_step(_copied(_step_checked, cell, step=step))
+    return jit_step(copied(_step_checked, f"{cell}_step_checked", step=step))
 
 
 def rollout(cell: str, step_prepared: Compiled, prepare: Compiled = prepare_nothing) -> Compiled:
     """Return a cell's ``rollout``, see ``cells.base.Cell``."""
-    return jit_step(_copied(_rollout, cell, step_prepared=step_prepared, prepare=prepare))
+    return jit_step(copied(_rollout, f"{cell}_rollout", step_prepared=step_prepared, prepare=prepare))
 
 
 def rollout_q(cell: str, step_prepared_q: Compiled, prepare_q: Compiled = prepare_nothing_q) -> Compiled:
     """Return a cell's ``rollout_q``, see ``cells.base.Integer``."""
-    return jit_integer(_copied(_rollout_q, cell, step_prepared_q=step_prepared_q, prepare_q=prepare_q))
+    return jit_integer(copied(_rollout_q, f"{cell}_rollout_q", step_prepared_q=step_prepared_q, prepare_q=prepare_q))
 
 
-def _copied(template: Any, cell: str, **calls: Compiled) -> Compiled:
-    name = f"{cell}{template.__name__}"
+def copied(template: Any, name: str, **calls: Compiled) -> Compiled:
+    """Return a copy of a function under a name of its own, in which names stand for these compiled functions."""
     code = template.__code__.replace(co_name=name, co_qualname=name)
-    function = FunctionType(code, globals() | calls, name)
+    function = FunctionType(code, template.__globals__ | calls, name)
     function.__doc__ = template.__doc__
     return function
 

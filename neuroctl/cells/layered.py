@@ -10,7 +10,6 @@ layer. Vectors theta, state and so on hold the core's as one part; the steps of 
 
 from __future__ import annotations
 
-from types import FunctionType
 from typing import Any, Final
 
 import numpy as np
@@ -163,10 +162,7 @@ def _backward(
 
 def _compiled(name: str, template: Any, decorate: Any, **core: Any) -> Any:
     """Return a copy of a template that calls a core's function; this module has it under its name, for kernels."""
-    code = template.__code__.replace(co_name=name, co_qualname=name)
-    function = FunctionType(code, globals() | core, name)
-    function.__doc__ = template.__doc__
-    globals()[name] = decorate(function)
+    globals()[name] = decorate(calls.copied(template, name, **core))
     return globals()[name]
 
 
@@ -278,7 +274,7 @@ def _places(spec: Spec, cell: base.Cell, back: base.Adjoint | None, theta: Layou
             state[name].offset if name in state else 0,
         )
     ]  # fmt: skip
-    taped, ways = _way_back(spec, cell, back, theta, state)
+    taped, ways = _way_back(spec, back, theta, state)
     heads = [len(spec.encoder), len(spec.head), ACTIVATIONS[spec.dense_activation]]
     parts = [begin, begin + cell.layout(core).size, at, at + inner.size, x.offset, x.offset + x.size]
     parts += [out.offset, out.offset + out.size, state["held"].offset, state["ok"].offset, state["core.ok"].offset]
@@ -287,7 +283,7 @@ def _places(spec: Spec, cell: base.Cell, back: base.Adjoint | None, theta: Layou
 
 
 def _way_back(
-    spec: Spec, cell: base.Cell, back: base.Adjoint | None, theta: Layout, state: Layout
+    spec: Spec, back: base.Adjoint | None, theta: Layout, state: Layout
 ) -> tuple[list[int], list[int]]:  # fmt: skip
     """Return the places of tape, deltas and carry, and the rows of the way back."""
     if back is None:

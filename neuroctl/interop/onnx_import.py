@@ -23,10 +23,9 @@ from neuroctl.interop.onnx_run import Session
 from neuroctl.interop.proof import check_equal, prove
 from neuroctl.interop.weights import GATES, Dense, Network, between
 from neuroctl.io import file_name
-from neuroctl.spec import Spec
+from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
-Limits = tuple[tuple[float, float], ...]
 
 _ALLOWED: Final = "one GRU or RNN, with MatMul, Gemm, Add, Relu, Tanh and Sigmoid before and after"
 _MOVES: Final = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout", "Cast")

@@ -16,10 +16,9 @@ from neuroctl.errors import InteropError, require
 from neuroctl.interop.proof import prove_example
 from neuroctl.interop.weights import Dense, Layer, Network, between
 from neuroctl.io import file_name
-from neuroctl.spec import MAX_SIZE
+from neuroctl.spec import MAX_SIZE, Limits
 
 Array = NDArray[Any]
-Limits = tuple[tuple[float, float], ...]
 
 _ALLOWED: Final = "dense, mlp, one gru, and sample_and_squash at the end"
 _SQUASHES: Final = {"IDENTITY": None, "RELU": "relu", "TANH": "tanh", "SIGMOID": "logistic"}
@@ -55,7 +54,7 @@ def from_rltools(
 
     Example:
         >>> from_rltools("checkpoint.h5", dt_s=0.01)  # doctest: +SKIP
-        <Controller gru: 22 inputs, 16 neurons, 4 outputs, encoder 16, dt_s 0.01, 2084 parameters, float32>
+        <Controller gru: 22 inputs, 16 neurons, 4 outputs, encoder 16, dt_s 0.01, 2036 parameters, float32>
 
     """
     h5py = require("h5py", "interop")

@@ -19,10 +19,9 @@ from neuroctl.errors import BackendUnavailable, InteropError, require
 from neuroctl.interop.proof import Run, prove
 from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, between
 from neuroctl.io import file_name
-from neuroctl.spec import DENSE_ACTIVATIONS
+from neuroctl.spec import DENSE_ACTIVATIONS, Limits
 
 Array = NDArray[Any]
-Limits = tuple[tuple[float, float], ...]
 
 _ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, with nn.Linear before and after"
 _IGNORED: Final = ("Identity", "Dropout")

@@ -58,7 +58,8 @@ def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) 
     """
     name, inner = parameters.name, core_of(q)
     prefix = f"{name}_core"
-    cell = core(inner, parts.ParameterStorage(prefix, parameters.tunable, inside=name))
+    own = parts.ParameterStorage(prefix, parameters.tunable, inside=name)
+    cell = core(inner, own)
     encoder = [_layer(q, parameters, k, layer) for k, layer in enumerate(layers.encoder_layers(q.spec))]
     head = [_layer(q, parameters, len(encoder) + k, layer) for k, layer in enumerate(layers.head_layers(q.spec))]
     at = q.state_layout[next(iter(inner.state_layout.blocks))].offset
@@ -67,7 +68,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage, core: Emitter) 
     widths = sum(layer.rows for layer in (*encoder, *head[:-1])) + inner.spec.outputs
     core_values = cell.values | {
         "name": prefix, "NAME": prefix.upper(), "api": "static inline ", "clips": False, "step_in": "in",
-        "at": parts.ParameterStorage(prefix, parameters.tunable, inside=name).at, "inputs": inner.spec.inputs,
+        "at": own.at, "inputs": inner.spec.inputs,
         "outputs": inner.spec.outputs, "affine": inner.spec.readout == "affine",
         "readout": on_its_line(cell.values["readout"], prefix),
         "step_comment": "/* One step of the recurrent network between the dense layers. Internal. */",

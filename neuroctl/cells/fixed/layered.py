@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from types import FunctionType
 from typing import Any, Final
 
 import numpy as np
@@ -284,10 +283,7 @@ class _Form:
 
 def _compiled(name: str, template: Any, **core: Any) -> Any:
     """As ``cells.layered`` does, of integer arithmetic."""
-    code = template.__code__.replace(co_name=name, co_qualname=name)
-    function = FunctionType(code, globals() | core, name)
-    function.__doc__ = template.__doc__
-    globals()[name] = jit_integer(function)
+    globals()[name] = jit_integer(calls.copied(template, name, **core))
     return globals()[name]
 
 
