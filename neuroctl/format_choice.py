@@ -133,7 +133,7 @@ def _few_steps(kind: str, ranges: Limits, has_own: bool) -> tuple[str, float, st
 
     def name(index: int) -> str:
         low, high = ranges[index]
-        return f"{kind} {index} ({low:g} to {high:g}, last bit {math.ldexp(1.0, -bits[index]):.2g})"
+        return f"{kind} {index} ({low:.7g} to {high:.7g}, last bit {math.ldexp(1.0, -bits[index]):.2g})"
 
     text = f"{name(worst)} has {steps[worst]:.3g} steps "
     shared = f"of the format that it shares with {name(widest)}"

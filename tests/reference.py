@@ -119,6 +119,8 @@ def ctrnn_rollout_q(q, inputs, table):
     ends = [(f["out"].low, f["out"].high)] * spec.outputs
     if spec.output_limits is not None:
         ends = raw_limits(f["out"], spec.output_limits)
+    if spec.output_activation == "relu":
+        ends = [[min(max(low, 0), high), high] for low, high in ends]
 
     y, kept, outputs, states = [row[0] for row in p.get("y0", [[0]] * n)], [0] * n, [], []
     for row in inputs:

@@ -231,7 +231,7 @@ def test_what_training_in_fixed_point_does_not_take(motor, tmp_path):
     ]
     both = {"outputs": ["speed", "amps"]}
     two = table(tmp_path / "two.csv", rows)
-    text = r"^output_limits: output 1 \(1 to 1\.0+2, last bit .*\) has .* steps .*allow_coarse=True$"
+    text = r"^output_limits: output 1 \(1 to 1\.000002, last bit .*\) has .* steps .*allow_coarse=True$"
     with pytest.raises(ExportError, match=text) as caught:
         trained(two, tmp_path / "s", FixedPointConfig(), **both)
     assert "\n" not in str(caught.value)
