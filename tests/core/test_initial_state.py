@@ -87,7 +87,7 @@ def test_learned_zeros_are_zeros_to_the_bit(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_reset_follows_theta(cell):
-    ctl, u = nc.Controller(learned(cell), seed=3), inputs()
+    ctl, u = nc.Controller(learned(cell, output_limits=None), seed=3), inputs()
     blocks, states = start_of(ctl)
     for block, state in zip(blocks, states, strict=True):
         assert block.any() and np.array_equal(state, block)
