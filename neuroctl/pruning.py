@@ -28,7 +28,7 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
     If none does, the first one counts, as a controller has at least one.
 
     Args:
-        spec: the controller's spec: a CTRNN, Elman or Jordan network, a GRU, or an IndRNN with one layer.
+        spec: the controller's spec: a CTRNN, Elman or Jordan network, a GRU, a CfC, or an IndRNN with one layer.
         blocks: its parameters by name, see ``Layout.views``.
 
     Raises:
@@ -42,12 +42,25 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
     read = "W_head.0" if spec.head else "W_out"
     if read in blocks:
         reached |= (np.asarray(blocks[read]) != 0).any(axis=0)
-    n = spec.neurons
-    wired = [(np.asarray(blocks[name]).reshape(-1, n, n) != 0).any(axis=0) for name in blocks if axes[name] == (0, 1)]
-    for _ in range(n if wired else 0):
-        reached |= wired[0][reached].any(axis=0)
+    wired = _wiring(spec, blocks, axes)
+    if wired is not None:
+        for _ in range(spec.neurons):
+            reached |= wired[reached].any(axis=0)
     reached[0] |= not reached.any()
     return reached
+
+
+def _wiring(spec: Spec, blocks: Mapping[str, Array], axes: Mapping[str, tuple[int, ...]]) -> NDArray[np.bool_] | None:
+    """Return bool ``[neurons, neurons]``: whether one has weights on another; None where no cell of the kind has."""
+    n = spec.neurons
+    if spec.backbone:  # a neuron takes the last layer's numbers, the first one takes neurons
+        heads = np.concatenate([blocks["W_ff"], blocks["W_time"]]).reshape(3, n, -1)
+        wired: NDArray[np.bool_] = (heads != 0).any(axis=0)
+        for name in (*(f"W_backbone.{k}" for k in range(len(spec.backbone) - 1, 0, -1)), "U"):
+            wired = np.matmul(wired, np.asarray(blocks[name]) != 0)
+        return wired
+    own = [name for name in blocks if axes[name] == (0, 1)]
+    return (np.asarray(blocks[own[0]]).reshape(-1, n, n) != 0).any(axis=0) if own else None
 
 
 def prune(controller: Controller) -> Controller:
@@ -98,7 +111,7 @@ def parameter_bytes(controller: Controller | QuantController) -> int:
 def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, tuple[int, ...]]:
     """Return for each block the axes over neurons: those that grow with the number of neurons.
 
-    Along such an axis a GRU's three gates follow each other, each of all neurons.
+    Along such an axis a GRU's three gates, or f, g and t of a CfC, follow each other, each of all neurons.
 
     Args:
         spec: see ``reaches_output``.
@@ -110,7 +123,7 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
     """
     if spec.cell == "hopfield" or spec.layers != 1:
         which = f"{spec.cell!r} with {spec.layers} layers" if spec.layers != 1 else repr(spec.cell)
-        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, gru, indrnn with one layer")
+        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, gru, cfc, indrnn with one layer")
     outputs = spec.outputs + (spec.readout == "identity")
     limits = None if spec.readout == "identity" else spec.output_limits
     wider = of(replace(spec, neurons=spec.neurons + 1, outputs=outputs, output_limits=limits, mask=None))

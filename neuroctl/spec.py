@@ -16,6 +16,7 @@ OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic", "relu")
 DENSE_ACTIVATIONS: Final = ("relu", "tanh", "logistic")
 UPDATES: Final = ("asynchronous", "synchronous", "continuous")
 INITIAL_STATES: Final = ("zeros", "learned")
+MODES: Final = ("default", "no_gate")
 DTYPES: Final = ("float32", "float64")
 MAX_SIZE: Final = 4096
 _MAX_HORIZON: Final = (1 << 31) - 1
@@ -54,6 +55,7 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
             activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay", "initial_state")
         ),
         "gru": _Rules(activations=("tanh",), options=("initial_state",)),
+        "cfc": _Rules(activations=("tanh", "relu"), options=("backbone", "mode", "initial_state")),
     }
 )
 CELL_NAMES: Final = tuple(_RULES)
@@ -68,8 +70,10 @@ _OPTIONS: Final = (
     "clamp",
     "order_seed",
     "initial_state",
+    "backbone",
+    "mode",
 )
-_OMITTED: Final = ("initial_state", "encoder", "head", "dense_activation")
+_OMITTED: Final = ("initial_state", "encoder", "head", "dense_activation", "backbone", "mode")
 """Fields that files of earlier versions do not have: ``to_dict`` leaves them out at their defaults."""
 
 
@@ -84,7 +88,8 @@ class Spec:
         outputs: number of outputs, 1 to 4096; equal to ``neurons`` with ``readout="identity"``.
         dt_s: time between two steps, in seconds, greater than 0.
         integrator: method for the CTRNN's differential equation: ``euler``, ``heun``, ``rk4`` or ``etd1``.
-        activation: the neurons' function; None: the cell's default, and reads back as its name.
+        activation: the neurons' function, of a CfC the backbone's; None: the cell's default, and reads back as its
+            name.
         readout: ``"affine"`` gives ``W_out s + b_out``, ``"identity"`` the neurons' own outputs; None: the cell's
             default, and reads back as its name. Hopfield: ``"last"`` gives the last ``outputs`` neurons' outputs.
         output_activation: applied to the affine readout, before the limits; one of ``OUTPUT_ACTIVATIONS``.
@@ -106,6 +111,8 @@ class Spec:
         output_limits: (low, high) of each output in physical units; outputs are clipped to it. Optional.
         initial_state: the network's state after a reset: ``"zeros"``, or ``"learned"``: a block of parameters, such as
             ``h0``, that is trained, evolved and exported like the others. Any cell but Hopfield.
+        backbone: CfC: sizes of layers that take inputs and state, and give what the neurons take; () for none.
+        mode: CfC: ``"default"`` mixes two functions by a gate, ``"no_gate"`` adds the gated one to the other.
 
     Raises:
         SpecError: a field is of the wrong type, unknown or out of range.
@@ -143,6 +150,8 @@ class Spec:
     scale_inputs: bool = False
     output_limits: Limits | None = None
     initial_state: str = "zeros"
+    backbone: tuple[int, ...] = ()
+    mode: str = "default"
 
     def __post_init__(self) -> None:
         """Check every field; limits given as lists become tuples of floats."""
@@ -158,6 +167,7 @@ class Spec:
         object.__setattr__(self, "readout", rules.readouts[0] if self.readout is None else self.readout)
         self._check_options(rules.options)
         self._check_dense()
+        self._check_cfc()
         one_of("readout", self.readout, rules.readouts, error=SpecError)
         one_of("dtype", self.dtype, DTYPES, error=SpecError)
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
@@ -202,17 +212,28 @@ class Spec:
         """Check the dense layers; sizes given as a list become a tuple."""
         one_of("dense_activation", self.dense_activation, DENSE_ACTIVATIONS, error=SpecError)
         for name in ("encoder", "head"):
-            sizes: Any = getattr(self, name)
-            if isinstance(sizes, (str, Mapping)) or not isinstance(sizes, Iterable):
-                raise SpecError(f"{name}: {shown(sizes)}; allowed: sizes of layers, such as (16,)")
-            whole = tuple(integer(f"{name}[{k}]", size, 1, MAX_SIZE, error=SpecError) for k, size in enumerate(sizes))
-            object.__setattr__(self, name, whole)
-            if whole and self.cell == "hopfield":
-                raise SpecError(f"{name}: {whole}; allowed for cell 'hopfield': ()")
+            self._take_sizes(name)
+            if getattr(self, name) and self.cell == "hopfield":
+                raise SpecError(f"{name}: {getattr(self, name)}; allowed for cell 'hopfield': ()")
         if self.head and self.readout != "affine":
             raise SpecError(f"head: {self.head}; allowed with readout {self.readout!r}: ()")
         if not self.dense and self.dense_activation != "relu":
             raise SpecError(f"dense_activation: {self.dense_activation!r}; allowed without encoder and head: 'relu'")
+
+    def _take_sizes(self, name: str) -> None:
+        """Check sizes of layers; those given as a list become a tuple."""
+        sizes: Any = getattr(self, name)
+        if isinstance(sizes, (str, Mapping)) or not isinstance(sizes, Iterable):
+            raise SpecError(f"{name}: {shown(sizes)}; allowed: sizes of layers, such as (16,)")
+        whole = tuple(integer(f"{name}[{k}]", size, 1, MAX_SIZE, error=SpecError) for k, size in enumerate(sizes))
+        object.__setattr__(self, name, whole)
+
+    def _check_cfc(self) -> None:
+        """Check the fields that only a CfC has."""
+        self._take_sizes("backbone")
+        one_of("mode", self.mode, MODES, error=SpecError)
+        if self.cell == "cfc" and not self.backbone and self.activation != "tanh":
+            raise SpecError(f"activation: {self.activation!r}; allowed for cell 'cfc' without a backbone: 'tanh'")
 
     @property
     def dense(self) -> bool:
@@ -223,7 +244,7 @@ class Spec:
         """Return kind and sizes of the network and its time step in a few words."""
         counts = ((self.inputs, "input"), (self.neurons, "neuron"), (self.outputs, "output"))
         sizes = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts)
-        for name in ("encoder", "head"):
+        for name in ("encoder", "backbone", "head"):
             layers = getattr(self, name)
             sizes += f", {name} {'-'.join(map(str, layers))}" if layers else ""
         return f"{self.cell}: {sizes}, dt_s {self.dt_s:g}"

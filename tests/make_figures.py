@@ -41,6 +41,14 @@ RANDOM = {
     "hopfield": {},
     "gru": {},
     "ctrnn, learned start": {"initial_state": "learned"},
+    "cfc": {},
+    "cfc, backbone": {"backbone": (12, 6)},
+    "cfc, relu, no_gate, learned start": {
+        "backbone": (12,),
+        "activation": "relu",
+        "mode": "no_gate",
+        "initial_state": "learned",
+    },
     "gru, learned start": {"initial_state": "learned"},
 }
 SIZES = {"inputs": 3, "neurons": 8, "outputs": 2, "dt_s": 0.02}

@@ -147,6 +147,34 @@ def gru(q, inputs, table):
     return outputs
 
 
+def cfc(q, inputs, table):
+    d, spec = Dense(q, table), q.spec
+    n, outputs, h = spec.neurons, [], Dense(q, table).first("h0", spec.neurons)
+    s, whole = {name: form.frac_bits for name, form in q.formats.items()}, [(-32768, 32767)]
+    kinds = {"ff": "tanh", "time": "logistic"}
+    for row in inputs:
+        u = clipped(q, row)
+        rows = range(len(d.p["bias"]))
+        x = [d.summed("W_in", i, u, "u") + d.summed("U", i, h, "h") + d.p["bias"][i][0] for i in rows]
+        if spec.backbone:
+            x = [d.function(net) for net in x]
+            for k in range(1, len(spec.backbone)):
+                x = layer(q, f"backbone.{k}", spec.activation, whole * spec.backbone[k], [x], table)[0]
+            ff, t = (layer(q, name, kind, whole * len(d.p[f"b_{name}"]), [x], table)[0] for name, kind in kinds.items())
+        else:
+            arguments = [scale(clip(net, -(11 << d.net), 11 << d.net), d.net - 17) for net in x]
+            ff, t = [tanh_q(a, table) for a in arguments[: 2 * n]], [logistic_q(a, table) for a in arguments[2 * n :]]
+        for i, (f, g) in enumerate(zip(ff[:n], ff[n:], strict=True)):
+            if spec.mode == "no_gate":
+                h[i] = half_up(Fraction(f + half_up(Fraction(t[i] * g, 1 << 15)), 2))
+            else:
+                h[i] = f + half_up(Fraction(t[i] * (g - f), 1 << 15))
+        d.s = s["h"]  # what an identity readout is of
+        outputs.append(d.out(h))
+        d.s = s["s"]
+    return outputs
+
+
 def hopfield(q, inputs, table):
     spec, outputs = q.spec, []
     p = q.layout.views(q.theta_q)
@@ -213,4 +241,4 @@ def rollout(q, inputs, table):
     return layer(q, "out", spec.output_activation, Dense(q, table).limits(), x, table) if spec.head else x
 
 
-ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru, "hopfield": hopfield}
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru, "cfc": cfc, "hopfield": hopfield}

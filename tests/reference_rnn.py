@@ -86,4 +86,22 @@ def gru(spec, p, inputs):
     return np.array(outputs)
 
 
-ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru}
+def cfc(spec, p, inputs):
+    """x = [u, h] through the backbone; h = tanh(W_f x) (1 - t) + t tanh(W_g x), without the gate tanh(W_f x) + ..."""
+    s, n, outputs = FUNCTIONS["logistic"], spec.neurons, []
+    h, f = first(p, "h0", n), FUNCTIONS[spec.activation]
+    for u in inputs:
+        x = [_sum(w, u) + _sum(r, h) + b for w, r, b in zip(p["W_in"], p["U"], p["bias"], strict=True)]
+        for k in range(len(spec.backbone)):
+            x = [f(value) for value in x]
+            names = [f"backbone.{k + 1}"] if k + 1 < len(spec.backbone) else ["ff", "time"]
+            layers = [(p[f"W_{name}"], p[f"b_{name}"]) for name in names]
+            x = [_sum(row, x) + b for weights, biases in layers for row, b in zip(weights, biases, strict=True)]
+        f1, f2, t = [math.tanh(a) for a in x[:n]], [math.tanh(a) for a in x[n : 2 * n]], [s(a) for a in x[2 * n :]]
+        kept = [1.0 if spec.mode == "no_gate" else 1.0 - a for a in t]
+        h = [a * k + b * c for a, k, b, c in zip(f1, kept, t, f2, strict=True)]
+        outputs.append(_out(spec, p, h))
+    return np.array(outputs)
+
+
+ROLLOUTS = {"elman": elman, "jordan": jordan, "indrnn": indrnn, "gru": gru, "cfc": cfc}

@@ -36,6 +36,14 @@ OPTIONS = {
         }
     ),
     "gru": st.just({}),
+    "cfc": st.fixed_dictionaries({"mode": st.sampled_from(["default", "no_gate"])})
+    | st.fixed_dictionaries(
+        {
+            "backbone": st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
+            "activation": st.sampled_from(["tanh", "relu"]),
+            "mode": st.sampled_from(["default", "no_gate"]),
+        }
+    ),
     "elman": st.fixed_dictionaries({"activation": RNN}),
     "jordan": st.fixed_dictionaries(
         {"activation": RNN, "context_decay": st.floats(0, 0.9), "output_activation": OUTPUT}

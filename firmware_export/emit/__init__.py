@@ -34,12 +34,14 @@ _MAX_CLOCK_ERROR: Final = 1e-3
 _MIN_TIMEOUT_US: Final = 100_000
 _TIMEOUT_STEPS: Final = 5
 _MAX_TIMEOUT_US: Final = (1 << 31) - 1
+_CELL_NAMES: Final = {"ctrnn": "CTRNN", "gru": "GRU", "indrnn": "IndRNN", "cfc": "CfC"}
 _EQUATIONS: Final = {
     "ctrnn": "y += alpha (W s + W_in u - y), s = logistic(g (y + b))",
     "indrnn": "layer by layer h = f(W_in x + u h + bias)",
     "elman": "s = f(W_in u + U s + bias)",
     "jordan": "s = f(W_in u + U context + bias), context = decay * context + out",
     "gru": "h = c + z (h - c), c = tanh(W_in u + bias + r (U h + d))",
+    "cfc": "h = f + t (g - f), f, g, t of W_in u + U h + bias",
     "hopfield": "show the inputs' signs, settle s = sign(W s - bias)",
 }
 
@@ -196,11 +198,13 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "NAME": name.upper(),
         "version": __version__,
         "target": target,
-        "cell": spec.cell.upper() if spec.cell in ("ctrnn", "gru") else spec.cell.capitalize().replace("rnn", "RNN"),
+        "cell": _CELL_NAMES.get(spec.cell, spec.cell.capitalize()),
         "inputs": spec.inputs,
         "neurons": spec.neurons,
         "dense_text": "".join(
-            f" {name} {'-'.join(map(str, getattr(spec, name)))}," for name in ("encoder", "head") if getattr(spec, name)
+            f" {name} {'-'.join(map(str, getattr(spec, name)))},"
+            for name in ("encoder", "backbone", "head")
+            if getattr(spec, name)
         ),
         "outputs": spec.outputs,
         "affine": spec.readout == "affine",

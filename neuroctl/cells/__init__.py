@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroctl.cells import base, ctrnn, elman, fixed, gru, hopfield, indrnn, jordan, layered
+from neuroctl.cells import base, cfc, ctrnn, elman, fixed, gru, hopfield, indrnn, jordan, layered
 from neuroctl.cells.base import Adjoint, Cell, Integer
 from neuroctl.checks import array, integer, shown
 from neuroctl.errors import ExportError, LayoutError, SpecError
@@ -25,6 +25,7 @@ _TABLE = (
     (jordan.CELL, fixed.jordan.INTEGER),
     (hopfield.CELL, fixed.hopfield.INTEGER),
     (gru.CELL, fixed.gru.INTEGER),
+    (cfc.CELL, fixed.cfc.INTEGER),
 )
 CELLS = MappingProxyType({cell.name: replace(cell, integer=form) for cell, form in _TABLE})
 

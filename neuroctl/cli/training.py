@@ -51,10 +51,14 @@ def train(
         float, typer.Option(help="Share of the sequences that is not trained on.", rich_help_panel=_DATA)
     ] = 0.2,
     cell: Annotated[
-        str, typer.Option(help="Kind of network: ctrnn, elman, indrnn, jordan or gru.", rich_help_panel=_NETWORK)
+        str, typer.Option(help="Kind of network: ctrnn, elman, indrnn, jordan, gru or cfc.", rich_help_panel=_NETWORK)
     ] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
     layers: Annotated[int, typer.Option(help="Number of layers, of an IndRNN.", rich_help_panel=_NETWORK)] = 1,
+    backbone: Annotated[
+        str | None, typer.Option(help="Sizes of the layers inside a cfc, such as 32.", rich_help_panel=_NETWORK)
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Of a cfc: default or no_gate.", rich_help_panel=_NETWORK)] = "default",
     encoder: Annotated[
         str | None,
         typer.Option(help="Sizes of dense layers before the network, such as 32,16.", rich_help_panel=_NETWORK),
@@ -127,7 +131,8 @@ def train(
     # What earlier versions did not have is named where it is not the default: their studies go on.
     later: dict[str, Any] = {"encoder": _sizes("encoder", encoder), "head": _sizes("head", head)}
     later |= {"dense_activation": dense_activation, "initial_state": initial_state}
-    options |= {name: value for name, value in later.items() if value not in ([], "relu", "zeros")}
+    later |= {"backbone": _sizes("backbone", backbone), "mode": mode}
+    options |= {name: value for name, value in later.items() if value not in ([], "relu", "zeros", "default")}
     given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None

@@ -196,9 +196,13 @@ class Genome:
             return
         if encoding.limbs > 1 and spec.dense:
             raise StudyError(f"limbs: {encoding.limbs}; allowed with dense layers: 1")
+        if encoding.limbs > 1 and spec.backbone:
+            raise StudyError(f"limbs: {encoding.limbs}; allowed with a backbone: 1")
         if spec.cell == "hopfield" or spec.mask is not None:
             which = "a hopfield network" if spec.cell == "hopfield" else "a spec with a mask"
             raise StudyError(f"encoding: {which}; allowed for limbs and sparse: other cells, without a mask")
+        if encoding.sparse and spec.backbone:
+            raise StudyError("sparse: True; allowed: weights between neurons, not a backbone")
         if encoding.sparse and not self._wires():
             raise StudyError(f"sparse: True; allowed: a cell with weights between neurons, not {spec.cell}")
         limb_inputs = spec.inputs - encoding.shared_inputs
@@ -266,7 +270,7 @@ class Genome:
         return [self._pair(block, to, source) for to in range(block.shape[0]) for source in range(block.shape[1])]
 
     def _rows_of_a_gate(self, block: Block) -> int:
-        """Return the number of rows that belong to different neurons or outputs; a GRU has three such parts."""
+        """Return the number of rows that belong to different neurons or outputs; GRU and CfC have three such parts."""
         rows = block.shape[0]
         return rows if block.name in _READOUT else min(rows, self.spec.neurons)
 

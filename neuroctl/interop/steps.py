@@ -185,6 +185,23 @@ def _gru(o: Operators, u: Any, states: States) -> tuple[Any, States]:
     return readout(o, after), {"h": after}
 
 
+def _cfc(o: Operators, u: Any, states: States) -> tuple[Any, States]:
+    n, spec = o.spec.neurons, o.spec
+    x = o.op("Add", _driven(o, u), o.times("U", states["h"]))
+    if spec.backbone:
+        x = activated(o, spec.activation, x)
+        for k in range(1, len(spec.backbone)):
+            x = activated(o, spec.activation, _driven(o, x, f"W_backbone.{k}", f"b_backbone.{k}"))
+        ff, time = (_driven(o, x, f"W_{name}", f"b_{name}") for name in ("ff", "time"))
+        f, g = o.split(ff, [n, n])
+    else:
+        f, g, time = o.split(x, [n] * 3)
+    f, g, t = activated(o, "tanh", f), activated(o, "tanh", g), activated(o, "logistic", time)
+    after = o.op("Add", f, o.op("Mul", t, g if spec.mode == "no_gate" else o.op("Sub", g, f)))
+    return readout(o, after), {"h": after}
+
+
 _STEPS: Final[Mapping[str, Callable[[Operators, Any, States], tuple[Any, States]]]] = {
     "ctrnn": _ctrnn, "indrnn": _indrnn, "elman": _elman, "jordan": _jordan, "gru": _gru,
+    "cfc": _cfc,
 }  # fmt: skip

@@ -33,9 +33,9 @@ from neuroctl.train.tables import Trace, read_trace
 
 Array = NDArray[Any]
 
-_LATER: Final = ("encoder", "head", "dense_activation", "initial_state")
+_LATER: Final = ("encoder", "head", "dense_activation", "initial_state", "backbone", "mode")
 """Fields of a spec that options name where they are not the default."""
-_CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan", "gru")
+_CELLS: Final = ("ctrnn", "elman", "indrnn", "jordan", "gru", "cfc")
 _LOSSES: Final = ("mse", "huber")
 _MAX: Final = 1e30  # of a column: beyond, float32 does not hold the weights of a readout
 
@@ -111,8 +111,8 @@ def prepare(
     Args:
         options: by name: ``data`` (paths), ``inputs`` and ``outputs`` (names of columns), ``dt``, ``time``,
             ``resample``, ``window``, ``cell``, ``neurons``, ``layers``, ``warm_up``; those of ``fit``, with
-            ``validation`` a share; and if they are not the default ``encoder``, ``head``, ``dense_activation``,
-            ``initial_state``, see ``Spec``.
+            ``validation`` a share; and if they are not the default ``backbone``, ``mode``, ``encoder``, ``head``,
+            ``dense_activation``, ``initial_state``, see ``Spec``.
         fixed_point: storage of the integer controller that is trained; None: a float controller.
         begin_with: file of a controller of the same network to go on from; None: random parameters.
         threads: how many to use; None: one a core.

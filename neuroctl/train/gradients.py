@@ -89,7 +89,7 @@ class Gradient:
     their limits, and where one is at a limit nothing changes with it.
 
     Args:
-        spec: of a CTRNN, IndRNN, Elman or Jordan network, or a GRU.
+        spec: of a CTRNN, IndRNN, Elman or Jordan network, a GRU or a CfC.
         loss: ``"mse"``, the mean square of errors; ``"huber"``, half the square of an error up to 1 and linear beyond;
             ``"cross_entropy"`` of logits, with classes or probabilities as targets; or a function that takes outputs
             and targets ``[T, B, q]`` and returns the loss and its change with the outputs. The network steps through

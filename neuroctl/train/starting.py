@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import base, initial, layers, layout
+from neuroctl.cells import base, cfc, initial, layers, layout
 from neuroctl.cells.ctrnn import center_crossing_bias
 from neuroctl.cells.gru import UPDATE_BIAS
 from neuroctl.cells.indrnn import paper_init
@@ -33,11 +33,13 @@ def start(spec: Spec, seed: int = 0) -> Array:
     - Elman: U is a random orthogonal matrix, which neither shrinks nor stretches what is remembered; bias is 0
     - GRU: U of each gate is a random orthogonal matrix; biases are 0, of the update gate 1: a long memory is learned
       from a short one, not from none (R. Jozefowicz, W. Zaremba, I. Sutskever, ICML 2015, on forget gates)
+    - CfC: U of f, g and t is a random orthogonal matrix; with a backbone U and layers behind it are uniform as dense
+      layers are; biases are 0
     - Jordan: U is uniform within 1 / sqrt(outputs) over the outputs' limits; bias is 0
     - CTRNN: W is normal with standard deviation 4 / sqrt(n), where activity neither dies nor explodes; biases are
       center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
-    - these four: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over the
-      outputs' range, and at rest the outputs are in its middle
+    - all but the first: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over
+      the outputs' range, and at rest the outputs are in its middle
     - a learned initial state begins as zeros
     - dense layers: uniform, of variance 1 over the columns, or 2 where ReLU follows (K. He et al., ICCV 2015); biases 0
 
@@ -105,6 +107,16 @@ def _gru(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
     p["bias"][n : 2 * n] = UPDATE_BIAS
 
 
+def _cfc(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    n, gain = spec.neurons, _RELU_GAIN if spec.activation == "relu" else 1.0
+    if not spec.backbone:
+        p["U"][:] = np.concatenate([_orthogonal(rng, n) for _ in range(3)])
+        return
+    p["U"][:] = gain * _uniform(rng, p["U"].shape)
+    for name, rows, columns in cfc.heads(spec):
+        p[f"W_{name}"][:] = (gain if name.startswith("backbone") else 1.0) * _uniform(rng, (rows, columns))
+
+
 def _jordan(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
     p["U"][:] = rng.uniform(-1.0, 1.0, p["U"].shape) / math.sqrt(spec.outputs) / base.output_scale(spec)
 
@@ -119,5 +131,5 @@ def _ctrnn(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
 
 
 _RECURRENCE: Final[Mapping[str, Callable[[Spec, Blocks, np.random.Generator], None]]] = MappingProxyType(
-    {"elman": _elman, "jordan": _jordan, "ctrnn": _ctrnn, "gru": _gru}
+    {"elman": _elman, "jordan": _jordan, "ctrnn": _ctrnn, "gru": _gru, "cfc": _cfc}
 )

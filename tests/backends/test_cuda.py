@@ -73,6 +73,7 @@ VARIANTS = [
     *(spec_of("indrnn", activation=name, layers=2, residual=True) for name in ("tanh", "hard_tanh")),
     *(spec_of("elman", activation=name, output_activation="tanh") for name in ("logistic", "relu")),
     *(spec_of("hopfield", update=name) for name in ("synchronous", "continuous")),
+    spec_of("cfc", backbone=(4, 3), activation="relu", mode="no_gate"),
     spec_of("gru", encoder=(4, 3), head=(3, 2), initial_state="learned"),
 ]
 
@@ -178,6 +179,7 @@ def gradient_arguments(t):
     [
         spec_of("ctrnn", integrator="rk4"), spec_of("indrnn", layers=2, residual=True), spec_of("elman"),
         spec_of("jordan", context_decay=0.5), spec_of("gru"),
+        spec_of("cfc", backbone=(4,)),
     ],
     ids=lambda s: s.cell,
 )  # fmt: skip

@@ -23,6 +23,8 @@ CASES = [
     {"cell": "jordan", "context_decay": 0.7},
     {"cell": "hopfield"},
     {"cell": "gru"},
+    {"cell": "cfc"},
+    {"cell": "cfc", "backbone": (6, 5), "activation": "relu", "mode": "no_gate"},
 ]
 SPECS = [nc.Spec(inputs=3, neurons=5, outputs=1, dt_s=0.02, **LIMITS, **case) for case in CASES]
 

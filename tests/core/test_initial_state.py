@@ -26,6 +26,8 @@ CELLS = {
     "elman relu": {"activation": "relu"},
     "jordan": {"context_decay": 0.5},
     "gru": {},
+    "cfc": {},
+    "cfc no_gate": {"mode": "no_gate", "backbone": (6,)},
 }
 LIMITS = {"input_limits": ((-1, 1),) * 3, "output_limits": ((-10, 10),)}
 
@@ -157,7 +159,7 @@ def test_integers_start_from_the_rounded_state(cell, state_bits):
 
 def test_a_state_beyond_what_steps_lead_to():
     """Activations bounded by 1 bound it; others do not, and formats and the proof then reach as far as it does."""
-    for cell, name in (("elman", "h0"), ("gru", "h0"), ("indrnn tanh", "h0.1")):
+    for cell, name in (("elman", "h0"), ("gru", "h0"), ("cfc", "h0"), ("indrnn tanh", "h0.1")):
         ctl = nc.Controller(learned(cell), seed=0)
         ctl.params[name][:] = (1, -1, 0.5, 0, -0.5)
         q = nc.Controller(ctl.spec, ctl.theta).quantize()
@@ -222,7 +224,7 @@ def test_genes_of_it():
     assert fixed.size == genome_size(spec) - 2
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "gru", "cfc"])
 def test_pruning_takes_the_starts_of_neurons_along(cell):
     ctl = nc.Controller(learned(cell, layers=1), seed=4)
     ctl.params["W_out"][:, 2] = 0

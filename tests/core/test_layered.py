@@ -17,8 +17,8 @@ from neuroctl.quant import quantize_many
 SIZES = {"inputs": 3, "neurons": 4, "outputs": 2, "dt_s": 0.05, "input_limits": ((-2.0, 3.0),) * 3}
 DENSE = {"encoder": (6, 5), "head": (4, 3)}
 CELLS = {
-    "ctrnn": {}, "elman": {"activation": "relu"}, "gru": {}, "jordan": {"context_decay": 0.5},
-    "indrnn": {"activation": "tanh", "layers": 2},
+    "ctrnn": {}, "elman": {"activation": "relu"}, "gru": {}, "cfc": {"backbone": (4,)},
+    "jordan": {"context_decay": 0.5}, "indrnn": {"activation": "tanh", "layers": 2},
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_all_else_follows_from_the_weights_as_they_are_stored(cell, bits):
         assert ctl.quantize(weight_bits=bits).model_crc32 == q.model_crc32
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_errors_shrink_with_bits(cell):
     inputs = np.random.default_rng(0).normal(0, 0.5, (300, 2)).astype(np.float32)
     errors = []

@@ -14,7 +14,7 @@ from neuroctl.format_fields import format_from_field, formats_as_fields
 from neuroctl.quant import quantize_many
 from neuroctl.quantization_report import measure_quantization
 
-CELLS = ("ctrnn", "indrnn", "elman", "jordan", "gru")
+CELLS = ("ctrnn", "indrnn", "elman", "jordan", "gru", "cfc")
 WIDE, NARROW = (-1000.0, 1000.0), (-0.01, 0.01)
 BOTH = {"input_limits": (WIDE, NARROW), "output_limits": ((-500.0, 500.0), (-0.02, 0.02))}
 SIZES = {"inputs": 2, "neurons": 6, "outputs": 2, "dt_s": 0.02}

@@ -24,7 +24,7 @@ def cut(controller, *neurons):
     return nc.Controller(controller.spec, theta)
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_what_is_left_does_the_same(cell):
     whole = cut(made(cell), 1, 4)
     small = nc.prune(whole)

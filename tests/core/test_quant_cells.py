@@ -19,7 +19,7 @@ from tests import reference_q
 from tests.core.test_quant import inputs_int
 from tests.strategies import specs
 
-OTHERS = ("elman", "jordan", "indrnn", "gru", "hopfield")
+OTHERS = ("elman", "jordan", "indrnn", "gru", "cfc", "hopfield")
 
 
 def quant(spec, seed, spread=0.5, weight_bits=16):
@@ -101,6 +101,9 @@ FOLLOWING = {
     "indrnn tanh": ({"activation": "tanh"}, 2e-3),
     "indrnn hard_tanh": ({"activation": "hard_tanh", "layers": 3}, 2e-3),
     "gru": ({}, 2e-3),
+    "cfc": ({}, 2e-3),
+    "cfc no_gate": ({"mode": "no_gate", "backbone": (8, 5)}, 2e-3),
+    "cfc relu": ({"backbone": (8,), "activation": "relu"}, 1e-2),
     "hopfield": ({"readout": "last"}, 0.0),
 }
 
@@ -161,7 +164,7 @@ def test_what_fixed_point_lacks_is_named(options, message):
         nc.Controller(spec).quantize()
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_limits_that_drive_a_range_too_far_are_named(cell):
     """The widest input decides where all have one format; not where the bias is most of the range."""
     spec = nc.Spec(cell=cell, inputs=2, neurons=1, outputs=1, dt_s=0.02, input_limits=((-1e5, 1e5), (-1e6, 5e5)))

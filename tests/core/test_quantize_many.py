@@ -21,6 +21,8 @@ SPECS = {
     "indrnn tanh": {"activation": "tanh", "dtype": "float64"},
     "indrnn hard_tanh": {"activation": "hard_tanh", "layers": 3},
     "hopfield": {"readout": "last"},
+    "cfc": {"backbone": (5, 4), "mode": "no_gate"},
+    "cfc relu": {"backbone": (5,), "activation": "relu"},
     "gru": {"output_limits": ((-1, 1),)},
 }
 

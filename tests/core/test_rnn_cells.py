@@ -1,4 +1,4 @@
-"""IndRNN, Elman, Jordan and GRU: against their plain forms, torch, hand-computed cases, and themselves in lanes."""
+"""IndRNN, Elman, Jordan, GRU and CfC: against plain forms, torch, hand-computed cases, and themselves in lanes."""
 
 import math
 
@@ -14,7 +14,7 @@ from neuroctl.errors import LayoutError, SpecError
 from tests.conformance import plain
 from tests.strategies import specs
 
-CELLS = ("indrnn", "elman", "jordan", "gru")
+CELLS = ("indrnn", "elman", "jordan", "gru", "cfc")
 
 
 def make(cell, inputs=1, neurons=2, outputs=1, **options):

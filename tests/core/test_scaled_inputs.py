@@ -37,7 +37,7 @@ def test_genes_move_across_the_scaled_range():
     np.testing.assert_allclose(mapped.params["W_in"], plain.params["W_in"] * [1000, 1e-3], rtol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "indrnn", "jordan", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "indrnn", "jordan", "gru", "cfc"])
 def test_fixed_point_takes_physical_inputs_too(cell):
     spec = nc.Spec(
         cell=cell, inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((0, 1023), (15.0, 35.0)), scale_inputs=True,

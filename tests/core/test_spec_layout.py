@@ -172,6 +172,7 @@ def test_each_cell_says_which_fields_it_uses():
         "elman": {"output_activation"},
         "jordan": {"output_activation", "context_decay"},
         "gru": {"output_activation"},
+        "cfc": {"output_activation"},
         "hopfield": {"update", "settle_steps", "clamp", "order_seed"},
     }
     assert set(fields_of) == set(CELL_NAMES)

@@ -55,7 +55,7 @@ def test_fixed_blocks_are_not_searched():
     assert p["U"].item() == 4.0
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 @pytest.mark.parametrize("coupling", ["all", "wave"])
 @pytest.mark.parametrize("limbs", [2, 6])
 def test_limbs_are_interchangeable(cell, coupling, limbs):
@@ -86,7 +86,7 @@ def test_a_wave_hears_neighbors_alone_and_everyone_hears_the_shared_input():
     assert genome.size == 3 * 4 + 2 + 2 + 2 * 2 + 2 + 1  # W, bias, tau, W_in with the shared one, W_out, b_out
 
 
-@pytest.mark.parametrize(("cell", "rows"), [("ctrnn", 6), ("elman", 6), ("gru", 18)])
+@pytest.mark.parametrize(("cell", "rows"), [("ctrnn", 6), ("elman", 6), ("gru", 18), ("cfc", 18)])
 def test_sparse_wiring_is_searched(cell, rows):
     genome = Genome(spec_of(cell), Encoding(sparse=True))
     assert genome.size == genome_size(spec_of(cell)) + 6 * rows

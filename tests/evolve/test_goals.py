@@ -65,7 +65,7 @@ def test_a_front_of_three_goals_also_in_fixed_point(tmp_path):
         assert len({float(size) for size in front[:, 2]}) > 1
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_neurons_that_are_off_are_left_out(cell):
     spec = nc.Spec(
         cell=cell, inputs=1, neurons=4, outputs=1, dt_s=0.05, input_limits=((-1, 1),), output_limits=((-1, 1),)

@@ -32,6 +32,10 @@ CELLS = {
     "jordan": {"context_decay": 0.9},
     "jordan relu": {"activation": "relu", "output_activation": "logistic", "initial_state": "learned"},
     "gru": {},
+    "cfc": {"initial_state": "learned"},
+    "cfc backbone": {"backbone": (6,)},
+    "cfc relu": {"backbone": (6, 5), "activation": "relu", "mode": "no_gate"},
+    "cfc dense": {"encoder": (5,), "head": (4,), "mode": "no_gate", "initial_state": "learned"},
     "ctrnn learned": {"initial_state": "learned"},
     "gru learned": {"initial_state": "learned"},
     "gru dense": {"encoder": (6, 5), "head": (4, 7)},
@@ -54,6 +58,7 @@ MIXED_BITS = {
     "elman": {"U": 3, "W_in": 16, "W_out": 4},
     "jordan": {"U": 2, "W_in": 8, "W_out": 3},
     "gru": {"U": 4, "W_in": 2, "W_out": 3},
+    "cfc": {"U": 4, "W_in": 3, "W_out": 2, "W_ff": 3, "W_time": 8},
     "hopfield": 3,
 }
 """Weights of each cell whose blocks differ in their bits; W_in.1 is of the second layer."""
@@ -64,7 +69,9 @@ def mixed_bits(cell):
     bits = MIXED_BITS[cell.split()[0]]
     if not isinstance(bits, dict):
         return bits
-    return {block: count for block, count in bits.items() if block != "W_in.1" or CELLS[cell].get("layers", 1) > 1}
+    missing = () if CELLS[cell].get("layers", 1) > 1 else ("W_in.1",)
+    missing += () if CELLS[cell].get("backbone") else ("W_ff", "W_time")
+    return {block: count for block, count in bits.items() if block not in missing}
 
 
 FILES = [

@@ -50,6 +50,10 @@ def random_spec(rng):
             "context_decay": float(rng.uniform(0, 0.95)),
         },
         "gru": {},
+        "cfc": {
+            "mode": str(rng.choice(["default", "no_gate"])),
+            "backbone": tuple(int(size) for size in rng.integers(1, 9, rng.integers(3))),
+        },
         "hopfield": {
             "update": str(rng.choice(["asynchronous", "synchronous"])),
             "settle_steps": int(rng.integers(1, 20)),

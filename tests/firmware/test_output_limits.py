@@ -30,6 +30,7 @@ FORMS = [
     ("jordan", {"context_decay": 0.5}),
     ("jordan", {"output_activation": "tanh"}),
     ("gru", {}),
+    ("cfc", {"mode": "no_gate"}),
     ("hopfield", {"settle_steps": 8}),
 ]
 # 1e-9 is one step of the finest format.

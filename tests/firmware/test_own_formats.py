@@ -8,7 +8,7 @@ import pytest
 import firmware_export
 from tests.firmware.helpers import CC, STRICT_C, UNEQUAL, compiled, controller, needs_cc
 
-CELLS = ("ctrnn", "indrnn", "elman", "jordan", "gru")
+CELLS = ("ctrnn", "indrnn", "elman", "jordan", "gru", "cfc")
 PROGRAM = """#include <math.h>
 #include <stdio.h>
 #include "ctl.h"

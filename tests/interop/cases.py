@@ -18,6 +18,9 @@ OPTIONS = {
     "jordan-learned": {"initial_state": "learned", "context_decay": 0.5}, "gru-learned": {"initial_state": "learned"},
     "gru-dense": {"encoder": (6, 4), "head": (4, 3), "scale_inputs": True, "initial_state": "learned", **LIMITS},
     "ctrnn-encoder": {"encoder": (4,), "dense_activation": "tanh"}, "jordan-head": {"head": (4,), "context_decay": 0.5},
+    "cfc": {}, "cfc-no-gate": {"mode": "no_gate", "initial_state": "learned", **LIMITS},
+    "cfc-backbone": {"backbone": (6, 4), "initial_state": "learned"},
+    "cfc-relu": {"backbone": (6,), "activation": "relu", "scale_inputs": True, "head": (3,), **LIMITS},
     "gru-limits": {"output_activation": "logistic", "scale_inputs": True, **LIMITS},
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ CELLS = {
     "jordan": {"context_decay": 0.9},
     "hopfield": {"settle_steps": 20},
     "gru": {},
+    "cfc": {"backbone": (5,)},
 }
 
 

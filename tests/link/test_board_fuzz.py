@@ -9,7 +9,7 @@ import pytest
 from tests.firmware.helpers import controller, needs_cc
 from tests.link.board import exported, fuzzer
 
-CELLS = ("ctrnn", "indrnn", "elman", "jordan", "hopfield", "gru")
+CELLS = ("ctrnn", "indrnn", "elman", "jordan", "hopfield", "gru", "cfc")
 FRAMES = int(os.environ.get("NEUROCTL_FRAMES", "50000"))
 """``nox -s link`` damages a million."""
 

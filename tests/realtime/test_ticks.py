@@ -384,7 +384,7 @@ def test_a_step_is_warmed_up_with_the_inputs_before_where_there_is_time():
 
 
 @pytest.mark.parametrize("kind", ["float", "fixed"])
-@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "hopfield", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "hopfield", "gru", "cfc"])
 def test_a_warm_up_changes_no_bit(kind, cell):
     spec = nc.Spec(cell=cell, inputs=2, neurons=4, outputs=2, dt_s=0.01, input_limits=((-1.0, 1.0),) * 2)
     one, two = nc.Controller(spec, seed=1), nc.Controller(spec, seed=1)

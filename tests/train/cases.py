@@ -59,6 +59,13 @@ CASES = {
     "gru-dense-learned": spec(cell="gru", encoder=(4,), head=(3,), initial_state="learned"),
     "jordan-dense": spec(cell="jordan", encoder=(3,), head=(4, 3), context_decay=0.5, dense_activation="tanh"),
     "indrnn-dense": spec(cell="indrnn", layers=2, residual=True, encoder=(4, 5), head=(3,)),
+    "cfc": spec(cell="cfc"),
+    "cfc-no-gate-identity": spec(cell="cfc", mode="no_gate", readout="identity"),
+    "cfc-backbone-limits-scaled": spec(cell="cfc", backbone=(5,), output_activation="tanh", **LIMITS, **SCALED),
+    "cfc-backbone-3-learned": spec(cell="cfc", backbone=(5, 3, 4), mode="no_gate", initial_state="learned"),
+    "cfc-backbone-relu": spec(cell="cfc", backbone=(7, 4), activation="relu", **LIMITS),
+    "cfc-one-neuron": spec(cell="cfc", neurons=1, inputs=1, outputs=1, backbone=(1,)),
+    "cfc-dense": spec(cell="cfc", encoder=(4,), head=(3,), backbone=(5,), initial_state="learned"),
     "elman-relu-output": spec(cell="elman", output_activation="relu", **LIMITS),
     "indrnn-identity": spec(cell="indrnn", readout="identity", layers=2, residual=True, horizon=50),
 }

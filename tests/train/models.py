@@ -89,6 +89,20 @@ def gru_step(spec, p, state, u):
     return (h,), read_out(spec, p, h)
 
 
+def cfc_step(spec, p, state, u):
+    (h,) = state
+    x = u @ p["W_in"].T + h @ p["U"].T + p["bias"]
+    for k in range(1, len(spec.backbone)):
+        x = ACTIVATIONS[spec.activation](x) @ p[f"W_backbone.{k}"].T + p[f"b_backbone.{k}"]
+    if spec.backbone:
+        x = ACTIVATIONS[spec.activation](x)
+        x = torch.cat([x @ p[f"W_{name}"].T + p[f"b_{name}"] for name in ("ff", "time")], dim=-1)
+    f, g, t = x.chunk(3, dim=-1)
+    t = torch.sigmoid(t)
+    h = torch.tanh(f) * (1 if spec.mode == "no_gate" else 1 - t) + t * torch.tanh(g)
+    return (h,), read_out(spec, p, h)
+
+
 def dense_step(spec, p, state, u):
     """Encoder, the cell with the head's first layer as its readout, the other layers."""
     f, p = ACTIVATIONS[spec.dense_activation], dict(p)
@@ -107,8 +121,11 @@ def dense_step(spec, p, state, u):
     return state, read_out(spec, last, z)
 
 
-STEPS = {"ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step, "gru": gru_step}
-NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"], "gru": ["h"]}
+STEPS = {
+    "ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step, "gru": gru_step,
+    "cfc": cfc_step,
+}  # fmt: skip
+NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"], "gru": ["h"], "cfc": ["h"]}
 
 
 def names(spec):

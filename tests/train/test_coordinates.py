@@ -55,7 +55,7 @@ def test_training_takes_the_same_course_in_another_unit_of_time(optimizer):
     )
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_training_takes_the_same_course_in_another_unit_of_inputs(cell):
     u, y = lag()
     form = nc.Spec(cell=cell, inputs=1, neurons=3, outputs=1, dt_s=0.01, input_limits=((-1, 1),), dtype="float64")
@@ -65,7 +65,7 @@ def test_training_takes_the_same_course_in_another_unit_of_inputs(cell):
     assert same_course(one, other)
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
 def test_outputs_of_thousands_are_learned_as_well(cell):
     u, y = lag()
     form = nc.Spec(cell=cell, inputs=1, neurons=3, outputs=1, dt_s=0.01, output_limits=((-2, 2),), dtype="float64")

@@ -22,10 +22,13 @@ KINDS = {
     "elman float64": {"cell": "elman", "dtype": "float64", **LEARNED},
     "jordan": {"cell": "jordan", "context_decay": 0.9, **LEARNED},
     "gru": {"cell": "gru", **LEARNED},
+    "cfc": {"cell": "cfc", "mode": "no_gate", **LEARNED},
+    "cfc backbone": {"cell": "cfc", "backbone": (6, 4)},
+    "cfc relu": {"cell": "cfc", "backbone": (6,), "activation": "relu"},
     "indrnn": {"cell": "indrnn", "layers": 2, "activation": "tanh"},
     "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30, **LEARNED},
 }
-RELU = {"elman relu", "indrnn residual"}
+RELU = {"elman relu", "cfc relu", "indrnn residual"}
 
 
 def spec_of(kind, **options):
@@ -82,7 +85,7 @@ def test_outputs_in_units_of_their_range_are_of_a_controller_in_physical_units(k
     assert np.abs(gradient - expected).max() < 1e-2 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "gru", "indrnn"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "gru", "cfc", "indrnn"])
 def test_inputs_and_outputs_with_formats_of_their_own_are_trained(cell):
     """The steps are the integer controller's bits, and the gradient is the float one's but for rounding."""
     spans = np.array([1000.0, 0.01]), np.array([500.0, 0.02])

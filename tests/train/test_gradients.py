@@ -13,7 +13,7 @@ from neuroctl.errors import BackendUnavailable, LayoutError, SpecError, Training
 from neuroctl.train import Gradient, check, value_and_grad
 from tests.train.cases import CASES, data, spec, theta_of
 
-FORMS = [(cell, "float64") for cell in ("ctrnn", "indrnn", "elman", "jordan", "gru")] + [
+FORMS = [(cell, "float64") for cell in ("ctrnn", "indrnn", "elman", "jordan", "gru", "cfc")] + [
     ("ctrnn", "float32"),
     ("elman", "float32"),
     ("gru", "float32"),

@@ -8,7 +8,7 @@ from typing import Final
 from neuroctl.quant import QuantController
 
 from ..parts import CellC, ParameterStorage
-from . import ctrnn, elman, gru, hopfield, indrnn, jordan, layered
+from . import cfc, ctrnn, elman, gru, hopfield, indrnn, jordan, layered
 
 EMITTERS: Final = MappingProxyType(
     {
@@ -18,6 +18,7 @@ EMITTERS: Final = MappingProxyType(
         "jordan": jordan.emit,
         "hopfield": hopfield.emit,
         "gru": gru.emit,
+        "cfc": cfc.emit,
     }
 )
 """One line per cell; its template is ``templates/<cell>.j2``."""

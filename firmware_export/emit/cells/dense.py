@@ -22,11 +22,12 @@ def net(q: QuantController) -> str:
 
 
 def activation(
-    q: QuantController, parameters: parts.ParameterStorage, suffix: str, bias: tuple[int, ...], net: str
+    q: QuantController, parameters: parts.ParameterStorage, suffix: str, bias: tuple[int, ...], net: str, rows: str = ""
 ) -> tuple[Column, str]:
     """Return the bias's column, and the expression of the int16 activation of ``net`` plus the bias.
 
-    The bias includes the rounding of the following shift, if there is one.
+    The bias includes the rounding of the following shift, if there is one. ``rows`` is how many there are, in C; of
+    the neurons where it is left out.
     """
     kind, argument_shift, s_shift, s_low = (
         q.spec.activation,
@@ -35,12 +36,19 @@ def activation(
     squashes = kind in ("logistic", "tanh")
     shift = argument_shift if squashes else s_shift
     rounding = parts.folded(shift)
-    column = parameters.column(suffix, f"{parameters.name.upper()}_NEURONS", tuple(value + rounding for value in bias))
+    rows = rows or f"{parameters.name.upper()}_NEURONS"
+    column = parameters.column(suffix, rows, tuple(value + rounding for value in bias))
     total = f"{net} + {column.at('i')}"
-    total = f"nc_asr({total}, {shift}u)" if rounding else shifted(total, max(0, shift))
     if squashes:
-        return column, f"nc_{kind}({total}, {max(0, -shift)}u)"
+        return column, squashed(str(kind), total, shift)
+    total = f"nc_asr({total}, {shift}u)" if rounding else shifted(total, max(0, shift))
     return column, f"(int16_t)nc_clip({shifted(total, min(0, shift))}, {s_low}, 32767)"
+
+
+def squashed(function: str, total: str, shift: int) -> str:
+    """Return a call of nc_logistic or nc_tanh on a sum shifted to the right, which has the rounding of that in it."""
+    total = f"nc_asr({total}, {shift}u)" if parts.folded(shift) else shifted(total, max(0, shift))
+    return f"nc_{function}({total}, {max(0, -shift)}u)"
 
 
 def lost(

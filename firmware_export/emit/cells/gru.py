@@ -8,6 +8,7 @@ from neuroctl.quant import QuantController
 
 from .. import parts
 from ..text import shifted
+from . import dense
 
 
 def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
@@ -31,9 +32,7 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
         sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
 
     def squashed(function: str, net: str, row: str) -> str:
-        total = f"{net} + {shifted('drive', drive)} + {bias.at(row)}"
-        total = f"nc_asr({total}, {argument}u)" if rounding else shifted(total, max(0, argument))
-        return f"nc_{function}({total}, {max(0, -argument)}u)"
+        return dense.squashed(function, f"{net} + {shifted('drive', drive)} + {bias.at(row)}", argument)
 
     values = {
         "gate": squashed("logistic", shifted("recurrent", recurrent), "i"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -40,7 +41,7 @@ from neuroctl.maths.fixed import (
 from neuroctl.maths.jit import jit_integer, jit_integer_inline
 from neuroctl.maths.packs import first, store, wide
 from neuroctl.maths.vectors import U
-from neuroctl.spec import Spec
+from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
 
@@ -261,10 +262,19 @@ def _lanes(p: Mapping[str, Array]) -> tuple[int]:
     return (len(next(iter(p.values()))),)
 
 
-def readout_ints(spec: Spec, formats: Population) -> list[Any]:
-    """Return the readout's part of ``ints``; see the places above."""
+@lru_cache(maxsize=256)
+def layer_spec(rows: int, columns: int, function: str, dtype: str, limits: Limits | None = None) -> Spec:
+    """Return a spec whose readout is a dense layer with a function, and limits of what it gives."""
+    return Spec(
+        cell="elman", inputs=1, neurons=columns, outputs=rows, dt_s=1.0, dtype=dtype, output_activation=function,
+        output_limits=limits,
+    )  # fmt: skip
+
+
+def readout_ints(spec: Spec, formats: Population, read: str = "s") -> list[Any]:
+    """Return the readout's part of ``ints``, see the places above; ``read`` is the format of what is read out."""
     out = formats["out"]
-    sum_frac = formats["b_out" if spec.readout == "affine" else "s"].frac_bits
+    sum_frac = formats["b_out" if spec.readout == "affine" else read].frac_bits
     squash: list[Any] = [ACTIVATIONS[spec.output_activation] if _squashed(spec) else IDENTITY, 0, 0]
     if _squashed(spec):
         argument_shift = check_argument_shift(sum_frac - ARGUMENT_FRAC_BITS)

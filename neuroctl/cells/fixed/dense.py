@@ -1,4 +1,4 @@
-"""The integer forms of Elman, Jordan, IndRNN and GRU, whose neurons are functions of weighted sums: what they share.
+"""The integer forms of Elman, Jordan, IndRNN, GRU and CfC, whose neurons are functions of sums: what they share.
 
 net = (W_in x) >> + (what is remembered) >> + bias, all in one int32 format ``"net"``; activations are int16 in the
 format ``"s"``: Q15 where the function is bounded by 1, coarser for ReLU. What decays is multiplied by 1 - d, d a
@@ -72,6 +72,13 @@ def activate_q(net: Any, ints: Array) -> Any:
         return squash_q(round_shift(saturate(net, -clamp, clamp), wide(ints, U(ARGUMENT_SHIFT))), code)
     else:  # noqa: RET505 - ReLU and hard tanh: a clip
         return saturate(round_shift(net, wide(ints, U(S_SHIFT))), wide(ints, U(S_LOW)), 32767)
+
+
+@jit_integer_inline
+def gate_q(net: Any, ints: Array) -> Any:
+    """Return the logistic of a sum in the format ``"net"``."""
+    clamp = wide(ints, U(CLAMP))
+    return squash_q(round_shift(saturate(net, -clamp, clamp), wide(ints, U(ARGUMENT_SHIFT))), LOGISTIC)
 
 
 @jit_integer_inline
@@ -176,9 +183,13 @@ def sum_shift(formats: Population, weights: str, x: str) -> Array:
 
 
 def dense_ints(
-    spec: Spec, formats: Population, w_in: str, rec_shift: Any, cell_ints: Sequence[Any], last: Sequence[Any] = ()
-) -> NDArray[np.int64]:
-    """Return ``ints``, see the places above; ``cell_ints`` are the cell's three, ``last`` those at the end."""
+    spec: Spec, formats: Population, w_in: str, rec_shift: Any, cell_ints: Sequence[Any], last: Sequence[Any] = (),
+    read: str = "s",
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return ``ints``, see the places above; ``cell_ints`` are the cell's three, ``last`` those at the end.
+
+    ``read`` is the format of what is read out.
+    """
     net, s = formats["net"], formats["s"]
     argument = net.frac_bits - ARGUMENT_FRAC_BITS
     sizes = [spec.neurons, spec.inputs, spec.outputs, int(spec.readout == "affine"), ACTIVATIONS[str(spec.activation)]]
@@ -190,7 +201,7 @@ def dense_ints(
         check_shift("net", net.frac_bits - s.frac_bits),
         -Q15_HIGH if spec.activation == "hard_tanh" else 0,
     ]
-    return stacked([*sizes, *shifts, *cell_ints, *readout_ints(spec, formats), *last], len(net.frac_bits))
+    return stacked([*sizes, *shifts, *cell_ints, *readout_ints(spec, formats, read), *last], len(net.frac_bits))
 
 
 def s_range(spec: Spec) -> tuple[int, int]:

@@ -19,8 +19,7 @@ from neuroctl.cells.fixed import dense as d
 from neuroctl.cells.fixed.ranges import hull, plus, row_ranges, shifted, signed
 from neuroctl.cells.gru import layout
 from neuroctl.layout import Layout, cache_layout
-from neuroctl.maths.activations import LOGISTIC
-from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, mul_q16, round_shift, saturate
+from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, mul_q16, round_shift
 from neuroctl.maths.jit import jit_integer, jit_integer_inline
 from neuroctl.maths.packs import store, wide
 from neuroctl.maths.vectors import U
@@ -41,13 +40,6 @@ def state_layout_q(spec: Spec) -> Layout:
     """
     names = ("h", "reset", "update", "candidate", "recalled", "narrow")
     return Layout(*((name, (spec.neurons,), "1") for name in names))
-
-
-@jit_integer_inline
-def _gate_q(net: Any, ints: Array) -> Any:
-    """Return the logistic of a sum in the format ``"net"``."""
-    clamp = wide(ints, U(d.CLAMP))
-    return base.squash_q(round_shift(saturate(net, -clamp, clamp), wide(ints, U(d.ARGUMENT_SHIFT))), LOGISTIC)
 
 
 @jit_integer_inline
@@ -74,7 +66,7 @@ def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
         net = round_shift(base.drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
         kept = round_shift(base.matvec_q(theta, rec + i * n, state, narrow, n), rec_shift)
         if i < U(2) * n:
-            store(state, n + i, _gate_q(net + kept, ints))
+            store(state, n + i, d.gate_q(net + kept, ints))
         else:
             k = i - U(2) * n
             kept = kept + wide(theta, bias + three + k)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -52,7 +51,7 @@ ROW: Final = 6
 
 
 @jit_integer_inline
-def _layer_q(theta: Array, state: Array, y: Array, ints: Array, row: Any) -> None:
+def layer_q(theta: Array, state: Array, y: Array, ints: Array, row: Any) -> None:
     """Write the outputs of a layer to y."""
     w, rows, cols = base.size(ints, row), base.size(ints, row + 1), base.size(ints, row + 2)
     base.readout_q(theta, w, state, base.size(ints, row + 3), cols, y, rows, 1, ints, base.size(ints, row + 5))
@@ -65,7 +64,7 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         store(state, k, saturate(wide(u, k), -32768, 32767))
     for row in range(LAYERS, LAYERS + ROW * encoders, ROW):
         at = base.size(ints, row + 4)
-        _layer_q(theta, state, state[at : at + base.size(ints, row + 1)], ints, row)
+        layer_q(theta, state, state[at : at + base.size(ints, row + 1)], ints, row)
     out = base.size(ints, OUT)
     core_step_q(  # type: ignore[name-defined] # noqa: F821 - the cell's
         theta[base.size(ints, THETA) : base.size(ints, THETA_END)],
@@ -78,8 +77,8 @@ def _step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None
         last = LAYERS + ROW * (encoders + heads - 1)
         for row in range(LAYERS + ROW * encoders, last, ROW):
             at = base.size(ints, row + 4)
-            _layer_q(theta, state, state[at : at + base.size(ints, row + 1)], ints, row)
-        _layer_q(theta, state, y, ints, last)
+            layer_q(theta, state, state[at : at + base.size(ints, row + 1)], ints, row)
+        layer_q(theta, state, y, ints, last)
     else:
         for k in range(U(base.size(ints, OUTPUTS))):
             store(y, k, load(state, U(out) + k))
@@ -94,15 +93,11 @@ def _prepare_q(theta: Array, state: Array, ints: Array) -> None:
     )
 
 
-@lru_cache(maxsize=256)
 def layer_spec(spec: Spec, name: str, rows: int, columns: int) -> Spec:
     """Return a spec whose readout is a layer."""
-    last = name == "out"
-    return Spec(
-        cell="elman", inputs=1, neurons=columns, outputs=rows, dt_s=1.0, dtype=spec.dtype,
-        output_activation=spec.output_activation if last else spec.dense_activation,
-        output_limits=spec.output_limits if last else None,
-    )  # fmt: skip
+    if name == "out":
+        return base.layer_spec(rows, columns, spec.output_activation, spec.dtype, spec.output_limits)
+    return base.layer_spec(rows, columns, spec.dense_activation, spec.dtype)
 
 
 def _layers(spec: Spec) -> list[tuple[str, int, int]]:
