@@ -124,7 +124,7 @@ def _readings(network: Network) -> Iterator[tuple[str, Run]]:
 
 def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: tuple[Array, Array]) -> Run:
     """Return a plain NumPy network that reads the weights in one way; order: where r, z and the candidate stand."""
-    n, f = network.weight_hh.shape[1], _SQUASHES[network.dense_activation]
+    n, f = network.weight_hh.shape[1], SQUASHES[network.dense_activation]
 
     def gate(weights: Array, k: int) -> Array:
         part: Array = weights[order[k] * n : (order[k] + 1) * n]
@@ -136,7 +136,7 @@ def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: 
 
     def step(u: Array, h: Array) -> Array:
         if network.cell == "elman":
-            reading: Array = _SQUASHES[str(network.activation)](sum(drive(u, h, 0)))
+            reading: Array = SQUASHES[str(network.activation)](sum(drive(u, h, 0)))
             return reading
         r, z = (_logistic(sum(drive(u, h, k))) for k in (0, 1))
         if reset_after:
@@ -159,7 +159,7 @@ def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: 
             states = f(states @ weight.T + bias)
         if network.readout is None:
             return states
-        outputs: Array = _SQUASHES[network.output_activation](states @ network.readout[0].T + network.readout[1])
+        outputs: Array = SQUASHES[network.output_activation](states @ network.readout[0].T + network.readout[1])
         return outputs
 
     return run
@@ -177,6 +177,6 @@ def _relu(x: Any) -> Any:
     return np.maximum(x, 0.0)
 
 
-_SQUASHES: Final[dict[str, Callable[[Any], Any]]] = {
+SQUASHES: Final[dict[str, Callable[[Any], Any]]] = {
     "identity": _identity, "tanh": np.tanh, "logistic": _logistic, "relu": _relu,
 }  # fmt: skip

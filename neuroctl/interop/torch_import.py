@@ -85,12 +85,12 @@ def from_torch(
         for field, value in given.items():
             if value is not None:
                 raise InteropError(f"{field}: {shown(value)}; allowed with a module, which has its own: nothing")
-        network, run = _of_module(torch, source, dtype), _module_run(torch, source)
+        network, run = _of_module(torch, source, dtype), module_run(torch, source)
     else:
-        weights = source if isinstance(source, Mapping) else _file(torch, source)
+        weights = source if isinstance(source, Mapping) else read_weights(torch, source)
         ordered = isinstance(source, Mapping) or not file_name(source).endswith(".safetensors")
         network = _of_weights(torch, weights, activation, output_activation, dense_activation, dtype, ordered)
-        run = _module_run(torch, _rebuilt(torch, network))
+        run = module_run(torch, _rebuilt(torch, network))
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
     prove(network, run, dt_s)
     return controller
@@ -104,20 +104,17 @@ def _of_module(torch: Any, module: Any, dtype: str) -> Network:
     recurrent, owners = None, []
     before, after = Dense(), Dense()
     for name, part in module.named_modules():
-        kind, where = type(part).__name__, name or "module"
+        where = name or "module"
         if isinstance(part, (torch.nn.RNNBase, torch.nn.RNNCellBase)):
             if recurrent is not None:
                 raise InteropError(f"{where}: a second recurrent part; allowed: {_ALLOWED}")
             recurrent = part
             _check_recurrent(torch, where, part)
-        elif isinstance(part, torch.nn.Linear):
-            (before if recurrent is None else after).add(_layer(torch, where, part.weight, part.bias, dtype))
-        elif kind in _SQUASHES:
-            if not (before if recurrent is None else after).squashed(_SQUASHES[kind]):
-                raise InteropError(f"{where}: nn.{kind} that follows no nn.Linear; allowed: {_ALLOWED}")
-        elif kind not in _IGNORED and not list(part.children()):
-            raise InteropError(f"{where}: nn.{kind}; allowed: {_ALLOWED}")
-        owners += [part] if isinstance(part, torch.nn.Linear) or part is recurrent else []
+            owners.append(part)
+        elif type(part).__module__.startswith("ncps."):
+            raise InteropError(f"{where}: ncps' {type(part).__name__}; allowed: from_ncps, which takes CfCs")
+        elif take_dense(torch, where, part, before if recurrent is None else after, dtype, _ALLOWED):
+            owners.append(part)
     if recurrent is None:
         raise InteropError(f"module: {type(module).__name__} without a recurrent part; allowed: {_ALLOWED}")
     for name, _ in module.named_parameters():
@@ -130,6 +127,25 @@ def _of_module(torch: Any, module: Any, dtype: str) -> Network:
                for kind in ("weight", "bias") for part in ("ih", "hh")}  # fmt: skip
     activation = None if gru else str(recurrent.nonlinearity)
     return _network(torch, "gru" if gru else "elman", activation, weights, before, after, dtype)
+
+
+def take_dense(torch: Any, where: str, part: Any, side: Dense, dtype: str, allowed: str) -> bool:
+    """Take a linear layer, or the function behind one, and return whether it was a layer.
+
+    Raises:
+        InteropError: it is neither, nor made of other parts.
+
+    """
+    kind = type(part).__name__
+    if isinstance(part, torch.nn.Linear):
+        side.add(take_layer(torch, where, part.weight, part.bias, dtype))
+        return True
+    if kind in _SQUASHES:
+        if not side.squashed(_SQUASHES[kind]):
+            raise InteropError(f"{where}: nn.{kind} that follows no nn.Linear; allowed: {allowed}")
+    elif kind not in _IGNORED and not list(part.children()):
+        raise InteropError(f"{where}: nn.{kind}; allowed: {allowed}")
+    return False
 
 
 def _check_recurrent(torch: Any, where: str, part: Any) -> None:
@@ -145,19 +161,30 @@ def _network(
     torch: Any, cell: str, activation: str | None, weights: Mapping[str, Any], before: Dense, after: Dense, dtype: str
 ) -> Network:
     """Return the network of tensors; biases that are None are 0."""
-    arrays = {name: _array(torch, name, tensor, dtype) for name, tensor in weights.items() if tensor is not None}
+    arrays = {name: take_array(torch, name, tensor, dtype) for name, tensor in weights.items() if tensor is not None}
     for part in ("ih", "hh"):
         arrays.setdefault(f"bias_{part}", np.zeros(len(arrays["weight_hh"])))
     return between(before, after, cell=cell, activation=activation, **arrays)
 
 
-def _layer(torch: Any, where: str, weight: Any, bias: Any, dtype: str) -> Layer:
-    values = _array(torch, where, weight, dtype)
-    return values, np.zeros(len(values)) if bias is None else _array(torch, f"{where}'s bias", bias, dtype)
+def take_layer(torch: Any, where: str, weight: Any, bias: Any, dtype: str) -> Layer:
+    """Return a dense layer's tensors; a bias that is None is 0.
+
+    Raises:
+        InteropError: see ``take_array``.
+
+    """
+    values = take_array(torch, where, weight, dtype)
+    return values, np.zeros(len(values)) if bias is None else take_array(torch, f"{where}'s bias", bias, dtype)
 
 
-def _array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
-    """Return a tensor in float64; what the controller's dtype would round is refused."""
+def take_array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
+    """Return a tensor in float64.
+
+    Raises:
+        InteropError: it is none, or the controller's dtype would round it.
+
+    """
     exact = (torch.float16, torch.bfloat16, torch.float32) + ((torch.float64,) if dtype == "float64" else ())
     if not isinstance(tensor, torch.Tensor) or tensor.dtype not in exact or tensor.is_sparse:
         got = f"{tensor.dtype}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
@@ -170,8 +197,14 @@ def _array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
 # --- Weights by name ------------------------------------------------------------------------------------------------
 
 
-def _file(torch: Any, source: Any) -> Mapping[str, Any]:
-    """Read a state dict; nothing in the file is run."""
+def read_weights(torch: Any, source: Any) -> Mapping[str, Any]:
+    """Read a state dict; nothing in the file is run.
+
+    Raises:
+        BackendUnavailable: what reads such files is not installed.
+        InteropError: it is no file of weights alone.
+
+    """
     path = Path(file_name(source))
     readers: dict[str, Callable[[], Any]] = {
         ".pt": lambda: torch.load(path, map_location="cpu", weights_only=True),
@@ -196,11 +229,29 @@ def _file(torch: Any, source: Any) -> Mapping[str, Any]:
     return weights
 
 
+def is_cfc(weights: Mapping[str, Any]) -> bool:
+    """Return whether weights by name are those of ncps' CfC."""
+    return any(f".{name}".endswith(".ff1.weight") for name in weights)
+
+
+def is_cfc_file(source: str | os.PathLike[str]) -> bool:
+    """Return whether a file holds the weights of ncps' CfC.
+
+    Raises:
+        BackendUnavailable: torch, or what reads the file, is not installed.
+        InteropError: it is no file of weights alone.
+
+    """
+    return is_cfc(read_weights(require("torch", "torch"), source))
+
+
 def _of_weights(
     torch: Any, weights: Mapping[str, Any], activation: str | None, output_activation: str,
     dense_activation: str | None, dtype: str, ordered: bool,
 ) -> Network:  # fmt: skip
     """Return the network whose parts are told by the names, sizes and order of weights."""
+    if is_cfc(weights):
+        raise InteropError("source: weights of a CfC; allowed: from_ncps, which takes those")
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
     prefixes, place = set(), 0
@@ -220,7 +271,7 @@ def _of_weights(
     if len(prefixes) > 1 or not {"weight_ih", "weight_hh"} <= own.keys():
         got = f"{len(prefixes)} recurrent parts" if len(prefixes) > 1 else "no weight_ih and weight_hh"
         raise InteropError(f"source: {got} among {', '.join(map(str, weights)) or 'no weights'}; allowed: {_ALLOWED}")
-    n = _array(torch, "weight_hh", own["weight_hh"], dtype).shape[-1]
+    n = take_array(torch, "weight_hh", own["weight_hh"], dtype).shape[-1]
     gates = own["weight_hh"].shape[0] / n
     cell = {count: cell for cell, count in GATES.items()}.get(gates)
     if cell is None:
@@ -248,7 +299,7 @@ def _linear(torch: Any, others: Mapping[str, Any], dtype: str) -> dict[str, Laye
         parts = {name.rpartition(".")[2]: tensor for name, tensor in others.items() if name.rpartition(".")[0] == stem}
         if not {"weight"} <= parts.keys() <= {"weight", "bias"} or getattr(parts["weight"], "ndim", 0) != 2:
             raise InteropError(f"source: {', '.join(others)} beside the recurrent part; allowed: {_ALLOWED}")
-        found[stem] = _layer(torch, stem, parts["weight"], parts.get("bias"), dtype)
+        found[stem] = take_layer(torch, stem, parts["weight"], parts.get("bias"), dtype)
     return found
 
 
@@ -314,7 +365,7 @@ def _rebuilt_layers(torch: Any, layers: Iterable[Layer], function: str) -> list[
 # --- Running a module -----------------------------------------------------------------------------------------------
 
 
-def _module_run(torch: Any, module: Any) -> Run:
+def module_run(torch: Any, module: Any) -> Run:
     """Return what runs a copy of a module in float64, from a state of 0."""
     twin = copy.deepcopy(module).to("cpu", torch.float64).eval()
     first = any(getattr(part, "batch_first", False) for part in twin.modules())

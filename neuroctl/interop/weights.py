@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -76,9 +76,9 @@ class Network:
     """A recurrent layer between dense ones; matrices are ``[to, from]``.
 
     Args:
-        cell: ``"elman"`` or ``"gru"``.
-        activation: of an Elman network: ``"tanh"`` or ``"relu"``; None for a GRU.
-        weight_ih: float64 ``[gates n, m]``.
+        cell: ``"elman"``, ``"gru"`` or ``"cfc"``.
+        activation: of an Elman network or a CfC: ``"tanh"`` or ``"relu"``; None for a GRU.
+        weight_ih: float64 ``[gates n, m]``, of a CfC its W_in; as are the next ones, whose biases are summed.
         weight_hh: float64 ``[gates n, n]``.
         bias_ih: float64 ``[gates n]``.
         bias_hh: float64 ``[gates n]``.
@@ -88,6 +88,8 @@ class Network:
         head: the layers between that and the readout.
         dense_activation: of encoder and head.
         initial: the recurrent layer's state after a reset, float64 ``[n]``; None for zeros.
+        blocks: other blocks of the controller's parameters, by name.
+        fields: other fields of its spec.
 
     """
 
@@ -103,12 +105,14 @@ class Network:
     head: tuple[Layer, ...] = ()
     dense_activation: str = "relu"
     initial: Array | None = None
+    blocks: Mapping[str, Array] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the sizes fit each other."""
         rows, n = self.weight_hh.shape
         sizes = {
-            "weight_hh": ((rows, n), (GATES[self.cell] * n, n)),
+            "weight_hh": ((rows, n), (rows if self.fields else GATES[self.cell] * n, n)),
             "weight_ih": (self.weight_ih.shape, (rows, self.weight_ih.shape[-1])),
             "bias_ih": (self.bias_ih.shape, (rows,)),
             "bias_hh": (self.bias_hh.shape, (rows,)),
@@ -155,7 +159,8 @@ class Network:
             cell=self.cell, inputs=self.inputs, neurons=n, outputs=n if self.readout is None else len(self.readout[0]),
             dt_s=dt_s, activation=self.activation, readout="identity" if self.readout is None else "affine",
             output_activation=self.output_activation, dtype=dtype,
-            encoder=encoder, head=head, dense_activation=self.dense_activation if encoder or head else "relu", **limits,
+            encoder=encoder, head=head, dense_activation=self.dense_activation if encoder or head else "relu",
+            **self.fields, **limits,
         )  # fmt: skip
 
     def controller(self, spec: Spec) -> Controller:
@@ -173,6 +178,8 @@ class Network:
         if self.cell == "gru":  # the reset gate acts on the product with the state and its bias: they stay apart
             blocks["bias"][2 * n :] = self.bias_ih[2 * n :]
             blocks["recurrent_bias"][:] = self.bias_hh[2 * n :]
+        for name, values in self.blocks.items():
+            blocks[name][:] = values
         if self.readout is not None:
             blocks["W_out"][:], blocks["b_out"][:] = self.readout
         for title, layers in (("enc", self.encoder), ("head", self.head)):
