@@ -14,6 +14,7 @@ from neuroctl import Alarm, io
 from neuroctl.checks import one_of
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError
+from neuroctl.manifests import manifest as controller_manifest
 from neuroctl.quant import LIMIT, QuantController
 
 from .emit import alarm_source, cell_c, sources
@@ -41,7 +42,8 @@ def export(
     - an example, and the files of the package's build system; see ``PACKAGES``
     - ``<name>_alarm.h``: of an alarm: its C, beside the header
     - ``<name>.npz``: the integer controller, which ``verify`` compares the header with
-    - ``<name>.json``: the manifest, with the export's arguments, the overflow certificate, and each file's hash
+    - ``<name>.json``: the export's arguments, the controller's ``neuroctl.manifest``, the overflow certificate, and
+      each file's hash
 
     The same controller always gives the same bytes. All files are replaced or none.
 
@@ -67,7 +69,7 @@ def export(
     alarm, q = (q, q.controller) if isinstance(q, Alarm) else (None, q)
     if not isinstance(q, QuantController):
         raise ExportError(f"q: {type(q).__name__}; allowed: a QuantController, from Controller.quantize, or an Alarm")
-    copy = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration)
+    copy = QuantController(q.spec, q.formats, q.theta_q.copy(), q.calibration, meta=q.meta)
     layout = PACKAGES[package]
     _check_fits(copy, name, core)
     files = {file: text.encode() for file, text in sources(copy, name, core, layout).items()}
@@ -78,6 +80,7 @@ def export(
     fields |= {"shape_crc32": shape_crc32(copy), "param_bytes": len(param_image(copy))}
     fields |= {"certificate": {block: list(bound) for block, bound in copy.bounds.items()}, "certificate_limit": LIMIT}
     fields |= {"header": layout.header.format(name=name), "source": layout.source.format(name=name)}
+    fields |= {"manifest": controller_manifest(copy)}
     files[f"{name}.json"] = manifest(fields, files)
     folder = Path(io.file_name(out_dir))
     if not force:
@@ -178,11 +181,13 @@ def quantized_file(
         return _recalibrated(QuantController.from_archive(archive, file), calibration), None
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
-    ctl = Controller(model.spec, model.theta)
+    ctl = Controller(model.spec, model.theta, meta=model.meta)
     recorded = model.calibration if calibration is None else calibration
     return ctl.quantize(weight_bits, recorded, state_bits, allow_coarse=allow_coarse), ctl
 
 
 def _recalibrated(q: QuantController, calibration: ArrayLike | None) -> QuantController:
     """Return the controller with other test vectors, if there are any."""
-    return q if calibration is None else QuantController(q.spec, q.formats, q.theta_q, np.asarray(calibration))
+    if calibration is None:
+        return q
+    return QuantController(q.spec, q.formats, q.theta_q, np.asarray(calibration), meta=q.meta)

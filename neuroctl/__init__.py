@@ -37,6 +37,7 @@ from neuroctl.errors import (
     TrainingError,
 )
 from neuroctl.layout import Layout
+from neuroctl.manifests import manifest
 from neuroctl.maths.fixed import QFormat
 from neuroctl.pruning import prune
 from neuroctl.quant import QuantController
@@ -85,5 +86,6 @@ __all__ = [
     "TaskError",
     "TrainingError",
     "load",
+    "manifest",
     "prune",
 ]

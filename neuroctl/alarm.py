@@ -157,13 +157,14 @@ class Alarm:
 
         Args:
             path: where to; an existing file is replaced atomically.
-            meta: notes of plain JSON types, such as the machine.
+            meta: notes of plain JSON types, such as the machine, instead of the controller's own.
 
         Raises:
             FileFormatError: it cannot be written, or the notes are not allowed.
 
         """
-        fields = self.controller.fields | {"alarm": self.settings, "meta": notes_from(meta, path)}
+        notes = self.controller.meta if meta is None else meta
+        fields = self.controller.fields | {"alarm": self.settings, "meta": notes_from(notes, path)}
         write_archive(path, "alarm", fields, self.controller.arrays)
 
     @classmethod

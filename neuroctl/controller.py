@@ -30,12 +30,14 @@ class Controller(Rebuilt):
         spec: topology and time base.
         theta: parameters ``[n_params]``, copied and cast to the spec's dtype; None: a random network.
         seed: seed of the random network, an integer >= 0.
+        meta: notes of plain JSON types, such as the task and the seed; they go into files, firmware and manifests.
 
     ``copy.copy``, ``copy.deepcopy`` and ``pickle`` make an independent controller with equal parameters and state.
 
     Raises:
         SpecError: spec is no Spec, or seed is no integer >= 0.
         LayoutError: theta has the wrong length, holds NaN or Inf, or is out of a block's bounds.
+        FileFormatError: meta is no mapping.
 
     Warns:
         StabilityWarning: a CTRNN's dt_s is above ``neuroctl.dynamics.max_stable_dt`` for the given theta.
@@ -52,21 +54,23 @@ class Controller(Rebuilt):
     __slots__ = (
         "_spec", "layout", "state_layout", "_theta", "_params", "_dtype", "_start", "_u", "_y", "_spare_state",
         "_spare_y", "_ints", "_floats", "_rollout", "_fault", "_step", "_own_theta", "_own_state", "_own_y",
-        "_learned",
+        "_learned", "_meta",
     )  # fmt: skip
-    _made_of = ("_spec", "_theta", "_state")
+    _made_of = ("_spec", "_theta", "_meta", "_state")
 
-    def __init__(self, spec: Spec, theta: ArrayLike | None = None, seed: int = 0):
+    def __init__(
+        self, spec: Spec, theta: ArrayLike | None = None, seed: int = 0, *, meta: Mapping[str, Any] | None = None
+    ):
         layout = cell_of(spec).layout(spec)
         flat = initial(spec, seed) if theta is None else layout.coerce(theta, spec.dtype)
         if theta is not None and spec.cell == "ctrnn":
             _warn_above_stable_dt(spec, flat)
-        self._build(spec, flat)
+        self._build(spec, flat, io.notes_from(meta))
 
-    def _build(self, spec: Spec, theta: Array) -> None:
+    def _build(self, spec: Spec, theta: Array, meta: dict[str, Any]) -> None:
         """Set theta, unchecked, and everything that follows from it."""
         cell = cell_of(spec)
-        self._spec = spec
+        self._spec, self._meta = spec, meta
         self.layout = cell.layout(spec)
         self.state_layout = cell.state_layout(spec)
         self._theta = theta
@@ -100,6 +104,11 @@ class Controller(Rebuilt):
     def spec(self) -> Spec:
         """Topology and time base."""
         return self._spec
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Notes of plain JSON types; writable in place. ``save`` stores them, and ``quantize`` copies them."""
+        return self._meta
 
     @property
     def theta(self) -> Array:
@@ -196,7 +205,7 @@ class Controller(Rebuilt):
         shared_formats: bool = False,
     ) -> QuantController:
         """Return the fixed-point controller; see ``neuroctl.quant.quantize``."""
-        return quantize(
+        q = quantize(
             self._spec,
             self._theta,
             weight_bits=weight_bits,
@@ -206,6 +215,8 @@ class Controller(Rebuilt):
             allow_coarse=allow_coarse,
             shared_formats=shared_formats,
         )
+        q.meta.update(io.notes_from(self._meta))
+        return q
 
     def save(
         self,
@@ -214,8 +225,20 @@ class Controller(Rebuilt):
         meta: Mapping[str, Any] | None = None,
         calibration: Array | None = None,
     ) -> None:
-        """Write spec and parameters (not the state) to an ``.npz`` file; see ``neuroctl.io.save_model``."""
-        io.save_model(path, self._spec, self._theta, meta=meta, calibration=calibration)
+        """Write spec and parameters (not the state) to an ``.npz`` file; see ``neuroctl.io.save_model``.
+
+        Args:
+            path: the file; an existing one is replaced atomically.
+            meta: notes instead of the controller's own.
+            calibration: recorded inputs ``[T, inputs]`` in physical units, for choosing fixed-point formats.
+
+        Raises:
+            FileFormatError: ``meta`` is not allowed, or the file cannot be written.
+            LayoutError: calibration does not fit the spec.
+
+        """
+        notes = self._meta if meta is None else meta
+        io.save_model(path, self._spec, self._theta, meta=notes, calibration=calibration)
 
 
 def _warn_above_stable_dt(spec: Spec, theta: Array) -> None:
@@ -240,4 +263,4 @@ def load(path: str | os.PathLike[str]) -> Controller | QuantController:
         return QuantController.from_archive(archive, path)
     io.expect_kind(archive, "controller", path)
     model = io.model_of(archive, path)
-    return Controller(model.spec, model.theta)
+    return Controller(model.spec, model.theta, meta=model.meta)

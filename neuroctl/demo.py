@@ -140,7 +140,7 @@ def _evolve(sims: Any, folder: Path, seed: int, workers: int) -> tuple[nc.Contro
         console.log.print(f"interrupted; best so far: {study.best_path}", highlight=False, soft_wrap=True)
         raise KeyboardInterrupt
     model = io.load_model(study.best_path)
-    return nc.Controller(model.spec, model.theta), study
+    return nc.Controller(model.spec, model.theta, meta=model.meta), study
 
 
 def _balanced(sims: Any, ctl: nc.Controller | nc.QuantController) -> Balanced:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from neuroctl.checks import choice_of
 from neuroctl.controller import Controller
 from neuroctl.errors import StudyError
+from neuroctl.io import notes_from
 from neuroctl.own_formats import own_formats
 from neuroctl.quant import STATE_BITS, WEIGHT_BITS, QuantController, integer_form
 from neuroctl.spec import Spec
@@ -70,6 +71,8 @@ class FixedPointConfig:
         """
         bits, shared = (self.weight_bits, self.state_bits), self.shared_formats
         fixed = integer_form(controller.spec, controller.theta, *bits, shared_formats=shared)
+        fixed.meta.update(notes_from(controller.meta))
         if recorded is None:
             return fixed
-        return QuantController(fixed.spec, fixed.formats, fixed.theta_q, np.asarray(recorded, np.float64))
+        numbers = np.asarray(recorded, np.float64)
+        return QuantController(fixed.spec, fixed.formats, fixed.theta_q, numbers, meta=fixed.meta)

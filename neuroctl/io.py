@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import hashlib
 import io
@@ -365,16 +366,20 @@ def notes_of(archive: Archive, path: str | os.PathLike[str]) -> dict[str, Any]:
     return json_object(archive.fields, "meta", file_name(path))
 
 
-def notes_from(meta: Mapping[str, Any] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the notes that a caller gives to a file; ``path`` is for error messages.
+def notes_from(meta: Mapping[str, Any] | None, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Return a copy of the notes that a caller gives to a file, or to a controller; ``path`` is for error messages.
 
     Raises:
         FileFormatError: they are no mapping.
 
     """
     if meta is not None and not isinstance(meta, Mapping):
-        raise FileFormatError(f"{file_name(path)}: meta: {shown(meta)}; allowed: a mapping of names to JSON types")
-    return dict(meta or {})
+        raise FileFormatError(f"{_where(path)}meta: {shown(meta)}; allowed: a mapping of names to JSON types")
+    return copy.deepcopy(dict(meta or {}))
+
+
+def _where(path: str | os.PathLike[str] | None) -> str:
+    return "" if path is None else f"{file_name(path)}: "
 
 
 def _one_line(error: BaseException) -> str:

@@ -78,12 +78,12 @@ def prune(controller: Controller) -> Controller:
     spec, blocks = controller.spec, controller.layout.views(controller.theta)
     kept = reaches_output(spec, blocks)
     if kept.all():
-        return Controller(spec, controller.theta)
+        return Controller(spec, controller.theta, meta=controller.meta)
     mask = None if spec.mask is None else np.array(spec.mask)[np.ix_(kept, kept)].tolist()
     smaller = replace(spec, neurons=int(kept.sum()), mask=mask)
     axes = neuron_axes(spec)
     parts = [_along(block, axes[name], kept).ravel() for name, block in blocks.items()]
-    return Controller(smaller, np.concatenate(parts))
+    return Controller(smaller, np.concatenate(parts), meta=controller.meta)
 
 
 def parameter_bytes(controller: Controller | QuantController) -> int:
@@ -126,7 +126,10 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
         raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, gru, cfc, indrnn with one layer")
     outputs = spec.outputs + (spec.readout == "identity")
     limits = None if spec.readout == "identity" else spec.output_limits
-    wider = of(replace(spec, neurons=spec.neurons + 1, outputs=outputs, output_limits=limits, mask=None))
+    wider_spec = replace(
+        spec, neurons=spec.neurons + 1, outputs=outputs, output_limits=limits, mask=None, output_names=()
+    )
+    wider = of(wider_spec)
     return {
         name: tuple(axis for axis, length in enumerate(block.shape) if wider[name].shape[axis] != length)
         for name, block in of(spec).blocks.items()

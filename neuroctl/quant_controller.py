@@ -25,7 +25,7 @@ from neuroctl.copying import Rebuilt
 from neuroctl.errors import ExportError, FileFormatError, LayoutError, NeuroctlError
 from neuroctl.format_choice import warn_coarse
 from neuroctl.format_fields import check_fits, format_from_field, formats_as_fields
-from neuroctl.io import Archive, canonical_json, notes_from, write_archive
+from neuroctl.io import Archive, canonical_json, notes_from, notes_of, write_archive
 from neuroctl.maths.fixed import QFormat, QFormats, clip_in_place, dequantize_into, quantize_into
 from neuroctl.own_formats import OwnFormats
 from neuroctl.spec import Spec
@@ -49,9 +49,11 @@ class QuantController(Rebuilt):
             ``out`` has ``extra`` bits, each input or output has its own, and blocks of weights follow from them.
         theta_q: int32 ``[n_params]``, theta's layout.
         calibration: recorded inputs ``[T, inputs]`` in physical units, or None.
+        meta: notes of plain JSON types, as of ``Controller``.
 
     Raises:
         ExportError: the interval analysis cannot prove that 32 bits hold every intermediate.
+        FileFormatError: meta is no mapping.
 
     Example:
         >>> from neuroctl import Controller
@@ -67,17 +69,22 @@ class QuantController(Rebuilt):
     __slots__ = (
         "_spec", "layout", "state_layout", "_formats", "_theta", "_bounds", "calibration", "_words", "_ints",
         "_start", "_u", "_ui", "_yi", "_y", "_spare_state", "_spare_yi", "_spare_y", "_step", "_rollout", "_offset",
-        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb", "_own",
+        "_gain", "_u_low", "_u_high", "_u_lsb", "_y_lsb", "_own", "_meta",
     )  # fmt: skip
-    _made_of = ("_spec", "_formats", "_theta", "calibration", "_state")
+    _made_of = ("_spec", "_formats", "_theta", "calibration", "_meta", "_state")
 
-    def __init__(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None):
-        self._build(spec, formats, _whole_theta(spec, theta_q), calibration)
+    def __init__(
+        self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None = None, *,
+        meta: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
+        self._build(spec, formats, _whole_theta(spec, theta_q), calibration, notes_from(meta))
 
-    def _build(self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None) -> None:
+    def _build(
+        self, spec: Spec, formats: Formats, theta_q: IntArray, calibration: Array | None, meta: dict[str, Any]
+    ) -> None:
         """Take theta as it is, and make all that follows from it."""
         cell = integer_of(spec)
-        self._spec = spec
+        self._spec, self._meta = spec, meta
         self.layout = cell_of(spec).layout(spec)
         self.state_layout = cell.state_layout_q(spec)
         self._own = OwnFormats.of_formats(spec, formats)
@@ -113,6 +120,11 @@ class QuantController(Rebuilt):
     def spec(self) -> Spec:
         """Topology and time base."""
         return self._spec
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Notes of plain JSON types; writable in place. ``save`` stores them; the model's CRC-32 is without them."""
+        return self._meta
 
     @property
     def formats(self) -> Mapping[str, QFormat]:
@@ -244,7 +256,7 @@ class QuantController(Rebuilt):
                 _check_holds(name, self._formats[name], values)
         cell = integer_of(self._spec)
         theta_q = cell.quantize_theta(self._own.step_spec, flat[None], _population_of_one(self._formats))[0]
-        return QuantController(self._spec, self._formats, theta_q, self.calibration)
+        return QuantController(self._spec, self._formats, theta_q, self.calibration, meta=self._meta)
 
     def reset(self) -> None:
         """Set the whole state to its start."""
@@ -351,14 +363,15 @@ class QuantController(Rebuilt):
 
         Args:
             path: where to; an existing file is replaced atomically.
-            meta: notes of plain JSON types, such as the task.
+            meta: notes of plain JSON types instead of the controller's own.
 
         Raises:
             FileFormatError: it cannot be written.
 
         """
-        notes = {} if meta is None else {"meta": notes_from(meta, path)}
-        write_archive(path, "quant", self.fields | notes, self.arrays)
+        notes = notes_from(self._meta if meta is None else meta, path)
+        stored = {"meta": notes} if notes or meta is not None else {}
+        write_archive(path, "quant", self.fields | stored, self.arrays)
 
     @classmethod
     def from_archive(cls, archive: Archive, path: str | os.PathLike[str]) -> QuantController:
@@ -378,7 +391,8 @@ class QuantController(Rebuilt):
             for name, block in cell_of(spec).layout(spec).blocks.items():
                 check_fits(name, theta_q[block.part], formats.get(name))
             calibration = archive.arrays.get("calibration")
-            q = cls(spec, formats, theta_q, None if calibration is None else _recorded(calibration, spec.inputs))
+            recorded = None if calibration is None else _recorded(calibration, spec.inputs)
+            q = cls(spec, formats, theta_q, recorded, meta=notes_of(archive, path))
         except KeyError as error:
             raise FileFormatError(f"{os.fspath(path)}: {error.args[0]} is missing") from None
         except (NeuroctlError, AttributeError, TypeError, ValueError, ArithmeticError) as error:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from neuroctl.checks import ABOVE_0, FINITE, integer, number, one_of, real, shown
 from neuroctl.errors import SpecError
+from neuroctl.signal_names import names_of
 
 INTEGRATORS: Final = ("euler", "heun", "rk4", "etd1")
 OUTPUT_ACTIVATIONS: Final = ("identity", "tanh", "logistic", "relu")
@@ -73,7 +74,9 @@ _OPTIONS: Final = (
     "backbone",
     "mode",
 )
-_OMITTED: Final = ("initial_state", "encoder", "head", "dense_activation", "backbone", "mode")
+_OMITTED: Final = (
+    "initial_state", "encoder", "head", "dense_activation", "backbone", "mode", "input_names", "output_names",
+)  # fmt: skip
 """Fields that files of earlier versions do not have: ``to_dict`` leaves them out at their defaults."""
 
 
@@ -113,6 +116,9 @@ class Spec:
             ``h0``, that is trained, evolved and exported like the others. Any cell but Hopfield.
         backbone: CfC: sizes of layers that take inputs and state, and give what the neurons take; () for none.
         mode: CfC: ``"default"`` mixes two functions by a gate, ``"no_gate"`` adds the gated one to the other.
+        input_names: name of each input, with its unit in brackets, such as ``"pole angle [rad]"``; () for none. C has
+            an ``enum`` of them, and what was made for inputs of other names, or in another order, is refused.
+        output_names: the same of each output.
 
     Raises:
         SpecError: a field is of the wrong type, unknown or out of range.
@@ -152,6 +158,8 @@ class Spec:
     initial_state: str = "zeros"
     backbone: tuple[int, ...] = ()
     mode: str = "default"
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field; limits given as lists become tuples of floats."""
@@ -173,6 +181,8 @@ class Spec:
         object.__setattr__(self, "input_limits", _check_limits("input_limits", self.input_limits, self.inputs))
         object.__setattr__(self, "output_limits", _check_limits("output_limits", self.output_limits, self.outputs))
         _check_scale(self.scale_inputs, self.input_limits, self.dtype)
+        object.__setattr__(self, "input_names", names_of("input_names", self.input_names, self.inputs))
+        object.__setattr__(self, "output_names", names_of("output_names", self.output_names, self.outputs))
         if self.readout != "affine" and self.output_activation != "identity":
             got = self.output_activation
             raise SpecError(f"output_activation: {got!r}; allowed with readout {self.readout!r}: identity")

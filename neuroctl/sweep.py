@@ -56,7 +56,7 @@ def sweep(file: Path, task: str, episodes: int) -> tuple[str, list[Point]]:
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
     name = sims.task_of(model.meta, task)
-    ctl = nc.Controller(model.spec, model.theta)
+    ctl = nc.Controller(model.spec, model.theta, meta=model.meta)
     seeds = range(_FIRST_SEED, _FIRST_SEED + episodes)
     points = [_point(f"{model.spec.dtype}", sims.score(name, ctl, seeds))]
     for weight_bits, state_bits in BITS:

@@ -185,11 +185,11 @@ def pretrained(name: str) -> Controller:
     if plain not in files:
         raise TaskError(f"task: no controller comes with {get(plain).name!r}; allowed: {', '.join(files)}")
     model = io.load_model(files[plain])
-    return Controller(model.spec, model.theta)
+    return Controller(model.spec, model.theta, meta=model.meta)
 
 
 def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Spec:
-    """Return a controller's Spec with the sizes, limits and time step of a task.
+    """Return a controller's Spec with the sizes, limits, names and time step of a task.
 
     Raises:
         TaskError: there is no such task.
@@ -205,6 +205,8 @@ def controller_spec(task_name: str, neurons: int = 8, cell: str = "ctrnn") -> Sp
         dt_s=task.control_dt_s,
         input_limits=task.input_limits,
         output_limits=task.output_limits,
+        input_names=task.input_names,
+        output_names=task.output_names,
     )
 
 

@@ -24,6 +24,7 @@ from . import parts
 from .cells import emit
 from .examples import example_values, selftest_bytes
 from .parts import CellC, Field, ParameterStorage
+from .signals import signal_values
 from .text import rows
 from .tunable import link_values, tunable_c
 from .vectors import vectors
@@ -215,7 +216,7 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "dt_us": dt_us(spec.dt_s),
         "timeout_us": min(max(_MIN_TIMEOUT_US, _TIMEOUT_STEPS * dt_us(spec.dt_s)), _MAX_TIMEOUT_US),
         "crc": f"0x{q.model_crc32:08X}",
-        "io_rows": _io_rows(q),
+        **signal_values(q, name),
         "format_rows": [f"{block:8} {form.bits:2}, {frac_bits_text(form)}" for block, form in sorted(formats.items())],
         "bound_rows": [f"{block:22} {low:11} to {high:11}" for block, (low, high) in q.bounds.items()],
         "rows": rows,
@@ -353,18 +354,3 @@ def _check_clock(dt_s: float) -> None:
 
 def _macro(value: int) -> str:
     return f"({value})" if value < 0 else str(value)
-
-
-def _io_rows(q: QuantController) -> list[str]:
-    parts = (
-        ("in", q.spec.inputs, q.spec.input_limits, q.formats["u"], q.quantize_input),
-        ("out", q.spec.outputs, q.spec.output_limits, q.formats["out"], q.formats["out"].quantize),
-    )
-    lines = []
-    for name, count, limits, form, to_raw in parts:
-        ends = (form.dequantize(np.full(count, end)).tolist() for end in (form.low, form.high))
-        pairs = limits or tuple(zip(*ends, strict=True))
-        raw = to_raw(np.array(pairs).T)
-        for index, (low, high) in enumerate(pairs):
-            lines.append(f"{name}[{index}]: {low:g} to {high:g}, as integers {raw[0, index]} to {raw[1, index]}")
-    return lines

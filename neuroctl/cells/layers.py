@@ -19,7 +19,7 @@ def core_spec(spec: Spec) -> Spec:
     """Return the spec of the cell inside, without dense layers."""
     limits = ((-1.0, 1.0),) * spec.inputs if spec.scale_inputs else spec.input_limits
     return replace(
-        spec, encoder=(), head=(), dense_activation="relu", scale_inputs=False,
+        spec, encoder=(), head=(), dense_activation="relu", scale_inputs=False, input_names=(), output_names=(),
         inputs=(spec.inputs, *spec.encoder)[-1], input_limits=None if spec.encoder else limits,
         outputs=spec.head[0] if spec.head else spec.outputs,
         output_limits=None if spec.head else spec.output_limits,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import evolving, exporting, importing, linking, looping, running, starting, training
+from neuroctl.cli import describing, evolving, exporting, importing, linking, looping, running, starting, training
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ for command, example in (
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),
     (running.robustness, "neuroctl robustness studies/cartpole/best.npz --out robustness.png"),
     (looping.loop, "neuroctl loop studies/cartpole/best.npz --seconds 10 --log run.mcap"),
-    (running.info, "neuroctl info studies/cartpole/best.npz"),
+    (describing.info, "neuroctl info studies/cartpole/best.npz"),
     (exporting.export, "neuroctl export studies/cartpole/best.npz --out firmware --name balance"),
     (exporting.verify, "neuroctl verify firmware --steps 100000"),
     (starting.bench, "neuroctl bench --json > bench.json"),

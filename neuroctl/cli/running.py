@@ -18,7 +18,6 @@ from neuroctl.console import (
     plain_table,
 )
 from neuroctl.errors import TaskError, require
-from neuroctl.format_fields import formats_as_fields, frac_bits_text
 from neuroctl.input_limits import BeyondLimits, beyond_limits
 
 _COUNTED_STEPS = 1000
@@ -246,74 +245,8 @@ def open_controller(
         return nc.QuantController.from_archive(archive, file), io.notes_of(archive, file)
     io.expect_kind(archive, "controller", file)
     model = io.model_of(archive, file)
-    ctl = nc.Controller(model.spec, model.theta)
+    ctl = nc.Controller(model.spec, model.theta, meta=model.meta)
     if bits is None:
         return ctl, model.meta
     # A controller that only runs may be coarse: quantize warns, and export refuses.
     return ctl.quantize(bits[0], model.calibration, bits[1], allow_coarse=True), model.meta
-
-
-def info(file: File, as_json: Json = False) -> None:
-    """Show the contents of a controller file, or of an alarm."""
-    archive = io.read_archive(file)
-    alarm = nc.Alarm.from_archive(archive, file) if archive.kind == "alarm" else None
-    ctl = nc.load(file) if alarm is None else alarm.controller
-    quant = isinstance(ctl, nc.QuantController)
-    data: dict[str, Any] = {
-        "file": str(file),
-        "kind": archive.kind,
-        "sha256": archive.sha256,
-        "spec": ctl.spec.to_dict(),
-        "parameters": ctl.layout.size,
-        "state": ctl.state_layout.size,
-        "meta": io.notes_of(archive, file),
-        "blocks": _block_rows(ctl),
-    }
-    if isinstance(ctl, nc.QuantController):
-        data["model_crc32"] = f"{ctl.model_crc32:08x}"
-        data["formats"] = formats_as_fields(ctl.formats)
-    if alarm is not None:
-        data["alarm"] = alarm.settings
-    if as_json:
-        emit(data)
-        return
-    facts = {"kind": archive.kind, "parameters": data["parameters"], "state": data["state"]}
-    used = {key: data["spec"][key] for key in ctl.spec.used_fields()}
-    facts |= {key: value for key, value in used.items() if value is not None} | data["meta"]
-    facts |= {"model CRC-32": data["model_crc32"]} if quant else {}
-    facts |= _own_frac_bits(data.get("formats", {}))
-    facts |= {f"alarm: {name}": f"{value:.6g}" for name, value in data.get("alarm", {}).items()}
-    table = plain_table(str(file), "field", "value")
-    for key, value in facts.items():
-        table.add_row(key, str(value))
-    table.add_row("sha256", archive.sha256[:16] + "...")
-    out.print(table)
-    columns = ("block", "shape", "unit", "smallest", "largest", *(("format",) if quant else ()))
-    blocks = plain_table("", *columns, numbers=("smallest", "largest"))
-    for row in data["blocks"]:
-        cells = [row["name"], "x".join(map(str, row["shape"])), row["unit"], f"{row['min']:.4g}", f"{row['max']:.4g}"]
-        blocks.add_row(*cells, *((row["format"],) if quant else ()))
-    out.print(blocks)
-
-
-def _own_frac_bits(formats: dict[str, list[Any]]) -> dict[str, str]:
-    """Return the fractional bits of inputs and outputs, for those that have their own."""
-    names = {"u": "fractional bits of inputs", "out": "fractional bits of outputs"}
-    entries = {text: formats.get(name, [])[2:] for name, text in names.items()}
-    return {text: ", ".join(map(str, bits[0])) for text, bits in entries.items() if bits}
-
-
-def _block_rows(ctl: nc.Controller | nc.QuantController) -> list[dict[str, Any]]:
-    flat = ctl.theta_q if isinstance(ctl, nc.QuantController) else ctl.theta
-    rows = []
-    for name, values in ctl.layout.views(flat).items():
-        row: dict[str, Any] = {"name": name, "shape": list(values.shape), "unit": ctl.layout[name].unit}
-        row |= {"min": float(values.min()), "max": float(values.max())}
-        if isinstance(ctl, nc.QuantController):
-            f = ctl.formats.get(name)
-            row |= {
-                "unit": "raw",
-                "format": f"int{f.bits}, {frac_bits_text(f)} frac bits" if f else "dt/tau: mantissa, shift",
-            }
-        rows.append(row)
-    return rows

@@ -111,7 +111,7 @@ def _own(runtime: Any, model: Any, facts: Mapping[str, str], path: Path) -> Cont
     try:
         spec = Spec.from_dict(json.loads(facts["neuroctl.spec"]))
         theta = np.frombuffer(base64.b64decode(facts["neuroctl.theta"], validate=True), "<f4")
-        controller = Controller(spec, theta)
+        controller = Controller(spec, theta, meta=_notes(facts))
     except (NeuroctlError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InteropError(f"source: {path.name}: {error}; allowed: a file as to_onnx wrote it") from error
     sequence = len(model.graph.input[0].type.tensor_type.shape.dim) == 3
@@ -120,6 +120,12 @@ def _own(runtime: Any, model: Any, facts: Mapping[str, str], path: Path) -> Cont
     session = Session(runtime, model, *names, 0 if sequence else None, start if start.size else None)
     check_equal(controller, session.run, session.steps)
     return controller
+
+
+def _notes(facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the notes in a manifest; none where a file of an earlier version has no manifest."""
+    stored = json.loads(facts.get("neuroctl.manifest", "{}"))
+    return dict(stored.get("training", {})) | dict(stored.get("eval", {}))
 
 
 class _Graph:

@@ -17,6 +17,7 @@ from neuroctl.errors import InteropError, require
 from neuroctl.interop import steps
 from neuroctl.interop.steps import ACTIVATIONS, states_of
 from neuroctl.io import atomic_write, check_writable
+from neuroctl.manifests import manifest, onnx_facts
 from neuroctl.spec import Spec
 
 Array = NDArray[Any]
@@ -30,8 +31,9 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
     Inputs are ``obs [batch, inputs]`` and ``state_in [batch, S]``, outputs ``actions [batch, outputs]`` and
     ``state_out [batch, S]``; a state of 0 is a reset. With ``sequence`` obs and actions have time as their first axis.
     Elman networks and GRUs are then ONNX's own RNN and GRU operators (layout 0, for a GRU linear_before_reset 1), other
-    cells a Scan. The model's metadata hold spec and parameters, so that ``from_onnx`` gives the same controller, and
-    where the initial state is learned ``neuroctl.initial_state``, which then is the reset, ``[S]``.
+    cells a Scan. The model's metadata hold spec, parameters and notes, so that ``from_onnx`` gives the same controller;
+    ``neuroctl.manifest``; where the initial state is learned ``neuroctl.initial_state``, which then is the reset,
+    ``[S]``; and, as others write them, ``observation_names``, ``action_names``, ``control_hz`` and ``action_scale``.
 
     A model computes what the controller does with finite numbers. It does not hold the last output where an input is
     NaN or Inf.
@@ -58,7 +60,8 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
     onnx = require("onnx", "interop")
     check_writable("path", path, ".onnx")
     graph = _Graph(onnx, spec, controller.params)
-    model = graph.model(_sequence(graph) if sequence else steps.step(graph, "obs", "state_in"), sequence)
+    names = _sequence(graph) if sequence else steps.step(graph, "obs", "state_in")
+    model = graph.model(names, sequence, _facts(controller))
     onnx.checker.check_model(model, full_check=True)
     atomic_write(path, model.SerializeToString())
 
@@ -96,8 +99,8 @@ class _Graph:
     def named(self, source: str, name: str) -> None:
         self.nodes.append(self.onnx.helper.make_node("Identity", [source], [name]))
 
-    def model(self, names: tuple[str, str], sequence: bool) -> Any:
-        """Return the model whose actions and state_out these are."""
+    def model(self, names: tuple[str, str], sequence: bool, facts: dict[str, str]) -> Any:
+        """Return the model whose actions and state_out these are, with its metadata."""
         helper, tensor, spec = self.onnx.helper, self.onnx.TensorProto.FLOAT, self.spec
         self.named(names[0], "actions")
         self.named(names[1], "state_out")
@@ -114,14 +117,21 @@ class _Graph:
         )  # fmt: skip
         opset = helper.make_operatorsetid("", _OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="neuroctl")
-        facts = {"neuroctl.spec": json.dumps(spec.to_dict()), "neuroctl.dt_s": repr(spec.dt_s)}
-        theta = np.concatenate([np.ravel(values) for values in self.params.values()])
-        facts["neuroctl.theta"] = base64.b64encode(theta.astype("<f4").tobytes()).decode()
-        if learned := initial_blocks(spec).values():
-            state = np.concatenate([self.params[name] for name in learned])
-            facts["neuroctl.initial_state"] = json.dumps(state.astype(float).tolist())
         helper.set_model_props(model, facts)
         return model
+
+
+def _facts(controller: Controller) -> dict[str, str]:
+    """Return a model's metadata: the manifest, what ``from_onnx`` makes the same controller of, and names."""
+    spec, params = controller.spec, controller.params
+    facts = {"neuroctl.spec": json.dumps(spec.to_dict()), "neuroctl.dt_s": repr(spec.dt_s)}
+    facts |= {"neuroctl.manifest": json.dumps(manifest(controller)), **onnx_facts(controller)}
+    theta = np.concatenate([np.ravel(values) for values in params.values()])
+    facts["neuroctl.theta"] = base64.b64encode(theta.astype("<f4").tobytes()).decode()
+    if learned := initial_blocks(spec).values():
+        state = np.concatenate([params[name] for name in learned])
+        facts["neuroctl.initial_state"] = json.dumps(state.astype(float).tolist())
+    return facts
 
 
 # --- A sequence -----------------------------------------------------------------------------------------------------

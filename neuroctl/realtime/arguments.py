@@ -21,6 +21,7 @@ from neuroctl.quant import QuantController
 from neuroctl.realtime import kernels
 from neuroctl.realtime.claims import owners
 from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
+from neuroctl.signal_names import difference
 from neuroctl.spec import Spec
 
 MAX_DURATION_S: Final = 1e9
@@ -177,7 +178,7 @@ def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, 
     """Refuse a plant made for another controller; so also the objects whose methods are callbacks.
 
     Raises:
-        LoopError: sizes, time step or model are not the controller's.
+        LoopError: sizes, time step, names of inputs or outputs, or model are not the controller's.
 
     """
     ours = controller.spec
@@ -189,6 +190,8 @@ def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, 
         dt_s = getattr(owner, "dt_s", None)
         if isinstance(dt_s, Real) and not any_rate and not math.isclose(dt_s, ours.dt_s, rel_tol=1e-6):
             raise LoopError(f"plant: dt_s: {dt_s:g}; allowed: {ours.dt_s:g}, the controller's, or any_rate=True")
+        for name in ("input_names", "output_names"):
+            _check_names(name, getattr(owner, name, ()), getattr(ours, name, ()))
         theirs = getattr(owner, "spec", None)
         if isinstance(theirs, Spec) and isinstance(ours, Spec):
             _check_spec(theirs, ours, any_rate)
@@ -197,10 +200,18 @@ def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, 
             _check_model(int(model), owner, controller)
 
 
+def _check_names(field: str, theirs: Any, ours: Any) -> None:
+    if isinstance(theirs, (list, tuple)) and (differs := difference(theirs, ours)):
+        index, their, our = differs
+        raise LoopError(f"plant: {field}[{index}]: {their}; allowed: {our}, the controller's")
+
+
 def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
     for field in dataclasses.fields(Spec):
         their, our = getattr(theirs, field.name), getattr(ours, field.name)
-        if their != our and not (any_rate and field.name == "dt_s"):
+        if field.name in ("input_names", "output_names"):
+            _check_names(field.name, their, our)
+        elif their != our and not (any_rate and field.name == "dt_s"):
             raise LoopError(f"plant: {field.name}: {shown(their)}; allowed: {shown(our)}, the controller's")
 
 

@@ -50,7 +50,7 @@ def test_inputs_with_formats_of_their_own_are_shown(tmp_path):
     q = nc.load(saved(tmp_path / "c.npz", ((-0.01, 0.01), (-1000.0, 1000.0)))).quantize()
     q.save(tmp_path / "q.npz")
     shown = neuroctl("info", tmp_path / "q.npz").stdout
-    assert re.search(r"fractional bits of inputs +21, 5 ", shown)
+    assert re.search(r"in\[0\] +-0.01 +0.01 +21\s+in\[1\] +-1000 +1000 +5\s", shown)
     assert re.search(r"W_in .* int16, \d+ to \d+ frac bits", shown)
     told = json.loads(neuroctl("info", tmp_path / "q.npz", "--json").stdout)["formats"]
     assert (told["u"], told["out"]) == ([16, 15, [21, 5]], [16, q.formats["out"].frac_bits])
