@@ -34,7 +34,7 @@ def test_export_writes_the_alarm_beside_its_controller(saved, tmp_path):
     alarm, path = saved
     shown = neuroctl("export", path, "--out", tmp_path / "out", "--name", "pump").stdout
     assert f"alarm: {tmp_path / 'out' / 'pump_alarm.h'}" in shown
-    firmware_export.export(alarm, tmp_path / "same", name="pump")
+    firmware_export.export(nc.Alarm.load(path), tmp_path / "same", name="pump")
     for name in ("pump.h", "pump_alarm.h", "pump.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
     recorded = tmp_path / "recorded.npy"
