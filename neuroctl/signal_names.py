@@ -11,6 +11,8 @@ from typing import Final
 from neuroctl.checks import shown
 from neuroctl.errors import SpecError
 
+SIGNAL_NAMES: Final = ("input_names", "output_names")
+"""The fields of a spec with names."""
 MAX_LENGTH: Final = 64
 _ALLOWED: Final = re.compile(r"(?P<text>[A-Za-z0-9_'.,/+\-() ]+?)(?: ?\[(?P<unit>[A-Za-z0-9_'./+\-()^%*, ]+)\])?")
 _COMMENTS: Final = ("/*", "*/", "//")

@@ -16,7 +16,7 @@ from neuroctl.errors import TaskError
 from neuroctl.evolve.provenance import source_of, version_of
 from neuroctl.input_limits import limits_from
 from neuroctl.quant import QuantController
-from neuroctl.signal_names import difference
+from neuroctl.signal_names import SIGNAL_NAMES, difference
 
 from . import registry
 from .compiled import PlantReturn
@@ -447,7 +447,7 @@ def check_fit(controller: ControllerLike, task: Task | Interface) -> None:
     if source and not math.isclose(dt_s, task.control_dt_s, rel_tol=1e-6):
         told = f", by {source}" if isinstance(task, Interface) else ""
         raise TaskError(f"dt_s: {dt_s:g}; task {task.name!r} needs a controller with {task.control_dt_s:g}{told}")
-    for name in ("input_names", "output_names"):
+    for name in SIGNAL_NAMES:
         if differs := difference(getattr(spec, name, ()), getattr(task, name, ())):
             index, have, needed = differs
             raise TaskError(f"{name}[{index}]: {have}; task {task.name!r} needs a controller with {needed} there")

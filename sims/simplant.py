@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from neuroctl.checks import integer
 from neuroctl.errors import TaskError
+from neuroctl.signal_names import SIGNAL_NAMES
 
 from .environments import create
 
@@ -43,7 +44,7 @@ class SimPlant:
         self._env = create(task)
         self.task = self._env.about
         self.inputs, self.outputs = self.task.inputs, self.task.outputs
-        self.input_names, self.output_names = (getattr(self.task, name, ()) for name in ("input_names", "output_names"))
+        self.input_names, self.output_names = (getattr(self.task, name, ()) for name in SIGNAL_NAMES)
         # A loop refuses a controller of another time step, unless the environment declares none.
         self.dt_s = self.task.control_dt_s if getattr(self.task, "dt_from", "task") else None
         self._seed, self._on_reset = integer("seed", seed, 0, error=TaskError), on_reset

@@ -10,8 +10,9 @@ from neuroctl import io
 from neuroctl.cli.options import File, Json
 from neuroctl.console import emit, out, plain_table
 from neuroctl.format_fields import formats_as_fields, frac_bits_text
+from neuroctl.signal_names import SIGNAL_NAMES
 
-_SIGNAL_FIELDS: Final = ("input_limits", "output_limits", "input_names", "output_names")
+_SIGNAL_FIELDS: Final = ("input_limits", "output_limits", *SIGNAL_NAMES)
 """Fields of a spec that have a table of their own."""
 
 

@@ -133,7 +133,6 @@ def train(
     later |= {"dense_activation": dense_activation, "initial_state": initial_state}
     later |= {"backbone": _sizes("backbone", backbone), "mode": mode}
     options |= {name: value for name, value in later.items() if value not in ([], "relu", "zeros", "default")}
-    options |= {} if resume else {"names": True}
     given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None
@@ -143,7 +142,7 @@ def train(
         check_number(out_dir, seeds)
         folder = out_dir if seeds == 1 else out_dir / f"seed-{seed or first_seed(out_dir)}"
         stored = training_in(folder)
-        options |= {name: stored[name] for name in (*options, *later, "names") if name in stored and name not in given}
+        options |= {name: stored[name] for name in (*options, *later) if name in stored and name not in given}
         first = first or stored.get("begin_with")
         if isinstance(old := stored.get("fixed_point"), dict):
             fixed = {name: value if name in given else old.get(name, value) for name, value in bits.items()}

@@ -357,6 +357,7 @@ class _Study:
         if state.best_genome is not None:
             meta = {"task": self.config.task, "seed": self.config.seed, "generation": state.best_generation}
             meta |= {"score": state.best_score, "validation_episodes": self.config.validation_episodes}
+            meta |= {"optimizer": self.config.optimizer, "versions": self.folder.versions}
             controller = self._controller(state.best_genome)
             if self.config.fixed_point is not None:
                 fixed_point = self.config.fixed_point

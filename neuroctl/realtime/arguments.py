@@ -21,7 +21,7 @@ from neuroctl.quant import QuantController
 from neuroctl.realtime import kernels
 from neuroctl.realtime.claims import owners
 from neuroctl.realtime.plant import Callbacks, Plant, Read, Safe, Steppable, Write
-from neuroctl.signal_names import difference
+from neuroctl.signal_names import SIGNAL_NAMES, difference
 from neuroctl.spec import Spec
 
 MAX_DURATION_S: Final = 1e9
@@ -190,7 +190,7 @@ def check_fit(controller: Steppable, plant: Plant | None, callbacks: Callbacks, 
         dt_s = getattr(owner, "dt_s", None)
         if isinstance(dt_s, Real) and not any_rate and not math.isclose(dt_s, ours.dt_s, rel_tol=1e-6):
             raise LoopError(f"plant: dt_s: {dt_s:g}; allowed: {ours.dt_s:g}, the controller's, or any_rate=True")
-        for name in ("input_names", "output_names"):
+        for name in SIGNAL_NAMES:
             _check_names(name, getattr(owner, name, ()), getattr(ours, name, ()))
         theirs = getattr(owner, "spec", None)
         if isinstance(theirs, Spec) and isinstance(ours, Spec):
@@ -209,7 +209,7 @@ def _check_names(field: str, theirs: Any, ours: Any) -> None:
 def _check_spec(theirs: Spec, ours: Spec, any_rate: bool) -> None:
     for field in dataclasses.fields(Spec):
         their, our = getattr(theirs, field.name), getattr(ours, field.name)
-        if field.name in ("input_names", "output_names"):
+        if field.name in SIGNAL_NAMES:
             _check_names(field.name, their, our)
         elif their != our and not (any_rate and field.name == "dt_s"):
             raise LoopError(f"plant: {field.name}: {shown(their)}; allowed: {shown(our)}, the controller's")

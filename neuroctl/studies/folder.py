@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, Final, Self
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.io import atomic_write, canonical_json
 from neuroctl.machine import lock
+from neuroctl.signal_names import SIGNAL_NAMES
 
 MAY_CHANGE: Final = ("generations", "evaluations", "epochs", "target_score", "notes")  # when a study is resumed
 _NOT_CONFIG: Final = ("schema", "versions")  # in study.json besides the configuration
@@ -161,7 +163,7 @@ class StudyFolder:
             schema = stored.get("schema") if isinstance(stored, dict) else None
             raise StudyError(f"{study}: schema {schema!r}; allowed: {self.SCHEMAS[0]} to {self.SCHEMAS[-1]}")
         self.versions = stored.get("versions", self.versions)
-        asked = json.loads(json.dumps(self.config))
+        asked, stored = _without_names(json.loads(json.dumps(self.config))), _without_names(stored)
         for name in sorted(set(asked) | (set(stored) - set(_NOT_CONFIG))):
             if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
                 field, new, old = _differing(name, asked.get(name), stored.get(name))
@@ -182,8 +184,16 @@ class StudyFolder:
 
     def config_digest(self) -> str:
         """Return a digest of the configuration that may not change in a study."""
-        fixed = {name: value for name, value in self.config.items() if name not in MAY_CHANGE}
+        fixed = {name: value for name, value in _without_names(self.config).items() if name not in MAY_CHANGE}
         return hashlib.sha256(canonical_json(fixed)).hexdigest()
+
+
+def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without names of inputs and outputs, which earlier studies lack and no number needs."""
+    spec = config.get("spec")
+    if not isinstance(spec, Mapping):
+        return dict(config)
+    return {**config, "spec": {field: value for field, value in spec.items() if field not in SIGNAL_NAMES}}
 
 
 def _differing(name: str, asked: Any, stored: Any) -> tuple[str, Any, Any]:

@@ -20,7 +20,7 @@ from neuroctl.format_choice import check_coarse
 from neuroctl.io import expect_kind, model_of, read_archive
 from neuroctl.own_formats import own_formats
 from neuroctl.quant_controller import QuantController
-from neuroctl.signal_names import names_from
+from neuroctl.signal_names import SIGNAL_NAMES, names_from
 from neuroctl.spec import Spec
 from neuroctl.train.data import Sequences
 from neuroctl.train.dataset import checked, split, windows
@@ -113,7 +113,8 @@ def prepare(
         options: by name: ``data`` (paths), ``inputs`` and ``outputs`` (names of columns), ``dt``, ``time``,
             ``resample``, ``window``, ``cell``, ``neurons``, ``layers``, ``warm_up``; those of ``fit``, with
             ``validation`` a share; and if they are not the default ``backbone``, ``mode``, ``encoder``, ``head``,
-            ``dense_activation``, ``initial_state``, see ``Spec``; ``names``: whether inputs and outputs are named after their columns.
+            ``dense_activation``, ``initial_state``, see ``Spec``. Inputs and outputs are named after their
+            columns.
         fixed_point: storage of the integer controller that is trained; None: a float controller.
         begin_with: file of a controller of the same network to go on from; None: random parameters.
         threads: how many to use; None: one a core.
@@ -145,7 +146,8 @@ def prepare(
         outputs=len(options["outputs"]), dt_s=traces[0].dt_s, layers=options["layers"],
         horizon=max(map(len, inputs)) if options["cell"] == "indrnn" else None,
         input_limits=tuple(zip(lows.tolist(), highs.tolist(), strict=True)), scale_inputs=True,
-        **_signal_names(options), **{name: options[name] for name in _LATER if name in options},
+        input_names=names_from(options["inputs"]), output_names=names_from(options["outputs"]),
+        **{name: options[name] for name in _LATER if name in options},
     )  # fmt: skip
     jordan = options["cell"] == "jordan"
     scale = OutputScale(np.zeros(spec.outputs), np.ones(spec.outputs)) if jordan else _scale(targets)
@@ -178,11 +180,6 @@ def prepare(
     return TableTraining(training, theta, validation, scale, tuple(options["outputs"]), config)
 
 
-def _signal_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names of inputs and outputs; none in studies of earlier versions, which go on without."""
-    return {f"{kind}_names": names_from(options[f"{kind}s"]) for kind in ("input", "output") if options.get("names")}
-
-
 def _theta_of(path: str, spec: Spec, scale: OutputScale) -> tuple[Array, str]:
     """Return the parameters of a controller's file, for outputs in units of their range, and the file's hash."""
     archive = read_archive(path)
@@ -190,7 +187,7 @@ def _theta_of(path: str, spec: Spec, scale: OutputScale) -> tuple[Array, str]:
     model = model_of(archive, path)
     for field in (field.name for field in fields(spec)):
         theirs, own = getattr(model.spec, field), getattr(spec, field)
-        if field in ("input_names", "output_names") and not (theirs and own):
+        if field in SIGNAL_NAMES and not (theirs and own):
             continue  # a file without names may be of these columns
         if theirs != own:
             allowed = f"{shown(own)}, as by the tables and options"

@@ -272,6 +272,7 @@ class _Study:
         best = self._progress.best_row
         if best is not None and best.epoch != self._best_epoch:
             meta = {"task": self._folder.config.get("task"), "epoch": best.epoch, "loss": best.judged}
+            meta |= {"versions": self._folder.versions}
             self._save_best(self._progress.best, self._folder.best_path, meta)
             if (q := self._training.quantized(self._progress.best)) is not None:
                 meta |= {"fixed_point": self._folder.config.get("fixed_point")}

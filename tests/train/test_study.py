@@ -497,3 +497,23 @@ def test_compare_shows_the_lowest_losses_of_trainings(motor, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     (one,) = json.loads(neuroctl("compare", tmp_path / "jordan", "--json").stdout)["groups"]
     assert one["losses"] == lowest[1]
+
+
+def test_columns_name_inputs_and_outputs_and_older_studies_go_on(motor, tmp_path):
+    _, result = trained(motor, tmp_path / "s", epochs=1)
+    spec = nc.load(result.best_path).spec
+    assert (spec.input_names, spec.output_names) == (("volt",), ("speed",))
+    study = tmp_path / "s" / "study.json"
+    stored = json.loads(study.read_text())
+    del stored["spec"]["input_names"], stored["spec"]["output_names"]  # as earlier versions wrote it
+    study.write_text(json.dumps(stored))
+    trained(motor, tmp_path / "s", epochs=3, resume=True)
+    trained(motor, tmp_path / "whole", epochs=3)
+    assert bits(tmp_path / "s") == bits(tmp_path / "whole")
+    nameless = replace(spec, input_names=(), output_names=())
+    nc.Controller(nameless, nc.load(result.best_path).theta).save(tmp_path / "nameless.npz")
+    trained(motor, tmp_path / "n", epochs=1, begin_with=str(tmp_path / "nameless.npz"))
+    other = replace(spec, input_names=("amps",))
+    nc.Controller(other, nc.load(result.best_path).theta).save(tmp_path / "other.npz")
+    with pytest.raises(TrainingError, match=r"^begin_with: .*: input_names: \('amps',\); allowed: \('volt',\)"):
+        trained(motor, tmp_path / "o", epochs=1, begin_with=str(tmp_path / "other.npz"))
