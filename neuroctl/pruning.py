@@ -28,7 +28,7 @@ def reaches_output(spec: Spec, blocks: Mapping[str, Array]) -> NDArray[np.bool_]
     If none does, the first one counts, as a controller has at least one.
 
     Args:
-        spec: the controller's spec: a CTRNN, Elman or Jordan network, a GRU, a CfC, or an IndRNN with one layer.
+        spec: the controller's spec: a CTRNN, CfC or Jordan network, or an Elman network, IndRNN or GRU with one layer.
         blocks: its parameters by name, see ``Layout.views``.
 
     Raises:
@@ -123,7 +123,7 @@ def neuron_axes(spec: Spec, of: Callable[[Spec], Layout] = layout) -> dict[str, 
     """
     if spec.cell == "hopfield" or spec.layers != 1:
         which = f"{spec.cell!r} with {spec.layers} layers" if spec.layers != 1 else repr(spec.cell)
-        raise SpecError(f"cell: {which}; allowed: ctrnn, elman, jordan, gru, cfc, indrnn with one layer")
+        raise SpecError(f"cell: {which}; allowed: ctrnn, jordan, cfc, and elman, indrnn and gru with one layer")
     outputs = spec.outputs + (spec.readout == "identity")
     limits = None if spec.readout == "identity" else spec.output_limits
     wider_spec = replace(

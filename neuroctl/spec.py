@@ -46,7 +46,7 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
         "indrnn": _Rules(
             activations=("relu", "tanh", "hard_tanh"), options=("layers", "residual", "horizon", "initial_state")
         ),
-        "elman": _Rules(activations=("tanh", "logistic", "relu"), options=("initial_state",)),
+        "elman": _Rules(activations=("tanh", "logistic", "relu"), options=("layers", "initial_state")),
         "hopfield": _Rules(
             activations=("tanh",),
             readouts=("last", "identity"),
@@ -55,7 +55,7 @@ _RULES: Final[Mapping[str, _Rules]] = MappingProxyType(
         "jordan": _Rules(
             activations=("tanh", "logistic", "relu"), readouts=("affine",), options=("context_decay", "initial_state")
         ),
-        "gru": _Rules(activations=("tanh",), options=("initial_state",)),
+        "gru": _Rules(activations=("tanh",), options=("layers", "initial_state")),
         "cfc": _Rules(activations=("tanh", "relu"), options=("backbone", "mode", "initial_state")),
     }
 )
@@ -97,7 +97,8 @@ class Spec:
             default, and reads back as its name. Hopfield: ``"last"`` gives the last ``outputs`` neurons' outputs.
         output_activation: applied to the affine readout, before the limits; one of ``OUTPUT_ACTIVATIONS``.
         mask: sparse wiring, rows ``[to][from]`` of 0 and 1 for the recurrent matrix; None: all to all.
-        layers: IndRNN: number of layers, each of ``neurons``.
+        layers: IndRNN, Elman, GRU: number of layers, each of ``neurons``; one takes the states of the one before it of
+            the same step, and the last one's are read out.
         residual: IndRNN: add each layer's input to its output, from the second layer on.
         horizon: IndRNN: steps T of the limit |u| <= 2^(1/T) on recurrent weights; None for no limit.
         context_decay: Jordan: alpha of the context s_t = alpha s_(t-1) + y_(t-1), from 0 to less than 1.
@@ -254,6 +255,7 @@ class Spec:
         """Return kind and sizes of the network and its time step in a few words."""
         counts = ((self.inputs, "input"), (self.neurons, "neuron"), (self.outputs, "output"))
         sizes = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts)
+        sizes += f", {self.layers} layers" if self.layers > 1 else ""
         for name in ("encoder", "backbone", "head"):
             layers = getattr(self, name)
             sizes += f", {name} {'-'.join(map(str, layers))}" if layers else ""

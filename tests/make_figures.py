@@ -40,6 +40,8 @@ RANDOM = {
     "jordan": {},
     "hopfield": {},
     "gru": {},
+    "elman, 2 layers": {"layers": 2},
+    "gru, 2 layers": {"layers": 2},
     "ctrnn, learned start": {"initial_state": "learned"},
     "cfc": {},
     "cfc, backbone": {"backbone": (12, 6)},

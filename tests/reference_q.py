@@ -73,16 +73,21 @@ def decayed(x, packed):
     return x - sign * part
 
 
+def names(q, *kinds):
+    """Names of the blocks of each layer."""
+    return [[kind if q.spec.layers == 1 else f"{kind}.{k}" for kind in kinds] for k in range(q.spec.layers)]
+
+
 def elman(q, inputs, table):
-    d, outputs = Dense(q, table), []
-    s = d.first("h0", q.spec.neurons)
+    d, n, outputs = Dense(q, table), q.spec.neurons, []
+    layers = names(q, "W_in", "U", "bias", "h0")
+    s = [d.first(h0, n) for *_, h0 in layers]
     for row in inputs:
-        u = clipped(q, row)
-        s = [
-            d.function(d.summed("W_in", i, u, "u") + d.summed("U", i, s, "s") + d.p["bias"][i][0])
-            for i in range(q.spec.neurons)
-        ]
-        outputs.append(d.out(s))
+        x, form = clipped(q, row), "u"
+        for k, (w, u, b, _) in enumerate(layers):
+            s[k] = [d.function(d.summed(w, i, x, form) + d.summed(u, i, s[k], "s") + d.p[b][i][0]) for i in range(n)]
+            x, form = s[k], "s"
+        outputs.append(d.out(x))
     return outputs
 
 
@@ -132,18 +137,22 @@ def indrnn(q, inputs, table):
 
 def gru(q, inputs, table):
     d, n, outputs = Dense(q, table), q.spec.neurons, []
-    h, extra = d.first("h0", n), q.formats["h"].frac_bits - 15
+    layers, extra = names(q, "W_in", "U", "bias", "recurrent_bias", "h0"), q.formats["h"].frac_bits - 15
+    h = [d.first(h0, n) for *_, h0 in layers]
     for row in inputs:
-        u, narrow = clipped(q, row), [scale(v, extra) for v in h]
-        drive = [d.summed("W_in", i, u, "u") + d.p["bias"][i][0] for i in range(3 * n)]
-        kept = [d.summed("U", i, narrow, "s") for i in range(3 * n)]
-        arguments = [scale(clip(drive[i] + kept[i], -(11 << d.net), 11 << d.net), d.net - 17) for i in range(2 * n)]
-        gates = [logistic_q(x, table) for x in arguments]
-        for i, (r, z) in enumerate(zip(gates[:n], gates[n:], strict=True)):
-            recalled = kept[2 * n + i] + d.p["recurrent_bias"][i][0]
-            c = d.function(drive[2 * n + i] + half_up(Fraction(r * recalled, 1 << 15))) << extra
-            h[i] = c + half_up(Fraction(z * (h[i] - c), 1 << 15))
-        outputs.append(d.out([scale(v, extra) for v in h]))
+        x, form = clipped(q, row), "u"
+        for k, (w, u, b, recurrent, _) in enumerate(layers):
+            narrow = [scale(v, extra) for v in h[k]]
+            drive = [d.summed(w, i, x, form) + d.p[b][i][0] for i in range(3 * n)]
+            kept = [d.summed(u, i, narrow, "s") for i in range(3 * n)]
+            arguments = [scale(clip(drive[i] + kept[i], -(11 << d.net), 11 << d.net), d.net - 17) for i in range(2 * n)]
+            gates = [logistic_q(argument, table) for argument in arguments]
+            for i, (r, z) in enumerate(zip(gates[:n], gates[n:], strict=True)):
+                recalled = kept[2 * n + i] + d.p[recurrent][i][0]
+                c = d.function(drive[2 * n + i] + half_up(Fraction(r * recalled, 1 << 15))) << extra
+                h[k][i] = c + half_up(Fraction(z * (h[k][i] - c), 1 << 15))
+            x, form = [scale(v, extra) for v in h[k]], "s"
+        outputs.append(d.out(x))
     return outputs
 
 

@@ -38,13 +38,21 @@ def first(p, name, count):
     return [float(value) for value in p.get(name, [0.0] * count)]
 
 
+def of_layer(p, layer):
+    """The parameters of a layer by their plain names."""
+    own = {name.removesuffix(f".{layer}"): values for name, values in p.items() if name.endswith(f".{layer}")}
+    return own if "U" in own else p
+
+
 def elman(spec, p, inputs):
-    """h = f(W_in u + U h + bias)."""
-    f, h, outputs = FUNCTIONS[spec.activation], first(p, "h0", spec.neurons), []
-    for u in inputs:
-        rows = zip(p["W_in"], p["U"], p["bias"], strict=True)
-        h = [f(_sum(w, u) + _sum(r, h) + b) for w, r, b in rows]
-        outputs.append(_out(spec, p, h))
+    """h = f(W_in x + U h + bias), layer by layer: x is the inputs, then the h of the layer before."""
+    f, outputs, layers = FUNCTIONS[spec.activation], [], [of_layer(p, k) for k in range(spec.layers)]
+    h = [first(own, "h0", spec.neurons) for own in layers]
+    for x in inputs:
+        for k, own in enumerate(layers):
+            rows = zip(own["W_in"], own["U"], own["bias"], strict=True)
+            x = h[k] = [f(_sum(w, x) + _sum(r, h[k]) + b) for w, r, b in rows]
+        outputs.append(_out(spec, p, x))
     return np.array(outputs)
 
 
@@ -73,17 +81,23 @@ def indrnn(spec, p, inputs):
 
 
 def gru(spec, p, inputs):
-    """r, z = s(W u + U h + b); n = tanh(W_n u + b_n + r (U_n h + d)); h = (1 - z) n + z h."""
-    s, n, outputs = FUNCTIONS["logistic"], spec.neurons, []
-    h = first(p, "h0", n)
-    for u in inputs:
-        drive = [_sum(w, u) + b for w, b in zip(p["W_in"], p["bias"], strict=True)]
-        kept = [_sum(w, h) for w in p["U"]]
-        r, z = ([s(drive[k + i] + kept[k + i]) for i in range(n)] for k in (0, n))
-        c = [math.tanh(drive[2 * n + i] + r[i] * (kept[2 * n + i] + p["recurrent_bias"][i])) for i in range(n)]
-        h = [(1 - z[i]) * c[i] + z[i] * h[i] for i in range(n)]
-        outputs.append(_out(spec, p, h))
+    """r, z = s(W u + U h + b); n = tanh(W_n u + b_n + r (U_n h + d)); h = (1 - z) n + z h, layer by layer."""
+    outputs, layers = [], [of_layer(p, k) for k in range(spec.layers)]
+    h = [first(own, "h0", spec.neurons) for own in layers]
+    for x in inputs:
+        for k, own in enumerate(layers):
+            x = h[k] = _gru_layer(own, x, h[k])
+        outputs.append(_out(spec, p, x))
     return np.array(outputs)
+
+
+def _gru_layer(p, u, h):
+    s, n = FUNCTIONS["logistic"], len(h)
+    drive = [_sum(w, u) + b for w, b in zip(p["W_in"], p["bias"], strict=True)]
+    kept = [_sum(w, h) for w in p["U"]]
+    r, z = ([s(drive[k + i] + kept[k + i]) for i in range(n)] for k in (0, n))
+    c = [math.tanh(drive[2 * n + i] + r[i] * (kept[2 * n + i] + p["recurrent_bias"][i])) for i in range(n)]
+    return [(1 - z[i]) * c[i] + z[i] * h[i] for i in range(n)]
 
 
 def cfc(spec, p, inputs):

@@ -15,6 +15,7 @@ def limits(count):
 
 DTYPES = st.sampled_from(["float32", "float64"])
 RNN = st.sampled_from(["tanh", "logistic", "relu"])
+LAYERS = st.sampled_from([1, 1, 2, 3])
 INITIAL_STATE = st.sampled_from(["zeros", "learned"])
 OUTPUT = st.sampled_from(["identity", "tanh", "logistic", "relu"])
 OPTIONS = {
@@ -35,7 +36,7 @@ OPTIONS = {
             "order_seed": st.integers(0, 9),
         }
     ),
-    "gru": st.just({}),
+    "gru": st.fixed_dictionaries({"layers": LAYERS}),
     "cfc": st.fixed_dictionaries({"mode": st.sampled_from(["default", "no_gate"])})
     | st.fixed_dictionaries(
         {
@@ -44,7 +45,7 @@ OPTIONS = {
             "mode": st.sampled_from(["default", "no_gate"]),
         }
     ),
-    "elman": st.fixed_dictionaries({"activation": RNN}),
+    "elman": st.fixed_dictionaries({"activation": RNN, "layers": LAYERS}),
     "jordan": st.fixed_dictionaries(
         {"activation": RNN, "context_decay": st.floats(0, 0.9), "output_activation": OUTPUT}
     ),

@@ -17,6 +17,7 @@ from neuroctl.format_fields import frac_bits_text
 from neuroctl.io import canonical_json
 from neuroctl.own_formats import OWN_FRAC_BITS
 from neuroctl.quant import QuantController
+from neuroctl.spec import Spec
 
 from ..packages import Package
 from ..targets import Target
@@ -202,7 +203,8 @@ def _common(q: QuantController, name: str, target: Target) -> dict[str, Any]:
         "cell": _CELL_NAMES.get(spec.cell, spec.cell.capitalize()),
         "inputs": spec.inputs,
         "neurons": spec.neurons,
-        "dense_text": "".join(
+        "dense_text": _layers_text(spec)
+        + "".join(
             f" {name} {'-'.join(map(str, getattr(spec, name)))},"
             for name in ("encoder", "backbone", "head")
             if getattr(spec, name)
@@ -257,7 +259,7 @@ def _step_comment(q: QuantController, name: str) -> str:
     saturate = "Inputs and outputs saturate" if clips_inputs(q) else "Outputs saturate"
     return "\n".join(
         [
-            f"/** Advance one time step of {q.spec.dt_s:.9g} s: {_EQUATIONS[q.spec.cell]},",
+            f"/** Advance one time step of {q.spec.dt_s:.9g} s: {_equation(q.spec)},",
             f" *  {out}. Any input is safe: no overflow, no fault. {saturate} at their limits.",
             *_dense_lines(q),
             " * @param s   state; read and written",
@@ -265,6 +267,16 @@ def _step_comment(q: QuantController, name: str) -> str:
             f" * @param out outputs, {frac['out_frac']} fractional bits; written; may be the same array as in */",
         ]
     )
+
+
+def _equation(spec: Spec) -> str:
+    equation = _EQUATIONS[spec.cell]
+    return f"layer by layer {equation}" if _layers_text(spec) else equation
+
+
+def _layers_text(spec: Spec) -> str:
+    """Return how many layers there are, of a cell of which a comment would not say so by itself."""
+    return f" {spec.layers} layers," if spec.layers > 1 and spec.cell != "indrnn" else ""
 
 
 def _dense_lines(q: QuantController) -> list[str]:

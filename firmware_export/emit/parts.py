@@ -126,6 +126,15 @@ def field(q: QuantController, block: str, size: str, text: str) -> Field:
     return Field(block, f"{part.storage}_t", size, part.start, part.words, ((part.low, part.high),), text)
 
 
+def field_of_layers(q: QuantController, block: str, text: str, big: str) -> Field:
+    """Return the member for a block of the state of all layers, which C keeps in one array; ``big`` is its prefix."""
+    n, layers = q.spec.neurons, q.spec.layers
+    words = q.state_words[:layers]
+    size = f"{big}_NEURONS" if layers == 1 else f"{layers} * {big}_NEURONS"
+    reach = tuple((part.low, part.high) for part in words)
+    return Field(block, f"{words[0].storage}_t", size, words[0].start, layers * n, reach, text)
+
+
 class Start(NamedTuple):
     """What a member of the state starts from: its table, none where that is 0, and the expression of word ``i``."""
 

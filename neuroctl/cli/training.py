@@ -54,7 +54,9 @@ def train(
         str, typer.Option(help="Kind of network: ctrnn, elman, indrnn, jordan, gru or cfc.", rich_help_panel=_NETWORK)
     ] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
-    layers: Annotated[int, typer.Option(help="Number of layers, of an IndRNN.", rich_help_panel=_NETWORK)] = 1,
+    layers: Annotated[
+        int, typer.Option(help="Number of layers, of an Elman network, IndRNN or GRU.", rich_help_panel=_NETWORK)
+    ] = 1,
     backbone: Annotated[
         str | None, typer.Option(help="Sizes of the layers inside a cfc, such as 32.", rich_help_panel=_NETWORK)
     ] = None,

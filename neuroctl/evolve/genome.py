@@ -223,7 +223,10 @@ class Genome:
     def _wires(self) -> list[str]:
         n = self.spec.neurons
         blocks = genes(self.spec).blocks
-        return [name for name in _RECURRENT if name in blocks and blocks[name].shape in ((n, n), (3 * n, n))]
+        return [
+            name for name, block in blocks.items()
+            if name.partition(".")[0] in _RECURRENT and block.shape in ((n, n), (3 * n, n))
+        ]  # fmt: skip
 
     def _switch_weights(self) -> None:
         """Add a gene for each searched weight between neurons; tied weights share it."""

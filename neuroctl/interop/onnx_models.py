@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import initial_blocks
+from neuroctl.cells import initial_blocks, stack
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, require
 from neuroctl.interop import steps
@@ -157,22 +157,34 @@ def _sequence(graph: _Graph) -> tuple[str, str]:
 
 
 def _operator(graph: _Graph) -> tuple[str, str]:
-    """Return what ONNX's own operator gives; its gates stand in the order z, r, candidate."""
-    spec, p, n = graph.spec, graph.params, graph.spec.neurons
-    first = graph.constant([0], "axis", np.int64)
+    """Return what ONNX's own operators give, one a layer; their gates stand in the order z, r, candidate."""
+    spec, n = graph.spec, graph.spec.neurons
+    first, second = (graph.constant([axis], "axis", np.int64) for axis in (0, 1))
     if spec.cell == "gru":
         order = np.concatenate([np.arange(n, 2 * n), np.arange(n), np.arange(2 * n, 3 * n)])
-        recurrent = np.concatenate([np.zeros(2 * n), p["recurrent_bias"]])
         options: dict[str, Any] = {"activations": ["Sigmoid", "Tanh"], "linear_before_reset": 1}
     else:
-        order, recurrent = np.arange(n), np.zeros(n)
-        options = {"activations": [ACTIVATIONS[str(spec.activation)]]}
-    weights = {"W": p["W_in"][order], "R": p["U"][order], "B": np.concatenate([p["bias"][order], recurrent])}
-    names = [graph.constant(values[None], name) for name, values in weights.items()]
-    initial, x = graph.op("Unsqueeze", "state_in", first), steps.encoded(graph, "obs")
-    states, last = graph.op(
-        "GRU" if spec.cell == "gru" else "RNN", x, *names, "", initial, outputs=2, hidden_size=n,
-        layout=0, direction="forward", **options,
-    )  # fmt: skip
-    features = graph.op("Squeeze", states, graph.constant([1], "axis", np.int64))
-    return steps.left(graph, steps.readout(graph, features)), graph.op("Squeeze", last, first)
+        order, options = np.arange(n), {"activations": [ACTIVATIONS[str(spec.activation)]]}
+    parts = ["state_in"] if spec.layers == 1 else graph.split("state_in", [n] * spec.layers)
+    x, after = steps.encoded(graph, "obs"), []
+    for k, part in enumerate(parts):
+        initial = graph.op("Unsqueeze", part, first)
+        states, last = graph.op(
+            "GRU" if spec.cell == "gru" else "RNN", x, *_weights(graph, k, order), "", initial, outputs=2,
+            hidden_size=n, layout=0, direction="forward", **options,
+        )  # fmt: skip
+        x = graph.op("Squeeze", states, second)
+        after.append(graph.op("Squeeze", last, first))
+    state = after[0] if spec.layers == 1 else graph.joined(after)
+    return steps.left(graph, steps.readout(graph, x)), state
+
+
+def _weights(graph: _Graph, layer: int, order: Array) -> list[str]:
+    """Return names of a layer's W, R and B, with gates in an order."""
+    spec = graph.spec
+    w_in, u, bias = (graph.params[stack.of_layer(spec, name, layer)] for name in ("W_in", "U", "bias"))
+    recurrent = np.zeros(len(order))
+    if spec.cell == "gru":
+        recurrent[-spec.neurons :] = graph.params[stack.of_layer(spec, "recurrent_bias", layer)]
+    weights = {"W": w_in[order], "R": u[order], "B": np.concatenate([bias[order], recurrent])}
+    return [graph.constant(values[None], name) for name, values in weights.items()]

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import stack
 from neuroctl.cells.base import input_map
 from neuroctl.errors import InteropError
 from neuroctl.spec import Spec
@@ -59,7 +60,8 @@ def states_of(spec: Spec) -> dict[str, int]:
     if spec.cell == "indrnn":
         return {f"h.{layer}": spec.neurons for layer in range(spec.layers)}
     context = (*spec.head, spec.outputs)[0]
-    return {"ctrnn": {"y": spec.neurons}, "jordan": {"context": context}}.get(spec.cell, {"h": spec.neurons})
+    own = {"ctrnn": {"y": spec.neurons}, "jordan": {"context": context}}
+    return own.get(spec.cell) or dict.fromkeys(stack.names(spec, "h"), spec.neurons)
 
 
 def step(o: Operators, obs: Any, state: Any) -> tuple[Any, Any]:
@@ -165,8 +167,12 @@ def _indrnn(o: Operators, u: Any, states: States) -> tuple[Any, States]:
 
 
 def _elman(o: Operators, u: Any, states: States) -> tuple[Any, States]:
-    h = activated(o, o.spec.activation, o.op("Add", _driven(o, u), o.times("U", states["h"])))
-    return readout(o, h), {"h": h}
+    after: States = {}
+    for k, (name, h) in enumerate(states.items()):
+        w_in, recurrent, bias = (stack.of_layer(o.spec, block, k) for block in ("W_in", "U", "bias"))
+        total = o.op("Add", _driven(o, u, w_in, bias), o.times(recurrent, h))
+        u = after[name] = activated(o, o.spec.activation, total)
+    return readout(o, u), after
 
 
 def _jordan(o: Operators, u: Any, states: States) -> tuple[Any, States]:
@@ -176,13 +182,23 @@ def _jordan(o: Operators, u: Any, states: States) -> tuple[Any, States]:
 
 
 def _gru(o: Operators, u: Any, states: States) -> tuple[Any, States]:
-    h, thirds = states["h"], [o.spec.neurons] * 3
-    inputs, recalled = o.split(_driven(o, u), thirds), o.split(o.times("U", h), thirds)
+    after: States = {}
+    for k, (name, h) in enumerate(states.items()):
+        u = after[name] = _gru_layer(o, u, h, k)
+    return readout(o, u), after
+
+
+def _gru_layer(o: Operators, u: Any, h: Any, layer: int) -> Any:
+    names = ("W_in", "U", "bias", "recurrent_bias")
+    (w_in, recurrent, bias, kept), thirds = (
+        (stack.of_layer(o.spec, name, layer) for name in names),
+        [o.spec.neurons] * 3,
+    )
+    inputs, recalled = o.split(_driven(o, u, w_in, bias), thirds), o.split(o.times(recurrent, h), thirds)
     r, z = (activated(o, "logistic", o.op("Add", inputs[k], recalled[k])) for k in (0, 1))
-    reset = o.op("Mul", r, o.op("Add", recalled[2], o.block("recurrent_bias")))
+    reset = o.op("Mul", r, o.op("Add", recalled[2], o.block(kept)))
     candidate = activated(o, "tanh", o.op("Add", inputs[2], reset))
-    after = o.op("Add", candidate, o.op("Mul", z, o.op("Sub", h, candidate)))
-    return readout(o, after), {"h": after}
+    return o.op("Add", candidate, o.op("Mul", z, o.op("Sub", h, candidate)))
 
 
 def _cfc(o: Operators, u: Any, states: States) -> tuple[Any, States]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import base, cfc, initial, layers, layout
+from neuroctl.cells import base, cfc, initial, layers, layout, stack
 from neuroctl.cells.ctrnn import center_crossing_bias
 from neuroctl.cells.gru import UPDATE_BIAS
 from neuroctl.cells.indrnn import paper_init
@@ -38,6 +38,7 @@ def start(spec: Spec, seed: int = 0) -> Array:
     - Jordan: U is uniform within 1 / sqrt(outputs) over the outputs' limits; bias is 0
     - CTRNN: W is normal with standard deviation 4 / sqrt(n), where activity neither dies nor explodes; biases are
       center-crossing; tau_s is log-uniform from 2 to 50 dt_s; gain is 1
+    - W_in of later layers is uniform within sqrt(3 / n)
     - all but the first: W_in is uniform within sqrt(3 / inputs) over the inputs' limits, W_out within sqrt(3 / n) over
       the outputs' range, and at rest the outputs are in its middle
     - a learned initial state begins as zeros
@@ -62,7 +63,7 @@ def start(spec: Spec, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     theta = np.zeros(blocks.size)
     p = blocks.views(theta)
-    p["W_in"][:] = _uniform(rng, p["W_in"].shape) / base.input_scale(spec)
+    p[base.first_weights(blocks)][:] = _uniform(rng, p[base.first_weights(blocks)].shape) / base.input_scale(spec)
     _RECURRENCE[spec.cell](spec, p, rng)
     if spec.readout == "affine":
         p["W_out"][:] = _uniform(rng, p["W_out"].shape)
@@ -98,13 +99,22 @@ def _orthogonal(rng: np.random.Generator, n: int) -> Array:
 
 
 def _elman(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
-    p["U"][:] = _orthogonal(rng, spec.neurons)
+    for k in range(spec.layers):
+        p[stack.of_layer(spec, "U", k)][:] = _orthogonal(rng, spec.neurons)
+    _later_layers(spec, p, rng)
 
 
 def _gru(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
     n = spec.neurons
-    p["U"][:] = np.concatenate([_orthogonal(rng, n) for _ in range(3)])
-    p["bias"][n : 2 * n] = UPDATE_BIAS
+    for k in range(spec.layers):
+        p[stack.of_layer(spec, "U", k)][:] = np.concatenate([_orthogonal(rng, n) for _ in range(3)])
+        p[stack.of_layer(spec, "bias", k)][n : 2 * n] = UPDATE_BIAS
+    _later_layers(spec, p, rng)
+
+
+def _later_layers(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:
+    for name in stack.names(spec, "W_in")[1:]:
+        p[name][:] = _uniform(rng, p[name].shape)
 
 
 def _cfc(spec: Spec, p: Blocks, rng: np.random.Generator) -> None:

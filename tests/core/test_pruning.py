@@ -69,8 +69,11 @@ def test_bytes_are_those_of_what_is_left():
     assert parameter_bytes(fixed) == sum(sizes) + 4 * ctl.spec.neurons
 
 
-@pytest.mark.parametrize("spec", [{"cell": "indrnn", "layers": 2}, {"cell": "hopfield", "outputs": 2, "neurons": 2}])
+@pytest.mark.parametrize(
+    "spec",
+    [{"cell": "indrnn", "layers": 2}, {"cell": "gru", "layers": 2}, {"cell": "hopfield", "outputs": 2, "neurons": 2}],
+)
 def test_other_cells_are_refused(spec):
     fields = {"inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.05} | spec
-    with pytest.raises(nc.SpecError, match="cell: .*; allowed: ctrnn, elman"):
+    with pytest.raises(nc.SpecError, match="cell: .*; allowed: ctrnn, jordan, cfc, and elman"):
         nc.prune(nc.Controller(nc.Spec(**fields), seed=1))

@@ -169,9 +169,9 @@ def test_each_cell_says_which_fields_it_uses():
     fields_of = {
         "ctrnn": {"integrator", "output_activation", "mask"},
         "indrnn": {"output_activation", "layers", "residual", "horizon"},
-        "elman": {"output_activation"},
+        "elman": {"output_activation", "layers"},
         "jordan": {"output_activation", "context_decay"},
-        "gru": {"output_activation"},
+        "gru": {"output_activation", "layers"},
         "cfc": {"output_activation"},
         "hopfield": {"update", "settle_steps", "clamp", "order_seed"},
     }

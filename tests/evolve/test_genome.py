@@ -55,13 +55,13 @@ def test_fixed_blocks_are_not_searched():
     assert p["U"].item() == 4.0
 
 
-@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "cfc"])
+@pytest.mark.parametrize("cell", ["ctrnn", "elman", "jordan", "indrnn", "gru", "gru 2", "cfc"])
 @pytest.mark.parametrize("coupling", ["all", "wave"])
 @pytest.mark.parametrize("limbs", [2, 6])
 def test_limbs_are_interchangeable(cell, coupling, limbs):
     """Whoever swaps the limbs' inputs swaps their outputs: turned by one limb, the network does the same."""
-    options = {"layers": 2, "activation": "tanh"} if cell == "indrnn" else {"activation": None}
-    spec = dataclasses.replace(LEGS, cell=cell, **options)
+    options = {"layers": 2, "activation": "tanh"} if cell in ("indrnn", "gru 2") else {"activation": None}
+    spec = dataclasses.replace(LEGS, cell=cell.removesuffix(" 2"), **options)
     genome = Genome(spec, Encoding(limbs=limbs, coupling=coupling, shared_inputs=1))
     theta = genome.theta(genes_of(genome.size))
     u = np.random.default_rng(1).uniform(-2, 2, (40, 7)).astype(np.float32)

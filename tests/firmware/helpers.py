@@ -31,7 +31,11 @@ CELLS = {
     "elman logistic": {"activation": "logistic", "output_activation": "tanh", "initial_state": "learned"},
     "jordan": {"context_decay": 0.9},
     "jordan relu": {"activation": "relu", "output_activation": "logistic", "initial_state": "learned"},
+    "elman 3 layers": {"layers": 3},
+    "elman relu 2 layers": {"layers": 2, "activation": "relu", "initial_state": "learned"},
     "gru": {},
+    "gru 2 layers": {"layers": 2, "initial_state": "learned"},
+    "gru 3 layers dense": {"layers": 3, "encoder": (6,), "head": (4,)},
     "cfc": {"initial_state": "learned"},
     "cfc backbone": {"backbone": (6,)},
     "cfc relu": {"backbone": (6, 5), "activation": "relu", "mode": "no_gate"},
@@ -66,7 +70,10 @@ MIXED_BITS = {
 
 def mixed_bits(cell):
     """Bits of a row of ``CELLS``: those of its cell that its options leave."""
-    bits = MIXED_BITS[cell.split()[0]]
+    kind, layers = cell.split()[0], CELLS[cell].get("layers", 1)
+    bits = MIXED_BITS[kind]
+    if layers > 1 and kind != "indrnn":  # each layer has blocks of its own, whose bits differ too
+        return {"U.0": 4, "U.1": 8, "W_in.0": 16, "W_in.1": 3, f"W_in.{layers - 1}": 2, "W_out": 3}
     if not isinstance(bits, dict):
         return bits
     missing = () if CELLS[cell].get("layers", 1) > 1 else ("W_in.1",)

@@ -35,6 +35,13 @@ CASES = {
     "gru": spec(cell="gru"),
     "gru-identity": spec(cell="gru", readout="identity"),
     "gru-tanh-limits-scaled": spec(cell="gru", output_activation="tanh", **LIMITS, **SCALED),
+    "elman-2": spec(cell="elman", layers=2),
+    "elman-relu-3-learned": spec(cell="elman", activation="relu", layers=3, initial_state="learned", **LIMITS),
+    "elman-2-identity": spec(cell="elman", layers=2, readout="identity"),
+    "gru-2": spec(cell="gru", layers=2, **LIMITS, **SCALED),
+    "gru-3-learned": spec(cell="gru", layers=3, initial_state="learned"),
+    "gru-2-identity": spec(cell="gru", layers=2, readout="identity"),
+    "gru-2-dense": spec(cell="gru", layers=2, encoder=(4,), head=(3,), initial_state="learned"),
     "gru-one-neuron": spec(cell="gru", neurons=1, inputs=1, outputs=1),
     "jordan-tanh-limits": spec(cell="jordan", output_activation="tanh", context_decay=0.5, **LIMITS, **SCALED),
     **{

@@ -56,9 +56,19 @@ def ctrnn_step(spec, p, state, u):
     return (y,), read_out(spec, p, active(y))
 
 
+def layers(spec, p, state):
+    """The state of each layer, and its parameters by their plain names."""
+    for k, h in enumerate(state):
+        own = {name.removesuffix(f".{k}"): values for name, values in p.items() if name.endswith(f".{k}")}
+        yield h, p if spec.layers == 1 else own
+
+
 def elman_step(spec, p, state, u):
-    h = ACTIVATIONS[spec.activation](u @ p["W_in"].T + state[0] @ p["U"].T + p["bias"])
-    return (h,), read_out(spec, p, h)
+    x, kept = u, []
+    for h, own in layers(spec, p, state):
+        x = ACTIVATIONS[spec.activation](x @ own["W_in"].T + h @ own["U"].T + own["bias"])
+        kept.append(x)
+    return tuple(kept), read_out(spec, p, x)
 
 
 def jordan_step(spec, p, state, u):
@@ -78,15 +88,21 @@ def indrnn_step(spec, p, state, u):
 
 
 def gru_step(spec, p, state, u):
-    (h,) = state
+    x, kept = u, []
+    for h, own in layers(spec, p, state):
+        x = gru_layer(own, h, x)
+        kept.append(x)
+    return tuple(kept), read_out(spec, p, x)
+
+
+def gru_layer(p, h, u):
     ur, uz, un = p["U"].chunk(3)
     wr, wz, wn = p["W_in"].chunk(3)
     br, bz, bn = p["bias"].chunk(3)
     r = torch.sigmoid(u @ wr.T + h @ ur.T + br)
     z = torch.sigmoid(u @ wz.T + h @ uz.T + bz)
     n = torch.tanh(u @ wn.T + bn + r * (h @ un.T + p["recurrent_bias"]))
-    h = (1 - z) * n + z * h
-    return (h,), read_out(spec, p, h)
+    return (1 - z) * n + z * h
 
 
 def cfc_step(spec, p, state, u):
@@ -125,11 +141,12 @@ STEPS = {
     "ctrnn": ctrnn_step, "elman": elman_step, "jordan": jordan_step, "indrnn": indrnn_step, "gru": gru_step,
     "cfc": cfc_step,
 }  # fmt: skip
-NAMES = {"ctrnn": ["y"], "elman": ["h"], "jordan": ["context"], "gru": ["h"], "cfc": ["h"]}
+NAMES = {"ctrnn": ["y"], "jordan": ["context"]}
 
 
 def names(spec):
-    return NAMES.get(spec.cell) or [f"h.{k}" for k in range(spec.layers)]
+    one = spec.layers == 1 and spec.cell != "indrnn"
+    return NAMES.get(spec.cell) or (["h"] if one else [f"h.{k}" for k in range(spec.layers)])
 
 
 def run(spec: nc.Spec, theta: torch.Tensor, u: torch.Tensor, state: tuple) -> torch.Tensor:

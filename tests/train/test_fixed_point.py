@@ -25,6 +25,8 @@ KINDS = {
     "cfc": {"cell": "cfc", "mode": "no_gate", **LEARNED},
     "cfc backbone": {"cell": "cfc", "backbone": (6, 4)},
     "cfc relu": {"cell": "cfc", "backbone": (6,), "activation": "relu"},
+    "gru layers": {"cell": "gru", "layers": 2, **LEARNED},
+    "elman layers": {"cell": "elman", "layers": 3},
     "indrnn": {"cell": "indrnn", "layers": 2, "activation": "tanh"},
     "indrnn residual": {"cell": "indrnn", "layers": 3, "residual": True, "horizon": 30, **LEARNED},
 }

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from neuroctl.cells import stack
 from neuroctl.cells.fixed import dense as d
 from neuroctl.quant import QuantController
 
 from .. import parts
-from ..text import Column, shifted
+from ..text import Column, Matrix, shifted
 
 CONSTANT: Final = parts.ParameterStorage("")
 """Storage of numbers from the spec, not theta."""
 
 
-def net(q: QuantController) -> str:
-    """Return the sum of ``recurrent``, U times what is remembered, and ``drive`` in net's format."""
+def net(q: QuantController, layer: int | None = None) -> str:
+    """Return the sum of ``recurrent``, U times what is remembered, and ``drive`` in net's format, of one of layers."""
     recurrent, drive = parts.ints(q.ints[[d.REC_SHIFT, d.IN_SHIFT]])
+    if layer is not None:
+        drive, recurrent = map(int, d.layer_shifts(q.spec, q.ints, layer))
     return f"{shifted('recurrent', recurrent)} + {shifted('drive', drive)}"
 
 
@@ -49,6 +52,34 @@ def squashed(function: str, total: str, shift: int) -> str:
     """Return a call of nc_logistic or nc_tanh on a sum shifted to the right, which has the rounding of that in it."""
     total = f"nc_asr({total}, {shift}u)" if parts.folded(shift) else shifted(total, max(0, shift))
     return f"nc_{function}({total}, {max(0, -shift)}u)"
+
+
+def layer_matrices(q: QuantController, p: parts.Blocks, parameters: parts.ParameterStorage, rows: str) -> list[Matrix]:
+    """Return the tables of W_in and U of each layer, of ``rows`` rows, and of W_out where there is one."""
+    big = parameters.name.upper()
+    sizes: dict[str, tuple[str, str]] = {}
+    for k in range(q.spec.layers):
+        sizes[stack.of_layer(q.spec, "W_in", k)] = rows, f"{big}_{'NEURONS' if k else 'INPUTS'}"
+        sizes[stack.of_layer(q.spec, "U", k)] = rows, f"{big}_NEURONS"
+    if "W_out" in p:
+        sizes["W_out"] = f"{big}_OUTPUTS", f"{big}_NEURONS"
+    return [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
+
+
+def layer_names(q: QuantController, layer: int, big: str) -> dict[str, str]:
+    """Return what the template calls a layer: suffix of its functions, W_in and U, columns of W_in, place of its state.
+
+    ``big`` is the prefix of the C's macros.
+    """
+    place = f"{big}_NEURONS" if layer == 1 else f"{layer} * {big}_NEURONS"
+    return {
+        "suffix": "" if q.spec.layers == 1 else f"_{layer}",
+        "w_in": stack.of_layer(q.spec, "W_in", layer),
+        "u": stack.of_layer(q.spec, "U", layer),
+        "columns": f"{big}_{'NEURONS' if layer else 'INPUTS'}",
+        "place": f"{place} + " if layer else "",
+        "behind": f" + {place}" if layer else "",
+    }
 
 
 def lost(

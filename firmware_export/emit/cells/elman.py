@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neuroctl.cells import stack
 from neuroctl.cells.fixed import dense as d
 from neuroctl.quant import QuantController
 
@@ -17,18 +18,22 @@ def emit(q: QuantController, parameters: parts.ParameterStorage) -> parts.CellC:
 
     """
     p, big = q.layout.views(q.theta_q), parameters.name.upper()
-    bias, activation = dense.activation(q, parameters, "bias", parts.ints(p["bias"]), dense.net(q))
     result = parts.readout(q, p, parameters, d.READOUT)
-    sizes = {"W_in": (f"{big}_NEURONS", f"{big}_INPUTS"), "U": (f"{big}_NEURONS", f"{big}_NEURONS")}
-    if "W_out" in p:
-        sizes["W_out"] = (f"{big}_OUTPUTS", f"{big}_NEURONS")
-    s = parts.field(q, "s", f"{big}_NEURONS", f"activations, {q.formats['s'].frac_bits} fractional bits")
-    start = parts.start(q, parameters, s, ["h0"])
-    matrices = [parts.matrix(q, p, parameters, block, size) for block, size in sizes.items()]
+    layers, biases = [], []
+    for k, name in enumerate(stack.names(q.spec, "bias")):
+        bias, activation = dense.activation(
+            q, parameters, parts.suffix_of(name), parts.ints(p[name]), dense.net(q, k)
+        )  # fmt: skip
+        biases.append(bias)
+        layers.append(
+            dense.layer_names(q, k, big) | {"activation": activation, "bias_is_uniform": bias.uniform}
+        )  # fmt: skip
+    s = parts.field_of_layers(q, "s", f"activations, {q.formats['s'].frac_bits} fractional bits", big)
+    start = parts.start(q, parameters, s, stack.names(q.spec, "h0"))
+    matrices = dense.layer_matrices(q, p, parameters, f"{big}_NEURONS")
     return parts.CellC(
         [s],
-        [*matrices, bias, *result.columns, *start.columns],
-        parts.common(q, result)
-        | {"activation": activation, "bias_is_uniform": bias.uniform, "start": start.expression},
+        [*matrices, *biases, *result.columns, *start.columns],
+        parts.common(q, result) | {"layers": layers, "start": start.expression, "words": s.size},
         2 * q.spec.neurons,
     )

@@ -14,15 +14,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.cells import stack
 from neuroctl.cells.base import Population
 from neuroctl.cells.fixed.base import (
     GUARD_BITS,
     MAX_SHIFT,
     Q15_HIGH,
+    READOUT_INTS,
     FormatOptions,
     by_inputs,
     check_argument_shift,
     check_shift,
+    drive_of,
     readout_ints,
     refuse,
     size,
@@ -50,6 +53,7 @@ from neuroctl.spec import Spec
 
 Array = NDArray[Any]
 Blocks = Mapping[str, NDArray[np.float64]]
+Words = Mapping[str, NDArray[np.int64]]
 
 _MAX_NET_FRAC_BITS: Final = 26  # the clamp of the argument, 11, has to fit 30 bits
 _MIN_NET_FRAC_BITS: Final = 8
@@ -61,6 +65,8 @@ N, M, OUT, AFFINE, CODE, IN_SHIFT, REC_SHIFT, ARGUMENT_SHIFT, CLAMP, S_SHIFT, S_
 """Places in ``ints``: sizes; code of the activation; shifts of sums and argument; the argument's clamp; shift from net
 to s, the least s; from OWN on three numbers of the cell's own, then ``readout_ints``."""
 READOUT: Final = OWN + 3
+LAYERS: Final = OWN + 1
+"""Place in ``ints`` of the number of layers, of cells of several; see ``layer_shifts``."""
 
 
 @jit_integer_inline
@@ -180,6 +186,51 @@ def quantized(blocks: Layout, theta: Array, formats: Population, packed: Iterabl
 def sum_shift(formats: Population, weights: str, x: str) -> Array:
     """Return the shifts to the right from sums of weights times x to net's format."""
     return check_shift(weights, formats[weights].frac_bits + formats[x].frac_bits - formats["net"].frac_bits)
+
+
+def layer_drives(spec: Spec, p: Blocks, u_format: QFormat | QFormats, s_reach: Array) -> list[Array]:
+    """Return what the inputs, or the layer before, at most add to each sum of each layer, ``[P, rows]`` each."""
+    w_in, *later = stack.names(spec, "W_in")
+    first = drive_of(p[w_in], u_format)
+    return [first, *(np.abs(p[name]).sum(axis=-1) * s_reach[:, None] for name in later)]
+
+
+def layer_formats(spec: Spec, p: Blocks, options: FormatOptions, formats: Population) -> dict[str, QFormats]:
+    """Return the formats of W_in, U and bias of each layer, of those of ``u``, ``s`` and ``net``."""
+    own: dict[str, QFormats] = {}
+    for k in range(spec.layers):
+        w_in, u, bias = (stack.of_layer(spec, name, k) for name in ("W_in", "U", "bias"))
+        x, x_high = (formats["s"], Q15_HIGH) if k else (formats["u"], -formats["u"].low)
+        own[w_in] = weights(options, w_in, p[w_in], x, x_high, formats["net"])
+        own[u] = weights(options, u, p[u], formats["s"], Q15_HIGH, formats["net"])
+        own[bias] = formats["net"]
+    return own
+
+
+def layer_ints(spec: Spec, formats: Population, own: Any = 0) -> NDArray[np.int64]:
+    """Return ``ints`` of a cell of layers, see ``cells.stack``: at the end each layer's shifts of W_in x and U h.
+
+    ``own`` is the first of the cell's three.
+    """
+    shifts = [
+        (sum_shift(formats, stack.of_layer(spec, "W_in", k), "s" if k else "u"),
+         sum_shift(formats, stack.of_layer(spec, "U", k), "s"))
+        for k in range(spec.layers)
+    ]  # fmt: skip
+    cell_ints = (own, spec.layers, 0)
+    first, last = stack.of_layer(spec, "W_in", 0), [shift for pair in shifts for shift in pair]
+    return dense_ints(spec, formats, first, shifts[0][1], cell_ints, last)
+
+
+def layer_shifts(spec: Spec, ints: Array, layer: int) -> tuple[Array, Array]:
+    """Return a layer's shifts of W_in x and U h, ``[P]``, of ``ints`` ``[P, I]``."""
+    at = READOUT + READOUT_INTS + 2 * spec.outputs + 2 * layer
+    return ints[..., at], ints[..., at + 1]
+
+
+def of_layers(spec: Spec, text: str, layer: int) -> str:
+    """Return the name of a layer's intermediate: ``text, layer 1``, or with one layer ``text`` alone."""
+    return text if spec.layers == 1 else f"{text}, layer {layer}"
 
 
 def dense_ints(

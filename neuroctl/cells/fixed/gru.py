@@ -12,11 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import calls
+from neuroctl.cells import calls, stack
+from neuroctl.cells.axes import layered_axes
 from neuroctl.cells.base import Bounds, Formats, Integer, Persistent, Population, Quantized, Ranges, Taped
 from neuroctl.cells.fixed import base
 from neuroctl.cells.fixed import dense as d
-from neuroctl.cells.fixed.ranges import hull, plus, row_ranges, shifted, signed
+from neuroctl.cells.fixed.ranges import Range, hull, plus, row_ranges, shifted, signed
 from neuroctl.cells.gru import layout
 from neuroctl.layout import Layout, cache_layout
 from neuroctl.maths.fixed import ACTIVATION_FRAC_BITS, QFormat, QFormats, mul_q16, round_shift
@@ -29,56 +30,72 @@ Array = NDArray[Any]
 
 H_SHIFT: Final = d.OWN
 """Place in ``ints``: the shift from h to Q15."""
+_SCRATCH: Final = ("reset", "update", "candidate", "recalled", "narrow")
 _H_FRAC_BITS: Final = {16: ACTIVATION_FRAC_BITS, 32: 29}  # by bits of storage; differences of two stay below 2^30
 
 
 @cache_layout
 def state_layout_q(spec: Spec) -> Layout:
-    """Blocks of the integer state: h (see the format ``"h"``); the others are scratch, in Q15 but for ``recalled``.
+    """Blocks of the integer state: h of each layer (see the format ``"h"``); the rest is scratch, in Q15 but for one.
 
     They are those of the float state, and ``narrow``, h in Q15; ``recalled`` is in the format ``"net"``.
     """
-    names = ("h", "reset", "update", "candidate", "recalled", "narrow")
-    return Layout(*((name, (spec.neurons,), "1") for name in names))
+    scratch = [stack.of_layer(spec, name, k) for k in range(spec.layers) for name in _SCRATCH]
+    return Layout(*((name, (spec.neurons,), "1") for name in (*stack.names(spec, "h"), *scratch)))
 
 
 @jit_integer_inline
-def _narrow_q(state: Array, narrow: Any, shift: Any, n: Any) -> None:
+def _narrow_q(state: Array, h: Any, narrow: Any, shift: Any, n: Any) -> None:
     for i in range(n):
-        store(state, narrow + i, round_shift(wide(state, i), shift))
+        store(state, narrow + i, round_shift(wide(state, h + i), shift))
 
 
 @jit_integer
 def step_q(theta: Array, state: Array, u: Array, y: Array, ints: Array) -> None:
-    """Advance one time step in integers; the definition that generated C equals bit for bit.
+    """Advance one time step in integers, layer by layer; the definition that generated C equals bit for bit.
 
     r, z = logistic_q((W u) >> + (U h) >> + b); c = tanh_q((W_c u) >> + b + (r ((U_c h) >> + d)) >>);
     h = c + (z (h - c)) >>; out = (W_out h + b) >>. Every >> rounds half up.
 
-    Arguments are as ``cells.base.Integer`` says; ``ints``: see ``cells.fixed.dense``. u saturates into int16.
+    Arguments are as ``cells.base.Integer`` says; ``ints``: see ``cells.fixed.dense.layer_ints``. u saturates into
+    int16.
     """
-    n, m = U(base.size(ints, d.N)), U(base.size(ints, d.M))
-    in_shift, rec_shift, h_shift = wide(ints, U(d.IN_SHIFT)), wide(ints, U(d.REC_SHIFT)), wide(ints, U(H_SHIFT))
-    three = U(3) * n
-    rec, bias, narrow = three * m, three * (m + n), U(5) * n
-    _narrow_q(state, narrow, h_shift, n)
-    for i in range(three):
-        net = round_shift(base.drive_q(theta, i * m, u, m), in_shift) + wide(theta, bias + i)
-        kept = round_shift(base.matvec_q(theta, rec + i * n, state, narrow, n), rec_shift)
-        if i < U(2) * n:
-            store(state, n + i, d.gate_q(net + kept, ints))
-        else:
-            k = i - U(2) * n
-            kept = kept + wide(theta, bias + three + k)
-            store(state, U(4) * n + k, kept)
-            store(state, n + i, d.activate_q(net + mul_q16(kept, wide(state, n + k) << 1), ints))
-    for i in range(n):
-        goal, z = wide(state, three + i) << h_shift, wide(state, n + n + i)
-        store(state, i, goal + mul_q16(wide(state, i) - goal, z << 1))
-    _narrow_q(state, narrow, h_shift, n)
-    base.readout_q(
-        theta, bias + U(4) * n, state, narrow, n, y, base.size(ints, d.OUT), base.size(ints, d.AFFINE), ints, d.READOUT
+    n, m, q, layers = (
+        U(base.size(ints, d.N)),
+        U(base.size(ints, d.M)),
+        U(base.size(ints, d.OUT)),
+        U(base.size(ints, d.LAYERS)),
     )
+    shifts, h_shift = U(d.READOUT + base.READOUT_INTS) + U(2) * q, wide(ints, U(H_SHIFT))
+    two, three, five = U(2) * n, U(3) * n, U(5) * n
+    w_in, narrow = U(0), U(0)
+    for layer in range(layers):
+        columns, h, gates = m if layer == 0 else n, layer * n, layers * n + layer * five
+        in_shift, rec_shift = wide(ints, shifts + U(2) * layer), wide(ints, shifts + U(2) * layer + U(1))
+        x, narrow = narrow, gates + U(4) * n
+        rec = w_in + three * columns
+        bias = rec + three * n
+        _narrow_q(state, h, narrow, h_shift, n)
+        for i in range(three):
+            if layer == 0:
+                drive = base.drive_q(theta, w_in + i * m, u, m)
+            else:
+                drive = base.matvec_q(theta, w_in + i * n, state, x, n)
+            net = round_shift(drive, in_shift) + wide(theta, bias + i)
+            kept = round_shift(base.matvec_q(theta, rec + i * n, state, narrow, n), rec_shift)
+            if i < two:
+                store(state, gates + i, d.gate_q(net + kept, ints))
+            else:
+                k = i - two
+                kept = kept + wide(theta, bias + three + k)
+                store(state, gates + three + k, kept)
+                store(state, gates + i, d.activate_q(net + mul_q16(kept, wide(state, gates + k) << 1), ints))
+        for i in range(n):
+            goal, z = wide(state, gates + two + i) << h_shift, wide(state, gates + n + i)
+            store(state, h + i, goal + mul_q16(wide(state, h + i) - goal, z << 1))
+        _narrow_q(state, h, narrow, h_shift, n)
+        w_in = bias + U(4) * n
+    base.readout_q(theta, w_in, state, narrow, n, y, q, base.size(ints, d.AFFINE), ints, d.READOUT)
 
 
 def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: base.FormatOptions) -> Quantized:
@@ -90,16 +107,19 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: ba
     """
     theta = options.rounded(layout(spec), theta)
     p, lanes = layout(spec).rows(theta.astype(np.float64)), len(theta)
-    drive = base.drive_of(p["W_in"], u_format)
-    rows = drive + np.abs(p["U"]).sum(axis=-1) + np.abs(p["bias"])
-    rows[:, 2 * spec.neurons :] += np.abs(p["recurrent_bias"])
-    net = d.net_format(spec, rows.max(axis=-1), lambda: drive, "W_in, U, bias")
+    drives, reach = d.layer_drives(spec, p, u_format, np.ones(lanes)), np.zeros(lanes)
+    for k, drive in enumerate(drives):
+        u, bias, recurrent = (stack.of_layer(spec, name, k) for name in ("U", "bias", "recurrent_bias"))
+        rows = drive + np.abs(p[u]).sum(axis=-1) + np.abs(p[bias])
+        rows[:, 2 * spec.neurons :] += np.abs(p[recurrent])
+        reach = np.maximum(reach, rows.max(axis=-1))
+    net = d.net_format(spec, reach, lambda: drives[0], "W_in, U, bias")
     s = QFormats(16, np.full(lanes, ACTIVATION_FRAC_BITS))
     h = QFormats(options.state_bits, np.full(lanes, _H_FRAC_BITS[options.state_bits]))
-    formats = {"u": d.input_formats(u_format, lanes), "net": net, "s": s, "h": h, "bias": net, "recurrent_bias": net}
-    formats |= {"h0": h} if "h0" in p else {}
-    formats["W_in"] = d.weights(options, "W_in", p["W_in"], formats["u"], -u_format.low, net)
-    formats["U"] = d.weights(options, "U", p["U"], s, base.Q15_HIGH, net)
+    formats = {"u": d.input_formats(u_format, lanes), "net": net, "s": s, "h": h}
+    formats |= d.layer_formats(spec, p, options, formats)
+    formats |= dict.fromkeys(stack.names(spec, "recurrent_bias"), net)
+    formats |= {name: h for name in stack.names(spec, "h0") if name in p}
     formats |= base.readout_formats(spec, p, options)
     return formats, quantize_theta(spec, theta, formats)
 
@@ -107,9 +127,10 @@ def quantize(spec: Spec, theta: Array, u_format: QFormat | QFormats, options: ba
 def quantize_theta(spec: Spec, theta: Array, formats: Population) -> NDArray[np.int32]:
     """Return theta in given formats; an h0 of 1 becomes the largest h that steps lead to."""
     theta_q = d.quantized(layout(spec), theta, formats, ())
-    if "h0" in layout(spec):
-        h0, most = layout(spec).rows(theta_q)["h0"], _most(formats["h"].frac_bits)[:, None]
-        h0[:] = np.clip(h0, -most, most)
+    most = _most(formats["h"].frac_bits)[:, None]
+    for name, block in layout(spec).rows(theta_q).items():
+        if name.startswith("h0"):
+            block[:] = np.clip(block, -most, most)
     return theta_q
 
 
@@ -121,7 +142,7 @@ def _most(frac_bits: Array) -> Array:
 def ints_q(spec: Spec, formats: Population) -> NDArray[np.int64]:
     """Return sizes, shifts and limits; see ``cells.fixed.dense``."""
     h_shift = base.check_shift("h", formats["h"].frac_bits - formats["s"].frac_bits, 0)
-    return d.dense_ints(spec, formats, "W_in", d.sum_shift(formats, "U", "s"), (h_shift, 0, 0))
+    return d.layer_ints(spec, formats, h_shift)
 
 
 def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: NDArray[np.int64]) -> Ranges:
@@ -133,34 +154,45 @@ def ranges_q(spec: Spec, formats: Population, theta_q: NDArray[np.int32], ints: 
     z and r are below 1: a number times one of them, rounded half up, lies between 0 and the number. So does what is
     recalled after the reset, and h between itself and its candidate.
     """
-    p, s, two = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec), 2 * spec.neurons
-    drive, sums = row_ranges(p["W_in"], *d.input_range(formats)), row_ranges(p["U"], *s)
-    kept = shifted(sums, ints[:, d.REC_SHIFT])
-    recalled = plus((kept[0][:, two:], kept[1][:, two:]), (p["recurrent_bias"],) * 2)
-    low, high = np.minimum(recalled[0], 0), np.maximum(recalled[1], 0)
-    remembered = np.concatenate([kept[0][:, :two], low], axis=1), np.concatenate([kept[1][:, :two], high], axis=1)
-    most = _most(ints[:, H_SHIFT] + ACTIVATION_FRAC_BITS)
-    if "h0" in p:
-        base.refuse(
-            np.abs(p["h0"]) > most[:, None],
-            lambda at: f"h0[{at[-1]}]: {p['h0'][at]}; allowed in its format: {-most[at[0]]} to {most[at[0]]}",
-        )
-    ranges = {"U h": hull(sums), "U_c h + d": hull(recalled), "h": (-most, most), "h - c": (-2 * most, 2 * most)}
-    ranges |= d.net_ranges(drive, ints[:, d.IN_SHIFT], remembered, p["bias"])
+    p, s = layout(spec).rows(theta_q.astype(np.int64)), d.s_range(spec)
+    ranges: dict[str, Range] = {}
+    for k in range(spec.layers):
+        own = _layer_ranges(spec, p, ints, k, s if k else d.input_range(formats))
+        ranges |= {d.of_layers(spec, text, k): range_ for text, range_ in own.items()}
     if spec.readout == "affine":
         ranges |= base.readout_ranges(spec, formats, p["W_out"], p["b_out"], s)
     return ranges
 
 
+def _layer_ranges(spec: Spec, p: d.Words, ints: NDArray[np.int64], layer: int, x: tuple[Any, Any]) -> dict[str, Range]:
+    """Return the ranges of a layer, which takes numbers in the range x."""
+    names = (stack.of_layer(spec, name, layer) for name in ("W_in", "U", "bias", "recurrent_bias", "h0"))
+    (w_in, u, bias, recurrent, h0), two = names, 2 * spec.neurons
+    in_shift, rec_shift = d.layer_shifts(spec, ints, layer)
+    drive, sums = row_ranges(p[w_in], *x), row_ranges(p[u], *d.s_range(spec))
+    kept = shifted(sums, rec_shift)
+    recalled = plus((kept[0][:, two:], kept[1][:, two:]), (p[recurrent],) * 2)
+    low, high = np.minimum(recalled[0], 0), np.maximum(recalled[1], 0)
+    remembered = np.concatenate([kept[0][:, :two], low], axis=1), np.concatenate([kept[1][:, :two], high], axis=1)
+    most = _most(ints[:, H_SHIFT] + ACTIVATION_FRAC_BITS)
+    if h0 in p:
+        base.refuse(
+            np.abs(p[h0]) > most[:, None],
+            lambda at: f"{h0}[{at[-1]}]: {p[h0][at]}; allowed in its format: {-most[at[0]]} to {most[at[0]]}",
+        )
+    ranges = {"U h": hull(sums), "U_c h + d": hull(recalled), "h": (-most, most), "h - c": (-2 * most, 2 * most)}
+    return ranges | d.net_ranges(drive, in_shift, remembered, p[bias])
+
+
 def persistent_q(spec: Spec, formats: Formats, theta_q: NDArray[np.int32], bounds: Bounds) -> Persistent:
-    """Return h."""
-    return {"h": signed(*bounds["h"])}
+    """Return h of each layer."""
+    return {stack.of_layer(spec, "h", k): signed(*bounds[d.of_layers(spec, "h", k)]) for k in range(spec.layers)}
 
 
 def tape_q(spec: Spec) -> Taped:
     """Return h, the gates, the candidate and what is recalled as they are."""
-    gates = {name: ((name, "s"),) for name in ("reset", "update", "candidate")}
-    return {"h": (("h", "h"),), **gates, "recalled": (("recalled", "net"),)}
+    forms = {"h": "h", "reset": "s", "update": "s", "candidate": "s", "recalled": "net"}
+    return {name: ((name, form),) for kind, form in forms.items() for name in stack.names(spec, kind)}
 
 
 INTEGER: Final = Integer(
@@ -174,4 +206,5 @@ INTEGER: Final = Integer(
     step_q=step_q,
     rollout_q=calls.rollout_q("gru", step_q),
     tape_q=tape_q,
+    io_axes=layered_axes,
 )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import calls
-from neuroctl.cells.axes import Axes, dense_axes
+from neuroctl.cells.axes import first_axes
 from neuroctl.cells.base import (
     Bounds,
     Formats,
@@ -239,11 +239,6 @@ def tape_q(spec: Spec) -> Taped:
     return own | ({f"x.{k}": tuple(h[: k + 1]) for k in range(1, spec.layers)} if spec.residual else {})
 
 
-def io_axes(spec: Spec) -> Axes:
-    """Return what counts inputs or outputs: the first layer's weights take the inputs."""
-    return {"W_in.0" if name == "W_in" else name: axes for name, axes in dense_axes(spec).items()}
-
-
 INTEGER: Final = Integer(
     quantize=quantize,
     quantize_theta=quantize_theta,
@@ -255,5 +250,5 @@ INTEGER: Final = Integer(
     step_q=step_q,
     rollout_q=calls.rollout_q("indrnn", step_q),
     tape_q=tape_q,
-    io_axes=io_axes,
+    io_axes=first_axes,
 )
