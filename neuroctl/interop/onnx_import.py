@@ -27,10 +27,12 @@ from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
 
-_ALLOWED: Final = "one GRU or RNN, with MatMul, Gemm, Add, Relu, Tanh and Sigmoid before and after"
+_ALLOWED: Final = "one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div, Relu, Tanh and Sigmoid before and after"
 _MOVES: Final = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout", "Cast")
 _SPREADS: Final = (*_MOVES, "Expand", "Tile", "Slice", "Concat")
 _SQUASHES: Final = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "logistic"}
+_FACTORS: Final = ("Add", "Sub", "Mul", "Div")
+"""Operators of a value and a constant: a bias, or what a normalizer subtracts and divides by."""
 _CELLS: Final = {"GRU": "gru", "RNN": "elman"}
 _ACTIVATIONS: Final = {("Tanh",): "tanh", ("Relu",): "relu", ("Sigmoid",): "logistic"}
 _MAX_BYTES: Final = 256 << 20
@@ -136,7 +138,9 @@ class _Graph:
         self._producer = str(model.producer_name)
         self._makers = {name: node for node in self._nodes for name in node.output}
         self._constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        self._inputs = [value.name for value in model.graph.input if value.name not in self._constants]
+        inputs = [value for value in model.graph.input if value.name not in self._constants]
+        self._inputs = [value.name for value in inputs]
+        self._shapes = {value.name: _shape(value) for value in inputs}
         self._outputs = [value.name for value in model.graph.output]
         self._before, self._after = Dense(), Dense()
         self._recurrent: dict[str, Any] | None = None
@@ -200,8 +204,8 @@ class _Graph:
             self._recurrent = self._operator(node)
         elif kind in ("MatMul", "Gemm"):
             side.add(self._product(node))
-        elif kind == "Add":
-            self._add(node, side)
+        elif kind in _FACTORS:
+            self._scale(node, side)
         elif kind in _SQUASHES:
             if not side.squashed(_SQUASHES[kind]):
                 raise InteropError(f"{_title(node)}: follows no MatMul or Gemm; allowed: {_ALLOWED}")
@@ -252,16 +256,31 @@ class _Graph:
         bias = self._number(node.input[2], title) if len(node.input) > 2 else np.zeros(len(weight))
         return weight, np.broadcast_to(bias.ravel(), len(weight)).copy()
 
-    def _add(self, node: Any, side: Dense) -> None:
-        title = _title(node)
+    def _scale(self, node: Any, side: Dense) -> None:
+        """Take a bias, or a normalizer's offset or factor, as a layer whose weights are diagonal."""
+        kind, title = node.op_type, _title(node)
         name = next((name for name in node.input if name in self._constants), "")
-        if not name or not side.layers or side.functions[-1] is not None:
-            raise InteropError(f"{title}: is no bias of a MatMul; allowed: {_ALLOWED}")
-        weight, bias = side.layers[-1]
-        added = self._number(name, title).ravel()
-        if added.size not in (1, len(bias)):
-            raise InteropError(f"{title}: {added.size} numbers; allowed: {len(bias)}")
-        side.layers[-1] = weight, bias + added
+        if not name or (kind in ("Sub", "Div") and name != node.input[1]):
+            raise InteropError(f"{title}: of two computed values; allowed: {_ALLOWED}")
+        if not side.linear and (side.layers or side is self._after):
+            raise InteropError(f"{title}: follows no MatMul or Gemm; allowed: {_ALLOWED}")
+        size = len(side.layers[-1][1]) if side.linear else self._width()
+        values = self._number(name, title).ravel()
+        if values.size not in (1, size):
+            raise InteropError(f"{title}: {values.size} numbers; allowed: {size}")
+        values, ones = np.broadcast_to(values, size), np.ones(size)
+        shift = {"Add": values, "Sub": -values}.get(kind, 0 * ones)
+        if kind == "Div" and not values.all():
+            raise InteropError(f"{title}: divides by 0; allowed: other numbers")
+        factor = values if kind == "Mul" else 1 / values if kind == "Div" else ones
+        side.add((np.diag(factor), shift))
+
+    def _width(self) -> int:
+        """Return the number of entries of an observation."""
+        shape = self._shapes[self.observation]
+        if not shape or shape[-1] is None:
+            raise InteropError(f"{self.observation}: shape {shape}; allowed: a known last axis")
+        return int(shape[-1])
 
     # --- The operator -----------------------------------------------------------------------------------------------
 
@@ -357,6 +376,12 @@ class _Graph:
                 axes = np.ravel(self._constants[node.input[1]] if len(node.input) > 1 else own["axes"])
                 axis = None if axes.tolist() == [axis] else 0
         return axis
+
+
+def _shape(value: Any) -> list[int | None]:
+    """Return the lengths of a graph input's axes; None where one is not fixed."""
+    axes = value.type.tensor_type.shape.dim
+    return [axis.dim_value if axis.HasField("dim_value") else None for axis in axes]
 
 
 def _title(node: Any) -> str:

@@ -33,13 +33,29 @@ class Dense:
         self.functions: list[str | None] = []
 
     def add(self, layer: Layer) -> None:
-        """Take the next layer."""
-        self.layers.append(layer)
-        self.functions.append(None)
+        """Take the next layer; behind one without a function, both become their product.
+
+        Raises:
+            InteropError: sizes do not fit each other.
+
+        """
+        if self.linear:
+            (first, shift), (weight, bias) = self.layers[-1], layer
+            if weight.shape[-1] != len(first):
+                raise InteropError(f"dense layer: shape {weight.shape}; allowed: {(len(weight), len(first))}")
+            self.layers[-1] = weight @ first, weight @ shift + bias
+        else:
+            self.layers.append(layer)
+            self.functions.append(None)
+
+    @property
+    def linear(self) -> bool:
+        """Whether the last part is a layer without a function."""
+        return bool(self.layers) and self.functions[-1] is None
 
     def squashed(self, function: str) -> bool:
         """Take the function behind the last layer; return whether there is a layer without one."""
-        if not self.layers or self.functions[-1] is not None:
+        if not self.linear:
             return False
         self.functions[-1] = function
         return True

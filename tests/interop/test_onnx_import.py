@@ -65,6 +65,15 @@ class Learned(nn.Module):
         return self.memory(x, self.start.expand(1, x.shape[1], self.memory.hidden_size).contiguous())[0]
 
 
+class Encoded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.memory, self.last = nn.Linear(4, 6), nn.GRU(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.last(self.memory(torch.relu(self.first(x)))[0])
+
+
 TIME, BATCH = {"obs": {0: "time", 1: "batch"}}, {"obs": {0: "batch", 1: "time"}}
 ZEROS = torch.zeros
 CASES = {
@@ -112,6 +121,31 @@ def test_what_torch_exports_is_equal_over_1000_steps(tmp_path, kind):
     u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
     np.testing.assert_allclose(ctl.rollout(u), outputs(module, kind, u), atol=1e-5)
     assert ctl.spec.initial_state == ("learned" if kind == "learned" else "zeros")
+
+
+class Normalized(nn.Module):
+    """A policy behind the mean and deviation of its observations, as rsl_rl and others export it."""
+
+    def __init__(self, inner, scale=None):
+        super().__init__()
+        self.inner, self.scale = inner, scale
+        self.mean, self.deviation = nn.Buffer(torch.randn(4)), nn.Buffer(torch.rand(4) + 0.2)
+
+    def forward(self, x):
+        y = self.inner((x - self.mean) / (self.deviation + 1e-2))
+        return y if self.scale is None else y * self.scale + 0.5
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+@pytest.mark.parametrize("scale", [None, 3.0])
+def test_a_normalizer_becomes_part_of_the_first_layer(tmp_path, encoder, scale):
+    torch.manual_seed(0)
+    inner = Encoded() if encoder else Sequence(nn.GRU(4, 5))
+    module = Normalized(inner, scale)
+    ctl = from_onnx(exported(tmp_path / "a.onnx", module, (ZEROS(7, 1, 4),), TIME), dt_s=DT)
+    assert ctl.spec.encoder == ((6,) if encoder else ())
+    u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
+    np.testing.assert_allclose(ctl.rollout(u), outputs(module, "sequence", u), atol=2e-5)
 
 
 def test_what_torchs_other_exporter_writes_is_equal(tmp_path):
@@ -198,7 +232,7 @@ EDITS = {
     "activations": (attribute("activations", ["Sigmoid", "Relu"]), "activations Sigmoid, Relu; allowed: Sigmoid, Tanh"),
     "half": (half, ""),
     "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
-    "operator": (operator("Elu"), "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Relu, Tanh and Sigmoid"),
+    "operator": (operator("Elu"), "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div, Relu, Tanh and Sigmoid"),
 }
 
 
