@@ -1,6 +1,6 @@
 """What a step costs on each core: 16 neurons, 8 inputs, 4 outputs, as docs/firmware.md has it.
 
-    python benchmarks/firmware.py                        # a CTRNN and a GRU, 16- and 8-bit weights, all targets
+    python benchmarks/firmware.py                        # a CTRNN, a GRU, a CfC, 16- and 8-bit weights, all targets
     python benchmarks/firmware.py --cells gru --targets cortex-m4 avr
 
 Each is exported and verified; rows are instructions a step at -O2 (AVR: cycles), flash at -Os with code, tables and
@@ -21,7 +21,7 @@ LIMITS = {"input_limits": ((-2.0, 2.0),) * 8, "output_limits": ((-10.0, 10.0),) 
 def main() -> None:
     """Print a table for each cell and width of weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", nargs="+", default=["ctrnn", "gru"])
+    parser.add_argument("--cells", nargs="+", default=["ctrnn", "gru", "cfc"])
     parser.add_argument("--targets", nargs="+", default=None)
     parser.add_argument("--steps", type=int, default=1000, help="steps that are compared")
     options = parser.parse_args()

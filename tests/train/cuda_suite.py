@@ -18,7 +18,7 @@ NAMES = [
     "ctrnn-euler", "ctrnn-rk4", "ctrnn-etd1", "ctrnn-rk4-mask", "ctrnn-heun-identity", "ctrnn-tanh-limits-scaled",
     "elman-tanh", "elman-logistic-limits", "jordan-tanh-limits", "indrnn-tanh-1", "indrnn-relu-3-residual",
     "indrnn-identity", "ctrnn-one-neuron", "gru", "gru-tanh-limits-scaled", "ctrnn-rk4-learned", "elman-learned",
-    "jordan-learned", "gru-learned", "indrnn-relu-2-learned",
+    "jordan-learned", "gru-learned", "indrnn-relu-2-learned", "cfc", "cfc-backbone-3-learned",
 ]  # fmt: skip
 FIELDS = ("theta", "inputs", "state", "outputs", "final")
 
@@ -119,7 +119,7 @@ def test_what_is_not_allowed_is_refused():
 
 
 @pytest.mark.skipif(SIMULATED, reason="runs on a GPU only: float32 in the simulator is Python's")
-@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "gru"])
+@pytest.mark.parametrize("cell", ["ctrnn", "indrnn", "elman", "jordan", "gru", "cfc"])
 def test_float32_agrees_with_the_cpu(cell):
     form = spec(cell=cell, dtype="float32")
     theta, (u, y) = theta_of(form), data(form, steps=100, count=COUNT)
