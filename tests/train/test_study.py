@@ -173,6 +173,18 @@ def test_dense_layers_and_a_learned_start_by_the_command_line(motor, tmp_path):
     one_line_error(done, "encoder: '4,x'; allowed: sizes of layers, such as 32,16")
 
 
+def test_a_cfc_by_the_command_line(motor, tmp_path):
+    data = ["--data", motor, "--inputs", "volt", "--outputs", "speed", "--cell", "cfc", "--neurons", 3, "--window", 25]
+    neuroctl("train", *data, "--backbone", "5,4", "--mode", "no_gate", "--epochs", 2, "--out", tmp_path / "s")
+    neuroctl("train", "--out", tmp_path / "s", "--resume", "--epochs", 3)
+    spec = nc.load(tmp_path / "s" / "best.npz").spec
+    assert (spec.cell, spec.backbone, spec.mode) == ("cfc", (5, 4), "no_gate")
+    plain = prepare(OPTIONS | {"data": [str(motor)], "cell": "cfc"}).config
+    assert not {"backbone", "mode"} & {*plain, *plain["spec"]}
+    done = neuroctl("train", *data, "--mode", "pure", "--out", tmp_path / "no", code=2)
+    one_line_error(done, "mode: 'pure'; allowed: default, no_gate")
+
+
 @pytest.mark.parametrize("cell", ["elman", "ctrnn", "jordan", "indrnn"])
 def test_what_was_trained_in_fixed_point_is_what_is_written(motor, tmp_path, cell):
     loss = "huber" if cell == "jordan" else "mse"
