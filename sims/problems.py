@@ -102,6 +102,7 @@ def problem(
     backend: str = "cpu",
     goals: Sequence[str] = (),
     input_limits: Limits | None = None,
+    network: Mapping[str, Any] | None = None,
 ) -> Problem:
     """Return the problem of a name: a task, an environment, or a function ``f(controller, seed) -> fitness``.
 
@@ -121,14 +122,17 @@ def problem(
         backend: backend of a compiled task's population, ``"cpu"`` or ``"cuda"``.
         goals: goals besides the fitness, names in ``neuroctl.evolve.GOALS``.
         input_limits: limits instead of measured ones, as when a study is resumed.
+        network: further fields of the spec, such as ``{"encoder": (16,)}``.
 
     Raises:
+        SpecError: a field of the spec is not allowed.
         StudyError: there is no such goal.
         BackendUnavailable: there is no such backend here.
         TaskError: there is nothing of that name, or it cannot be evolved on; names the nearest.
 
     """
     resolved = _resolve(name, cell, neurons, measured, backend, input_limits)
+    resolved = replace(resolved, spec=replace(resolved.spec, **(network or {})))
     if not goals:
         return resolved
     if "energy" in goals and registry.known(name) and registry.get(name).plant:

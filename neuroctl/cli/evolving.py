@@ -14,8 +14,25 @@ import typer
 
 from neuroctl import io
 from neuroctl.checks import shown
-from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, Workers, check_pictures
-from neuroctl.cli.resuming import check_number, first_seed, stored_in, with_stored
+from neuroctl.cli.options import (
+    NETWORK_DEFAULTS,
+    AllowCoarse,
+    Backbone,
+    DenseActivation,
+    Encoder,
+    Head,
+    InitialState,
+    Json,
+    Layers,
+    Mode,
+    Seed,
+    StateBits,
+    WeightBits,
+    Workers,
+    check_pictures,
+    network_fields,
+)
+from neuroctl.cli.resuming import LATER_FIELDS, check_number, first_seed, stored_in, with_stored
 from neuroctl.console import (
     emit,
     log,
@@ -49,6 +66,13 @@ def evolve(
     ],
     cell: Annotated[str | None, _option("Kind of network.", "cell", rich_help_panel=_NETWORK)] = None,
     neurons: Annotated[int | None, _option("Number of neurons.", "neurons", rich_help_panel=_NETWORK)] = None,
+    layers: Layers = 1,
+    encoder: Encoder = None,
+    head: Head = None,
+    dense_activation: DenseActivation = "relu",
+    backbone: Backbone = None,
+    mode: Mode = "default",
+    initial_state: InitialState = "zeros",
     limbs: Annotated[
         int | None,
         _option("Number of equal parts that share their weights, one per leg.", "limbs", rich_help_panel=_NETWORK),
@@ -190,7 +214,8 @@ def evolve(
         "validation": validation, "sigma0": sigma0, "generations": generations, "budget": budget, "goals": goals,
         "racing": racing, "target_score": target_score, "seed": seed, "sparse": sparse,
         "optional_neurons": optional_neurons, "quantized": quantized, "integer_genes": integer_genes,
-        "weight_bits": weight_bits, "state_bits": state_bits,
+        "weight_bits": weight_bits, "state_bits": state_bits, "layers": layers, "encoder": encoder, "head": head,
+        "dense_activation": dense_activation, "backbone": backbone, "mode": mode, "initial_state": initial_state,
     }  # fmt: skip
     stored: dict[str, Any] = {}
     if resume:
@@ -202,8 +227,10 @@ def evolve(
     options["generations"] = min(counts) if counts else _UNLIMITED if limits else None
     chosen = _chosen(options, {} if stored else sims.search_of(task))
     named = tuple(goal.strip() for goal in chosen["goals"].split(",")) if chosen["goals"] is not None else ()
+    network = network_fields(**{name: options[name] for name in LATER_FIELDS})
     problem = sims.problem(
         task, cell=chosen["cell"], neurons=chosen["neurons"], goals=named, backend=backend,
+        network={name: value for name, value in network.items() if value not in NETWORK_DEFAULTS},
         measured=chosen["optimizer"] in ("map-elites", "cma-me") and not named,
         input_limits=stored.get("spec", {}).get("input_limits"),
     )  # fmt: skip

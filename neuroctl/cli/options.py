@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from neuroctl.errors import require
+from neuroctl.errors import SpecError, require
 from neuroctl.io import check_writable
 
 Seed = Annotated[int, typer.Option(help="Seed of everything random; same seed, same machine: same bits.", min=0)]
@@ -42,6 +42,46 @@ TaskName = Annotated[
     str,
     typer.Option("--task", help="Task to run in. Default: the one that the file names, if `neuroctl tasks` lists it."),
 ]
+
+
+_NETWORK: Final = "Network"
+Layers = Annotated[
+    int, typer.Option(help="Number of layers, of an Elman network, IndRNN or GRU.", rich_help_panel=_NETWORK)
+]
+Backbone = Annotated[
+    str | None, typer.Option(help="Sizes of the layers inside a cfc, such as 32.", rich_help_panel=_NETWORK)
+]
+Mode = Annotated[str, typer.Option(help="Of a cfc: default or no_gate.", rich_help_panel=_NETWORK)]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Sizes of dense layers before the network, such as 32,16.", rich_help_panel=_NETWORK),
+]
+Head = Annotated[str | None, typer.Option(help="Sizes of dense layers behind it.", rich_help_panel=_NETWORK)]
+DenseActivation = Annotated[
+    str, typer.Option(help="Of these layers: relu, tanh or logistic.", rich_help_panel=_NETWORK)
+]
+InitialState = Annotated[str, typer.Option(help="State after a reset: zeros or learned.", rich_help_panel=_NETWORK)]
+NETWORK_DEFAULTS: Final[tuple[Any, ...]] = ([], "relu", "zeros", "default", 1)
+"""Values that fields of a network have where no option names another."""
+
+
+def network_fields(**options: Any) -> dict[str, Any]:
+    """Return the fields of a spec that options of a network name; sizes of layers, such as ``"32,16"``, as lists.
+
+    Raises:
+        SpecError: a text is no list of sizes.
+
+    """
+    return {name: _sizes(name, v) if name in ("encoder", "head", "backbone") else v for name, v in options.items()}
+
+
+def _sizes(name: str, sizes: str | list[int] | None) -> list[int]:
+    if sizes is None or isinstance(sizes, list):
+        return sizes or []
+    try:
+        return [int(size) for size in sizes.split(",")]
+    except ValueError:
+        raise SpecError(f"{name}: {sizes!r}; allowed: sizes of layers, such as 32,16") from None
 
 
 def check_pictures(**paths: Path | None) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from typer import Context
 
 from neuroctl.errors import StudyError
 from neuroctl.evolve.goals import goals_in
+
+LATER_FIELDS: Final = {
+    "layers": 1, "encoder": [], "head": [], "dense_activation": "relu", "backbone": [], "mode": "default",
+    "initial_state": "zeros",
+}  # fmt: skip
+"""Fields of a network, with their defaults, which the specs of earlier studies may not have."""
 
 
 def with_stored(context: Context, options: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,4 +117,5 @@ def options_of(stored: Mapping[str, Any]) -> dict[str, Any]:
         "budget": ",".join(budget) or None, "quantized": bool(fixed_point),
         "integer_genes": encoding["integer_bits"] is not None, "weight_bits": fixed_point.get("weight_bits", 16),
         "state_bits": fixed_point.get("state_bits", 32),
+        **{name: spec.get(name, default) for name, default in LATER_FIELDS.items()},
     }  # fmt: skip

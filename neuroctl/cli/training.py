@@ -11,7 +11,23 @@ from typing import Annotated, Any
 import typer
 
 from neuroctl import io
-from neuroctl.cli.options import AllowCoarse, Json, Seed, StateBits, WeightBits, check_pictures
+from neuroctl.cli.options import (
+    NETWORK_DEFAULTS,
+    AllowCoarse,
+    Backbone,
+    DenseActivation,
+    Encoder,
+    Head,
+    InitialState,
+    Json,
+    Layers,
+    Mode,
+    Seed,
+    StateBits,
+    WeightBits,
+    check_pictures,
+    network_fields,
+)
 from neuroctl.cli.resuming import check_number, first_seed, read_study, training_in
 from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import TrainingError
@@ -54,24 +70,13 @@ def train(
         str, typer.Option(help="Kind of network: ctrnn, elman, indrnn, jordan, gru or cfc.", rich_help_panel=_NETWORK)
     ] = "ctrnn",
     neurons: Annotated[int, typer.Option(help="Number of neurons.", rich_help_panel=_NETWORK)] = 8,
-    layers: Annotated[
-        int, typer.Option(help="Number of layers, of an Elman network, IndRNN or GRU.", rich_help_panel=_NETWORK)
-    ] = 1,
-    backbone: Annotated[
-        str | None, typer.Option(help="Sizes of the layers inside a cfc, such as 32.", rich_help_panel=_NETWORK)
-    ] = None,
-    mode: Annotated[str, typer.Option(help="Of a cfc: default or no_gate.", rich_help_panel=_NETWORK)] = "default",
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Sizes of dense layers before the network, such as 32,16.", rich_help_panel=_NETWORK),
-    ] = None,
-    head: Annotated[str | None, typer.Option(help="Sizes of dense layers behind it.", rich_help_panel=_NETWORK)] = None,
-    dense_activation: Annotated[
-        str, typer.Option(help="Of these layers: relu, tanh or logistic.", rich_help_panel=_NETWORK)
-    ] = "relu",
-    initial_state: Annotated[
-        str, typer.Option(help="State after a reset: zeros or learned.", rich_help_panel=_NETWORK)
-    ] = "zeros",
+    layers: Layers = 1,
+    backbone: Backbone = None,
+    mode: Mode = "default",
+    encoder: Encoder = None,
+    head: Head = None,
+    dense_activation: DenseActivation = "relu",
+    initial_state: InitialState = "zeros",
     loss: Annotated[str, typer.Option(help="mse or huber.")] = "mse",
     optimizer: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adam",
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 0.01,
@@ -131,10 +136,11 @@ def train(
         "patience": patience, "truncate": truncate, "seed": seed,
     }  # fmt: skip
     # What earlier versions did not have is named where it is not the default: their studies go on.
-    later: dict[str, Any] = {"encoder": _sizes("encoder", encoder), "head": _sizes("head", head)}
-    later |= {"dense_activation": dense_activation, "initial_state": initial_state}
-    later |= {"backbone": _sizes("backbone", backbone), "mode": mode}
-    options |= {name: value for name, value in later.items() if value not in ([], "relu", "zeros", "default")}
+    later = network_fields(
+        encoder=encoder, head=head, dense_activation=dense_activation, initial_state=initial_state, backbone=backbone,
+        mode=mode,
+    )  # fmt: skip
+    options |= {name: value for name, value in later.items() if value not in NETWORK_DEFAULTS}
     given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None
@@ -168,13 +174,6 @@ def train(
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
-
-
-def _sizes(name: str, text: str | None) -> list[int]:
-    try:
-        return [int(size) for size in _names(text)]
-    except ValueError:
-        raise TrainingError(f"{name}: {text!r}; allowed: sizes of layers, such as 32,16") from None
 
 
 def _trained(

@@ -216,6 +216,20 @@ def test_encodings(tmp_path):
     one_line_error(neuroctl(*config, "--limbs", 4, code=1), "limbs: 4", "divisors")
 
 
+def test_dense_layers_and_a_learned_start_are_evolved_and_resumed(tmp_path):
+    study = ("evolve", "phototaxis", "--out", tmp_path / "s", "--workers", 1, "--generations")
+    network = ("--cell", "gru", "--neurons", 2, "--encoder", 3, "--head", "3,2", "--dense-activation", "tanh")
+    search = ("--population", 4, "--validation", 1, "--episodes", 1)
+    neuroctl(*study, 1, *network, *search, "--initial-state", "learned")
+    neuroctl(*study, 2, "--resume")
+    spec = nc.load(tmp_path / "s" / "best.npz").spec
+    assert (spec.encoder, spec.head, spec.dense_activation, spec.initial_state) == ((3,), (3, 2), "tanh", "learned")
+    assert spec.input_names == ("left eye", "right eye")
+    one_line_error(neuroctl(*study, 3, "--resume", "--encoder", 4, code=1), "spec.encoder: [4], but the study in")
+    one_line_error(neuroctl(*study[:2], "--encoder", "3,x", code=2), "encoder: '3,x'; allowed: sizes of layers")
+    one_line_error(neuroctl(*study[:2], "--mode", "fast", code=2), "mode: 'fast'; allowed")
+
+
 def test_a_tasks_rhythm_is_left_out_of_networks_that_have_none(tmp_path):
     quick = ("--generations", 1, "--population", 4, "--validation", 1, "--out", tmp_path / "s")
     neuroctl("evolve", "quadruped", "--cell", "elman", *quick)

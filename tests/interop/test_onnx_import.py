@@ -232,7 +232,10 @@ EDITS = {
     "activations": (attribute("activations", ["Sigmoid", "Relu"]), "activations Sigmoid, Relu; allowed: Sigmoid, Tanh"),
     "half": (half, ""),
     "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
-    "operator": (operator("Elu"), "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div, Relu, Tanh and Sigmoid"),
+    "operator": (
+        operator("Elu"),
+        "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div",
+    ),
 }
 
 

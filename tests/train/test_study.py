@@ -169,7 +169,7 @@ def test_dense_layers_and_a_learned_start_by_the_command_line(motor, tmp_path):
     assert spec.initial_state == "learned" and parts.theta.tobytes() == whole.theta.tobytes()
     plain = prepare(OPTIONS | {"data": [str(motor)]}).config
     assert not {"encoder", "head", "dense_activation", "initial_state"} & {*plain, *plain["spec"]}
-    done = neuroctl("train", *data, "--encoder", "4,x", "--out", tmp_path / "no", code=1)
+    done = neuroctl("train", *data, "--encoder", "4,x", "--out", tmp_path / "no", code=2)
     one_line_error(done, "encoder: '4,x'; allowed: sizes of layers, such as 32,16")
 
 
