@@ -1,4 +1,4 @@
-"""Recurrent networks in ONNX files, as controllers: one GRU or RNN operator between dense layers.
+"""Recurrent networks in ONNX files, as controllers: GRU or RNN operators, one a layer, between dense layers.
 
 The graph is followed from its observation to its first output. Operators that only move axes are passed over: the
 proof, which runs the file in ONNX Runtime, would notice one that does more.
@@ -21,15 +21,18 @@ from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, NeuroctlError, require
 from neuroctl.interop.onnx_run import Session
 from neuroctl.interop.proof import check_equal, prove
-from neuroctl.interop.weights import GATES, Dense, Network, between
+from neuroctl.interop.weights import GATES, Dense, Network, Recurrent, between
 from neuroctl.io import file_name
 from neuroctl.spec import Limits, Spec
 
 Array = NDArray[Any]
 
-_ALLOWED: Final = "one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div, Relu, Tanh and Sigmoid before and after"
+_ALLOWED: Final = (
+    "GRUs or RNNs, one behind the other, with MatMul, Gemm, Add, Sub, Mul, Div, Relu, Tanh and Sigmoid before and after"
+)
 _MOVES: Final = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout", "Cast")
-_SPREADS: Final = (*_MOVES, "Expand", "Tile", "Slice", "Concat")
+_SPREADS: Final = (*_MOVES, "Expand", "Tile", "Slice", "Split", "Gather", "Concat")
+_JOINS: Final = (*_MOVES, "Concat")
 _SQUASHES: Final = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "logistic"}
 _FACTORS: Final = ("Add", "Sub", "Mul", "Div")
 """Operators of a value and a constant: a bias, or what a normalizer subtracts and divides by."""
@@ -48,11 +51,12 @@ def from_onnx(
 ) -> Controller:
     """Return the controller that an ONNX file is, after a proof that both give the same outputs.
 
-    Allowed are one GRU (with ``linear_before_reset = 1``) or RNN operator in one direction, and dense layers before and
-    after it, as torch's exporters and rsl_rl write them: a step with its state as input and output, or a sequence. An
-    initial state in the file becomes the controller's; one that is an input starts as zeros. The proof runs file (in
-    ONNX Runtime) and controller on three random sequences of 1,000 steps, or as many as the file's axes allow; outputs
-    may differ by 1e-5. A file that ``to_onnx`` wrote is taken as the controller that it was, limits included.
+    Allowed are GRU (with ``linear_before_reset = 1``) or RNN operators in one direction, one a layer, and dense layers
+    before and after them, as torch's exporters and rsl_rl write them: a step with its state as input and output, or a
+    sequence. An initial state in the file becomes the controller's; one that is an input starts as zeros. The proof
+    runs file (in ONNX Runtime) and controller on three random sequences of 1,000 steps, or as many as the file's axes
+    allow; outputs may differ by 1e-5. A file that ``to_onnx`` wrote is taken as the controller that it was, limits
+    included.
 
     Args:
         source: the file, with weights of float32 in it.
@@ -143,7 +147,7 @@ class _Graph:
         self._shapes = {value.name: _shape(value) for value in inputs}
         self._outputs = [value.name for value in model.graph.output]
         self._before, self._after = Dense(), Dense()
-        self._recurrent: dict[str, Any] | None = None
+        self._recurrent: list[dict[str, Any]] = []
         self._moves: list[Any] = []
         self.output = self._outputs[0]
         self.state: tuple[str, str] | None
@@ -153,10 +157,15 @@ class _Graph:
         self._fold()
         kinds = [node.op_type for node in self._nodes]
         operators = [node for node in self._nodes if node.op_type in ("GRU", "RNN", "LSTM")]
-        if len(operators) != 1 or operators[0].op_type == "LSTM":
+        if len({node.op_type for node in operators}) != 1 or operators[0].op_type == "LSTM":
             got = ", ".join(node.op_type for node in operators) or f"none among {', '.join(dict.fromkeys(kinds))}"
             raise InteropError(f"recurrent operators: {got}; allowed: {_ALLOWED}")
-        self._initial, self.state = self._initial_of(operators[0])
+        count = len(operators)
+        starts, states = zip(*(self._initial_of(node, k, count) for k, node in enumerate(operators)), strict=True)
+        if len(set(states)) != 1:
+            raise InteropError("initial_h: of some layers an input of its own; allowed: one state, of all layers")
+        self._starts = {node.output[0]: start for node, start in zip(operators, starts, strict=True)}
+        self.state = states[0]
         seen = [name for name in self._inputs if name not in (self.state or ())]
         if len(seen) != 1:
             raise InteropError(f"inputs: {', '.join(self._inputs)}; allowed: an observation, and at most a state")
@@ -174,14 +183,23 @@ class _Graph:
             node = self._next(names)
             names = list(node.output[:1]) if node.op_type not in _CELLS else [name for name in node.output if name]
             self._take(node)
-        if self._recurrent is None:
+        if not self._recurrent:
             raise InteropError(f"{self.output}: no recurrent operator leads to it; allowed: {_ALLOWED}")
-        return between(self._before, self._after, **self._recurrent)
+        first, *others = self._recurrent
+        starts = [layer.pop("initial") for layer in self._recurrent]
+        if any(start is not None for start in starts):
+            n = first["weight_hh"].shape[1]
+            first["initial"] = np.concatenate([np.zeros(n) if start is None else start for start in starts])
+        kinds = [{key: layer.pop(key) for key in ("cell", "activation")} for layer in others]
+        if any(first[key] != value for kind in kinds for key, value in kind.items()):
+            raise InteropError("recurrent operators: their activations differ; allowed: the same for all")
+        return between(self._before, self._after, later=tuple(Recurrent(**layer) for layer in others), **first)
 
     def _next(self, names: list[str]) -> Any:
         """Return the one operator that takes a value, other than for its shape or as the next state."""
         users = [node for node in self._nodes if set(names) & set(node.input) and node.op_type != "Shape"]
-        users = [node for node in users if self.state is None or not self._leads(node, self.state[1])]
+        others = [name for name in self._outputs if name != self.output]  # last states
+        users = [node for node in users if not any(self._leads(node, name) for name in others)]
         if len(users) != 1:
             kinds = ", ".join(node.op_type for node in users) or "nothing"
             raise InteropError(f"{names[0]}: goes into {kinds}; allowed: one operator, and no branches")
@@ -189,7 +207,7 @@ class _Graph:
 
     def _leads(self, node: Any, name: str) -> bool:
         """Return whether a node only moves its input to an output of the graph."""
-        while node.op_type in _MOVES:
+        while node.op_type in _JOINS:
             if name in node.output:
                 return True
             following = [user for user in self._nodes if set(node.output) & set(user.input)]
@@ -199,9 +217,11 @@ class _Graph:
         return False
 
     def _take(self, node: Any) -> None:
-        kind, side = node.op_type, self._before if self._recurrent is None else self._after
+        kind, side = node.op_type, self._after if self._recurrent else self._before
         if kind in _CELLS:
-            self._recurrent = self._operator(node)
+            if self._after.layers:
+                raise InteropError(f"{_title(node)}: behind dense layers that are behind another; allowed: {_ALLOWED}")
+            self._recurrent.append(self._operator(node))
         elif kind in ("MatMul", "Gemm"):
             side.add(self._product(node))
         elif kind in _FACTORS:
@@ -210,7 +230,7 @@ class _Graph:
             if not side.squashed(_SQUASHES[kind]):
                 raise InteropError(f"{_title(node)}: follows no MatMul or Gemm; allowed: {_ALLOWED}")
         elif kind in _MOVES:
-            self._moves += [node] if self._recurrent is None else []
+            self._moves += [] if self._recurrent else [node]
         else:
             raise InteropError(f"{_title(node)}; allowed: {_ALLOWED}")
 
@@ -284,8 +304,11 @@ class _Graph:
 
     # --- The operator -----------------------------------------------------------------------------------------------
 
-    def _initial_of(self, node: Any) -> tuple[Array | None, tuple[str, str] | None]:
-        """Return the initial state ``[n]``, None for zeros; and the names of the state as input and output, if any."""
+    def _initial_of(self, node: Any, layer: int, count: int) -> tuple[Array | None, tuple[str, str] | None]:
+        """Return the initial state ``[n]``, None for zeros; and the names of the state as input and output, if any.
+
+        A state of all ``count`` layers is told apart by its first axis; the proof would notice another order.
+        """
         name = node.input[5] if len(node.input) > 5 else ""
         while name and name not in self._constants:
             if name in self._inputs:
@@ -301,7 +324,9 @@ class _Graph:
             name = maker.input[0]
         if not name:
             return None, None
-        rows = self._number(name, "initial_h").reshape(-1, int(_attributes(self._onnx, node)["hidden_size"]))
+        values = self._number(name, "initial_h")
+        values = values[layer] if count > 1 and values.ndim == 3 and len(values) == count else values
+        rows = values.reshape(-1, int(_attributes(self._onnx, node)["hidden_size"]))
         if (rows != rows[0]).any():
             raise InteropError("initial_h: rows that differ; allowed: one state for all sequences")
         return (rows[0].copy() if rows[0].any() else None), None
@@ -309,14 +334,18 @@ class _Graph:
     def _state_output(self, node: Any) -> str:
         """Return the output that the operator's last state goes to."""
         for output in self._outputs[::-1]:
-            name = str(output)
-            maker: Any = self._makers.get(name)
-            while maker is not None and maker is not node and maker.op_type in _MOVES:
-                name = str(maker.input[0])
-                maker = self._makers.get(name)
-            if maker is node and (name == list(node.output)[-1] or output != self._outputs[0]):
+            sources = self._sources(str(output), node)
+            if sources and (list(node.output)[-1] in sources or output != self._outputs[0]):
                 return str(output)
         raise InteropError(f"{_title(node)}: its state is an input, but no output; allowed: both")
+
+    def _sources(self, name: str, node: Any) -> set[str]:
+        """Return those outputs of a node that a value is moved from, or joined of."""
+        maker: Any = self._makers.get(name)
+        if maker is None or maker is node:
+            return {name} if maker is node else set()
+        names = maker.input if maker.op_type in _JOINS else ()
+        return {source for each in names for source in self._sources(str(each), node)}
 
     def _operator(self, node: Any) -> dict[str, Any]:
         """Return the fields of a ``Network`` of the operator, whose gates stand in the order z, r, candidate."""
@@ -337,10 +366,12 @@ class _Graph:
             if functions not in _ACTIVATIONS:
                 raise InteropError(f"{title}: activations {', '.join(functions)}; allowed: Tanh, Relu or Sigmoid")
             activation = _ACTIVATIONS[functions]
-        self.time_axis = self._time(attributes)
+        if not self._recurrent:
+            self.time_axis = self._time(attributes)
         return {
             "cell": cell, "activation": activation, "weight_ih": w[order], "weight_hh": r[order],
-            "bias_ih": biases[: len(r)][order], "bias_hh": biases[len(r) :][order], "initial": self._initial,
+            "bias_ih": biases[: len(r)][order], "bias_hh": biases[len(r) :][order],
+            "initial": self._starts[node.output[0]],
         }  # fmt: skip
 
     def _check(self, node: Any, attributes: Mapping[str, Any]) -> None:

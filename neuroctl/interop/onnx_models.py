@@ -30,10 +30,11 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
 
     Inputs are ``obs [batch, inputs]`` and ``state_in [batch, S]``, outputs ``actions [batch, outputs]`` and
     ``state_out [batch, S]``; a state of 0 is a reset. With ``sequence`` obs and actions have time as their first axis.
-    Elman networks and GRUs are then ONNX's own RNN and GRU operators (layout 0, for a GRU linear_before_reset 1), other
-    cells a Scan. The model's metadata hold spec, parameters and notes, so that ``from_onnx`` gives the same controller;
-    ``neuroctl.manifest``; where the initial state is learned ``neuroctl.initial_state``, which then is the reset,
-    ``[S]``; and, as others write them, ``observation_names``, ``action_names``, ``control_hz`` and ``action_scale``.
+    Elman networks and GRUs are then ONNX's own RNN and GRU operators, one a layer (layout 0, for a GRU
+    linear_before_reset 1), other cells a Scan. The model's metadata hold spec, parameters and notes, so that
+    ``from_onnx`` gives the same controller; ``neuroctl.manifest``; where the initial state is learned
+    ``neuroctl.initial_state``, which then is the reset, ``[S]``; and, as others write them, ``observation_names``,
+    ``action_names``, ``control_hz`` and ``action_scale``.
 
     A model computes what the controller does with finite numbers. It does not hold the last output where an input is
     NaN or Inf.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
-from neuroctl.interop.weights import Network
+from neuroctl.interop.weights import Network, Recurrent
 
 Array = NDArray[Any]
 Run = Callable[[Array], Array]
@@ -109,9 +109,7 @@ def _reason(network: Network, u: Array, expected: Array) -> str:
 
 def _readings(network: Network) -> Iterator[tuple[str, Run]]:
     """Return other readings of the same weights, with what they are."""
-    zeros = np.zeros_like(network.bias_ih)
-    biases = {"both biases": (network.bias_ih, network.bias_hh), "bias_ih alone": (network.bias_ih, zeros),
-              "bias_hh alone": (zeros, network.bias_hh), "no bias": (zeros, zeros)}  # fmt: skip
+    biases = {"both biases": (1, 1), "bias_ih alone": (1, 0), "bias_hh alone": (0, 1), "no bias": (0, 0)}
     orders = list(permutations(range(3))) if network.cell == "gru" else [(0,)]
     for order in orders:
         names = ", ".join(("r", "z", "candidate")[k] for k in order)
@@ -122,19 +120,22 @@ def _readings(network: Network) -> Iterator[tuple[str, Run]]:
                 yield f"{gates}with {title}{form}", _plain(network, order, reset_after, pair)
 
 
-def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: tuple[Array, Array]) -> Run:
-    """Return a plain NumPy network that reads the weights in one way; order: where r, z and the candidate stand."""
+def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: tuple[int, int]) -> Run:
+    """Return a plain NumPy network that reads the weights in one way.
+
+    ``order``: where r, z and the candidate stand; ``biases``: factors of bias_ih and bias_hh.
+    """
     n, f = network.weight_hh.shape[1], SQUASHES[network.dense_activation]
 
     def gate(weights: Array, k: int) -> Array:
         part: Array = weights[order[k] * n : (order[k] + 1) * n]
         return part
 
-    def drive(u: Array, h: Array, k: int) -> tuple[Array, Array]:
-        inputs = gate(network.weight_ih, k) @ u + gate(biases[0], k)
-        return inputs, gate(network.weight_hh, k) @ h + gate(biases[1], k)
+    def step(layer: Recurrent, u: Array, h: Array) -> Array:
+        def drive(u: Array, h: Array, k: int) -> tuple[Array, Array]:
+            inputs = gate(layer.weight_ih, k) @ u + biases[0] * gate(layer.bias_ih, k)
+            return inputs, gate(layer.weight_hh, k) @ h + biases[1] * gate(layer.bias_hh, k)
 
-    def step(u: Array, h: Array) -> Array:
         if network.cell == "elman":
             reading: Array = SQUASHES[str(network.activation)](sum(drive(u, h, 0)))
             return reading
@@ -148,12 +149,16 @@ def _plain(network: Network, order: tuple[int, ...], reset_after: bool, biases: 
         return mixed
 
     def run(u: Array) -> Array:
-        h, rows = np.zeros(n) if network.initial is None else network.initial, []
+        count = len(network.layers)
+        start = np.zeros(count * n) if network.initial is None else network.initial
+        h, rows = np.split(start, count), []
         for weight, bias in network.encoder:
             u = f(u @ weight.T + bias)
         for row in u:
-            h = step(row, h)
-            rows.append(h)
+            x = row
+            for k, layer in enumerate(network.layers):
+                x = h[k] = step(layer, x, h[k])
+            rows.append(x)
         states = np.array(rows)
         for weight, bias in network.head:
             states = f(states @ weight.T + bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +17,13 @@ from neuroctl.checks import shown
 from neuroctl.controller import Controller
 from neuroctl.errors import BackendUnavailable, InteropError, require
 from neuroctl.interop.proof import Run, prove
-from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, between
+from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, Recurrent, between
 from neuroctl.io import file_name
 from neuroctl.spec import DENSE_ACTIVATIONS, Limits
 
 Array = NDArray[Any]
 
-_ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, with nn.Linear before and after"
+_ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell, with nn.Linear before and after"
 _IGNORED: Final = ("Identity", "Dropout")
 _SQUASHES: Final = {"Tanh": "tanh", "Sigmoid": "logistic", "ReLU": "relu"}
 _MAX_LINEAR: Final = 6
@@ -45,10 +45,10 @@ def from_torch(
 ) -> Controller:
     """Return the controller that a torch network is, after a proof that both give the same outputs.
 
-    Allowed are one ``nn.RNN``, ``nn.GRU``, ``nn.RNNCell`` or ``nn.GRUCell`` of one layer, and ``nn.Linear`` before and
-    after it, each with ``nn.ReLU``, ``nn.Tanh`` or ``nn.Sigmoid`` behind it, the same for all but the last; the last
-    one of all, and the last one before the recurrent part, may have none. The proof runs source and controller in
-    float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5.
+    Allowed are one ``nn.RNN``, ``nn.GRU``, ``nn.RNNCell`` or ``nn.GRUCell``, of one layer or several, and ``nn.Linear``
+    before and after it, each with ``nn.ReLU``, ``nn.Tanh`` or ``nn.Sigmoid`` behind it, the same for all but the last;
+    the last one of all, and the last one before the recurrent part, may have none. The proof runs source and controller
+    in float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5.
 
     Args:
         source: a module with these parts, whose call takes inputs ``[T, 1, m]`` (``[1, T, m]`` with ``batch_first``)
@@ -122,9 +122,12 @@ def _of_module(torch: Any, module: Any, dtype: str) -> Network:
         if all(owner is not known for known in owners):
             raise InteropError(f"{name}: a parameter of {type(owner).__name__}; allowed: {_ALLOWED}")
     gru = isinstance(recurrent, (torch.nn.GRU, torch.nn.GRUCell))
-    suffix = "_l0" if isinstance(recurrent, torch.nn.RNNBase) else ""
-    weights = {f"{kind}_{part}": getattr(recurrent, f"{kind}_{part}{suffix}", None)
-               for kind in ("weight", "bias") for part in ("ih", "hh")}  # fmt: skip
+    layers = [f"_l{k}" for k in range(recurrent.num_layers)] if isinstance(recurrent, torch.nn.RNNBase) else [""]
+    weights = [
+        {f"{kind}_{part}": getattr(recurrent, f"{kind}_{part}{layer}", None) for kind in ("weight", "bias")
+         for part in ("ih", "hh")}
+        for layer in layers
+    ]  # fmt: skip
     activation = None if gru else str(recurrent.nonlinearity)
     return _network(torch, "gru" if gru else "elman", activation, weights, before, after, dtype)
 
@@ -152,19 +155,27 @@ def _check_recurrent(torch: Any, where: str, part: Any) -> None:
     kind = type(part).__name__
     if not isinstance(part, (torch.nn.RNN, torch.nn.GRU, torch.nn.RNNCell, torch.nn.GRUCell)):
         raise InteropError(f"{where}: nn.{kind}; allowed: {_ALLOWED}")
-    for option, allowed in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
+    for option, allowed in (("bidirectional", False), ("proj_size", 0)):
         if (value := getattr(part, option, allowed)) != allowed:
             raise InteropError(f"{where}: nn.{kind} with {option}={value}; allowed: {option}={allowed}")
 
 
 def _network(
-    torch: Any, cell: str, activation: str | None, weights: Mapping[str, Any], before: Dense, after: Dense, dtype: str
-) -> Network:
-    """Return the network of tensors; biases that are None are 0."""
-    arrays = {name: take_array(torch, name, tensor, dtype) for name, tensor in weights.items() if tensor is not None}
-    for part in ("ih", "hh"):
-        arrays.setdefault(f"bias_{part}", np.zeros(len(arrays["weight_hh"])))
-    return between(before, after, cell=cell, activation=activation, **arrays)
+    torch: Any, cell: str, activation: str | None, layers: Sequence[Mapping[str, Any]], before: Dense, after: Dense,
+    dtype: str,
+) -> Network:  # fmt: skip
+    """Return the network of each layer's tensors; biases that are None are 0."""
+    recurrent: list[dict[str, Array]] = []
+    for k, weights in enumerate(layers):
+        title = f"_l{k}" if k else ""
+        given = {name: tensor for name, tensor in weights.items() if tensor is not None}
+        arrays = {name: take_array(torch, f"{name}{title}", tensor, dtype) for name, tensor in given.items()}
+        for part in ("ih", "hh"):
+            arrays.setdefault(f"bias_{part}", np.zeros(len(arrays["weight_hh"])))
+        recurrent.append(arrays)
+    first, *later = recurrent
+    others = tuple(Recurrent(**arrays) for arrays in later)
+    return between(before, after, cell=cell, activation=activation, later=others, **first)
 
 
 def take_layer(torch: Any, where: str, weight: Any, bias: Any, dtype: str) -> Layer:
@@ -252,25 +263,27 @@ def _of_weights(
     """Return the network whose parts are told by the names, sizes and order of weights."""
     if is_cfc(weights):
         raise InteropError("source: weights of a CfC; allowed: from_ncps, which takes those")
-    own: dict[str, Any] = {}
+    layers: dict[int, dict[str, Any]] = {}
     others: dict[str, Any] = {}
     prefixes, place = set(), 0
     for name, tensor in weights.items():
         match = _RECURRENT.fullmatch(str(name))
         if match is None:
             others[str(name)] = tensor
-            place += not own and str(name).endswith("weight")
+            place += not layers and str(name).endswith("weight")
             continue
-        if match["part"] == "hr" or match["back"] or match["layer"] not in (None, "0"):
-            what = {"hr": "a projection"}.get(
-                match["part"], "a second direction" if match["back"] else "a second layer"
-            )
+        if match["part"] == "hr" or match["back"]:
+            what = "a projection" if match["part"] == "hr" else "a second direction"
             raise InteropError(f"{name}: {what}; allowed: {_ALLOWED}")
-        own[f"{match['kind']}_{match['part']}"] = tensor
+        layers.setdefault(int(match["layer"] or 0), {})[f"{match['kind']}_{match['part']}"] = tensor
         prefixes.add(match["prefix"])
-    if len(prefixes) > 1 or not {"weight_ih", "weight_hh"} <= own.keys():
-        got = f"{len(prefixes)} recurrent parts" if len(prefixes) > 1 else "no weight_ih and weight_hh"
+    parts = [layers.get(k, {}) for k in range(max(layers, default=0) + 1)]
+    lacking = [k for k, part in enumerate(parts) if not {"weight_ih", "weight_hh"} <= part.keys()]
+    if len(prefixes) > 1 or lacking:
+        lack = f"no weight_ih and weight_hh{f' of layer {lacking[0]}' if lacking and lacking[0] else ''}"
+        got = f"{len(prefixes)} recurrent parts" if len(prefixes) > 1 else lack
         raise InteropError(f"source: {got} among {', '.join(map(str, weights)) or 'no weights'}; allowed: {_ALLOWED}")
+    own = parts[0]
     n = take_array(torch, "weight_hh", own["weight_hh"], dtype).shape[-1]
     gates = own["weight_hh"].shape[0] / n
     cell = {count: cell for cell, count in GATES.items()}.get(gates)
@@ -289,7 +302,7 @@ def _of_weights(
     before.functions = [dense_activation] * len(before.layers)
     after.functions = [dense_activation] * len(after.layers)
     after.functions[-1:] = [output_activation if output_activation != "identity" else None] * bool(after.layers)
-    return _network(torch, cell, activation, own, before, after, dtype)
+    return _network(torch, cell, activation, parts, before, after, dtype)
 
 
 def _linear(torch: Any, others: Mapping[str, Any], dtype: str) -> dict[str, Layer]:
@@ -314,7 +327,9 @@ def _in_order(linear: Mapping[str, Layer], place: int | None, m: int, n: int) ->
         names, place = _fitting(linear, names, m, n)
     before, after = Dense(), Dense()
     for k, name in enumerate(names):
-        (before if k < place else after).add(linear[name])
+        side = before if k < place else after
+        side.layers.append(linear[name])  # not ``add``: which functions stand behind them is told later
+        side.functions.append(None)
     return before, after
 
 
@@ -341,10 +356,11 @@ def _rebuilt(torch: Any, network: Network) -> Any:
     n, m = network.weight_hh.shape[1], network.weight_ih.shape[1]
     kind = torch.nn.GRU if network.cell == "gru" else torch.nn.RNN
     options = {} if network.activation is None else {"nonlinearity": network.activation}
-    recurrent = kind(m, n, dtype=torch.float64, **options)
+    recurrent = kind(m, n, num_layers=len(network.layers), dtype=torch.float64, **options)
     with torch.no_grad():
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(recurrent, f"{name}_l0").copy_(torch.from_numpy(getattr(network, name)))
+        for k, layer in enumerate(network.layers):
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                getattr(recurrent, f"{name}_l{k}").copy_(torch.from_numpy(getattr(layer, name)))
     parts = [*_rebuilt_layers(torch, network.encoder, network.dense_activation), recurrent]
     parts += _rebuilt_layers(torch, network.head, network.dense_activation)
     last = () if network.readout is None else (network.readout,)

@@ -1,4 +1,4 @@
-"""One recurrent layer between dense ones, with weights named and ordered as torch does, as a controller."""
+"""Recurrent layers between dense ones, with weights named and ordered as torch does, as a controller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.cells import layout
+from neuroctl.cells import layout, stack
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
 from neuroctl.spec import DENSE_ACTIVATIONS, Spec
@@ -88,8 +88,18 @@ def between(before: Dense, after: Dense, **recurrent: Any) -> Network:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """The weights of one recurrent layer, float64 and named as in torch; see ``Network``."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array
+    bias_hh: Array
+
+
+@dataclass(frozen=True)
 class Network:
-    """A recurrent layer between dense ones; matrices are ``[to, from]``.
+    """Recurrent layers between dense ones; matrices are ``[to, from]``; the first one's weights have fields.
 
     Args:
         cell: ``"elman"``, ``"gru"`` or ``"cfc"``.
@@ -103,7 +113,8 @@ class Network:
         encoder: the layers before the recurrent one.
         head: the layers between that and the readout.
         dense_activation: of encoder and head.
-        initial: the recurrent layer's state after a reset, float64 ``[n]``; None for zeros.
+        initial: the state after a reset, float64 ``[layers n]``, one layer behind the other; None for zeros.
+        later: the second recurrent layer and those that follow, of Elman networks and GRUs.
         blocks: other blocks of the controller's parameters, by name.
         fields: other fields of its spec.
 
@@ -121,6 +132,7 @@ class Network:
     head: tuple[Layer, ...] = ()
     dense_activation: str = "relu"
     initial: Array | None = None
+    later: tuple[Recurrent, ...] = ()
     blocks: Mapping[str, Array] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
 
@@ -133,6 +145,9 @@ class Network:
             "bias_ih": (self.bias_ih.shape, (rows,)),
             "bias_hh": (self.bias_hh.shape, (rows,)),
         }
+        for k, layer in enumerate(self.later, start=1):
+            same = {"weight_ih": (rows, n), "weight_hh": (rows, n), "bias_ih": (rows,), "bias_hh": (rows,)}
+            sizes |= {f"{name}_l{k}": (getattr(layer, name).shape, shape) for name, shape in same.items()}
         width = n
         for name, (weight, bias) in self._after():
             sizes[name], sizes[f"{name}'s bias"] = (weight.shape, (len(weight), width)), (bias.shape, (len(weight),))
@@ -145,7 +160,7 @@ class Network:
         if self.encoder:
             sizes["weight_ih"] = (self.weight_ih.shape, (rows, width))
         if self.initial is not None:
-            sizes["initial state"] = (self.initial.shape, (n,))
+            sizes["initial state"] = (self.initial.shape, (len(self.layers) * n,))
         for name, (got, allowed) in sizes.items():
             if got != allowed:
                 raise InteropError(f"{name}: shape {got}; allowed: {allowed}")
@@ -155,6 +170,11 @@ class Network:
         """Number of inputs."""
         first = self.encoder[0][0] if self.encoder else self.weight_ih
         return int(first.shape[-1])
+
+    @property
+    def layers(self) -> tuple[Recurrent, ...]:
+        """The recurrent layers."""
+        return Recurrent(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh), *self.later
 
     def _after(self) -> list[tuple[str, Layer]]:
         layers = [(f"head[{k}]", layer) for k, layer in enumerate(self.head)]
@@ -170,6 +190,8 @@ class Network:
         n = self.weight_hh.shape[1]
         if self.initial is not None:
             limits["initial_state"] = "learned"
+        if self.later:
+            limits["layers"] = len(self.layers)
         encoder, head = (tuple(len(weight) for weight, _ in layers) for layers in (self.encoder, self.head))
         return Spec(
             cell=self.cell, inputs=self.inputs, neurons=n, outputs=n if self.readout is None else len(self.readout[0]),
@@ -188,19 +210,24 @@ class Network:
         """
         theta = np.zeros(layout(spec).size)
         blocks: Mapping[str, Array] = layout(spec).views(theta)
-        n = spec.neurons
-        blocks["W_in"][:], blocks["U"][:] = self.weight_ih, self.weight_hh
-        blocks["bias"][:] = self.bias_ih + self.bias_hh
-        if self.cell == "gru":  # the reset gate acts on the product with the state and its bias: they stay apart
-            blocks["bias"][2 * n :] = self.bias_ih[2 * n :]
-            blocks["recurrent_bias"][:] = self.bias_hh[2 * n :]
-        for name, values in self.blocks.items():
-            blocks[name][:] = values
+        two = 2 * spec.neurons
+        for k, layer in enumerate(self.layers):
+            w_in, u, b, d = (
+                stack.of_layer(spec, name, k) for name in ("W_in", "U", "bias", "recurrent_bias")
+            )  # fmt: skip
+            blocks[w_in][:], blocks[u][:] = layer.weight_ih, layer.weight_hh
+            blocks[b][:] = layer.bias_ih + layer.bias_hh
+            if self.cell == "gru":  # the reset gate acts on the product with the state and its bias: they stay apart
+                blocks[b][two:] = layer.bias_ih[two:]
+                blocks[d][:] = layer.bias_hh[two:]
+        for block, numbers in self.blocks.items():
+            blocks[block][:] = numbers
         if self.readout is not None:
             blocks["W_out"][:], blocks["b_out"][:] = self.readout
         for title, layers in (("enc", self.encoder), ("head", self.head)):
             for k, (weight, bias) in enumerate(layers):
                 blocks[f"W_{title}.{k}"][:], blocks[f"b_{title}.{k}"][:] = weight, bias
         if self.initial is not None:
-            blocks["h0"][:] = self.initial
+            for h0, start in zip(stack.names(spec, "h0"), np.split(self.initial, len(self.layers)), strict=True):
+                blocks[h0][:] = start
         return Controller(spec, theta)

@@ -10,6 +10,9 @@ from neuroctl.errors import InteropError
 from neuroctl.interop import from_onnx, to_onnx
 from tests.commands import neuroctl
 from tests.interop.cases import controller
+from tests.interop.random_modules import Carried as RandomStep
+from tests.interop.random_modules import module_of
+from tests.interop.random_modules import outputs as random_outputs
 
 torch = pytest.importorskip("torch", reason="writes the files")
 onnx = pytest.importorskip("onnx", reason="reads the files")
@@ -59,10 +62,12 @@ class Learned(nn.Module):
 
     def __init__(self, recurrent):
         super().__init__()
-        self.memory, self.start = recurrent, nn.Parameter(torch.rand(1, 1, recurrent.hidden_size) - 0.5)
+        self.memory, self.start = recurrent, nn.Parameter(
+            torch.rand(recurrent.num_layers, 1, recurrent.hidden_size) - 0.5
+        )  # fmt: skip
 
     def forward(self, x):
-        return self.memory(x, self.start.expand(1, x.shape[1], self.memory.hidden_size).contiguous())[0]
+        return self.memory(x, self.start.expand(-1, x.shape[1], -1).contiguous())[0]
 
 
 class Encoded(nn.Module):
@@ -84,7 +89,14 @@ CASES = {
     "carried": (lambda: Carried(nn.GRU(3, 5, batch_first=True)), (ZEROS(1, 1, 4), ZEROS(1, 1, 5)), BATCH),
     "step": (lambda: Step(nn.GRU(4, 5)), (ZEROS(1, 4), ZEROS(1, 1, 5)), {}),
     "learned": (lambda: Learned(nn.GRU(4, 5)), (ZEROS(7, 1, 4),), TIME),
-}
+    "sequence of 2 layers": (lambda: Sequence(nn.GRU(4, 5, 2)), (ZEROS(7, 1, 4),), TIME),
+    "batch first of 3 layers": (lambda: Sequence(nn.RNN(4, 5, 3, batch_first=True)), (ZEROS(2, 9, 4),), BATCH),
+    "carried of 3 layers": (
+        lambda: Carried(nn.RNN(3, 5, 3, nonlinearity="relu", batch_first=True)), (ZEROS(1, 1, 4), ZEROS(3, 1, 5)), BATCH
+    ),
+    "step of 2 layers": (lambda: Step(nn.GRU(4, 5, 2)), (ZEROS(1, 4), ZEROS(2, 1, 5)), {}),
+    "learned of 2 layers": (lambda: Learned(nn.GRU(4, 5, 2)), (ZEROS(7, 1, 4),), TIME),
+}  # fmt: skip
 
 
 def exported(path, module, arguments, axes=None, **options):
@@ -99,8 +111,10 @@ def outputs(module, kind, u):
     """Return what torch makes of inputs ``[T, 4]``, from a reset."""
     with torch.no_grad():
         x = torch.from_numpy(u)
+        layers = module.memory.num_layers if hasattr(module, "memory") else 1
+        start, kind = ZEROS(layers, 1, 5), kind.partition(" of ")[0]
         if kind == "step":
-            h, rows = ZEROS(1, 1, 5), []
+            h, rows = start, []
             for row in x:
                 y, h = module(row[None], h)
                 rows.append(y[0])
@@ -108,7 +122,7 @@ def outputs(module, kind, u):
         if kind == "no batch":
             return module(x).numpy()
         x = x[None] if kind in ("batch first", "carried") else x[:, None]
-        y = module(x, ZEROS(1, 1, 5))[0] if kind == "carried" else module(x)
+        y = module(x, start)[0] if kind == "carried" else module(x)
         return y.reshape(len(u), -1).numpy()
 
 
@@ -120,7 +134,8 @@ def test_what_torch_exports_is_equal_over_1000_steps(tmp_path, kind):
     ctl = from_onnx(exported(tmp_path / "a.onnx", module, arguments, axes), dt_s=DT)
     u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
     np.testing.assert_allclose(ctl.rollout(u), outputs(module, kind, u), atol=1e-5)
-    assert ctl.spec.initial_state == ("learned" if kind == "learned" else "zeros")
+    assert ctl.spec.initial_state == ("learned" if kind.startswith("learned") else "zeros")
+    assert ctl.spec.layers == module.memory.num_layers
 
 
 class Normalized(nn.Module):
@@ -148,12 +163,26 @@ def test_a_normalizer_becomes_part_of_the_first_layer(tmp_path, encoder, scale):
     np.testing.assert_allclose(ctl.rollout(u), outputs(module, "sequence", u), atol=2e-5)
 
 
-def test_what_torchs_other_exporter_writes_is_equal(tmp_path):
+@pytest.mark.parametrize("seed", range(20))
+def test_20_random_modules_as_files_are_equal_over_1000_steps(tmp_path, seed):
+    """Files of steps, with the state of all layers as input and output, as rsl_rl writes them."""
+    _, parts, _ = module_of(seed)
+    before, recurrent, after = parts
+    width = before[0].in_features if len(before) else recurrent.input_size
+    arguments = ZEROS(1, width), ZEROS(recurrent.num_layers, 1, recurrent.hidden_size)
+    ctl = from_onnx(exported(tmp_path / "a.onnx", RandomStep(before, recurrent, after), arguments), dt_s=DT)
+    u = np.random.default_rng(seed).standard_normal((1000, width)).astype(np.float32)
+    np.testing.assert_allclose(ctl.rollout(u), random_outputs(parts, u), atol=1e-5)
+    assert ctl.spec.layers == recurrent.num_layers
+
+
+@pytest.mark.parametrize("kind", ["step", "step of 2 layers"])
+def test_what_torchs_other_exporter_writes_is_equal(tmp_path, kind):
     pytest.importorskip("onnxscript", reason="torch's exporter by torch.export needs it")
     torch.manual_seed(0)
-    module = Step(nn.GRU(4, 5)).eval()
+    module = CASES[kind][0]().eval()
     torch.onnx.export(
-        module, CASES["step"][1], tmp_path / "a.onnx", dynamo=True, external_data=False, verbose=False,
+        module, CASES[kind][1], tmp_path / "a.onnx", dynamo=True, external_data=False, verbose=False,
         input_names=["obs", "h_in"], output_names=["actions", "h_out"],
     )  # fmt: skip
     u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
@@ -162,11 +191,13 @@ def test_what_torchs_other_exporter_writes_is_equal(tmp_path):
     except InteropError as error:  # what some versions of onnxscript write
         assert "which torch's GRU is not" in str(error)
     else:
-        np.testing.assert_allclose(ctl.rollout(u), outputs(module, "step", u), atol=1e-5)
+        np.testing.assert_allclose(ctl.rollout(u), outputs(module, kind, u), atol=1e-5)
 
 
 @pytest.mark.parametrize("sequence", [False, True])
-@pytest.mark.parametrize("name", ["ctrnn-scaled", "gru-dense", "gru-learned", "jordan-limits", "indrnn-deep"])
+@pytest.mark.parametrize(
+    "name", ["ctrnn-scaled", "gru-dense", "gru-learned", "jordan-limits", "indrnn-deep", "gru-2-learned"]
+)
 def test_what_to_onnx_writes_comes_back(tmp_path, name, sequence):
     ctl = controller(name)
     to_onnx(ctl, tmp_path / "a.onnx", sequence=sequence)
@@ -234,7 +265,7 @@ EDITS = {
     "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
     "operator": (
         operator("Elu"),
-        "(Elu); allowed: one GRU or RNN, with MatMul, Gemm, Add, Sub, Mul, Div",
+        "(Elu); allowed: GRUs or RNNs, one behind the other, with MatMul, Gemm, Add, Sub, Mul",
     ),
 }
 
@@ -252,10 +283,21 @@ def test_what_is_refused(tmp_path, name):
     assert text in str(raised.value) and "\n" not in str(raised.value)
 
 
+class Mixed(nn.Module):
+    """Layers of two kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.GRU(4, 5), nn.RNN(5, 5)
+
+    def forward(self, x):
+        return self.second(self.first(x)[0])[0]
+
+
 MODULES = {
-    "lstm": (lambda: nn.LSTM(4, 5), "recurrent operators: LSTM; allowed: one GRU or RNN, with "),
+    "lstm": (lambda: nn.LSTM(4, 5), "recurrent operators: LSTM; allowed: GRUs or RNNs, one behind the other, with "),
     "both ways": (lambda: nn.GRU(4, 5, bidirectional=True), "direction bidirectional; allowed: forward"),
-    "layers": (lambda: nn.GRU(4, 5, num_layers=2), "recurrent operators: GRU, GRU; allowed: one GRU or RNN, with "),
+    "mixed": (lambda: Mixed(), "recurrent operators: GRU, RNN; allowed: GRUs or RNNs, one behind the other, with "),
     "none": (lambda: nn.Linear(4, 5), "recurrent operators: none among "),
 }
 

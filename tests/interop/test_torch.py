@@ -13,11 +13,13 @@ from neuroctl.interop import from_torch, to_torch
 from neuroctl.train import value_and_grad
 from tests.commands import neuroctl, one_line_error
 from tests.interop.cases import OPTIONS, controller, inputs
+from tests.interop.random_modules import module_of
+from tests.interop.random_modules import outputs as random_outputs
 
 torch = pytest.importorskip("torch", reason="its networks are what is imported")
 nn = torch.nn
 DT = 0.02
-ALLOWED = "allowed: one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell of one layer, with nn.Linear before and after"
+ALLOWED = "allowed: one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell, with nn.Linear before and after"
 
 
 class Policy(nn.Module):
@@ -78,6 +80,17 @@ def outputs(module, u):
                         y = part(y)
             rows.append(y.reshape(-1).numpy().copy())
     return np.array(rows)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_20_random_modules_are_equal_over_1000_steps(seed):
+    module, parts, told = module_of(seed)
+    ctl = from_torch(module, dt_s=DT)
+    recurrent = parts[1]
+    assert (ctl.spec.layers, ctl.spec.neurons) == (recurrent.num_layers, recurrent.hidden_size)
+    u = np.random.default_rng(seed).standard_normal((1000, ctl.spec.inputs)).astype(np.float32)
+    np.testing.assert_allclose(ctl.rollout(u), random_outputs(parts, u), atol=1e-5)
+    assert from_torch(module.state_dict(), dt_s=DT, **told).theta.tobytes() == ctl.theta.tobytes()
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -192,7 +205,6 @@ def nan(module):
 
 REFUSED = {
     "lstm": (lambda: nn.LSTM(2, 3), f"module: nn.LSTM; {ALLOWED}"),
-    "layers": (lambda: nn.GRU(2, 3, num_layers=2), "module: nn.GRU with num_layers=2; allowed: num_layers=1"),
     "both ways": (
         lambda: nn.RNN(2, 3, bidirectional=True), "module: nn.RNN with bidirectional=True; allowed: bidirectional=False"
     ),
@@ -222,7 +234,15 @@ REFUSED = {
     "norm": (lambda: nn.Sequential(nn.RNN(2, 3), nn.LayerNorm(3)), f"1: nn.LayerNorm; {ALLOWED}"),
     "sizes": (lambda: nn.Sequential(nn.RNN(2, 3), nn.Linear(4, 1)), "readout: shape (1, 4); allowed: (1, 3)"),
     "state lstm": (lambda: nn.LSTM(2, 3).state_dict(), f"weight_hh: an LSTM; {ALLOWED}"),
-    "state layers": (lambda: nn.GRU(2, 3, num_layers=2).state_dict(), f"weight_ih_l1: a second layer; {ALLOWED}"),
+    "state layers": (
+        lambda: {k: w for k, w in nn.GRU(2, 3, 3).state_dict().items() if "_l1" not in k},
+        "source: no weight_ih and weight_hh of layer 1 among weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, "
+        f"weight_ih_l2, weight_hh_l2, bias_ih_l2, bias_hh_l2; {ALLOWED}",
+    ),
+    "state sizes": (
+        lambda: nn.GRU(2, 3, 2).state_dict() | {"weight_ih_l1": torch.ones(9, 2)},
+        "weight_ih_l1: shape (9, 2); allowed: (9, 3)",
+    ),
     "state both ways": (
         lambda: nn.GRU(2, 3, bidirectional=True).state_dict(), f"weight_ih_l0_reverse: a second direction; {ALLOWED}"
     ),
