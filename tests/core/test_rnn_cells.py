@@ -200,7 +200,7 @@ def test_the_origin_of_the_genome_rests_in_the_middle_of_the_range(cell):
     [
         ({"cell": "indrnn", "activation": "logistic"}, "activation: 'logistic'; allowed: relu, tanh, hard_tanh"),
         ({"cell": "elman", "activation": "hard_tanh"}, "activation: 'hard_tanh'; allowed: tanh, logistic, relu"),
-        ({"cell": "elman", "layers": 2}, "layers: 2; allowed for cell 'elman': 1"),
+        ({"cell": "jordan", "layers": 2}, "layers: 2; allowed for cell 'jordan': 1"),
         ({"cell": "jordan", "readout": "identity"}, "readout: 'identity'; allowed: affine"),
         ({"cell": "jordan", "context_decay": 1.0}, "context_decay: 1.0; allowed: from 0 to less than 1"),
         ({"cell": "indrnn", "horizon": 0}, "horizon: 0; allowed: integers from 1 to 2147483647"),
@@ -221,3 +221,39 @@ def test_no_step_grows_in_silence():
     assert np.isfinite(outputs).all()
     assert ctl.fault
     assert not math.isfinite(ctl.state[0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("cell", ["elman", "gru"])
+def test_a_bad_input_leaves_the_states_of_all_layers(cell, bad):
+    spec = nc.Spec(cell=cell, inputs=2, neurons=4, outputs=1, dt_s=0.05, layers=3, initial_state="learned")
+    ctl, u = nc.Controller(spec, seed=1), np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    states = [name for name in ctl.state_layout.blocks if name.startswith("h.")]
+    assert states == ["h.0", "h.1", "h.2"]
+    last = ctl.rollout(u)[-1].tolist()
+    before = [ctl.state[ctl.state_layout[name].part].tolist() for name in states]
+    assert ctl.step(np.array([bad, 0.0], np.float32)).tolist() == last and ctl.fault
+    assert [ctl.state[ctl.state_layout[name].part].tolist() for name in states] == before
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru"])
+def test_layers_of_torch(cell):
+    """The same weights in torch's own stack, over 1,000 steps."""
+    torch = pytest.importorskip("torch", reason="an independent implementation")
+    spec = nc.Spec(
+        cell=cell, inputs=3, neurons=5, outputs=5, dt_s=0.05, layers=3, readout="identity", dtype="float64"
+    )  # fmt: skip
+    ctl = nc.Controller(spec, seed=2)
+    stacked = (torch.nn.GRU if cell == "gru" else torch.nn.RNN)(3, 5, 3, dtype=torch.float64)
+    with torch.no_grad():
+        for k in range(3):
+            own = {name: torch.from_numpy(np.array(ctl.params[f"{name}.{k}"])) for name in ("W_in", "U", "bias")}
+            getattr(stacked, f"weight_ih_l{k}").copy_(own["W_in"])
+            getattr(stacked, f"weight_hh_l{k}").copy_(own["U"])
+            getattr(stacked, f"bias_ih_l{k}").copy_(own["bias"])
+            getattr(stacked, f"bias_hh_l{k}").zero_()
+            if cell == "gru":
+                getattr(stacked, f"bias_hh_l{k}")[10:] = torch.from_numpy(np.array(ctl.params[f"recurrent_bias.{k}"]))
+        u = np.random.default_rng(0).normal(size=(1000, 3))
+        expected = stacked(torch.from_numpy(u))[0].numpy()
+    np.testing.assert_allclose(ctl.rollout(u), expected, atol=1e-12)
