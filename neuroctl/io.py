@@ -370,12 +370,18 @@ def notes_from(meta: Mapping[str, Any] | None, path: str | os.PathLike[str] | No
     """Return a copy of the notes that a caller gives to a file, or to a controller; ``path`` is for error messages.
 
     Raises:
-        FileFormatError: they are no mapping.
+        FileFormatError: they are no mapping of strings to plain JSON types.
 
     """
     if meta is not None and not isinstance(meta, Mapping):
         raise FileFormatError(f"{_where(path)}meta: {shown(meta)}; allowed: a mapping of names to JSON types")
-    return copy.deepcopy(dict(meta or {}))
+    notes = dict(meta or {})
+    try:
+        canonical_json(notes)
+        _check_keys(notes)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{_where(path)}meta: {error}; allowed: plain JSON types, finite numbers") from None
+    return copy.deepcopy(notes)
 
 
 def _where(path: str | os.PathLike[str] | None) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,46 +39,60 @@ def import_network(
     timespan: Annotated[
         float | None, typer.Option(help="Of a CfC of ncps: the time between two steps that it was given, if any.")
     ] = None,
+    input_names: Annotated[
+        str | None, typer.Option(help="Names of the inputs with commas, units in brackets: 'pole angle [rad],speed'.")
+    ] = None,
+    output_names: Annotated[str | None, typer.Option(help="Names of the outputs, alike.")] = None,
 ) -> None:
     """Take over a network that others trained, after a proof that both give the same outputs."""
     io.check_writable("out", out_file, ".npz")
+    functions = {"activation": activation, "dense_activation": dense_activation}
+    functions |= {"output_activation": None if output_activation == "identity" else output_activation}
+    controller, proof = _imported(file, dt_s, functions, {"mode": mode, "timespan": timespan})
+    names = {"input_names": input_names, "output_names": output_names}
+    fields: dict[str, Any] = {
+        name: tuple(part.strip() for part in text.split(",")) for name, text in names.items() if text
+    }
+    spec = replace(controller.spec, **fields)
+    notes = controller.meta | {"imported_from": file.name}
+    Controller(spec, controller.theta, meta=notes).save(out_file)
+    out.print(f"{spec.summary()}, {controller.layout.size} parameters", highlight=False, soft_wrap=True)
+    out.print(f"equal to {proof}", highlight=False, soft_wrap=True)
+    out.print(f"look at it: neuroctl info {shlex.quote(str(out_file))}", highlight=False, soft_wrap=True)
+
+
+def _imported(file: Path, dt_s: float, functions: dict[str, str | None], own: dict[str, Any]) -> tuple[Controller, str]:
+    """Return the controller of a file, and what it is equal to.
+
+    Args:
+        file: the file.
+        dt_s: time between two steps, in seconds.
+        functions: ``activation``, ``dense_activation`` and ``output_activation``; None where no option names one.
+        own: options that CfCs alone have.
+
+    """
     from neuroctl import interop
+    from neuroctl.interop import torch_import
 
     taking: dict[str, Callable[..., Controller]] = {
         ".h5": interop.from_rltools, ".hdf5": interop.from_rltools, ".onnx": interop.from_onnx,
     }  # fmt: skip
-    functions = {"activation": activation, "dense_activation": dense_activation}
-    functions |= {"output_activation": None if output_activation == "identity" else output_activation}
-    own = {"mode": mode, "timespan": timespan}
-    if file.suffix not in taking and interop.is_cfc_file(file):
-        if dense_activation is not None:
-            raise InteropError(f"dense_activation: {dense_activation!r}; allowed for a CfC's weights: nothing")
-        controller = interop.from_ncps(
-            file, dt_s=dt_s, mode=mode, activation=activation, output_activation=output_activation,
-            timespan=1.0 if timespan is None else timespan,
-        )  # fmt: skip
-        _save(controller, file, out_file, "ncps' equations within 1e-05 over 3 random sequences of 1,000 steps")
-        return
+    torch_functions: dict[str, Any] = functions | {"output_activation": functions["output_activation"] or "identity"}
+    if file.suffix not in taking and torch_import.is_cfc_file(file):
+        if (dense := torch_functions.pop("dense_activation")) is not None:
+            raise InteropError(f"dense_activation: {dense!r}; allowed for a CfC's weights: nothing")
+        timespan = 1.0 if own["timespan"] is None else own["timespan"]
+        controller = interop.from_ncps(file, dt_s=dt_s, mode=own["mode"], timespan=timespan, **torch_functions)
+        return controller, "ncps' equations within 1e-05 over 3 random sequences of 1,000 steps"
     for name, number in own.items():
         if number is not None:
             raise InteropError(f"{name}: {number!r}; allowed for others than a CfC of ncps: nothing")
     if file.suffix not in taking:
-        controller = interop.from_torch(
-            file, dt_s=dt_s, activation=activation, output_activation=output_activation,
-            dense_activation=dense_activation,
-        )  # fmt: skip
-        _save(controller, file, out_file, "torch within 1e-05 over 3 random sequences of 1,000 steps")
-        return
+        controller = interop.from_torch(file, dt_s=dt_s, **torch_functions)
+        return controller, "torch within 1e-05 over 3 random sequences of 1,000 steps"
     for name, value in functions.items():
         if value is not None:
             raise InteropError(f"{name}: {value!r}; allowed with {file.suffix}, which has its own: nothing")
-    proof = {".onnx": "ONNX Runtime within 1e-05 over 3 random sequences"}
-    proven = proof.get(file.suffix, "RLtools within 1e-05 on the example in the file")
-    _save(taking[file.suffix](file, dt_s=dt_s), file, out_file, proven)
-
-
-def _save(controller: Controller, file: Path, out_file: Path, proof: str) -> None:
-    controller.save(out_file, meta={"imported_from": file.name})
-    out.print(f"{controller.spec.summary()}, {controller.layout.size} parameters", highlight=False, soft_wrap=True)
-    out.print(f"equal to {proof}", highlight=False, soft_wrap=True)
-    out.print(f"look at it: neuroctl info {shlex.quote(str(out_file))}", highlight=False, soft_wrap=True)
+    onnx = "ONNX Runtime within 1e-05 over 3 random sequences"
+    proof = onnx if file.suffix == ".onnx" else "RLtools within 1e-05 on the example in the file"
+    return taking[file.suffix](file, dt_s=dt_s), proof

@@ -6,6 +6,6 @@ from neuroctl.interop.onnx_import import from_onnx
 from neuroctl.interop.onnx_models import to_onnx
 from neuroctl.interop.rltools_import import from_rltools
 from neuroctl.interop.torch_export import to_torch
-from neuroctl.interop.torch_import import from_torch, is_cfc_file
+from neuroctl.interop.torch_import import from_torch
 
-__all__ = ["from_ctrnn", "from_ncps", "from_onnx", "from_rltools", "from_torch", "is_cfc_file", "to_onnx", "to_torch"]
+__all__ = ["from_ctrnn", "from_ncps", "from_onnx", "from_rltools", "from_torch", "to_onnx", "to_torch"]

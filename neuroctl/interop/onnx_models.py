@@ -16,7 +16,7 @@ from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, require
 from neuroctl.interop import steps
 from neuroctl.interop.steps import ACTIVATIONS, states_of
-from neuroctl.io import atomic_write, check_writable
+from neuroctl.io import atomic_write, check_writable, notes_from
 from neuroctl.manifests import manifest, onnx_facts
 from neuroctl.spec import Spec
 
@@ -47,7 +47,7 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
     Raises:
         BackendUnavailable: the package onnx is not installed.
         InteropError: the cell or dtype is not allowed.
-        FileFormatError: the file cannot be written, or has another suffix.
+        FileFormatError: the file cannot be written, or has another suffix, or notes are no plain JSON types.
 
     Example:
         >>> controller = nc.Controller(nc.Spec(cell="gru", inputs=2, neurons=4, outputs=1, dt_s=0.02))
@@ -56,6 +56,7 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
     """
     spec = controller.spec
     states_of(spec)  # or the cell is refused
+    notes_from(controller.meta)
     if spec.dtype != "float32":
         raise InteropError(f"dtype: {spec.dtype}; allowed: float32")
     onnx = require("onnx", "interop")

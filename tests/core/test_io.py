@@ -196,3 +196,17 @@ def test_notes_that_json_would_change_are_refused(tmp_path, meta):
     with pytest.raises(nc.FileFormatError, match="plain JSON types"):
         nc.Controller(SPEC).save(tmp_path / "c.npz", meta=meta)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ([1], r"meta: \[1\]; allowed: a mapping"),
+        ({1: 2}, "meta: key 1 is int and not str"),
+        ({"a": float("nan")}, "meta: Out of range float"),
+        ({"a": np.float32(1)}, "meta: Object of type float32"),
+    ],
+)
+def test_notes_of_a_controller_are_plain_json(meta, told):
+    with pytest.raises(nc.FileFormatError, match=f"^{told}"):
+        nc.Controller(nc.Spec(cell="elman", inputs=1, neurons=1, outputs=1, dt_s=0.1), meta=meta)

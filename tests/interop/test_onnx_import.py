@@ -8,7 +8,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.errors import InteropError
 from neuroctl.interop import from_onnx, to_onnx
-from tests.commands import neuroctl
+from tests.commands import neuroctl, one_line_error
 from tests.interop.cases import controller
 from tests.interop.random_modules import Carried as RandomStep
 from tests.interop.random_modules import module_of
@@ -224,6 +224,15 @@ def test_the_command_line_imports_a_file(tmp_path):
     done = neuroctl("import", tmp_path / "policy.onnx", "--dt", DT, "--out", tmp_path / "policy.npz")
     assert "equal to ONNX Runtime within 1e-05" in done.stdout
     assert nc.load(tmp_path / "policy.npz").spec.encoder == (3,)
+    names = ("--input-names", "pole angle [rad], speed,a,b", "--output-names", "left,right")
+    neuroctl("import", tmp_path / "policy.onnx", "--dt", DT, "--out", tmp_path / "named.npz", *names)
+    named = nc.load(tmp_path / "named.npz")
+    assert (named.spec.input_names[:2], named.spec.output_names) == (("pole angle [rad]", "speed"), ("left", "right"))
+    assert named.meta == {"imported_from": "policy.onnx"}
+    done = neuroctl(
+        "import", tmp_path / "policy.onnx", "--dt", DT, "--out", tmp_path / "x.npz", *names[:1], "a", code=2
+    )
+    one_line_error(done, "input_names: 1 names; allowed: exactly 4, or none")
 
 
 def attribute(name, value):
