@@ -29,6 +29,7 @@ from neuroctl.cli.options import (
     StateBits,
     WeightBits,
     Workers,
+    bits_of,
     check_pictures,
     network_fields,
 )
@@ -240,6 +241,7 @@ def evolve(
     if "seconds" in limits:  # for a resume without a budget
         notes |= {"budget": f"{limits['seconds']}s"}
     bits = (chosen["weight_bits"], chosen["state_bits"])
+    bits_of(*bits, chosen["quantized"] or chosen["integer_genes"])  # or they are refused
     shared = bool(stored) and FixedPointConfig.shared_in(stored.get("fixed_point") or {})
     config = StudyConfig(
         spec=problem.spec,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroctl import io
-from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits, bits_of
 from neuroctl.cli.running import open_controller
 from neuroctl.console import emit, out
 from neuroctl.errors import require
@@ -63,7 +63,7 @@ def loop(
     sims = require("neuroctl.sims", "evolve")
     for path in log or []:
         io.check_writable("log", path)
-    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    ctl, meta = open_controller(file, bits_of(weight_bits, state_bits, quantized))
     name = sims.task_of(meta, task)
     plant = sims.SimPlant(name, seed, on_reset=ctl.reset)
     sims.episodes.check_fit(ctl, plant.task)

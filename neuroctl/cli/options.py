@@ -84,6 +84,21 @@ def _sizes(name: str, sizes: str | list[int] | None) -> list[int]:
         raise SpecError(f"{name}: {sizes!r}; allowed: sizes of layers, such as 32,16") from None
 
 
+def bits_of(weight_bits: int, state_bits: int, fixed_point: bool) -> tuple[int, int] | None:
+    """Return the bits of weights and state in fixed point; None for floats, for which no bits may be named.
+
+    Raises:
+        SpecError: bits are named, and the controller runs in floats.
+
+    """
+    if fixed_point:
+        return weight_bits, state_bits
+    for name, bits, default in (("weight_bits", weight_bits, 16), ("state_bits", state_bits, 32)):
+        if bits != default:
+            raise SpecError(f"{name}: {bits}; allowed without --quantized: {default}, as floats have no such bits")
+    return None
+
+
 def check_pictures(**paths: Path | None) -> None:
     """Refuse pictures that could not be drawn or written, before the work for them.
 

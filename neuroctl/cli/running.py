@@ -11,7 +11,7 @@ import typer
 
 import neuroctl as nc
 from neuroctl import io
-from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits, check_pictures
+from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits, bits_of, check_pictures
 from neuroctl.console import (
     emit,
     out,
@@ -57,7 +57,7 @@ def run(
     """Replay a controller in a task from seeded starts."""
     check_pictures(gif=gif, gait=gait)
     sims = require("neuroctl.sims", "evolve")
-    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized or hil else None)
+    ctl, meta = open_controller(file, bits_of(weight_bits, state_bits, quantized or bool(hil)))
     name = sims.task_of(meta, task)
     if gif and sims.known(name) and sims.get(name).plant:
         raise TaskError(f"gif: {name!r} is compiled and has no picture; allowed: tasks in PyBullet, or with a render()")
@@ -198,7 +198,7 @@ def robustness(
     """Map a controller's tolerance of sensor noise and latency: its mean return under each pair."""
     check_pictures(out=picture)
     sims = require("neuroctl.sims", "evolve")
-    ctl, meta = open_controller(file, (weight_bits, state_bits) if quantized else None)
+    ctl, meta = open_controller(file, bits_of(weight_bits, state_bits, quantized))
     name = sims.task_of(meta, task)
     noises, latencies = _numbers("noise", noise, float), _numbers("latency", latency, int)
     returns = sims.robustness(name, ctl, noises, latencies, range(seed, seed + episodes)).mean(axis=2)
