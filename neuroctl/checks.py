@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroctl.errors import LayoutError, NeuroctlError
 
 _MAX_SHOWN: Final = 80
+_MAX_NAMES: Final = 12
 ABOVE_0: Final = math.ulp(0.0)
 """The smallest number greater than 0."""
 FINITE: Final = sys.float_info.max
@@ -27,6 +28,14 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # Python refuses to write integers of thousands of digits
         text = f"{type(value).__name__} too long to show"
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
+
+
+def listed(names: Iterable[object], nothing: str) -> str:
+    """Return names with commas between them for a one-line error, the first few of many; ``nothing`` for none."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else ""
+    parts = (text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..." for text in texts[:_MAX_NAMES])
+    return ", ".join(parts) + more or nothing
 
 
 def printable(text: str) -> str:

@@ -28,6 +28,15 @@ class NeuroctlError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message as one line: what a file or a user named may hold line ends and escapes."""
+        text = super().__str__()
+        return text if text.isprintable() else "".join(c if c.isprintable() else _code(c) for c in text)
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
 
 class SpecError(NeuroctlError, ValueError):
     """A field of a Spec is out of range, unknown or of the wrong type."""
