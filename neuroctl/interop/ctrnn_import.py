@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.cells import layout
-from neuroctl.checks import finite, integer, shown
+from neuroctl.checks import array, finite, integer, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
 from neuroctl.interop.proof import check_equal
@@ -83,6 +83,8 @@ def from_ctrnn(
 def _neurons(field: str, given: Sequence[int] | None, size: int) -> list[int]:
     if given is None:
         return list(range(size))
+    if isinstance(given, (str, bytes, Mapping, Set)) or not isinstance(given, Iterable):
+        raise InteropError(f"{field}: {shown(given)}; allowed: one or more neurons, each once")
     places = [integer(f"{field}[{k}]", place, 0, size - 1, error=InteropError) for k, place in enumerate(given)]
     if not places or len(set(places)) < len(places):
         raise InteropError(f"{field}: {shown(given)}; allowed: one or more neurons, each once")
@@ -93,13 +95,11 @@ def _numbers(source: Any, name: str, shape: tuple[int, ...]) -> Array:
     """Return an attribute, dense or sparse, as float64."""
     values: Any = getattr(source, name, None)
     values = values.toarray() if hasattr(values, "toarray") else values
-    try:
-        array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.shape != shape or not finite(array):
-        raise InteropError(f"source: {name}: {shown(values)}; allowed: finite numbers of shape {shape}")
-    return array
+    allowed = f"finite numbers of shape {shape}"
+    numbers = array(f"source: {name}", values, allowed, error=InteropError).astype(np.float64)
+    if numbers.shape != shape or not finite(numbers):
+        raise InteropError(f"source: {name}: {shown(values)}; allowed: {allowed}")
+    return numbers
 
 
 def _theta(source: Any, spec: Spec, weights: Array, columns: list[int], rows: list[int]) -> Array:
@@ -119,11 +119,15 @@ def _proof_fields(spec: Spec) -> dict[str, Any]:
 
 def _run(source: Any, u: Array, columns: list[int], rows: list[int]) -> Array:
     """Return the outputs of a copy of the network on inputs ``[T, m]``."""
-    network, external = copy.deepcopy(source), np.zeros(source.size)
-    network.outputs = 1.0 / (1.0 + np.exp(-network.gains * (network.states + network.biases)))
-    outputs = []
-    for row in u:
-        external[columns] = row
-        network.euler_step(external)
-        outputs.append(np.array(network.outputs, np.float64)[rows])
+    external, outputs = np.zeros(source.size), []
+    try:
+        network = copy.deepcopy(source)
+        network.outputs = 1.0 / (1.0 + np.exp(-network.gains * (network.states + network.biases)))
+        for row in u:
+            external[columns] = row
+            network.euler_step(external)
+            outputs.append(np.array(network.outputs, np.float64)[rows])
+    except Exception as error:  # the network is code of others, which may raise anything
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise InteropError(f"source: its euler_step raised {text}; allowed: a network that steps") from error
     return np.array(outputs)

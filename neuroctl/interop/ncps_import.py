@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,13 +9,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import ABOVE_0, FINITE, number, shown
+from neuroctl.checks import ABOVE_0, FINITE, listed, number, one_of, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, require
 from neuroctl.interop.proof import SQUASHES, Run, check_equal
-from neuroctl.interop.torch_import import is_cfc, module_run, read_weights, take_array, take_dense, take_layer
+from neuroctl.interop.torch_import import (
+    is_cfc,
+    module_run,
+    read_weights,
+    take_array,
+    take_dense,
+    take_layer,
+    twin_of,
+)
 from neuroctl.interop.weights import Dense, Layer, Network, between
-from neuroctl.spec import MODES, Limits
+from neuroctl.spec import MODES, OUTPUT_ACTIVATIONS, Limits
 
 Array = NDArray[Any]
 
@@ -110,8 +117,9 @@ def from_ncps(
     Allowed are one ``CfC`` or ``CfCCell`` of ``ncps.torch`` in the modes ``default`` and ``no_gate``, with or without a
     backbone of ``lecun_tanh``, ``tanh`` or ``relu``, with or without ``proj_size``, or with a wiring of one layer,
     whose missing connections become weights of 0; and ``nn.Linear`` before and after it, as for ``from_torch``. The
-    proof runs source and controller in float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5.
-    For weights by name the source is a plain form of ncps' equations.
+    proof runs source and controller in float64 on three random sequences of 1,000 steps, and for a module on one of
+    large inputs, see ``from_torch``; outputs may differ by 1e-5. For weights by name the source is a plain form of
+    ncps' equations.
 
     Args:
         source: a module with these parts, or the state dict of a ``CfC`` or ``CfCCell``, or a file of the state dict:
@@ -154,7 +162,8 @@ def from_ncps(
         network, run = _of_weights(torch, weights, timespan, mode, activation, output_activation, dtype)
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
     exact = network.controller(network.spec(dt_s, "float64"))
-    check_equal(exact, run, why=lambda: f"; its parts, at a timespan of {timespan:g}, give ours")
+    own = isinstance(source, torch.nn.Module)
+    check_equal(exact, run, why=lambda: f"; its parts, at a timespan of {timespan:g}, give ours", code=own)
     return controller
 
 
@@ -205,7 +214,7 @@ def _of_part(torch: Any, where: str, part: Any, timespan: float, after: Dense, d
 
 def _run(torch: Any, module: Any, timespan: float) -> Run:
     """Return what runs a copy of a module in float64; a CfC or a cell by itself is given the timespan."""
-    twin = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    twin = twin_of(torch, module)
     for part in twin.modules():
         if type(part).__name__ == "CfC":
             part.return_sequences = True
@@ -241,7 +250,7 @@ def _of_weights(
 ) -> tuple[Network, Run]:  # fmt: skip
     prefix = next((str(name).removesuffix("ff1.weight") for name in weights if str(name).endswith("ff1.weight")), None)
     if prefix is None or not is_cfc(weights):
-        raise InteropError(f"source: no ff1.weight among {', '.join(map(str, weights)) or 'no weights'}; allowed: "
+        raise InteropError(f"source: no ff1.weight among {listed(weights, 'no weights')}; allowed: "
                            f"the weights of {_ALLOWED.partition(',')[0]}")  # fmt: skip
     head, inner = prefix.partition("layer_")[0], len(prefix.partition("layer_")[0])
     outer = head.removesuffix("rnn_cell.")
@@ -252,7 +261,7 @@ def _of_weights(
         fc, others = {}, {name: own.pop(name) for name in list(own) if name.startswith(("fc.", "lstm."))}
     if others:
         lstm = any(name.startswith(f"{outer}lstm.") for name in others)
-        what = "mixed_memory=True" if lstm else f"{', '.join(others)} beside the CfC"
+        what = "mixed_memory=True" if lstm else f"{listed(others, '')} beside the CfC"
         raise InteropError(f"source: {what}; allowed: the weights of a CfC alone, or a module")
     own, _ = _one_layer(own)
     backbone = any(name.startswith("backbone.") for name in own)
@@ -262,6 +271,9 @@ def _of_weights(
             raise InteropError(f"{field}: {shown(value)}; allowed: {allowed}")
     cell = _cell(torch, own, mode or "default", activation or "lecun_tanh", timespan, dtype)
     after = Dense()
+    one_of("output_activation", output_activation, OUTPUT_ACTIVATIONS, error=InteropError)
+    if fc.get("weight") is None and fc.get("bias") is not None:
+        raise InteropError("fc.weight: missing; allowed: weight and bias, or neither")
     if fc.get("weight") is not None:
         after.add(take_layer(torch, "fc", fc["weight"], fc["bias"], dtype))
     if output_activation != "identity" and not after.squashed(output_activation):
@@ -298,10 +310,10 @@ def _cell(
         raise InteropError(f"mode: 'pure'; allowed: {', '.join(MODES)}")
     stems = [f"backbone.{k}" for k in sorted({int(name.split(".")[1]) for name in weights if _in_backbone(name)})]
     missing = [f"{stem}.{part}" for stem in (*stems, *_HEADS) for part in ("weight", "bias")
-               if f"{stem}.{part}" not in weights]  # fmt: skip
+               if weights.get(f"{stem}.{part}") is None]  # fmt: skip
     known = {f"{stem}.{part}" for stem in (*stems, *_HEADS) for part in ("weight", "bias")} | {"sparsity_mask"}
     if missing or (unknown := sorted(set(weights) - known)):
-        what = f"{missing[0]}: missing" if missing else f"{unknown[0]}: no weight of a CfC"
+        what = f"{missing[0]}: missing" if missing else f"{listed(unknown[:1], '')}: no weight of a CfC"
         raise InteropError(f"{what}; allowed: the weights of {_ALLOWED.partition(',')[0]}")
     layers = {stem: take_layer(torch, stem, weights[f"{stem}.weight"], weights[f"{stem}.bias"], dtype)
               for stem in (*stems, *_HEADS)}  # fmt: skip
@@ -315,7 +327,7 @@ def _cell(
             raise InteropError(f"{stem}: shapes {weight.shape} and {bias.shape}; allowed: {(rows, width)}, {(rows,)}")
         width = rows if stem in stems else width
     if "sparsity_mask" in weights:
-        mask = take_array(torch, "sparsity_mask", weights["sparsity_mask"], dtype)
+        mask = take_array(torch, "sparsity_mask", weights["sparsity_mask"], dtype, 2)
         if mask.shape != layers["ff1"][0].shape:
             raise InteropError(f"sparsity_mask: shape {mask.shape}; allowed: {layers['ff1'][0].shape}")
         layers |= {stem: (layers[stem][0] * mask, layers[stem][1]) for stem in ("ff1", "ff2")}
@@ -325,4 +337,4 @@ def _cell(
 
 def _in_backbone(name: str) -> bool:
     parts = name.split(".")
-    return len(parts) == 3 and parts[0] == "backbone" and parts[1].isdecimal()
+    return len(parts) == 3 and parts[0] == "backbone" and parts[1].isdecimal() and len(parts[1]) < 5

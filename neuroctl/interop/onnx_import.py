@@ -56,7 +56,7 @@ def from_onnx(
     sequence. An initial state in the file becomes the controller's; one that is an input starts as zeros. The proof
     runs file (in ONNX Runtime) and controller on three random sequences of 1,000 steps, or as many as the file's axes
     allow; outputs may differ by 1e-5. A file that ``to_onnx`` wrote is taken as the controller that it was, limits
-    included.
+    included; what is given besides has to agree.
 
     Args:
         source: the file, with weights of float32 in it.
@@ -81,7 +81,8 @@ def from_onnx(
     model = _model(onnx, path)
     facts = {fact.key: fact.value for fact in model.metadata_props}
     if "neuroctl.spec" in facts:
-        return _own(runtime, model, facts, path)
+        given = {"dt_s": dt_s, "input_limits": input_limits, "output_limits": output_limits, "dtype": dtype}
+        return _own(runtime, model, facts, path, given)
     if dt_s is None:
         raise InteropError("dt_s: None; allowed: seconds between two steps, which the file does not name")
     graph = _Graph(onnx, model)
@@ -104,6 +105,8 @@ def _model(onnx: Any, path: Path) -> Any:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise InteropError(f"{tensor.name}: data in another file; allowed: weights in the file itself")
         onnx.checker.check_model(model)
+        if not model.graph.output:
+            raise InteropError(f"source: {path.name}: no output; allowed: an observation and outputs")
     except InteropError:
         raise
     except Exception as error:  # of many kinds: protobuf's, and onnx's
@@ -112,17 +115,26 @@ def _model(onnx: Any, path: Path) -> Any:
     return model
 
 
-def _own(runtime: Any, model: Any, facts: Mapping[str, str], path: Path) -> Controller:
-    """Return the controller that ``to_onnx`` wrote, whose parameters are in the metadata too."""
+def _own(
+    runtime: Any, model: Any, facts: Mapping[str, str], path: Path, given: Mapping[str, Any]
+) -> Controller:  # fmt: skip
+    """Return the controller that ``to_onnx`` wrote, whose parameters are in the metadata too.
+
+    What is ``given`` besides may not contradict them.
+    """
     try:
         spec = Spec.from_dict(json.loads(facts["neuroctl.spec"]))
         theta = np.frombuffer(base64.b64decode(facts["neuroctl.theta"], validate=True), "<f4")
         controller = Controller(spec, theta, meta=_notes(facts))
-    except (NeuroctlError, KeyError, ValueError, TypeError, AttributeError) as error:
+        start = np.array(json.loads(facts.get("neuroctl.initial_state", "[]")), np.float32)
+    except (NeuroctlError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InteropError(f"source: {path.name}: {error}; allowed: a file as to_onnx wrote it") from error
+    named = spec.to_dict() | {field: value for field, value in given.items() if value is not None}
+    for field, value in Spec.from_dict(named).to_dict().items():
+        if value != (own := spec.to_dict()[field]):
+            raise InteropError(f"{field}: {shown(value)}; allowed: {shown(own)}, as to_onnx wrote it")
     sequence = len(model.graph.input[0].type.tensor_type.shape.dim) == 3
     names = ("obs", "actions", ("state_in", "state_out"))
-    start = np.array(json.loads(facts.get("neuroctl.initial_state", "[]")), np.float32)
     session = Session(runtime, model, *names, 0 if sequence else None, start if start.size else None)
     check_equal(controller, session.run, session.steps)
     return controller
@@ -261,6 +273,14 @@ class _Graph:
         array: Array = values.astype(np.float64)
         return array
 
+    def _directed(self, name: str, title: str, axes: int) -> Array:
+        """Return an operator's weights, whose first axis is the one direction."""
+        values = self._number(name, title)
+        if values.ndim != axes or len(values) != 1 or not values.size:
+            raise InteropError(f"{title}: {name} of shape {values.shape}; allowed: {axes} axes, the first of 1")
+        first: Array = values[0]
+        return first
+
     def _product(self, node: Any) -> tuple[Array, Array]:
         attributes, title = _attributes(self._onnx, node), _title(node)
         weight = self._number(node.input[1], title)
@@ -351,11 +371,11 @@ class _Graph:
         """Return the fields of a ``Network`` of the operator, whose gates stand in the order z, r, candidate."""
         attributes, title, cell = _attributes(self._onnx, node), _title(node), _CELLS[node.op_type]
         self._check(node, attributes)
-        w, r = (self._number(name, title)[0] for name in node.input[1:3])
+        w, r = (self._directed(name, title, 3) for name in node.input[1:3])
         n = r.shape[-1]
         biases = np.zeros(2 * len(r))
         if len(node.input) > 3 and node.input[3]:
-            biases = self._number(node.input[3], title)[0]
+            biases = self._directed(node.input[3], title, 2)
         if r.shape != (GATES[cell] * n, n) or w.shape[:1] != r.shape[:1] or biases.shape != (2 * len(r),):
             got = f"weights of {w.shape} and {r.shape}, biases of {biases.shape}"
             raise InteropError(f"{title}: {got}; allowed: those of {n} neurons")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import listed
 from neuroctl.errors import InteropError
 from neuroctl.interop.proof import STEPS
 
@@ -40,11 +41,16 @@ class Session:
         try:
             self._session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise InteropError(f"source: ONNX Runtime: {' '.join(str(error).split())[:160]}") from error
+            raise _refused(error) from error
         sizes = {
             each.name: [size if isinstance(size, int) else _FREE for size in each.shape]
             for each in self._session.get_inputs()
         }
+        names = {"input": [observation, *(state or ())[:1]], "output": [output, *(state or ())[1:]]}
+        have = {"input": list(sizes), "output": [each.name for each in self._session.get_outputs()]}
+        for kind, wanted in names.items():
+            if lacking := [name for name in wanted if name not in have[kind]]:
+                raise InteropError(f"source: no {kind} {lacking[0]} among {listed(have[kind], 'none')}; allowed: one")
         shape = sizes[observation]
         if len(shape) not in (2, 3) or not shape[-1]:
             raise InteropError(f"{observation}: axes {shape}; allowed: time, batch and a number of inputs")
@@ -61,12 +67,14 @@ class Session:
         self.steps = STEPS - STEPS % self._chunk if state else min(self._chunk, STEPS)
         """How many steps ``run`` can go from a reset."""
         self._state_shape = [] if state is None else [size or 1 for size in sizes[state[0]]]
+        if start is not None and start.size != np.prod(self._state_shape):
+            raise InteropError(f"initial state: {start.size} numbers; allowed: {np.prod(self._state_shape):.0f}")
 
     def run(self, u: Array) -> Array:
         """Return outputs ``[T, q]`` for inputs ``[T, m]``, from a reset; T as ``steps`` says, or a part of it."""
         state = np.zeros(self._state_shape, np.float32)
         if self._start is not None:
-            state[:] = self._start
+            state[:] = self._start.reshape(state.shape)
         rows = []
         for first in range(0, len(u), self._chunk):
             part = u[first : first + self._chunk].astype(np.float32)
@@ -80,7 +88,7 @@ class Session:
             try:
                 y, *after = self._session.run(names, feed)
             except Exception as error:  # shapes that do not fit, above all
-                raise InteropError(f"source: ONNX Runtime: {' '.join(str(error).split())[:160]}") from error
+                raise _refused(error) from error
             state = after[0].reshape(self._state_shape) if after else state
             rows.append(self._unshaped(np.asarray(y, np.float64))[: len(part)])
         return np.concatenate(rows)
@@ -101,3 +109,8 @@ class Session:
             first: Array = y.reshape(self._batch, self._chunk, -1)[0]
             return first
         return y.reshape(self._chunk, self._batch, -1)[:, 0]
+
+
+def _refused(error: Exception) -> InteropError:
+    reason = " ".join(str(error).split())[:160]
+    return InteropError(f"source: ONNX Runtime: {reason}; allowed: a file that it runs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,8 +110,8 @@ def _layers(group: Any, name: str) -> Iterator[tuple[str, Any]]:
         for k in range(len(layers)):
             yield from _layers(layers[str(k)], f"{name}/layers/{k}")
     elif kind == "mlp":
-        hidden = [f"hidden_layer_{k}" for k in range(int(group.attrs["num_layers"]) - 2)]
-        for part in ("input_layer", *hidden, "output_layer"):
+        hidden = (f"hidden_layer_{k}" for k in range(int(group.attrs["num_layers"]) - 2))
+        for part in chain(("input_layer",), hidden, ("output_layer",)):
             yield from _layers(group[part], f"{name}/{part}")
     else:
         yield name, group
@@ -137,7 +138,8 @@ def _gru(group: Any) -> dict[str, Array]:
         "weight_ih": _values(group, "weights_input"), "weight_hh": _values(group, "weights_hidden"),
         "bias_ih": _values(group, "biases_input").ravel(), "bias_hh": _values(group, "biases_hidden").ravel(),
     }  # fmt: skip
-    return fields | ({"initial": initial} if initial.any() else {})
+    zeros = fields["weight_hh"].shape[-1:] == initial.shape and not initial.any()
+    return fields | ({} if zeros else {"initial": initial})
 
 
 def _example(data: Any) -> Array:

@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroctl.checks import shown
+from neuroctl.checks import listed, one_of, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import BackendUnavailable, InteropError, require
 from neuroctl.interop.proof import Run, prove
 from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, Recurrent, between
 from neuroctl.io import file_name
-from neuroctl.spec import DENSE_ACTIVATIONS, Limits
+from neuroctl.spec import DENSE_ACTIVATIONS, OUTPUT_ACTIVATIONS, Limits
 
 Array = NDArray[Any]
 
@@ -28,7 +28,7 @@ _IGNORED: Final = ("Identity", "Dropout")
 _SQUASHES: Final = {"Tanh": "tanh", "Sigmoid": "logistic", "ReLU": "relu"}
 _MAX_LINEAR: Final = 6
 _RECURRENT: Final = re.compile(
-    r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<part>ih|hh|hr)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?"
+    r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<part>ih|hh|hr)(?:_l(?P<layer>[0-9]{1,4}))?(?P<back>_reverse)?"
 )
 
 
@@ -48,7 +48,8 @@ def from_torch(
     Allowed are one ``nn.RNN``, ``nn.GRU``, ``nn.RNNCell`` or ``nn.GRUCell``, of one layer or several, and ``nn.Linear``
     before and after it, each with ``nn.ReLU``, ``nn.Tanh`` or ``nn.Sigmoid`` behind it, the same for all but the last;
     the last one of all, and the last one before the recurrent part, may have none. The proof runs source and controller
-    in float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5.
+    in float64 on three random sequences of 1,000 steps; outputs may differ by 1e-5. Of a module a fourth has inputs of
+    up to some 10,000, so that a clip within it is noticed.
 
     Args:
         source: a module with these parts, whose call takes inputs ``[T, 1, m]`` (``[1, T, m]`` with ``batch_first``)
@@ -92,7 +93,7 @@ def from_torch(
         network = _of_weights(torch, weights, activation, output_activation, dense_activation, dtype, ordered)
         run = module_run(torch, _rebuilt(torch, network))
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
-    prove(network, run, dt_s)
+    prove(network, run, dt_s, code=isinstance(source, torch.nn.Module))
     return controller
 
 
@@ -169,7 +170,13 @@ def _network(
     for k, weights in enumerate(layers):
         title = f"_l{k}" if k else ""
         given = {name: tensor for name, tensor in weights.items() if tensor is not None}
-        arrays = {name: take_array(torch, f"{name}{title}", tensor, dtype) for name, tensor in given.items()}
+        arrays = {
+            name: take_array(torch, f"{name}{title}", tensor, dtype, 2 if name.startswith("weight") else 1)
+            for name, tensor in given.items()
+        }
+        if len(given) == 3:
+            missing = next(name for name in ("bias_ih", "bias_hh") if name not in given)
+            raise InteropError(f"{missing}{title}: missing; allowed: both biases, or none")
         for part in ("ih", "hh"):
             arrays.setdefault(f"bias_{part}", np.zeros(len(arrays["weight_hh"])))
         recurrent.append(arrays)
@@ -185,15 +192,15 @@ def take_layer(torch: Any, where: str, weight: Any, bias: Any, dtype: str) -> La
         InteropError: see ``take_array``.
 
     """
-    values = take_array(torch, where, weight, dtype)
-    return values, np.zeros(len(values)) if bias is None else take_array(torch, f"{where}'s bias", bias, dtype)
+    values = take_array(torch, where, weight, dtype, 2)
+    return values, np.zeros(len(values)) if bias is None else take_array(torch, f"{where}'s bias", bias, dtype, 1)
 
 
-def take_array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
-    """Return a tensor in float64.
+def take_array(torch: Any, name: str, tensor: Any, dtype: str, axes: int) -> Array:
+    """Return a tensor of one or two axes in float64.
 
     Raises:
-        InteropError: it is none, or the controller's dtype would round it.
+        InteropError: it is none, has other axes or no numbers, or the controller's dtype would round it.
 
     """
     exact = (torch.float16, torch.bfloat16, torch.float32) + ((torch.float64,) if dtype == "float64" else ())
@@ -201,7 +208,13 @@ def take_array(torch: Any, name: str, tensor: Any, dtype: str) -> Array:
         got = f"{tensor.dtype}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         names = ", ".join(str(kind).removeprefix("torch.") for kind in exact)
         raise InteropError(f"{name}: {got.removeprefix('torch.')}; allowed in {dtype}: {names}")
-    array: Array = tensor.detach().to("cpu", torch.float64).numpy().copy()
+    try:
+        array: Array = tensor.detach().to("cpu", torch.float64).numpy().copy()
+    except Exception as error:  # of many kinds: tensors without numbers, such as meta, lazy and nested ones
+        raise InteropError(f"{name}: {' '.join(str(error).split())[:120]}; allowed: numbers") from error
+    if array.ndim != axes or not array.size:
+        what = {1: "one axis", 2: "two axes"}[axes]
+        raise InteropError(f"{name}: shape {array.shape}; allowed: {what}, with numbers")
     return array
 
 
@@ -282,23 +295,27 @@ def _of_weights(
     if len(prefixes) > 1 or lacking:
         lack = f"no weight_ih and weight_hh{f' of layer {lacking[0]}' if lacking and lacking[0] else ''}"
         got = f"{len(prefixes)} recurrent parts" if len(prefixes) > 1 else lack
-        raise InteropError(f"source: {got} among {', '.join(map(str, weights)) or 'no weights'}; allowed: {_ALLOWED}")
+        raise InteropError(f"source: {got} among {listed(weights, 'no weights')}; allowed: {_ALLOWED}")
     own = parts[0]
-    n = take_array(torch, "weight_hh", own["weight_hh"], dtype).shape[-1]
-    gates = own["weight_hh"].shape[0] / n
+    (rows, n), (_, m) = (take_array(torch, name, own[name], dtype, 2).shape for name in ("weight_hh", "weight_ih"))
+    gates = rows / n
     cell = {count: cell for cell, count in GATES.items()}.get(gates)
     if cell is None:
         kind = "an LSTM" if gates == 4 else f"{gates:g} rows a neuron"
         raise InteropError(f"weight_hh: {kind}; allowed: {_ALLOWED}")
-    if (cell == "elman") != (activation in ("tanh", "relu")):
+    fits = activation in ("tanh", "relu") if cell == "elman" else activation is None
+    if not fits:
         allowed = "tanh or relu, for an RNN's weights" if cell == "elman" else "None, for a GRU"
         raise InteropError(f"activation: {shown(activation)}; allowed: {allowed}")
-    linear, m = _linear(torch, others, dtype), own["weight_ih"].shape[-1]
-    before, after = _in_order(linear, place if ordered else None, m, int(n))
+    before, after = _in_order(_linear(torch, others, dtype), place if ordered else None, m, n)
     hidden = len(before.layers) + max(len(after.layers) - 1, 0)
-    if (hidden > 0) != (dense_activation in DENSE_ACTIVATIONS):
+    fits = dense_activation in DENSE_ACTIVATIONS if hidden else dense_activation is None
+    if not fits:
         allowed = f"{FUNCTIONS}, for {hidden} linear parts besides the last" if hidden else "None, without such layers"
         raise InteropError(f"dense_activation: {shown(dense_activation)}; allowed: {allowed}")
+    one_of("output_activation", output_activation, OUTPUT_ACTIVATIONS, error=InteropError)
+    if output_activation != "identity" and not after.layers:
+        raise InteropError(f"output_activation: {output_activation!r}; allowed without a last linear part: 'identity'")
     before.functions = [dense_activation] * len(before.layers)
     after.functions = [dense_activation] * len(after.layers)
     after.functions[-1:] = [output_activation if output_activation != "identity" else None] * bool(after.layers)
@@ -311,7 +328,7 @@ def _linear(torch: Any, others: Mapping[str, Any], dtype: str) -> dict[str, Laye
     for stem in dict.fromkeys(name.rpartition(".")[0] for name in others):
         parts = {name.rpartition(".")[2]: tensor for name, tensor in others.items() if name.rpartition(".")[0] == stem}
         if not {"weight"} <= parts.keys() <= {"weight", "bias"} or getattr(parts["weight"], "ndim", 0) != 2:
-            raise InteropError(f"source: {', '.join(others)} beside the recurrent part; allowed: {_ALLOWED}")
+            raise InteropError(f"source: {listed(others, '')} beside the recurrent part; allowed: {_ALLOWED}")
         found[stem] = take_layer(torch, stem, parts["weight"], parts.get("bias"), dtype)
     return found
 
@@ -383,7 +400,7 @@ def _rebuilt_layers(torch: Any, layers: Iterable[Layer], function: str) -> list[
 
 def module_run(torch: Any, module: Any) -> Run:
     """Return what runs a copy of a module in float64, from a state of 0."""
-    twin = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    twin = twin_of(torch, module)
     first = any(getattr(part, "batch_first", False) for part in twin.modules())
 
     def run(u: Array) -> Array:
@@ -399,10 +416,27 @@ def module_run(torch: Any, module: Any) -> Run:
                     f"source: with inputs {tuple(rows.shape)} it raised {text}; allowed: a module that takes them, or "
                     "its state dict"
                 ) from error
+        if outputs.layout != torch.strided or outputs.is_complex() or outputs.numel() % len(u):
+            got = f"{outputs.dtype} of shape {tuple(outputs.shape)}".removeprefix("torch.")
+            raise InteropError(f"source: outputs {got}; allowed: real numbers of each of {len(u)} steps")
         numbers: Array = outputs.reshape(len(u), -1).numpy()
         return numbers
 
     return run
+
+
+def twin_of(torch: Any, module: Any) -> Any:
+    """Return a copy of a module in float64, on the CPU, as it is when it is used.
+
+    Raises:
+        InteropError: torch cannot copy it.
+
+    """
+    try:
+        return copy.deepcopy(module).to("cpu", torch.float64).eval()
+    except Exception as error:  # old weight norms, lazy and meta modules, a user's own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise InteropError(f"source: no copy of it, {reason}; allowed: its state dict") from error
 
 
 def _called(torch: Any, module: Any, rows: Any, first: bool) -> Any:
@@ -413,7 +447,8 @@ def _called(torch: Any, module: Any, rows: Any, first: bool) -> Any:
             state = module(row, state)
             states.append(state)
         return torch.stack(states)
-    if isinstance(module, torch.nn.Sequential):
+    plain = type(module).forward is torch.nn.Sequential.forward and not module._forward_hooks
+    if isinstance(module, torch.nn.Sequential) and plain and not module._forward_pre_hooks:
         for part in module:
             rows = _called(torch, part, rows, first)
         return rows

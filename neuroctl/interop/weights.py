@@ -138,6 +138,7 @@ class Network:
 
     def __post_init__(self) -> None:
         """Check that the sizes fit each other."""
+        self._check_matrices()
         rows, n = self.weight_hh.shape
         sizes = {
             "weight_hh": ((rows, n), (rows if self.fields else GATES[self.cell] * n, n)),
@@ -164,6 +165,15 @@ class Network:
         for name, (got, allowed) in sizes.items():
             if got != allowed:
                 raise InteropError(f"{name}: shape {got}; allowed: {allowed}")
+
+    def _check_matrices(self) -> None:
+        dense = [*((f"encoder[{k}]", layer) for k, layer in enumerate(self.encoder)), *self._after()]
+        matrices = {"weight_hh": self.weight_hh, "weight_ih": self.weight_ih} | {
+            name: weight for name, (weight, _) in dense
+        }
+        for name, weight in matrices.items():
+            if weight.ndim != 2 or not weight.size:
+                raise InteropError(f"{name}: shape {weight.shape}; allowed: a matrix of one row and column, or more")
 
     @property
     def inputs(self) -> int:

@@ -70,3 +70,23 @@ def test_what_is_none_is_refused():
     fast.taus = np.full(4, 0.001)
     with pytest.raises(nc.LayoutError, match=r"^theta: tau_s\[0\] is 0.001"):
         nc.interop.from_ctrnn(fast)
+
+
+class Failing(ctrnn.CTRNN):
+    def euler_step(self, external_inputs):
+        raise RuntimeError("no\nstep")
+
+
+def test_what_raises_within_is_refused_in_one_line():
+    failing, complex_, text = network(), network(), network()
+    failing.__class__, complex_.gains, text.gains = Failing, np.ones(4) * 1j, np.array(["1"] * 4)
+    for net, message in (
+        (failing, "^source: its euler_step raised RuntimeError: no step; allowed: a network that steps$"),
+        (complex_, "^source: gains: complex128 array; allowed: finite numbers"),
+        (text, "^source: gains: <U1 array; allowed: finite numbers"),
+    ):
+        with pytest.raises(InteropError, match=message):
+            nc.interop.from_ctrnn(net)
+    for places in (3, {0: 1}, "01", {0, 1}):
+        with pytest.raises(InteropError, match="^inputs: .*; allowed: one or more neurons, each once$"):
+            nc.interop.from_ctrnn(network(), inputs=places)

@@ -158,6 +158,21 @@ def test_what_a_module_may_not_be(module, text):
         from_ncps(module(), dt_s=DT)
 
 
+def test_a_clip_of_inputs_is_noticed():
+    torch.manual_seed(0)
+    with pytest.raises(InteropError, match="^source: with inputs of up to [0-9]+ its outputs and ours differ by "):
+        from_ncps(Clipped(), dt_s=DT)
+
+
+class Clipped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.memory = CfC(3, 6, backbone_units=8)
+
+    def forward(self, x):
+        return self.memory(x.clamp(-10, 10))
+
+
 def without(name, **more):
     weights = dict(made("default").state_dict()) | more
     return {key: values for key, values in weights.items() if key != name}
@@ -184,6 +199,11 @@ FIRST = "allowed: the weights of one CfC or CfCCell of ncps.torch$"
          "^ff2: float64; allowed in float32: float16, bfloat16, float32$"),
         (without("", **{"rnn_cell.backbone.0.weight": torch.zeros(10, 6)}), {},
          r"^backbone.0: 6 columns; allowed: more than the 6 neurons$"),
+        (without("", **{"fc.bias": torch.zeros(1)}), {}, "^fc.weight: missing; allowed: weight and bias, or neither$"),
+        (without("", **{"rnn_cell.ff1.bias": torch.tensor(1.0)}), {}, r"^ff1's bias: shape \(\); allowed: one axis, "),
+        (without("", **{"rnn_cell.ff1.bias": None}), {}, f"^ff1.bias: missing; {FIRST}"),
+        (without("", **{"rnn_cell.backbone." + "9" * 5000 + ".bias": torch.zeros(1)}), {}, "^backbone.9.*: no weight"),
+        (without(""), {"output_activation": None}, "^output_activation: None; allowed: identity, tanh"),
         (without(""), {"mode": "pure"}, "^mode: 'pure'; allowed: default, no_gate$"),
         (without(""), {"activation": "gelu"}, "^activation: 'gelu'; allowed: lecun_tanh, tanh, relu$"),
         (without(""), {"output_activation": "tanh"}, "^output_activation: 'tanh'; allowed without fc: 'identity'$"),

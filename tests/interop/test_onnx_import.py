@@ -331,3 +331,54 @@ def test_a_time_step_is_needed(tmp_path):
     make, arguments, axes = CASES["step"]
     with pytest.raises(InteropError, match="^dt_s: None; allowed: seconds between two steps"):
         from_onnx(exported(tmp_path / "a.onnx", make(), arguments, axes))
+
+
+def own(tmp_path, **facts):
+    """Write a controller, and change or add metadata."""
+    path = tmp_path / "own.onnx"
+    spec = nc.Spec(cell="gru", inputs=2, neurons=3, outputs=1, dt_s=DT, initial_state="learned")
+    to_onnx(nc.Controller(spec, seed=0), path)
+    model = onnx.load(path)
+    for fact in model.metadata_props:
+        fact.value = facts.get(fact.key.removeprefix("neuroctl."), fact.value)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("given", [{"dt_s": 0.5}, {"input_limits": ((-1, 1),) * 2}, {"dtype": "float64"}])
+def test_what_contradicts_a_file_of_ours_is_refused(tmp_path, given):
+    (field,) = given
+    with pytest.raises(InteropError, match=f"^{field}: .*; allowed: .*, as to_onnx wrote it$"):
+        from_onnx(own(tmp_path), **given)
+
+
+@pytest.mark.parametrize("facts", [
+    {"initial_state": "zz"}, {"initial_state": "[" * 100_000}, {"initial_state": "[1, 2]"},
+    {"initial_state": '{"a": 1}'}, {"spec": "[" * 100_000}, {"spec": '{"a\\n": 1}'}, {"manifest": "[1]"},
+])  # fmt: skip
+def test_damaged_metadata_is_refused_in_one_line(tmp_path, facts):
+    with pytest.raises(InteropError, match="^(source|initial state): .*; allowed") as raised:
+        from_onnx(own(tmp_path, **facts))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("place", "shape"), [(1, ()), (1, (0, 9, 2)), (1, (9, 2)), (2, (9,)), (3, (18,))])
+def test_weights_of_odd_axes_are_refused(tmp_path, place, shape):
+    make, arguments, axes = CASES["carried"]
+    path = exported(tmp_path / "a.onnx", make(), arguments, axes)
+    model = onnx.load(path)
+    node = next(node for node in model.graph.node if node.op_type == "GRU")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), "odd"))
+    node.input[place] = "odd"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InteropError, match="odd of shape .*; allowed: [23] axes, the first of 1$"):
+        from_onnx(path, dt_s=DT)
+
+
+def test_a_file_without_outputs_is_refused(tmp_path):
+    path = own(tmp_path)
+    model = onnx.load(path)
+    del model.graph.output[:]
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InteropError, match="^source: own.onnx: no output; allowed: an observation and outputs$"):
+        from_onnx(path)

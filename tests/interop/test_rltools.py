@@ -127,6 +127,20 @@ REFUSED = {
         lambda f: (f.__delitem__("example/input"), f.create_dataset("example/input", data=np.zeros((60, 2, 7)))),
         "example: shapes (60, 2, 7) and (60, 2, 2); allowed: 5 inputs and 2 outputs of the same steps, by the weights",
     ),
+    "no sequence": (
+        lambda f: [
+            (f.__delitem__(f"example/{name}"), f.create_dataset(f"example/{name}", data=np.zeros((60, 0, size))))
+            for name, size in (("input", 5), ("output", 2))
+        ],
+        "example: shape (60, 0, 5); allowed: one step of one sequence, or more",
+    ),
+    "initial state": (
+        lambda f: (
+            f.__delitem__("actor/layers/1/initial_hidden_state/parameters"),
+            f.create_dataset("actor/layers/1/initial_hidden_state/parameters", data=np.zeros((1, 99), np.float32)),
+        ),
+        "initial state: shape (99,); allowed: (",
+    ),
     "text": (
         lambda f: (
             f.__delitem__("actor/layers/0/weights/parameters"),

@@ -258,6 +258,107 @@ REFUSED = {
 }  # fmt: skip
 
 
+def weights(**changes):
+    """Return a GRU's state dict with changes by name; None leaves one out."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    given = dict(nn.GRU(2, 3).state_dict()) | named
+    return {name: value for name, value in given.items() if value is not None}
+
+
+ODD = {
+    "no axis": (lambda: weights(weight_hh_l0=torch.tensor(1.0)), "weight_hh: shape (); allowed: two axes, with"),
+    "one axis": (lambda: weights(weight_ih_l0=torch.ones(9)), "weight_ih: shape (9,); allowed: two axes, with numbers"),
+    "three axes": (
+        lambda: weights(weight_hh_l0=torch.ones(9, 3, 3)), "weight_hh: shape (9, 3, 3); allowed: two axes, with numbers"
+    ),
+    "no neurons": (
+        lambda: weights(weight_hh_l0=torch.ones(0, 0)), "weight_hh: shape (0, 0); allowed: two axes, with numbers"
+    ),
+    "no inputs": (
+        lambda: weights(weight_ih_l0=torch.ones(9, 0)), "weight_ih: shape (9, 0); allowed: two axes, with numbers"
+    ),
+    "text": (
+        lambda: weights(weight_ih_l0="x"), "weight_ih: str; allowed in float32: float16, bfloat16, float32"
+    ),
+    "one bias": (lambda: weights(bias_ih_l0=None), "bias_ih: missing; allowed: both biases, or none"),
+    "a bias of no axis": (
+        lambda: weights(bias_ih_l0=torch.tensor(1.0)), "bias_ih: shape (); allowed: one axis, with numbers"
+    ),
+    "a layer far behind": (
+        lambda: weights(weight_ih_l30000000=torch.ones(9, 2)), "source: weight_ih_l30000000 beside the recurrent part; "
+    ),
+    "line ends": (
+        lambda: weights(**{"a\nb\x1b[31m": torch.ones(1)}), r"source: a\nb\x1b[31m beside the recurrent part; allowed"
+    ),
+    "many": (
+        lambda: weights(**{f"a{k}": torch.ones(1) for k in range(99)}), "a10, a11 and 87 more beside the recurrent part"
+    ),
+    "no numbers": (lambda: nn.GRU(2, 3, device="meta"), "weight_ih: Cannot copy out of meta tensor; no data!"),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(2), nn.GRU(2, 3)), "0: Attempted to use an uninitialized parameter"),
+    "no copy": (
+        lambda: nn.Sequential(nn.GRU(2, 3), nn.utils.weight_norm(nn.Linear(3, 1))), "source: no copy of it, RuntimeErr"
+    ),
+    "last state alone": (lambda: Own(lambda y: y[-1]), "source: outputs float64 of shape (1, 3); allowed: real"),
+    "complex": (lambda: Own(lambda y: y * 1j), "source: outputs complex128 of shape (1000, 1, 3); allowed: real"),
+}  # fmt: skip
+
+
+class Own(nn.Module):
+    """A module whose call does something else with the outputs, or the inputs."""
+
+    def __init__(self, after, before=lambda x: x):
+        super().__init__()
+        self.gru, self.after, self.before = nn.GRU(2, 3), after, before
+
+    def forward(self, x):
+        return self.after(self.gru(self.before(x))[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:Lazy modules:UserWarning")
+@pytest.mark.parametrize("name", ODD)
+def test_odd_networks_are_refused_in_one_line(name):
+    make, text = ODD[name]
+    with pytest.raises(InteropError) as raised:
+        from_torch(make(), dt_s=DT)
+    assert text in str(raised.value) and "\n" not in str(raised.value) and len(str(raised.value)) < 500
+
+
+class Thrice(nn.Sequential):
+    """Parts in a row, whose own call gives three times what they do."""
+
+    def forward(self, x):
+        return 3 * self[1](self[0](x)[0])
+
+
+def hooked():
+    module = nn.Sequential(nn.GRU(2, 3), nn.Linear(3, 1))
+    module.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    return module
+
+
+@pytest.mark.parametrize("make", [lambda: Thrice(nn.GRU(2, 3), nn.Linear(3, 1)), hooked])
+def test_what_a_sequential_does_besides_its_parts_is_refused(make):
+    with pytest.raises(InteropError, match="^source: "):
+        from_torch(make(), dt_s=DT)
+
+
+@pytest.mark.parametrize("limit", [4.0, 10.0])
+def test_a_clip_of_inputs_is_noticed(limit):
+    """Normal numbers hardly reach what policies clip observations at."""
+    torch.manual_seed(0)
+    with pytest.raises(InteropError, match="^source: with inputs of up to [0-9]+ its outputs and ours differ by "):
+        from_torch(Own(lambda y: y, lambda x: x.clamp(-limit, limit)), dt_s=DT)
+
+
+@pytest.mark.parametrize("options", [
+    {"output_activation": "tanh"}, {"output_activation": "elu"}, {"activation": 5}, {"dense_activation": []},
+])  # fmt: skip
+def test_options_that_a_state_dict_has_no_use_for(options):
+    (field,) = options
+    with pytest.raises(InteropError, match=f"^{field}: .*; allowed"):
+        from_torch(weights(), dt_s=DT, **options)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name):
     make, text = REFUSED[name]
