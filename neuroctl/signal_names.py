@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from neuroctl.checks import shown
@@ -29,11 +29,11 @@ def names_of(field: str, value: Iterable[str], count: int) -> tuple[str, ...]:
         count: number of inputs or outputs.
 
     Raises:
-        SpecError: their number is another, one is no name, or C would call two the same.
+        SpecError: they have no order, their number is another, one is no name, or C would call two the same.
 
     """
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise SpecError(f"{field}: {shown(value)}; allowed: names, such as ('pole angle [rad]',)")
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
+        raise SpecError(f"{field}: {shown(value)}; allowed: names in order, such as ('pole angle [rad]',)")
     names = tuple(value)
     if names and len(names) != count:
         raise SpecError(f"{field}: {len(names)} names; allowed: exactly {count}, or none")
@@ -50,6 +50,8 @@ def _check(field: str, name: object) -> None:
     allowed = f"a text of up to {MAX_LENGTH} ASCII letters, digits, spaces and _'.,/+-(), then its unit in brackets"
     if not isinstance(name, str) or len(name) > MAX_LENGTH or not _ALLOWED.fullmatch(name):
         raise SpecError(f"{field}: {shown(name)}; allowed: {allowed}")
+    if name != " ".join(name.split()):
+        raise SpecError(f"{field}: {name!r}; allowed: single spaces, none at the ends")
     if any(mark in name for mark in _COMMENTS):
         raise SpecError(f"{field}: {name!r}; allowed: no {', '.join(_COMMENTS)}, which are comments in C")
     if identifier(name) in ("", _RESERVED):
@@ -83,8 +85,8 @@ def names_from(columns: Sequence[str]) -> tuple[str, ...]:
 def _nearest(column: str) -> str:
     """Return a column's name where it is allowed, else what remains of it."""
     if _ALLOWED.fullmatch(column) and not any(mark in column for mark in _COMMENTS):
-        return column[:MAX_LENGTH]
-    return re.sub(r"[^A-Za-z0-9_'.,+\-() ]+", "_", column).strip()[:MAX_LENGTH]
+        return column[:MAX_LENGTH].strip()
+    return re.sub(r"[^A-Za-z0-9_'.,+\-() ]+", "_", column)[:MAX_LENGTH].strip()
 
 
 def difference(ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, str, str] | None:

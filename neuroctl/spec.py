@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
@@ -234,7 +234,7 @@ class Spec:
     def _take_sizes(self, name: str) -> None:
         """Check sizes of layers; those given as a list become a tuple."""
         sizes: Any = getattr(self, name)
-        if isinstance(sizes, (str, Mapping)) or not isinstance(sizes, Iterable):
+        if isinstance(sizes, (str, Mapping, Set)) or not isinstance(sizes, Iterable):
             raise SpecError(f"{name}: {shown(sizes)}; allowed: sizes of layers, such as (16,)")
         whole = tuple(integer(f"{name}[{k}]", size, 1, MAX_SIZE, error=SpecError) for k, size in enumerate(sizes))
         object.__setattr__(self, name, whole)
@@ -339,11 +339,13 @@ def _check_limits(name: str, value: Iterable[Iterable[float]] | None, count: int
     if value is None:
         return None
     try:
+        if isinstance(value, Set):
+            raise TypeError("without an order")
         pairs = [(low, high) for low, high in value]
         limits = tuple((real(low), real(high)) for low, high in pairs)
     except (TypeError, ValueError):
         raise SpecError(
-            f"{name}: {shown(value)}; allowed: one (low, high) pair of numbers for each of {count}"
+            f"{name}: {shown(value)}; allowed: one (low, high) pair of numbers for each of {count}, in order"
         ) from None
     if len(limits) != count:
         raise SpecError(f"{name}: {len(limits)} pairs; allowed: exactly {count}")

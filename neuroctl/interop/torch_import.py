@@ -247,7 +247,8 @@ def read_weights(torch: Any, source: Any) -> Mapping[str, Any]:
         reason = " ".join(str(error).split())
         if "weights_only" in reason or "Unsupported" in reason:
             reason = "it holds more than weights; save module.state_dict()"
-        raise InteropError(f"source: {path.name}: {reason[:200]}") from error
+        what = f"{path.name}: {reason[:200] or 'no weights in it'}"
+        raise InteropError(f"source: {what}; allowed: a file of weights alone") from error
     if not isinstance(weights, Mapping):
         raise InteropError(f"source: {path.name} holds {type(weights).__name__}; allowed: a state dict")
     return weights

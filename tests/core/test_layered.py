@@ -32,6 +32,8 @@ def spec(cell="gru", **fields):
         ({"encoder": (0,)}, r"^encoder\[0\]: 0; allowed: integers from 1 to 4096$"),
         ({"head": (3, 2.5)}, r"^head\[1\]: 2.5; allowed: integers from 1 to 4096$"),
         ({"encoder": 16}, r"^encoder: 16; allowed: sizes of layers, such as \(16,\)$"),
+        ({"encoder": {16, 8}}, r"^encoder: {.*}; allowed: sizes of layers, such as \(16,\)$"),
+        ({"input_limits": {(-1, 1), (-2, 2)}}, "^input_limits: {.*}; allowed: one .* pair of numbers .*, in order$"),
         ({"encoder": "16"}, r"^encoder: '16'; allowed: sizes of layers, such as \(16,\)$"),
         ({"dense_activation": "elu"}, "^dense_activation: 'elu'; allowed: relu, tanh, logistic$"),
         ({"readout": "identity", "outputs": 4}, r"^head: \(4, 3\); allowed with readout 'identity': \(\)$"),

@@ -30,7 +30,7 @@ def test_a_name_has_a_text_a_unit_and_a_constant_in_c():
     ("names", "told"),
     [
         (("a",), "input_names: 1 names; allowed: exactly 2, or none"),
-        ("ab", "input_names: 'ab'; allowed: names, such as "),
+        ("ab", "input_names: 'ab'; allowed: names in order, such as "),
         (("a", "a"), r"input_names\[1\]: 'a'; allowed: another name in C than that of 'a'"),
         (("a b", "a_b"), r"input_names\[1\]: 'a_b'; allowed: another name in C than that of 'a b'"),
         (("a */ int x; /*", "b"), r"input_names\[0\]: 'a \*/ int x; /\*'; allowed: a text of up to 64 ASCII"),
@@ -42,7 +42,10 @@ def test_a_name_has_a_text_a_unit_and_a_constant_in_c():
         (("é", "b"), r"input_names\[0\]: 'é'; allowed: a text"),
         (("a" * 65, "b"), r"input_names\[0\]: .* allowed: a text of up to 64"),
         ((1, 2), r"input_names\[0\]: 1; allowed: a text"),
-        (7, "input_names: 7; allowed: names"),
+        (7, "input_names: 7; allowed: names in order"),
+        ({"a", "b"}, "input_names: .*; allowed: names in order"),
+        ((" a", "b"), r"input_names\[0\]: ' a'; allowed: single spaces, none at the ends"),
+        (("a", "b  c"), r"input_names\[1\]: 'b  c'; allowed: single spaces, none at the ends"),
     ],
 )
 def test_what_is_no_name_is_refused(names, told):
@@ -53,6 +56,8 @@ def test_what_is_no_name_is_refused(names, told):
 def test_columns_of_tables_become_names():
     assert names_from(["Motor Speed (rpm)", "Temp °C", "u [V]"]) == ("Motor Speed (rpm)", "Temp C", "u [V]")
     assert names_from(["a//b;"]) == ("a_b_",)
+    assert names_from(["a" * 63 + " b", "*" * 70]) == ()
+    assert names_from(["a" * 63 + " b", "b;" + " " + "b" * 80]) == ("a" * 63, "b_ " + "b" * 61)
     assert names_from(["a b", "a_b"]) == names_from(["日本"]) == names_from(["frac_bits"]) == ()
 
 

@@ -383,7 +383,9 @@ def test_no_code_in_a_file_is_run(tmp_path, monkeypatch, how):
     path = tmp_path / "net.pt"
     with path.open("wb") as file:
         (pickle.dump if how == "pickle" else torch.save)({"weight_ih_l0": Trap()}, file)
-    with pytest.raises(InteropError, match=r"^source: net.pt: it holds more than weights; save module.state_dict\(\)$"):
+    with pytest.raises(
+        InteropError, match=r"^source: net.pt: it holds more than weights; save module.state_dict\(\); "
+    ):
         from_torch(path, dt_s=DT)
     assert not (tmp_path / "sprung").exists()
 
@@ -391,6 +393,7 @@ def test_no_code_in_a_file_is_run(tmp_path, monkeypatch, how):
 @pytest.mark.parametrize(("name", "content", "text"), [
     ("net.bin", b"", "allowed: a file that ends with .pt, .pth, .safetensors"),
     ("net.pt", None, "is no file; allowed: a file of weights"),
+    ("net.pt", b"", "source: net.pt: no weights in it; allowed: a file of weights alone"),
     ("net.pt", b"not a file of weights", "source: net.pt: "),
     ("net.safetensors", b"\x00" * 4, "source: net.safetensors: "),
 ])  # fmt: skip
