@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from neuroctl.quant import QuantController
 from neuroctl.signal_names import identifier
+
+_INNER: Final = re.compile(r"_(?:in|out)(?=_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,18 @@ class Signal:
 
 
 def signal_values(q: QuantController, name: str) -> dict[str, Any]:
-    """Return the values for templates: ``io_rows``, lines of comment; ``in_signals`` and ``out_signals``, by name."""
+    """Return the values for templates.
+
+    ``io_rows`` are lines of comment; ``in_signals`` and ``out_signals`` the inputs and outputs by name;
+    ``could_name_macros`` the controllers whose inputs or outputs could be called as a macro of this one: of ``pilot``
+    one called neurons is ``PILOT_IN_NEURONS``, the number of neurons of ``pilot_in``.
+    """
     spec, prefix = q.spec, name.upper()
     return {
         "io_rows": _io_rows(q),
         "in_signals": _signals(spec.input_names, f"{prefix}_IN"),
         "out_signals": _signals(spec.output_names, f"{prefix}_OUT"),
+        "could_name_macros": [name[: inner.start()] for inner in _INNER.finditer(name) if inner.start()],
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,22 @@ def test_a_sketch_reads_by_name(tmp_path):
     command[3] = str(tmp_path / "main.c")
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode != 0 and "BALANCE_IN_MOTORS_SPEED" in failed.stderr
+
+
+@needs_cc
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("other", "signal"), [("pilot_in", "neurons"), ("pilot_in_left", "left neurons")])
+def test_a_name_is_never_silently_another_controllers_macro(tmp_path, other, signal, order):
+    """Of pilot's input the place, of pilot_in the number of neurons: PILOT_IN_NEURONS."""
+    named = nc.Spec(cell="elman", inputs=1, neurons=3, outputs=1, dt_s=0.02, input_limits=((-1, 1),))
+    headers = []
+    for name, names in (("pilot", (signal,)), (other, ())):
+        ctl = nc.Controller(replace(named, input_names=names), seed=0)
+        headers.append(firmware_export.export(ctl.quantize(), tmp_path / name, name=name))
+    (tmp_path / "both.c").write_text("".join(f'#include "{headers[k]}"\n' for k in order))
+    done = subprocess.run([CC, "-std=c99", "-fsyntax-only", str(tmp_path / "both.c")], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"{other}.h: include it before pilot.h, or rename" in done.stderr or "expected identifier" in done.stderr
 
 
 @pytest.mark.parametrize("package", PACKAGES)
