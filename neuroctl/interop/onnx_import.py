@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,13 @@ _FACTORS: Final = ("Add", "Sub", "Mul", "Div")
 _CELLS: Final = {"GRU": "gru", "RNN": "elman"}
 _ACTIVATIONS: Final = {("Tanh",): "tanh", ("Relu",): "relu", ("Sigmoid",): "logistic"}
 _MAX_BYTES: Final = 256 << 20
+_GROWING: Final = ("ConstantOfShape", "Expand", "Tile")
+"""Operators that make many numbers of few, by the lengths or repeats that are their last input."""
+_FOLDED: Final = (
+    *_SPREADS, *_FACTORS, "ConstantOfShape", "Constant", "Shape", "Size", "Gather", "Split", "Neg", "Sqrt",
+    "Reciprocal", "Pow", "MatMul", "Gemm", "Max", "Min", "Equal", "Where",
+)  # fmt: skip
+"""Operators that are worked out where they depend on no input; no loops, and nothing whose size one cannot tell."""
 
 
 def from_onnx(
@@ -255,6 +263,9 @@ class _Graph:
             inputs = [name for name in node.input if name]
             if node.op_type in (*_CELLS, "LSTM") or not all(name in self._constants for name in inputs):
                 continue
+            if node.op_type not in _FOLDED:
+                raise InteropError(f"{_title(node)}: of constants alone; allowed: {', '.join(_FOLDED)}")
+            self._check_size(node, inputs)
             try:
                 values = evaluator(node).run(None, {name: self._constants[name] for name in inputs})
             except Exception as error:
@@ -262,6 +273,19 @@ class _Graph:
                 raise InteropError(f"{_title(node)}: {reason}; allowed: {_ALLOWED}") from error
             self._constants |= dict(zip(node.output, values, strict=True))
             self._nodes.remove(node)
+
+    def _check_size(self, node: Any, inputs: list[str]) -> None:
+        """Refuse to make more numbers of a few than a file may hold.
+
+        Raises:
+            InteropError: there would be more.
+
+        """
+        if node.op_type in _GROWING:
+            lengths = [max(1, int(length)) for length in self._constants[inputs[-1]].ravel()]
+            size = math.prod(lengths) * (self._constants[inputs[0]].size if len(inputs) > 1 else 1)
+            if 4 * size > _MAX_BYTES:
+                raise InteropError(f"{_title(node)}: {size} numbers; allowed: up to {_MAX_BYTES // 4}")
 
     def _number(self, name: str, title: str) -> Array:
         """Return a constant of float32 in float64."""

@@ -258,6 +258,19 @@ def elsewhere(model):
     entry.key, entry.value = "location", "/etc/passwd"
 
 
+def made_of_constants(kind, *values, **attributes):
+    """The bias of a layer comes out of an operator of constants."""
+
+    def edit(model):
+        names = [f"given.{k}" for k in range(len(values))]
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(np.asarray(value), name) for value, name in zip(values, names, strict=True)
+        )
+        model.graph.node.insert(0, onnx.helper.make_node(kind, names, ["made"], **attributes))
+
+    return edit
+
+
 def operator(kind):
     def edit(model):
         node = next(node for node in model.graph.node if node.op_type == "Relu")
@@ -272,6 +285,18 @@ EDITS = {
     "activations": (attribute("activations", ["Sigmoid", "Relu"]), "activations Sigmoid, Relu; allowed: Sigmoid, Tanh"),
     "half": (half, ""),
     "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
+    "what grows": (
+        made_of_constants("NonZero", np.ones(3, np.float32)),
+        "NonZero: of constants alone; allowed: Identity",
+    ),
+    "32 GiB": (
+        made_of_constants("ConstantOfShape", np.array([1 << 33])),
+        ": 8589934592 numbers; allowed: up to 67108864",
+    ),
+    "tiles": (
+        made_of_constants("Tile", np.ones((9, 9), np.float32), np.array([1 << 20, 1 << 20])),
+        "; allowed: up to 67108864",
+    ),
     "operator": (
         operator("Elu"),
         "(Elu); allowed: GRUs or RNNs, one behind the other, with MatMul, Gemm, Add, Sub, Mul",
