@@ -58,7 +58,7 @@ def test_operators_and_metadata_say_what_they_are(tmp_path):
 
 def test_what_is_refused(tmp_path):
     hopfield = nc.Controller(nc.Spec(cell="hopfield", inputs=1, neurons=2, outputs=1, dt_s=0.01))
-    with pytest.raises(InteropError, match="^cell: hopfield; allowed: ctrnn, indrnn, elman, jordan, gru$"):
+    with pytest.raises(InteropError, match="^cell: hopfield; allowed: ctrnn, indrnn, elman, jordan, gru, cfc$"):
         to_onnx(hopfield, tmp_path / "a.onnx")
     double = nc.Controller(nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.01, dtype="float64"))
     with pytest.raises(InteropError, match="^dtype: float64; allowed: float32$"):
