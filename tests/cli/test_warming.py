@@ -56,4 +56,4 @@ def test_warming_stops_where_nothing_can_be_stored(how, tmp_path):
 
 
 def test_the_command_says_what_it_compiled():
-    assert "compiled for ctrnn, indrnn, elman, hopfield, jordan, gru in" in neuroctl("bench", "--warm").stdout
+    assert "compiled for ctrnn, indrnn, elman, hopfield, jordan, gru, cfc in" in neuroctl("bench", "--warm").stdout

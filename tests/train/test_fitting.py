@@ -280,13 +280,13 @@ def test_a_start_is_allowed_and_repeatable(name):
     assert np.array_equal(theta, start(form, 3))
     assert not np.array_equal(theta, start(form, 4))
     p = layout(form).views(theta)
-    if form.cell == "elman":
-        np.testing.assert_allclose(p["U"] @ p["U"].T, np.eye(form.neurons), atol=1e-12)
-    if form.cell == "gru":
-        n = form.neurons
-        for u in p["U"].reshape(3, n, n):
-            np.testing.assert_allclose(u @ u.T, np.eye(n), atol=1e-12)
-        assert p["bias"].tolist() == [0.0] * n + [1.0] * n + [0.0] * n
+    n = form.neurons
+    for name, weights in p.items() if form.cell in ("elman", "gru") else ():
+        if name.partition(".")[0] == "U":
+            for u in weights.reshape(-1, n, n):
+                np.testing.assert_allclose(u @ u.T, np.eye(n), atol=1e-12)
+        if name.partition(".")[0] == "bias" and form.cell == "gru":
+            assert weights.tolist() == [0.0] * n + [1.0] * n + [0.0] * n
     if form.cell == "ctrnn":
         assert (p["tau_s"] >= 2 * form.dt_s).all()
         assert (p["tau_s"] <= 50 * form.dt_s).all()

@@ -310,7 +310,7 @@ def test_settings_that_are_not_allowed():
     with pytest.raises(TrainingError, match="^segment: 0; allowed: integers >= 1$"):
         value_and_grad(SMALL, segment=0)
     with pytest.raises(
-        SpecError, match="^cell: 'hopfield'; allowed for training by gradient: ctrnn, indrnn, elman, jordan, gru$"
+        SpecError, match="^cell: 'hopfield'; allowed for training by gradient: ctrnn, indrnn, elman, jordan, gru, cfc$"
     ):
         value_and_grad(nc.Spec(cell="hopfield", inputs=1, neurons=3, outputs=1, dt_s=1))
     with pytest.raises(LayoutError, match=r"^theta: float64.*; allowed: a C-contiguous float32 array of shape \("):
