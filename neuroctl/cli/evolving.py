@@ -240,8 +240,7 @@ def evolve(
         log.print(f"{field}: {note}", highlight=False, markup=False, soft_wrap=True)
     if "seconds" in limits:  # for a resume without a budget
         notes |= {"budget": f"{limits['seconds']}s"}
-    bits = (chosen["weight_bits"], chosen["state_bits"])
-    bits_of(*bits, chosen["quantized"] or chosen["integer_genes"])  # or they are refused
+    bits = bits_of(chosen["weight_bits"], chosen["state_bits"], chosen["quantized"] or chosen["integer_genes"])
     shared = bool(stored) and FixedPointConfig.shared_in(stored.get("fixed_point") or {})
     config = StudyConfig(
         spec=problem.spec,
@@ -265,11 +264,9 @@ def evolve(
             rhythm_hz=chosen["rhythm"],
             sparse=chosen["sparse"],
             optional_neurons=chosen["optional_neurons"],
-            integer_bits=bits[0] if chosen["integer_genes"] else None,
+            integer_bits=chosen["weight_bits"] if chosen["integer_genes"] else None,
         ),
-        fixed_point=FixedPointConfig(*bits, allow_coarse, shared)
-        if chosen["quantized"] or chosen["integer_genes"]
-        else None,
+        fixed_point=None if bits is None else FixedPointConfig(*bits, allow_coarse, shared),
         notes=notes,
     )
     execution = {
