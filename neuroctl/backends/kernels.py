@@ -112,6 +112,10 @@ def _optional(plant: Plant) -> list[str]:
         functions.append("@_jit\ndef done(x):\n    return False")
     if not plant.has("reward"):
         functions.append("@_jit\ndef reward(x, a):\n    return _F(0)")
+    if not plant.has("cost"):
+        functions.append("@_jit\ndef cost(x, a):\n    return -reward(x, a)")
+    if not plant.has("critic"):
+        functions.append("@_jit\ndef critic(x):\n    return observe(x)")
     return functions
 
 

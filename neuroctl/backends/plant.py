@@ -17,7 +17,11 @@ and the functions, on tuples of numbers,
 - ``fitness(x, steps, total, recent)``: from the last state, the number of steps, and the reward summed over all steps
   and over the last ``WINDOW``; several such functions may stand in a plant under other names;
 - ``done(x)`` (optional): whether the episode ends here;
-- ``reward(x, a)`` (optional, 0): of one step, from the state that it led to.
+- ``reward(x, a)`` (optional, 0): of one step, from the state that it led to;
+- ``cost(x, a)`` (optional, minus ``reward``): of one step, from the state that it led to: smooth, for training by
+  gradient to minimize;
+- ``critic(x)`` (optional, ``observe``): what the critic of training by reward sees, a tuple; the state as a whole, say,
+  of which sensors give a part.
 
 They may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine, cosine, arc
 tangent and exponentials vectorize; those of ``math`` do not). In the functions every number that is written out, but
@@ -46,7 +50,10 @@ _SOME_DT_S: Final = 0.01  # for a first step of a plant that takes any
 
 @dataclass(frozen=True)
 class Plant:
-    """A checked plant. ``module`` holds its functions in plain Python, ``source`` their text."""
+    """A checked plant. ``module`` holds its functions in plain Python, ``source`` their text.
+
+    ``observations`` and ``critic_observations`` are the lengths of what ``observe`` and ``critic`` return.
+    """
 
     name: str
     source: str
@@ -54,6 +61,7 @@ class Plant:
     start: tuple[float, ...]
     starts: tuple[tuple[float, float], ...]
     observations: int
+    critic_observations: int
     actions: int
     dt_s: float | None
     substeps: int
@@ -104,13 +112,16 @@ def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> 
     _check_functions(module, name)
     start = _numbers(module, name, "START")
     _check_step(module, name, start)
+    _check_cost(module, name, start)
+    observations = _length(module, name, "observe", start)
     return Plant(
         name=name,
         source=path.read_text(encoding="utf-8"),
         module=module,
         start=start,
         starts=_ranges(module, name, start),
-        observations=_observations(module, name, start),
+        observations=observations,
+        critic_observations=_length(module, name, "critic", start) if hasattr(module, "critic") else observations,
         actions=_count(module, name, "ACTIONS", None),
         dt_s=_time_step(module, name),
         substeps=_count(module, name, "SUBSTEPS", 1),
@@ -135,6 +146,9 @@ def _check_functions(module: ModuleType, name: str) -> None:
     for function in ("observe", "fitness"):
         if not callable(getattr(module, function, None)):
             raise PlantError(f"{name}.{function}: missing; allowed: a function")
+    for function in ("cost", "critic"):
+        if not callable(getattr(module, function, len)):
+            raise PlantError(f"{name}.{function}: {shown(getattr(module, function))}; allowed: a function, or none")
 
 
 def _numbers(module: ModuleType, name: str, field: str) -> tuple[float, ...]:
@@ -166,14 +180,15 @@ def _time_step(module: ModuleType, name: str) -> float | None:
     return None if value is None else real(value)
 
 
-def _observations(module: ModuleType, name: str, start: tuple[float, ...]) -> int:
+def _length(module: ModuleType, name: str, function: str, start: tuple[float, ...]) -> int:
+    """Return how many numbers ``observe`` or ``critic`` gives."""
     try:
-        observation = module.observe(start)
+        values = getattr(module, function)(start)
     except Exception as error:
-        raise PlantError(f"{name}.observe: at START: {told(error)}") from error
-    if not isinstance(observation, tuple) or not observation:
-        raise PlantError(f"{name}.observe: gives {type(observation).__name__} at START; allowed: a tuple of numbers")
-    return len(observation)
+        raise PlantError(f"{name}.{function}: at START: {told(error)}") from error
+    if not isinstance(values, tuple) or not values:
+        raise PlantError(f"{name}.{function}: gives {type(values).__name__} at START; allowed: a tuple of numbers")
+    return len(values)
 
 
 def _check_step(module: ModuleType, name: str, start: tuple[float, ...]) -> None:
@@ -190,6 +205,20 @@ def _check_step(module: ModuleType, name: str, start: tuple[float, ...]) -> None
     if not isinstance(result, tuple) or len(result) != len(start):
         got = f"{len(result)} numbers" if isinstance(result, tuple) else type(result).__name__
         raise PlantError(f"{name}.{function}: gives {got} at START; allowed: a tuple of {len(start)}, as x has")
+
+
+def _check_cost(module: ModuleType, name: str, start: tuple[float, ...]) -> None:
+    """Check that ``cost``, if there is one, gives a number at START."""
+    if not hasattr(module, "cost"):
+        return
+    try:
+        value = module.cost(start, (0.0,) * _count(module, name, "ACTIONS", None))
+    except (ArithmeticError, ValueError):  # as in a step
+        return
+    except Exception as error:
+        raise PlantError(f"{name}.cost: at START: {told(error)}") from error
+    if not isinstance(value, numbers.Real):
+        raise PlantError(f"{name}.cost: gives {type(value).__name__} at START; allowed: a number")
 
 
 def next_state(plant: Plant, x: tuple[float, ...], a: tuple[float, ...], dt_s: float) -> tuple[float, ...]:

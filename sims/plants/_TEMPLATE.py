@@ -36,6 +36,16 @@ def reward(x, a):
     return cos(x[0])
 
 
+def cost(x, a):
+    """Return what training by gradient minimizes: smooth, and large far from the goal. Optional: minus ``reward``."""
+    return 1 - cos(x[0]) + 0.01 * x[1] * x[1] + 0.001 * a[0] * a[0]
+
+
+def critic(x):
+    """Return what the critic of training by reward sees: all of the state. Optional: what ``observe`` returns."""
+    return sin(x[0]), cos(x[0]), x[1]
+
+
 def done(x):
     """Return whether the episode ends in this state. Optional."""
     return abs(x[0]) > 3.2

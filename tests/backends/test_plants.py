@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 import neuroctl as nc
 from neuroctl.backends import get
 from neuroctl.backends import plant as plants
+from neuroctl.backends.kernels import build, head
 from neuroctl.cells import initial
 from neuroctl.errors import PlantError
 from sims.plants import circle_catcher, double_pole, phototaxis, walker
@@ -145,6 +146,13 @@ GOOD = """
         ("return (x[0],)", "return x[0]", "mine.observe: gives float at START; allowed: a tuple of numbers"),
         ("return (x[0],)", "return (x[7],)", "mine.observe: at START: IndexError: tuple index out of range ("),
         ("START = (0.0, 1)", "START = (0.0, 1", "SyntaxError"),
+        ("ACTIONS = 1", "ACTIONS = 1; cost = 3", "mine.cost: 3; allowed: a function, or none"),
+        ("ACTIONS = 1", "ACTIONS = 1; critic = None", "mine.critic: None; allowed: a function, or none"),
+        ("ACTIONS = 1", "ACTIONS = 1\n    def cost(x, a): return x", "mine.cost: gives tuple at START; allowed"),
+        ("ACTIONS = 1", "ACTIONS = 1\n    def cost(x): return 1", "mine.cost: at START: TypeError: cost() takes 1"),
+        ("ACTIONS = 1", "ACTIONS = 1\n    def critic(x): return x[0]", "mine.critic: gives float at START; allowed"),
+        ("ACTIONS = 1", "ACTIONS = 1\n    def critic(x): return ()", "mine.critic: gives tuple at START; allowed"),
+        ("ACTIONS = 1", "ACTIONS = 1\n    def critic(x): return x[5],", "mine.critic: at START: IndexError: tuple"),
     ],
 )
 def test_a_bad_plant_is_named(tmp_path, old, new, message):
@@ -178,6 +186,31 @@ def test_a_bad_first_step_is_named(tmp_path, old, new, message):
     with pytest.raises(PlantError) as error:
         plants.load(written(tmp_path, GOOD.replace(old, new)))
     assert f"mine.{message}" in str(error.value)
+
+
+def test_a_critic_sees_what_it_is_given_else_the_observation(tmp_path):
+    assert plants.load(written(tmp_path, GOOD)).critic_observations == 1
+    path = tmp_path / "other.py"
+    path.write_text(textwrap.dedent(GOOD) + "def critic(x):\n    return x[0], x[1], x[0] * x[1]\n")
+    plant = plants.load(path)
+    assert (plant.observations, plant.critic_observations) == (1, 3)
+
+
+def test_a_cost_that_divides_by_zero_is_left_to_compiled_code(tmp_path):
+    plants.load(written(tmp_path, GOOD + "    def cost(x, a): return 1 / a[0]\n"))
+
+
+def test_kernels_have_a_cost_and_a_critic_of_every_plant(tmp_path):
+    def made(text):
+        plant = plants.load(written(tmp_path, text))
+        return build(head({}, "float32", f"functions of {plant.name}", plant), f"functions_{plant.name}")
+
+    x, a = (0.25, 1.0), (3.0,)
+    own = made(GOOD + "    def reward(x, a): return x[0] * a[0]\n")
+    assert (own.cost(x, a), own.critic(x)) == (-0.75, (0.25,))
+    assert made(GOOD).cost(x, a) == 0
+    given = made(GOOD + "    def cost(x, a): return 0.5 * x[0]\n    def critic(x): return x\n")
+    assert (given.cost(x, a), given.critic(x)) == (0.125, x)
 
 
 def test_a_first_step_that_divides_by_zero_is_left_to_compiled_code(tmp_path):
