@@ -33,7 +33,7 @@ from neuroctl.cli.options import (
     check_pictures,
     network_fields,
 )
-from neuroctl.cli.resuming import LATER_FIELDS, check_number, first_seed, stored_in, with_stored
+from neuroctl.cli.resuming import LATER_FIELDS, check_number, first_seed, fitted, read_first, stored_in, with_stored
 from neuroctl.console import (
     emit,
     log,
@@ -44,6 +44,7 @@ from neuroctl.console import (
 )
 from neuroctl.errors import FileFormatError, NeuroctlError, StudyError, require
 from neuroctl.evolve.optimizers import OPTIMIZERS
+from neuroctl.spec import Spec
 
 _NETWORK, _FIXED, _RUNNING = "Network", "Fixed point", "Running"
 _DEFAULTS = {
@@ -52,6 +53,7 @@ _DEFAULTS = {
     "population": 32, "episodes": 4, "validation": 64, "sigma0": 0.5, "generations": 150,
 }  # fmt: skip
 _UNLIMITED = 10**9  # generations, if a budget limits the study
+_FROM_SIGMA0 = 0.1  # of a search that begins at a controller: wider ones forget it
 
 
 def _option(text: str, name: str, **more: Any) -> Any:
@@ -118,6 +120,14 @@ def evolve(
     ] = None,
     goals: Annotated[
         str | None, typer.Option(help="Further goals for nsga2: energy, bytes, or both with a comma.")
+    ] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Begin at this controller (.npz), with its network; --sigma0 is then 0.1 unless given.",
+            metavar="FILE",
+        ),
     ] = None,
     generations: Annotated[
         int | None,
@@ -227,6 +237,10 @@ def evolve(
     counts = [int(count) for count in (options["generations"], limits.get("generations")) if count is not None]
     options["generations"] = min(counts) if counts else _UNLIMITED if limits else None
     chosen = _chosen(options, {} if stored else sims.search_of(task))
+    first = None if begin_with is None else read_first(ctx, begin_with, options)
+    if first is not None:
+        chosen |= {"cell": first.spec.cell, "neurons": first.spec.neurons}
+        chosen |= {"sigma0": options["sigma0"] or _FROM_SIGMA0, "rhythm": options["rhythm"]}
     named = tuple(goal.strip() for goal in chosen["goals"].split(",")) if chosen["goals"] is not None else ()
     network = network_fields(**{name: options[name] for name in LATER_FIELDS})
     problem = sims.problem(
@@ -240,10 +254,17 @@ def evolve(
         log.print(f"{field}: {note}", highlight=False, markup=False, soft_wrap=True)
     if "seconds" in limits:  # for a resume without a budget
         notes |= {"budget": f"{limits['seconds']}s"}
+    spec = problem.spec if first is None else fitted(first.spec, problem.spec)
+    started = None if first is None else tuple(first.theta.tolist())
+    if stored.get("begin_with"):
+        spec, kept = Spec.from_dict(stored["spec"]), tuple(stored["begin_with"])
+        if started not in (None, kept):
+            raise StudyError(f"from: {begin_with}; allowed with --resume: what the study was begun with, or no --from")
+        started = kept
     bits = bits_of(chosen["weight_bits"], chosen["state_bits"], chosen["quantized"] or chosen["integer_genes"])
     shared = bool(stored) and FixedPointConfig.shared_in(stored.get("fixed_point") or {})
     config = StudyConfig(
-        spec=problem.spec,
+        spec=spec,
         task=task,
         seed=chosen["seed"],
         optimizer=chosen["optimizer"],
@@ -257,7 +278,7 @@ def evolve(
         validation_episodes=chosen["validation"],
         target_score=chosen["target_score"],
         encoding=Encoding(
-            fixed=fixed_of(chosen["fix"]) if options["fix"] else _fixed_in(problem.spec, chosen["fix"]),
+            fixed=fixed_of(chosen["fix"]) if options["fix"] else _fixed_in(spec, chosen["fix"]),
             limbs=chosen["limbs"],
             coupling=chosen["coupling"],
             shared_inputs=chosen["shared_inputs"],
@@ -268,6 +289,7 @@ def evolve(
         ),
         fixed_point=None if bits is None else FixedPointConfig(*bits, allow_coarse, shared),
         notes=notes,
+        begin_with=started,
     )
     execution = {
         "workers": worker_count(workers),

@@ -1,22 +1,66 @@
-"""``neuroctl evolve --resume``: the original options of a study, from its study.json."""
+"""What a study begins with: ``--resume``, the original options from its study.json; ``--from``, a controller's file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from typer import Context
 
+from neuroctl.checks import shown
 from neuroctl.errors import StudyError
 from neuroctl.evolve.goals import goals_in
+from neuroctl.io import Model, load_model
+from neuroctl.spec import Spec
 
 LATER_FIELDS: Final = {
     "layers": 1, "encoder": [], "head": [], "dense_activation": "relu", "backbone": [], "mode": "default",
     "initial_state": "zeros",
 }  # fmt: skip
 """Fields of a network, with their defaults, which the specs of earlier studies may not have."""
+
+
+NETWORK: Final = ("cell", "neurons", *LATER_FIELDS)
+"""Options of a network, which is a file's where a search begins at one."""
+
+
+def read_first(context: Context, path: Path, options: Mapping[str, Any]) -> Model:
+    """Return the controller of a file that a search is to begin at; its network is the search's.
+
+    Raises:
+        StudyError: an option on the command line names another network.
+        FileFormatError: the file cannot be read, or holds no float controller.
+
+    """
+    model = load_model(path)
+    for name in NETWORK:
+        theirs, own = getattr(model.spec, name), options[name]
+        theirs = list(theirs) if isinstance(theirs, tuple) else theirs
+        if context.get_parameter_source(name).name == "COMMANDLINE" and own != theirs:  # type: ignore[union-attr]
+            raise StudyError(
+                f"{name}: {shown(own)}; allowed with --from {path}: {shown(theirs)}, or without the option"
+            )
+    return model
+
+
+def fitted(own: Spec, spec: Spec) -> Spec:
+    """Return a task's spec with another's network: limits and names are the task's.
+
+    Raises:
+        StudyError: the network has other sizes or another time step than the task.
+
+    """
+    for name in ("inputs", "outputs", "dt_s"):
+        if getattr(own, name) != getattr(spec, name):
+            raise StudyError(f"from: a controller with {name} {getattr(own, name)}; allowed: {getattr(spec, name)}")
+    # Scaled inputs mean what they meant by the limits that they are scaled by.
+    return replace(
+        own, input_limits=own.input_limits if own.scale_inputs else spec.input_limits,
+        output_limits=spec.output_limits, input_names=spec.input_names, output_names=spec.output_names,
+    )  # fmt: skip
 
 
 def with_stored(context: Context, options: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,12 @@ def train(
     truncate: Annotated[int | None, typer.Option(help="Steps that a gradient goes back.")] = None,
     begin_with: Annotated[
         Path | None,
-        typer.Option(help="Controller of the same network to go on from: best.npz of another.", metavar="FILE"),
+        typer.Option(
+            "--from",
+            "--begin-with",
+            metavar="FILE",
+            help="Controller of the same network to go on from: best.npz of another training, or of an evolution.",
+        ),
     ] = None,
     quantized: Annotated[
         bool,

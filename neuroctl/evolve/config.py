@@ -35,6 +35,8 @@ class StudyConfig:
         measures: the objective's results besides the fitness, for quality diversity or several goals.
         fixed_point: storage of the integer controllers to evaluate instead of the float ones; None for float.
         target_score: validation mean of the best at which to stop; None: run to the last generation.
+        begin_with: parameters ``[n_params]`` of the controller that the search begins at, see ``Genome``; None: the
+            cell's usual origin.
         notes: sources of the spec's numbers, by field, for readers of the files.
 
     Raises:
@@ -65,6 +67,7 @@ class StudyConfig:
     measures: tuple[Measure, ...] = ()
     fixed_point: FixedPointConfig | None = None
     notes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    begin_with: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -80,7 +83,9 @@ class StudyConfig:
             raise StudyError(f"fixed_point: {self.fixed_point!r}; allowed: a FixedPointConfig, or None")
         if not isinstance(self.encoding, Encoding):
             raise StudyError(f"encoding: {self.encoding!r}; allowed: an Encoding")
-        Genome(self.spec, self.encoding)  # raises if the two do not fit
+        Genome(self.spec, self.encoding, self.begin_with)  # raises if they do not fit
+        if self.begin_with is not None:
+            object.__setattr__(self, "begin_with", tuple(float(number) for number in self.begin_with))
         if isinstance(self.measures, (list, tuple)):
             object.__setattr__(self, "measures", tuple(self.measures))
         if not isinstance(self.measures, tuple) or not all(isinstance(measure, Measure) for measure in self.measures):
@@ -102,4 +107,7 @@ class StudyConfig:
         fields: dict[str, Any] = {"spec": self.spec.to_dict(), "notes": dict(self.notes)}
         fields |= {"measures": [asdict(measure) for measure in self.measures]}
         fields |= {"fixed_point": self.fixed_point.to_dict(self.spec)} if self.fixed_point else {}
-        return asdict(self) | fields
+        config = asdict(self) | fields
+        if self.begin_with is None:  # which studies of earlier versions do not have
+            del config["begin_with"]
+        return config

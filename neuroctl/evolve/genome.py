@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import decode, genes, layout
 from neuroctl.checks import ABOVE_0, FINITE, array, choice_of, integer, number, real
 from neuroctl.controller import Controller
 from neuroctl.errors import LayoutError, StudyError
+from neuroctl.evolve.beginning import Beginning
 from neuroctl.evolve.rhythm import half_center_genes
 from neuroctl.layout import Block
 from neuroctl.pruning import neuron_axes, prune
@@ -110,9 +111,11 @@ class Genome:
     Args:
         spec: the controller's spec.
         encoding: mapping of genes to its parameters.
+        begin_with: parameters ``[n_params]`` that genes of 0 give; other genes change them as far as from the cell's
+            usual origin, and fixed blocks keep them. None: the origin is the cell's, see ``decode``.
 
     Raises:
-        StudyError: the encoding does not fit the spec.
+        StudyError: the encoding does not fit the spec, or ``begin_with`` does not.
 
     Example:
         >>> from neuroctl import Controller, Spec
@@ -122,9 +125,10 @@ class Genome:
 
     """
 
-    def __init__(self, spec: Spec, encoding: Encoding | None = None):
+    def __init__(self, spec: Spec, encoding: Encoding | None = None, begin_with: ArrayLike | None = None):
         self.spec, self.encoding = spec, encoding or Encoding()
         self._check()
+        self._beginning = None if begin_with is None else self._begin(begin_with)
         self._source, self._searched = self._sources()
         self._start = self._oscillators()
         # Indices of the cell's genes, and of the genes that have to be above 0 for them.
@@ -162,7 +166,9 @@ class Genome:
         cell_genes[..., self._source == _NONE] = 0.0
         cell_genes += self._start
         for name, value in self.encoding.fixed.items():
-            cell_genes[..., genes(self.spec)[name].part] = value
+            cell_genes[..., genes(self.spec)[name].part] = value if self._beginning is None else 0.0
+        if self._beginning is not None:
+            return self._beginning(cell_genes)
         for places, needed in self._switches:
             cell_genes[..., places] *= x[..., needed] > 0
         return decode(self.spec, cell_genes)
@@ -183,6 +189,18 @@ class Genome:
             spec = replace(spec, mask=tuple(tuple(int(entry) for entry in row) for row in wired))
         controller = Controller(spec, theta)
         return prune(controller) if self.encoding.optional_neurons else controller
+
+    def _begin(self, begin_with: ArrayLike) -> Beginning:
+        encoding = self.encoding
+        for name in ("rhythm_hz", "sparse", "optional_neurons", "integer_bits"):
+            if getattr(encoding, name):
+                raise StudyError(
+                    f"{name}: {getattr(encoding, name)}; allowed with begin_with: {getattr(Encoding, name)}"
+                )
+        try:
+            return Beginning(self.spec, layout(self.spec).coerce(begin_with, self.spec.dtype, "begin_with"))
+        except LayoutError as error:
+            raise StudyError(str(error)) from None
 
     def _check(self) -> None:
         spec, encoding = self.spec, self.encoding

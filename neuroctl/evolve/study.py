@@ -143,7 +143,7 @@ class _Execution:
 class _Study:
     def __init__(self, config: StudyConfig, objective: Objective, folder: EvolutionFolder, interrupts: Interrupts):
         self.config, self.objective, self.folder, self.interrupts = config, objective, folder, interrupts
-        self.genome = Genome(config.spec, config.encoding)
+        self.genome = Genome(config.spec, config.encoding, config.begin_with)
         self.measures = len(config.measures)
         self.state, self.past = folder.load(1 + self.measures, self.genome.size, config.validation_episodes)
         self.started = time.monotonic() - (self.state.last.row[-1] if self.state.last else 0.0)
@@ -310,9 +310,11 @@ class _Study:
     ) -> NDArray[np.float64]:
         """Return a generation's candidate for the best: its fittest genome or, in every second one, the search's mean.
 
-        With rugged returns, the mean may walk and most of its neighbors fall; the fittest of those was lucky.
+        With rugged returns, the mean may walk and most of its neighbors fall; the fittest of those was lucky. A search
+        that begins at a controller has its parameters as the first mean: no best is worse than they are.
         """
-        if self.state.generations % 2 and self.config.optimizer not in MULTI_OBJECTIVE_OPTIMIZERS:
+        at_the_start = self.config.begin_with is not None and not self.state.generations
+        if (at_the_start or self.state.generations % 2) and self.config.optimizer not in MULTI_OBJECTIVE_OPTIMIZERS:
             return self.genome.snapped(optimizer.mean)
         # NaN never wins; where all are NaN the first is as good as any.
         fittest: NDArray[np.float64] = genomes[int(np.argmax(np.where(np.isnan(fitness), -np.inf, fitness)))]

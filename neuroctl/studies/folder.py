@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
+from neuroctl.checks import shown
 from neuroctl.errors import NeuroctlError, StudyError
 from neuroctl.io import atomic_write, canonical_json
 from neuroctl.machine import lock
@@ -168,7 +169,7 @@ class StudyFolder:
             if stored.get(name) != asked.get(name) and name not in MAY_CHANGE:
                 field, new, old = _differing(name, asked.get(name), stored.get(name))
                 raise StudyError(
-                    f"{field}: {new!r}, but the study in {self._path} has {old!r}; "
+                    f"{field}: {shown(new)}, but the study in {self._path} has {shown(old)}; "
                     "allowed: the options it was begun with"
                 )
 

@@ -230,6 +230,33 @@ def test_dense_layers_and_a_learned_start_are_evolved_and_resumed(tmp_path):
     one_line_error(neuroctl(*study[:2], "--mode", "fast", code=2), "mode: 'fast'; allowed")
 
 
+def test_a_search_begins_at_a_file_with_its_network(tmp_path):
+    limits = {"input_limits": ((0.0, 2.0),) * 2, "output_limits": ((-1.0, 1.0),) * 2}
+    spec = nc.Spec(cell="elman", inputs=2, neurons=3, outputs=2, dt_s=0.1, head=(4,), activation="relu", **limits)
+    first, out = tmp_path / "first.npz", tmp_path / "s"
+    nc.Controller(spec, seed=5).save(first)
+    study = ("evolve", "phototaxis", "--workers", 1, "--population", 4, "--validation", 1, "--episodes", 1)
+    neuroctl(*study, "--generations", 1, "--from", first, "--out", out)
+    best, begun = nc.load(out / "best.npz"), nc.load(first)
+    assert best.theta.tobytes() == begun.theta.tobytes()
+    assert (best.spec.activation, best.spec.head) == ("relu", (4,))
+    assert best.spec.input_limits == sims.get("phototaxis").input_limits
+    assert json.loads((out / "study.json").read_text())["sigma0"] == 0.1
+    first.unlink()  # all of it is in the study
+    neuroctl("evolve", "phototaxis", "--workers", 1, "--generations", 2, "--resume", "--out", out)
+    neuroctl("run", out / "best.npz", "--episodes", 1)
+    nc.Controller(spec, seed=6).save(first)
+    done = neuroctl("evolve", "phototaxis", "--resume", "--from", first, "--out", out, code=1)
+    one_line_error(done, "from: ", "allowed with --resume: what the study was begun with")
+    done = neuroctl(*study, "--from", first, "--cell", "gru", "--out", tmp_path / "t", code=1)
+    one_line_error(done, "cell: 'gru'; allowed with --from", "'elman', or without the option")
+    done = neuroctl("evolve", "walker", "--from", first, "--out", tmp_path / "t", code=1)
+    one_line_error(done, "from: a controller with inputs 2; allowed: 1")
+    nc.load(first).quantize().save(first)
+    done = neuroctl(*study, "--from", first, "--out", tmp_path / "t", code=1)
+    one_line_error(done, "first.npz", "allowed: a 'controller'")
+
+
 def test_a_tasks_rhythm_is_left_out_of_networks_that_have_none(tmp_path):
     quick = ("--generations", 1, "--population", 4, "--validation", 1, "--out", tmp_path / "s")
     neuroctl("evolve", "quadruped", "--cell", "elman", *quick)
