@@ -3,7 +3,8 @@
 A plant is a Python module. It holds the constants
 
 - ``START``: the state x at the start, a tuple of numbers;
-- ``STARTS`` (optional): (low, high) for each entry of x, which seeded episodes draw their start from;
+- ``STARTS`` (optional): (low, high) for each entry of x, which seeded episodes draw their start from; a ``range`` for
+  an entry that is a whole number, such as the seeds of ``neuroctl.maths.noise``;
 - ``ACTIONS``: how many actions it takes, the controller's outputs in the plant's own units;
 - ``DT_S`` (optional): the only time step that it is made for, in seconds;
 - ``SUBSTEPS`` (optional, 1): Runge-Kutta steps within a control step, for ``derivative``;
@@ -38,9 +39,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroctl.checks import integer, real, shown
 from neuroctl.errors import PlantError, told
@@ -52,6 +54,7 @@ _SOME_DT_S: Final = 0.01  # for a first step of a plant that takes any
 class Plant:
     """A checked plant. ``module`` holds its functions in plain Python, ``source`` their text.
 
+    ``starts`` are (lowest, highest) of each entry of the start, and ``whole`` says which entries are whole numbers.
     ``observations`` and ``critic_observations`` are the lengths of what ``observe`` and ``critic`` return.
     """
 
@@ -60,6 +63,7 @@ class Plant:
     module: ModuleType
     start: tuple[float, ...]
     starts: tuple[tuple[float, float], ...]
+    whole: tuple[bool, ...]
     observations: int
     critic_observations: int
     actions: int
@@ -76,8 +80,14 @@ class Plant:
         """Return the state at the start of the episode with this seed."""
         if self.same_start:
             return tuple(low for low, _ in self.starts)
+        return tuple(self.draw_starts(np.random.default_rng(seed), 1)[:, 0].tolist())
+
+    def draw_starts(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """Return the states at the start of so many episodes, float64[S, count], drawn one after the other."""
         low, high = np.array(self.starts).T
-        return tuple(float(value) for value in np.random.default_rng(seed).uniform(low, high))
+        whole = np.array(self.whole)
+        drawn = rng.uniform(low, high + whole, (count, len(low)))
+        return np.ascontiguousarray(np.where(whole, np.floor(drawn), drawn).T)
 
     def has(self, function: str) -> bool:
         """Say whether the plant has a function of that name."""
@@ -111,6 +121,7 @@ def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> 
     name = path.stem
     _check_functions(module, name)
     start = _numbers(module, name, "START")
+    starts = _ranges(module, name, start)
     _check_step(module, name, start)
     _check_cost(module, name, start)
     observations = _length(module, name, "observe", start)
@@ -119,7 +130,8 @@ def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> 
         source=path.read_text(encoding="utf-8"),
         module=module,
         start=start,
-        starts=_ranges(module, name, start),
+        starts=tuple((float(low), float(high)) for low, high, _ in starts),
+        whole=tuple(whole for _, _, whole in starts),
         observations=observations,
         critic_observations=_length(module, name, "critic", start) if hasattr(module, "critic") else observations,
         actions=_count(module, name, "ACTIONS", None),
@@ -158,15 +170,27 @@ def _numbers(module: ModuleType, name: str, field: str) -> tuple[float, ...]:
     return tuple(float(entry) for entry in value)
 
 
-def _ranges(module: ModuleType, name: str, start: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+def _ranges(module: ModuleType, name: str, start: tuple[float, ...]) -> list[tuple[float, float, bool]]:
+    """Return the lowest and highest value of each entry of the start, and whether it is a whole number."""
     value = getattr(module, "STARTS", tuple((entry, entry) for entry in start))
     try:
-        ranges = tuple((float(low), float(high)) for low, high in value)
+        ranges = [_range(entry) for entry in value]
     except (TypeError, ValueError):
-        ranges = ()
-    if len(ranges) != len(start) or not all(-math.inf < low <= high < math.inf for low, high in ranges):
-        raise PlantError(f"{name}.STARTS: {value!r}; allowed: {len(start)} pairs (low, high) of finite numbers")
+        ranges = []
+    if len(ranges) != len(start) or not all(-math.inf < low <= high < math.inf for low, high, _ in ranges):
+        raise PlantError(
+            f"{name}.STARTS: {value!r}; allowed: {len(start)} pairs (low, high) of finite numbers, or ranges"
+        )
     return ranges
+
+
+def _range(entry: Any) -> tuple[float, float, bool]:
+    if isinstance(entry, range):
+        if entry.step != 1 or not entry:
+            raise ValueError
+        return entry[0], entry[-1], True
+    low, high = entry
+    return float(low), float(high), False
 
 
 def _count(module: ModuleType, name: str, field: str, default: int | None) -> int:

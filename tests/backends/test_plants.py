@@ -327,7 +327,28 @@ def test_a_seed_draws_a_start_within_its_range(plant):
     assert entry.same_start == (plant is walker) == (len({tuple(row) for row in drawn}) == 1)
 
 
-@pytest.mark.parametrize("starts", ["((0, 1),)", "((0, 1), (2, 1))", "((0, 1), 3)", "((0, 1), (0, float('inf')))"])
+def test_a_range_draws_whole_numbers(tmp_path):
+    plant = plants.load(written(tmp_path, GOOD + "    STARTS = ((-1, 1), range(3, 6))\n"))
+    assert (plant.starts, plant.whole) == (((-1.0, 1.0), (3.0, 5.0)), (False, True))
+    drawn = plant.draw_starts(np.random.default_rng(1), 300)
+    assert drawn.shape == (2, 300) and drawn.flags.c_contiguous
+    assert set(drawn[1]) == {3.0, 4.0, 5.0}
+    assert (np.abs(drawn[0]) < 1).all()
+    assert plant.start_of(1) == tuple(drawn[:, 0])
+    assert not plant.same_start
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        "((0, 1), range(3, 3))",
+        "((0, 1), range(0, 9, 2))",
+        "((0, 1),)",
+        "((0, 1), (2, 1))",
+        "((0, 1), 3)",
+        "((0, 1), (0, float('inf')))",
+    ],
+)
 def test_bad_ranges_of_starts_are_named(tmp_path, starts):
     file = tmp_path / "bad.py"
     file.write_text(
