@@ -162,8 +162,8 @@ def show_quantization(errors: Any) -> None:
 
 def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:
     """Print each group's scores, mean and spread: at the end of its shortest study, and at the end of each study."""
-    training = groups[0].training
-    counted, scores = ("steps", "losses") if training else ("evaluations", "scores")
+    training, counted = groups[0].training, groups[0].counted
+    scores = "losses" if training else "scores"
     rows = [
         {
             "studies": group.label,

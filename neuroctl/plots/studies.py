@@ -17,6 +17,11 @@ Array = NDArray[Any]
 
 _STYLES: Final = ("-", "--", ":", "-.")  # each with all colors in turn
 
+_COUNTED: Final = {
+    "evaluations": "evaluations (one = all episodes of one controller)", "steps": "steps of the plant",
+    "episodes": "episodes",
+}  # fmt: skip
+
 
 def learning_curve(
     history: Mapping[str, Array], path: str | os.PathLike[str], *, title: str, goal: float | None = None
@@ -113,7 +118,7 @@ def compare(groups: Sequence[Group], path: str | os.PathLike[str], *, title: str
     axis.set_xlim(left=0)
     if training:
         axis.set_yscale("log")
-    axis.set_xlabel("steps of the optimizer" if training else "evaluations (one = all episodes of one controller)")
+    axis.set_xlabel("steps of the optimizer" if training else _COUNTED[groups[0].counted])
     axis.set_ylabel("lowest loss so far" if training else "best so far, on unseen starts")
     axis.set_title(f"{title}: median, worst to best seed", loc="left", fontweight="bold")
     if axis.get_legend_handles_labels()[0]:

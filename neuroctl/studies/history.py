@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _GRID: Final = 200
 _MUCH_SHORTER: Final = 0.9  # studies under one time limit differ by less
 _ALIKE: Final = ("seed", "schema", "versions", *MAY_CHANGE)  # what may differ within a group
-_SHOWN: Final = ("task", "optimizer", "learning_rate", "cell", "neurons", "layers", "population")
+_SHOWN: Final = ("task", "method", "optimizer", "learning_rate", "cell", "neurons", "layers", "population")
 
 
 class HistoryFile:
@@ -78,12 +78,13 @@ class Group:
     Args:
         label: difference from the other groups.
         seeds: seeds of its studies.
-        evaluations: float64 ``[T]``, the same for all, up to the end of the longest study; of trainings the steps of
-            the optimizer.
+        evaluations: float64 ``[T]``, the same for all, up to the end of the longest study; or what ``counted`` says.
         scores: float64 ``[seeds, T]``, the best so far on unseen episodes; of trainings the lowest loss so far. NaN
             before the first, and after the end of a study.
         common: number of evaluations that all studies reached, one of ``evaluations``.
-        training: whether they are studies of training.
+        training: whether they are studies of training on data, whose scores are losses.
+        counted: what ``evaluations`` counts: of trainings on data the optimizer's ``"steps"``, of those by reward the
+            plant's ``"steps"``, and where these stand beside evolution ``"episodes"``.
 
     """
 
@@ -93,6 +94,7 @@ class Group:
     scores: Array
     common: float
     training: bool = False
+    counted: str = "evaluations"
 
     @property
     def final(self) -> Array:
@@ -147,7 +149,8 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     """Return groups of studies that differ only in their seeds. One without a finished generation is left out.
 
     Raises:
-        StudyError: a folder holds no study, no study has a finished generation, or some evolve and others train.
+        StudyError: a folder holds no study, no study has a finished generation, or some are judged by losses, others by
+            returns.
 
     Warns:
         UserWarning: a study is left out.
@@ -156,8 +159,8 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     together: dict[str, dict[int, _Member]] = {}
     for folder in studies_in(folders):
         config = _config(folder)
-        columns = _comparable(read_history(folder)) if (folder / "history.csv").exists() else {}
-        if not len(columns.get("evaluations", ())):
+        columns = read_history(folder) if (folder / "history.csv").exists() else {}
+        if not len(next(iter(columns.values()), ())):
             warn(f"{folder}: left out, as no generation is finished")
             continue
         key = json.dumps({name: value for name, value in config.items() if name not in _ALIKE})
@@ -165,21 +168,31 @@ def groups(folders: Iterable[Path]) -> list[Group]:
     if not together:
         raise StudyError("studies: no generation is finished; allowed: studies with at least one")
     members = [list(group.values()) for group in together.values()]
-    if len({"epoch" in group[0].columns for group in members}) > 1:
-        raise StudyError("studies: some evolve, others train; allowed: studies of one kind")
+    kinds = {_kind(group[0].columns) for group in members}
+    if "data" in kinds and len(kinds) > 1:
+        raise StudyError("studies: some have losses, others returns; allowed: studies of one kind")
+    counted = {"data": "steps", "reward": "steps", "evolution": "evaluations"}
+    unit = counted[kinds.pop()] if len(kinds) == 1 else "episodes"
     labels = _labels([group[0].config for group in members])
-    return [_group(label, group) for label, group in zip(labels, members, strict=True)]
+    return [_group(label, group, unit) for label, group in zip(labels, members, strict=True)]
 
 
-def _comparable(columns: dict[str, Array]) -> dict[str, Array]:
-    """Give the history of a training the columns of evolution's: steps for evaluations, the lowest loss for the score.
+def _kind(columns: Mapping[str, Array]) -> str:
+    """Return what a history is of: training on ``"data"``, or by ``"reward"``, or ``"evolution"``."""
+    return "data" if "loss" in columns else "reward" if "epoch" in columns else "evolution"
 
-    The loss is that of the validation, where there is one.
+
+def _comparable(member: _Member, counted: str) -> tuple[Array, Array]:
+    """Return what a study counted, and its best score until then: the lowest loss, or the highest return.
+
+    They are those of the validation, where there is one.
     """
-    if "epoch" not in columns:
-        return columns
-    losses = np.where(np.isnan(columns["validation"]), columns["loss"], columns["validation"])
-    return columns | {"evaluations": columns["step"], "best_validation": np.fmin.accumulate(losses)}
+    columns, kind = member.columns, _kind(member.columns)
+    if kind == "data":
+        losses = np.where(np.isnan(columns["validation"]), columns["loss"], columns["validation"])
+        return columns["step"], np.fmin.accumulate(losses)
+    best = np.fmax.accumulate(columns["validation"]) if kind == "reward" else columns["best_validation"]
+    return columns[counted], best
 
 
 class _Member(NamedTuple):
@@ -192,11 +205,16 @@ def _add(group: dict[int, _Member], member: _Member) -> None:
     """Add a study to those of its group by their seeds; of two with one seed the longer one stays."""
     seed = int(member.config["seed"])
     if (other := group.get(seed)) is not None:
-        if member.columns["evaluations"][-1] > other.columns["evaluations"][-1]:
+        if _length(member) > _length(other):
             member, other = other, member
         warn(f"{member.folder}: left out, as {other.folder} holds the same study with seed {seed}")
         member = other
     group[seed] = member
+
+
+def _length(member: _Member) -> float:
+    """Return how long a study ran, by its first column, which counts generations or epochs."""
+    return float(next(iter(member.columns.values()))[-1])
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -210,7 +228,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def _labels(configs: list[Mapping[str, Any]]) -> list[str]:
     """Describe the differences of configurations in words; the task if they are the same in the fields shown."""
     differing = [name for name in _SHOWN if len({str(config.get(name)) for config in configs}) > 1] or ["task"]
-    labels = [", ".join(_word(name, config.get(name)) for name in differing) for config in configs]
+    labels = [", ".join(_word(name, config[name]) for name in differing if name in config) for config in configs]
     return [label if labels.count(label) == 1 else f"{label} ({k + 1})" for k, label in enumerate(labels)]
 
 
@@ -218,22 +236,20 @@ def _word(name: str, value: Any) -> str:
     return f"{value} {name}" if name == "neurons" else (f"population {value}" if name == "population" else str(value))
 
 
-def _group(label: str, members: list[_Member]) -> Group:
-    columns = [member.columns for member in members]
-    ends = [float(column["evaluations"][-1]) for column in columns]
-    first = max(float(column["evaluations"][0]) for column in columns)
+def _group(label: str, members: list[_Member], counted: str) -> Group:
+    curves = [_comparable(member, counted) for member in members]
+    ends = [float(x[-1]) for x, _ in curves]
+    first = max(float(x[0]) for x, _ in curves)
     common, last = min(ends), max(ends)
-    training = "epoch" in columns[0]
-    counted = "steps" if training else "evaluations"
     if common < _MUCH_SHORTER * last:
         warn(
             f"{label}: the studies ended after {common:.0f} to {last:.0f} {counted}; figures are those after "
             f"{common:.0f} and at their ends, pictures show all"
         )
     grid = np.unique([*np.linspace(min(first, common), last, _GRID).round(), common])
-    scores = [_held(column["evaluations"], column["best_validation"], grid) for column in columns]
+    scores = [_held(x, best, grid) for x, best in curves]
     seeds = tuple(int(member.config["seed"]) for member in members)
-    return Group(label, seeds, grid, np.array(scores), common, training)
+    return Group(label, seeds, grid, np.array(scores), common, _kind(members[0].columns) == "data", counted)
 
 
 def _held(x: Array, y: Array, grid: Array) -> Array:

@@ -1,12 +1,12 @@
 """Training by gradient: through time, from recorded inputs and targets."""
 
 from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.train.by_data import Epoch
 from neuroctl.train.checking import check
 from neuroctl.train.dataset import windows
 from neuroctl.train.fitting import Fit, fit, fit_many
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
-from neuroctl.train.progress import Epoch
 from neuroctl.train.projection import Projection
 from neuroctl.train.quantizing import quantize
 from neuroctl.train.starting import start

@@ -17,11 +17,12 @@ from neuroctl.errors import DivergedError, StabilityWarning, TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
+from neuroctl.train.by_data import DataTraining, Epoch, history
 from neuroctl.train.dataset import dataset, split
 from neuroctl.train.gradients import Gradient, Loss
 from neuroctl.train.lbfgs import LBFGS
 from neuroctl.train.optim import OPTIMIZERS, Optimizer, Schedule
-from neuroctl.train.progress import Epoch, Progress, Training
+from neuroctl.train.progress import Progress
 from neuroctl.train.settings import LBFGS as BY_SCIPY
 from neuroctl.train.settings import Settings
 from neuroctl.train.starting import start
@@ -58,7 +59,7 @@ class Fit:
     quantized: QuantController | None = None
 
     @classmethod
-    def of(cls, training: Training, progress: Progress, stopped: str) -> Fit:
+    def of(cls, training: DataTraining, progress: Progress, stopped: str) -> Fit:
         """Return what a training has come to."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StabilityWarning)  # it was trained with these very steps
@@ -68,7 +69,7 @@ class Fit:
             controller,
             float("nan") if best is None else best.judged,
             best.epoch if best else 0,
-            progress.history(),
+            history(progress.rows),
             stopped,
             training.quantized(progress.best),
         )
@@ -234,7 +235,7 @@ def _begin(
     learning_rate: float | None = None, schedule: str | Schedule = "constant", epochs: int = 100, batch: int = 32,
     clip: float | None = 1.0, patience: int | None = None, seed: int = 0, truncate: int | None = None,
     fixed_point: FixedPointConfig | None = None,
-) -> tuple[Training, Progress]:  # fmt: skip
+) -> tuple[DataTraining, Progress]:  # fmt: skip
     by_scipy = _by_scipy(optimizer)
     settings = Settings.check(
         optimizer="adam" if by_scipy else optimizer, learning_rate=learning_rate, schedule=schedule,
@@ -251,7 +252,7 @@ def _begin(
     parts = split(own, data, validation, settings.seed)
     if callable(loss) and any(part is not None and part.mask is not None for part in (data, *parts)):
         raise TrainingError("mask: given, or sequences of several lengths; allowed with a loss function: None")
-    training = Training(own, gradient, *parts, settings)
+    training = DataTraining(own, gradient, *parts, settings)
     theta = spec.theta if isinstance(spec, Controller) else start(own, settings.seed)
     if by_scipy and truncate is not None:
         raise TrainingError(f"truncate: {shown(truncate)}; allowed with optimizer 'lbfgs': None")
@@ -266,7 +267,7 @@ class _Run:
     """A training from its start to its end, in any thread."""
 
     def __init__(
-        self, training: Training, progress: Progress, by_scipy: bool, on_epoch: Callable[[Epoch], None] | None
+        self, training: DataTraining, progress: Progress, by_scipy: bool, on_epoch: Callable[[Epoch], None] | None
     ):
         self._training, self._progress, self._by_scipy, self._on_epoch = training, progress, by_scipy, on_epoch
         self._stopped = "diverged"

@@ -22,12 +22,12 @@ from neuroctl.own_formats import own_formats
 from neuroctl.quant_controller import QuantController
 from neuroctl.signal_names import SIGNAL_NAMES, names_from
 from neuroctl.spec import Spec
+from neuroctl.train.by_data import DataTraining
 from neuroctl.train.data import Sequences
 from neuroctl.train.dataset import checked, split, windows
 from neuroctl.train.gradients import Gradient
 from neuroctl.train.optim import OPTIMIZERS, SCHEDULES, Cosine
 from neuroctl.train.output_scale import OutputScale
-from neuroctl.train.progress import Training
 from neuroctl.train.settings import Settings
 from neuroctl.train.starting import start
 from neuroctl.train.tables import Trace, read_trace
@@ -58,7 +58,7 @@ class TableTraining:
 
     """
 
-    training: Training
+    training: DataTraining
     theta: Array
     validation: Sequences | None
     scale: OutputScale
@@ -176,7 +176,7 @@ def prepare(
     if begin_with is not None:
         theta, digest = _theta_of(begin_with, spec, scale)
         config |= {"begin_with": begin_with, "begin_with_sha256": digest}
-    training = Training(spec, gradient, training_data, validation, settings)
+    training = DataTraining(spec, gradient, training_data, validation, settings)
     return TableTraining(training, theta, validation, scale, tuple(options["outputs"]), config)
 
 

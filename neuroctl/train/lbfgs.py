@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroctl.errors import require
+from neuroctl.train.by_data import DataTraining, Epoch
 from neuroctl.train.coordinates import Coordinates
 from neuroctl.train.optim import global_norm
-from neuroctl.train.progress import Epoch, Progress, Training
+from neuroctl.train.progress import Progress
 
 Array = NDArray[Any]
 
@@ -35,7 +36,7 @@ class LBFGS:
 
     """
 
-    def __init__(self, training: Training, on_epoch: Callable[[Progress], None]):
+    def __init__(self, training: DataTraining, on_epoch: Callable[[Progress], None]):
         self._minimize = require("scipy.optimize", "train").minimize
         self._training, self._on_epoch = training, on_epoch
         self._coordinates = Coordinates(training.spec, stretch=1.0)  # with 10 its curvatures differ by 100

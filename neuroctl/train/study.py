@@ -31,7 +31,7 @@ from neuroctl.spec import Spec
 from neuroctl.studies.folder import StudyFolder
 from neuroctl.studies.history import HistoryFile
 from neuroctl.studies.interrupts import Interrupts
-from neuroctl.train.progress import COLUMNS, Epoch, Progress, Training
+from neuroctl.train.progress import Progress, Training
 
 Array = NDArray[Any]
 
@@ -45,7 +45,8 @@ class TrainingResult:
     Args:
         best_path: the best controller; no file before the first epoch.
         fixed_path: its integers, of a training in fixed point; else None.
-        best_loss: its validation loss, or its loss without validation; None before the first epoch.
+        best_loss: its validation loss, or its loss without validation; of a training by reward minus its return in
+            validation. None before the first epoch.
         best_epoch: the epoch it is of, from 1 on.
         epochs: epochs done.
         stop_reason: why training ended.
@@ -69,13 +70,14 @@ class TrainingResult:
 
 
 class TrainingFolder(StudyFolder):
-    """The folder of a training, see ``StudyFolder``; ``study`` describes its files."""
+    """The folder of a training, see ``StudyFolder``; ``study`` describes its files. kind: the training's type."""
 
     SCHEMAS = (1,)
 
-    def __init__(self, path: Path, config: dict[str, Any], *, resume: bool):
+    def __init__(self, path: Path, config: dict[str, Any], *, resume: bool, kind: type[Training]):
         super().__init__(path, config, resume=resume)
-        self.history = HistoryFile(self.file("history.csv"), COLUMNS, ("epoch", "step"))
+        self._row, self._integers = kind.ROW, kind.INTEGERS
+        self.history = HistoryFile(self.file("history.csv"), self._row._fields, self._integers)
 
     def load(self, first: Progress) -> Progress:
         """Return the progress of the checkpoint, ``first`` if there is none; then write ``study.json``.
@@ -93,7 +95,7 @@ class TrainingFolder(StudyFolder):
 
     def _read(self, first: Progress) -> Progress:
         path = self.checkpoint_path
-        expected = _arrays(first)
+        expected = self._arrays(first)
         try:
             archive = read_archive(path)
             expect_kind(archive, "checkpoint", path)
@@ -105,9 +107,11 @@ class TrainingFolder(StudyFolder):
         if found != {name: (array.shape[name == "rows" :], array.dtype) for name, array in expected.items()}:
             raise StudyError(f"checkpoint: {path}: arrays {', '.join(found)}; allowed: those of this study's network")
         a = archive.arrays
-        rows = tuple(Epoch(int(row[0]), int(row[1]), *map(float, row[2:])) for row in a["rows"])
-        if len(rows) > self.config["epochs"]:
-            raise StudyError(f"epochs: {self.config['epochs']}; allowed: from {len(rows)}, those done")
+        kinds = [int if name in self._integers else float for name in self._row._fields]
+        rows = tuple(self._row(*(kind(n) for kind, n in zip(kinds, row, strict=True))) for row in a["rows"])
+        most = self.config.get("epochs")
+        if most is not None and len(rows) > most:
+            raise StudyError(f"epochs: {most}; allowed: from {len(rows)}, those done")
         return Progress(a["theta"], {name: a[f"state.{name}"] for name in first.state}, a["best"], rows)
 
     def save(self, progress: Progress) -> None:
@@ -117,13 +121,12 @@ class TrainingFolder(StudyFolder):
             FileFormatError: it cannot be written; the old one is intact.
 
         """
-        write_archive(self.checkpoint_path, "checkpoint", {"config": self.config_digest()}, _arrays(progress))
+        write_archive(self.checkpoint_path, "checkpoint", {"config": self.config_digest()}, self._arrays(progress))
 
-
-def _arrays(progress: Progress) -> dict[str, Array]:
-    rows = np.array(progress.rows, np.float64).reshape(len(progress.rows), len(COLUMNS))
-    state = {f"state.{name}": array for name, array in progress.state.items()}
-    return {"theta": progress.theta, "best": progress.best, "rows": rows, **state}
+    def _arrays(self, progress: Progress) -> dict[str, Array]:
+        rows = np.array(progress.rows, np.float64).reshape(len(progress.rows), len(self._row._fields))
+        state = {f"state.{name}": array for name, array in progress.state.items()}
+        return {"theta": progress.theta, "best": progress.best, "rows": rows, **state}
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,14 @@ class Plan:
     """A training and the folder for it.
 
     Args:
-        training: data, loss and settings.
+        training: what is learned from, and settings.
         theta: parameters to start from.
-        config: what ``study.json`` holds, plain JSON types with ``epochs``: all that determines the training's bits.
+        config: what ``study.json`` holds, plain JSON types: all that determines the training's bits.
         folder: the study's: new or empty, or with ``resume`` one that holds the same study.
         save_best: writes a controller file of parameters to a path with notes; None: the training's own spec.
         resume: continue from the folder's checkpoint.
-        on_epoch: called after each epoch.
+        on_epoch: called with the figures of each epoch.
+        time_limit_s: time after which no epoch begins, counted from the first one of this run; None: no limit.
 
     """
 
@@ -147,7 +151,8 @@ class Plan:
     folder: Path
     save_best: Callable[[Array, Path, dict[str, Any]], None] | None = None
     resume: bool = False
-    on_epoch: Callable[[Epoch], None] | None = None
+    on_epoch: Callable[[Any], None] | None = None
+    time_limit_s: float | None = None
 
 
 def run_training(plan: Plan) -> TrainingResult:
@@ -177,7 +182,9 @@ def run_trainings(plans: Sequence[Plan], *, workers: int) -> list[TrainingResult
         interrupts.hold()
         studies, interrupted = [], False
         for plan in plans:
-            folder = stack.enter_context(TrainingFolder(plan.folder, dict(plan.config), resume=plan.resume))
+            folder = stack.enter_context(
+                TrainingFolder(plan.folder, dict(plan.config), resume=plan.resume, kind=type(plan.training))
+            )
             studies.append(_Study(plan, folder, interrupts))
         try:
             interrupts.release()
@@ -213,6 +220,7 @@ def _save(spec: Spec) -> Callable[[Array, Path, dict[str, Any]], None]:
 class _Study:
     def __init__(self, plan: Plan, folder: TrainingFolder, interrupts: Interrupts):
         self._training, self._folder, self._interrupts = plan.training, folder, interrupts
+        self._time_limit_s, self._began = plan.time_limit_s, time.monotonic()
         self._save_best, self._on_epoch = plan.save_best or _save(plan.training.spec), plan.on_epoch
         self.path = plan.folder
         self.error: DivergedError | None = None
@@ -225,7 +233,12 @@ class _Study:
 
     def goes_on(self) -> bool:
         """Return whether there is an epoch to run."""
-        return self.error is None and self._training.over(self._progress) is None
+        return self.error is None and self._over() is None
+
+    def _over(self) -> str | None:
+        limit = self._time_limit_s
+        late = limit is not None and time.monotonic() - self._began >= limit
+        return self._training.over(self._progress) or ("time is up" if late else None)
 
     def run_epoch(self) -> None:
         """Run an epoch, in any thread: it is taken by the main one, which signals may interrupt."""
@@ -248,10 +261,10 @@ class _Study:
 
     def result(self, interrupted: bool) -> TrainingResult:
         """Return the outcome."""
-        best, reason = self._progress.best_row, self._training.over(self._progress)
+        best, reason = self._progress.best_row, self._over()
         return TrainingResult(
             best_path=self._folder.best_path,
-            fixed_path=self._folder.fixed_path if self._training.gradient.steps_integers else None,
+            fixed_path=self._folder.fixed_path if self._training.steps_integers else None,
             best_loss=None if best is None else best.judged,
             best_epoch=None if best is None else best.epoch,
             epochs=len(self._progress.rows),
@@ -271,8 +284,7 @@ class _Study:
         """Write the best controller, if there is one; after a crash before this, a resumed study writes it."""
         best = self._progress.best_row
         if best is not None and best.epoch != self._best_epoch:
-            meta = {"task": self._folder.config.get("task"), "epoch": best.epoch, "loss": best.judged}
-            meta |= {"versions": self._folder.versions}
+            meta = {"task": self._folder.config.get("task"), **best.notes, "versions": self._folder.versions}
             self._save_best(self._progress.best, self._folder.best_path, meta)
             if (q := self._training.quantized(self._progress.best)) is not None:
                 meta |= {"fixed_point": self._folder.config.get("fixed_point")}
