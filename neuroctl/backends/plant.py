@@ -24,9 +24,13 @@ and the functions, on tuples of numbers,
 - ``critic(x)`` (optional, ``observe``): what the critic of training by reward sees, a tuple; the state as a whole, say,
   of which sensors give a part.
 
-They may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine, cosine, arc
-tangent and exponentials vectorize; those of ``math`` do not). In the functions every number that is written out, but
-for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 * x`` stays float32.
+A plant may vary another in the same folder: ``from other import *`` stands for the other's text. What follows replaces
+what has the same name there, for the functions of the other plant too.
+
+The functions may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine,
+cosine, arc tangent and exponentials vectorize; those of ``math`` do not). In the functions every number that is written
+out, but for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 * x`` stays
+float32.
 """
 
 from __future__ import annotations
@@ -54,12 +58,14 @@ _SOME_DT_S: Final = 0.01  # for a first step of a plant that takes any
 class Plant:
     """A checked plant. ``module`` holds its functions in plain Python, ``source`` their text.
 
+    ``files`` are the files that the text is made of, each with how many lines it has.
     ``starts`` are (lowest, highest) of each entry of the start, and ``whole`` says which entries are whole numbers.
     ``observations`` and ``critic_observations`` are the lengths of what ``observe`` and ``critic`` return.
     """
 
     name: str
     source: str
+    files: tuple[tuple[str, int], ...]
     module: ModuleType
     start: tuple[float, ...]
     starts: tuple[tuple[float, float], ...]
@@ -89,6 +95,23 @@ class Plant:
         drawn = rng.uniform(low, high + whole, (count, len(low)))
         return np.ascontiguousarray(np.where(whole, np.floor(drawn), drawn).T)
 
+    def place_of(self, line: int) -> str:
+        """Return the file and its line, ``"file.py:3"``, of a line of ``source`` counted from 1."""
+        for file, count in self.files[:-1]:
+            if line <= count:
+                return f"{file}:{line}"
+            line -= count
+        return f"{self.files[-1][0]}:{line}"
+
+    def text_of(self, file: str) -> str:
+        """Return the text of one of ``files``; of a plant of one file its text, whatever the file is called."""
+        lines, first = self.source.splitlines(keepends=True), 0
+        for name, count in self.files[:-1]:
+            if name == file:
+                return "".join(lines[first : first + count])
+            first += count
+        return "".join(lines[first:])
+
     def has(self, function: str) -> bool:
         """Say whether the plant has a function of that name."""
         return callable(getattr(self.module, function, None))
@@ -107,17 +130,53 @@ def load(plant: ModuleType | str | os.PathLike[str]) -> Plant:
     if path is None:
         raise PlantError(f"plant: {plant} has no file; allowed: a module read from a file, or a path")
     try:
-        changed = os.stat(path)
+        files = _files(Path(path).resolve(), _version(path))
+        versions = tuple(_version(file) for file in files)
     except OSError:
         raise PlantError(f"plant: {os.fspath(path)}; allowed: a module, or the path of a Python file") from None
-    module = plant if isinstance(plant, ModuleType) else None
-    return _loaded(Path(path).resolve(), (changed.st_mtime_ns, changed.st_size), module)
+    return _loaded(files, versions, plant if isinstance(plant, ModuleType) and len(files) == 1 else None)
+
+
+def _version(path: str | os.PathLike[str]) -> tuple[int, int]:
+    changed = os.stat(path)
+    return changed.st_mtime_ns, changed.st_size
 
 
 @lru_cache(maxsize=64)
-def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> Plant:
-    """Read and check a plant once for each version of its file."""
-    module = _run(path) if module is None else module
+def _files(path: Path, version: tuple[int, int]) -> tuple[Path, ...]:
+    """Return the files that a plant is made of, itself last."""
+    files, text = [path], path.read_text(encoding="utf-8")
+    while (base := _base(files[0], text)[0]) is not None:
+        if base in files:
+            raise PlantError(f"{path.stem}: varies {base.name}, which varies it; allowed: another plant")
+        files.insert(0, base)
+        text = base.read_text(encoding="utf-8")
+    return tuple(files)
+
+
+def _base(path: Path, text: str) -> tuple[Path | None, str]:
+    """Return the plant in the same folder that a plant varies, if it does, and its text without that line."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # named where the file is run
+        return None, text
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and [alias.name for alias in node.names] == ["*"]:
+            base = path.with_name(node.module.rpartition(".")[2] + ".py")
+            if base.is_file():
+                lines = text.splitlines()
+                lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+                return base, "\n".join(lines) + "\n"
+    return None, text
+
+
+@lru_cache(maxsize=64)
+def _loaded(files: tuple[Path, ...], versions: tuple[tuple[int, int], ...], module: ModuleType | None) -> Plant:
+    """Read and check a plant once for each version of its files."""
+    path = files[-1]
+    texts = [_base(file, file.read_text(encoding="utf-8"))[1] for file in files]
+    texts = [text if text.endswith("\n") else text + "\n" for text in texts]
+    module = _run(files, texts) if module is None else module
     name = path.stem
     _check_functions(module, name)
     start = _numbers(module, name, "START")
@@ -127,7 +186,8 @@ def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> 
     observations = _length(module, name, "observe", start)
     return Plant(
         name=name,
-        source=path.read_text(encoding="utf-8"),
+        source="".join(texts),
+        files=tuple((str(file), text.count("\n")) for file, text in zip(files, texts, strict=True)),
         module=module,
         start=start,
         starts=tuple((float(low), float(high)) for low, high, _ in starts),
@@ -141,13 +201,15 @@ def _loaded(path: Path, version: tuple[int, int], module: ModuleType | None) -> 
     )
 
 
-def _run(path: Path) -> ModuleType:
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    try:
-        exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
-    except Exception as error:
-        raise PlantError(f"plant: {os.fspath(path)}: {type(error).__name__}: {error}") from error
+def _run(files: tuple[Path, ...], texts: list[str]) -> ModuleType:
+    """Return a module in which the files' texts were run, one after the other."""
+    module = ModuleType(files[-1].stem)
+    module.__file__ = str(files[-1])
+    for path, text in zip(files, texts, strict=True):
+        try:
+            exec(compile(text, path, "exec"), module.__dict__)
+        except Exception as error:
+            raise PlantError(f"plant: {os.fspath(path)}: {type(error).__name__}: {error}") from error
     return module
 
 

@@ -39,7 +39,7 @@ def plant_errors(plant: Plant, kernel: ModuleType) -> Iterator[None]:
         if line is None:
             raise
         text = plant.source.splitlines()[line - 1].strip()
-        where = f"{plant.module.__file__}:{line}"
+        where = plant.place_of(line)
         raise PlantError(
             f"{plant.name}: {_reason(str(error))} in {text!r} ({where}); allowed: what Numba compiles, on numbers and "
             "tuples of them"

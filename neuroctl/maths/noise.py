@@ -14,18 +14,16 @@ kernel knows of noise::
 They are the three multiplicative congruential generators of B. A. Wichmann and I. D. Hill, "Algorithm AS 183: an
 efficient and portable pseudo-random number generator", Applied Statistics 31 (1982), with a joint period of 6.95e12.
 Every product stays below 2^24: float32, float64 and plain Python give the same whole numbers, which ``uniform`` and
-``normal`` divide by the moduli. Derivatives of all these functions count as 0.
+``normal`` divide by the moduli. The derivative of ``draw`` counts as 0.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
-from neuroctl.maths.by_dtype import by_dtype
-from neuroctl.maths.jit import jit_exact, jit_exact_inline
+from neuroctl.maths.jit import jit_exact_inline
 from neuroctl.maths.packs import like
+from neuroctl.maths.rounding import nearest
 
 MODULI: Final = (30269, 30307, 30323)
 MULTIPLIERS: Final = (171, 172, 170)
@@ -34,23 +32,6 @@ SEEDS: Final = tuple(range(1, modulus) for modulus in MODULI)
 
 _A, _B, _C = MODULI
 _BY_A, _BY_B, _BY_C = MULTIPLIERS
-
-
-@jit_exact
-def _nearest32(x: Any) -> Any:
-    # 1.5 * 2^23 added leaves the whole number in the last bits.
-    return (x + np.float32(12582912.0)) - np.float32(12582912.0)
-
-
-@jit_exact
-def _nearest64(x: Any) -> Any:
-    return (x + np.float64(6755399441055744.0)) - np.float64(6755399441055744.0)
-
-
-@by_dtype(_nearest32, _nearest64)
-def nearest(x: Any) -> Any:
-    """Return the whole number nearest to x, of magnitude below 2^22, as a float."""
-    return _nearest64(x)
 
 
 @jit_exact_inline

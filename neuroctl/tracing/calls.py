@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl.maths import activations, packs, scalars, trigonometry
+from neuroctl.maths import activations, noise, packs, rounding, scalars, trigonometry
 from neuroctl.tracing.graph import Graph, Node
 
 Recorder = Callable[..., Any]
@@ -147,6 +147,23 @@ _NUMPYS: Final = {
 }  # fmt: skip
 
 
+def _draw(graph: Graph, *entries: Any) -> tuple[Any, ...]:
+    """Record the next entries of a generator, whose derivatives by those before are 0."""
+    rows = zip(entries, noise.MULTIPLIERS, noise.MODULI, strict=True)
+    return tuple(_constant(graph, _residue(graph, graph.make("mul", float(k), x), float(m))) for x, k, m in rows)
+
+
+def _residue(graph: Graph, x: Any, modulus: float) -> Any:
+    quotient = graph.make("round", graph.make("mul", x, 1.0 / modulus))
+    rest = graph.make("sub", x, graph.make("mul", modulus, quotient))
+    return graph.where(graph.make("lt", rest, 0.0), graph.make("add", rest, modulus), rest)
+
+
+def _constant(graph: Graph, whole: Any) -> Any:
+    """Return a whole number with the derivative 0: what rounding leaves as it is."""
+    return graph.make("round", whole)
+
+
 def _table() -> Mapping[Any, Recorder]:
     table: dict[Any, Recorder] = {getattr(math, name): recorder for name, recorder in _OF_MATH.items()}
     for name, recorder in _OF_MATH.items():
@@ -156,6 +173,7 @@ def _table() -> Mapping[Any, Recorder]:
     table |= {np.minimum: _least, np.maximum: _largest, np.sign: _sign, np.rint: _operation("round")}
     table |= {getattr(trigonometry, name): _operation(name) for name in ("sin", "cos", "atan")}
     table |= {getattr(activations, name): _operation(name) for name in ("logistic", "tanh", "decay")}
+    table |= {rounding.nearest: _operation("round"), noise.draw: _draw}
     table |= {activations.relu: _relu, activations.hard_tanh: _hard_tanh}
     table |= {
         scalars.zero: lambda graph, x: 0.0,

@@ -67,13 +67,15 @@ class Definitions:
         code = function.__code__
         own = function.__globals__ is self._plant.module.__dict__
         try:
-            source = self._plant.source if own else Path(code.co_filename).read_text(encoding="utf-8")
+            source = (
+                self._plant.text_of(code.co_filename) if own else Path(code.co_filename).read_text(encoding="utf-8")
+            )
         except OSError:
             return None
         node = _functions(source).get((code.co_name, code.co_firstlineno))
         if node is None:
             return None
-        file = str(self._plant.module.__file__) if own else code.co_filename
+        file = str(self._plant.module.__file__) if own and len(self._plant.files) == 1 else code.co_filename
         lines = tuple(source.splitlines())
         return Definition(
             code.co_name, file, lines, tuple(node.body), inspect.signature(function), function.__globals__

@@ -218,6 +218,16 @@ def test_a_first_step_that_divides_by_zero_is_left_to_compiled_code(tmp_path):
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_what_cannot_be_compiled_is_named_in_the_plant_that_is_varied(tmp_path):
+    (tmp_path / "base.py").write_text(textwrap.dedent(GOOD).lstrip().replace("x[0] + dt_s * a[0]", "[x[0], a[0]][0]"))
+    path = tmp_path / "mine.py"
+    path.write_text("from base import *\n\n\ndef observe(x):\n    return (x[1],)\n")
+    spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=0.02)
+    with pytest.raises(PlantError, match=r"memory would be allocated in 'return \[.*base.py:4\)"):
+        get("cpu").rollout(spec, nc.Controller(spec).theta, path, 5)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -232,6 +242,34 @@ def test_what_cannot_be_compiled_is_named_by_its_own_line(tmp_path, old, new, me
     with pytest.raises(PlantError, match=message) as error:
         get("cpu").rollout(spec, nc.Controller(spec).theta, path, 5)
     assert "\n" not in str(error.value) and "allowed: what Numba compiles" in str(error.value)
+
+
+def test_a_plant_may_vary_another(tmp_path):
+    """The base's functions see what the variant replaces, in plain Python as in compiled code."""
+    (tmp_path / "base.py").write_text(textwrap.dedent(GOOD).replace("dt_s * a[0]", "dt_s * GAIN * a[0]") + "GAIN = 2.0")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from math import inf\nfrom base import *\n\nGAIN = 3.0\n\n\ndef observe(x):\n    return x[1], x[0]\n"
+    )
+    plant = plants.load(path)
+    assert (plant.name, plant.observations, plant.start) == ("mine", 2, (0.0, 1.0))
+    assert plants.next_state(plant, (1.0, 1.0), (1.0,), 0.5) == (2.5, 1.0)
+    assert plants.load(plant.module) is plants.load(path) is plant
+    built = build(head({}, "float32", "variant", plant), "variant")
+    assert built._next((1.0, 1.0), (1.0,), 0.5) == (2.5, 1.0)
+    assert built.observe((1.0, 2.0)) == (2.0, 1.0)
+    base, count = plant.files[0]
+    assert plant.place_of(count) == f"{base}:{count}"
+    assert plant.place_of(count + 2) == f"{path}:2"
+    (tmp_path / "base.py").write_text(textwrap.dedent(GOOD).replace("dt_s * a[0]", "dt_s * (GAIN + a[0])"))
+    assert plants.next_state(plants.load(path), (1.0, 1.0), (1.0,), 0.5) == (3.0, 1.0)
+
+
+def test_plants_that_vary_each_other_are_named(tmp_path):
+    (tmp_path / "base.py").write_text("from mine import *\n")
+    (tmp_path / "mine.py").write_text("from base import *\n")
+    with pytest.raises(PlantError, match=r"mine: varies mine.py, which varies it; allowed: another plant"):
+        plants.load(tmp_path / "mine.py")
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from neuroctl.errors import PlantError
 from neuroctl.tracing import adjoint, record
-from tests.tracing.plain import assert_right, both, plant_of
+from tests.tracing.plain import as_tuple, assert_right, both, plant_of
 
 SIZES = {"x": 3, "a": 2}
 POINTS = [
@@ -334,3 +334,19 @@ def test_minus_gives_the_change_of_the_negative(tmp_path):
     names = {"_F": float, "_jit": lambda function: function}
     exec(adjoint(record(plant, "reward", SIZES), "back", ("x",), minus=True).lines, names)
     assert names["back"]((2.0, 3.0, 0.0), (0.0, 0.0), (1.0,)) == (-3.0, -2.0, 0.0)
+
+
+def test_noise_has_no_slope(tmp_path):
+    """The seeds go on as compiled, and nothing leads back to them through a draw."""
+    source = """
+from neuroctl.maths.noise import draw
+from neuroctl.maths.rounding import nearest
+def reward(x, a):
+    p, q, r = draw(x[0], x[1], x[2])
+    return p + 2 * q + 3 * r + nearest(a[0]) * a[1]
+"""
+    plant = plant_of(tmp_path, source, start=(5.0, 20000.0, 30322.0))
+    ahead, back = both(plant, "reward", {"x": 3, "a": 2})
+    point = [[5.0, 20000.0, 30322.0], [2.7, 0.5]]
+    assert as_tuple(ahead(*point)) == as_tuple(plant.module.reward(*map(tuple, point)))
+    assert list(back(*point, [1.0])) == [0.0, 0.0, 0.0, 0.0, 3.0]

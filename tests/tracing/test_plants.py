@@ -31,7 +31,8 @@ def points_of(plant, name, count, seed=0):
     rng = np.random.default_rng(seed)
     sizes = sizes_of(plant, name)
     for k in range(count):
-        x = np.array(plant.start_of(k)) + rng.normal(size=len(plant.start)) * 0.1
+        moved = rng.normal(size=len(plant.start)) * 0.1
+        x = np.array(plant.start_of(k)) + np.where(plant.whole, 0.0, moved)
         point = {"x": x.tolist(), "a": rng.uniform(-0.9, 0.9, plant.actions).tolist(), "dt_s": plant.dt_s or 0.1}
         yield [point[argument] for argument in sizes]
 
@@ -53,6 +54,8 @@ def test_plants(path, name):
             np.testing.assert_allclose(ahead(*point), exact, rtol=1e-12, atol=1e-12)
             changes = np.array(back(*point, bar), float)
         wide, narrow = (central(own, point, bar, e) for e in (2e-4, 1e-4))
+        seeds = np.flatnonzero(plant.whole)  # what they lead to is noise, whose derivative counts as 0
+        changes[seeds] = wide[seeds] = narrow[seeds] = 0.0
         scale = 1.0 + float(np.abs(narrow).max())
         if np.abs(wide - narrow).max() < 1e-7 * scale:
             smooth += 1
