@@ -24,6 +24,7 @@ else:
     from .registry import TASKS, baseline, controller_spec, get, known, make, names, pretrained, register
     from .simplant import SimPlant
     from .task import Task
+    from .teaching import TeachingEpisode, teacher
 
     register()
 
@@ -35,6 +36,7 @@ __all__ = [
     "Problem",
     "SimPlant",
     "Task",
+    "TeachingEpisode",
     "baseline",
     "controller_spec",
     "get",
@@ -51,4 +53,5 @@ __all__ = [
     "search_of",
     "show",
     "task_of",
+    "teacher",
 ]

@@ -221,6 +221,11 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         last = over or len(self._rewards) >= self.task.max_episode_steps
         return self._observed(), self._fitness() if last else 0.0, over, last and not over, {}
 
+    def privileged(self) -> Array:
+        """Return what the plant's ``critic`` sees, float32; without one, the observation."""
+        module = self._plant.module
+        return np.array((module.critic if self._plant.has("critic") else module.observe)(self._x), np.float32)
+
     def _observed(self) -> Array:
         return np.array(self._plant.module.observe(self._x), np.float32)
 

@@ -78,6 +78,15 @@ class Environment(Protocol):
         """Return for each leg whether it touches the ground, bool[legs]; None without legs."""
         ...
 
+    def privileged(self) -> Any:
+        """Return what a teacher may see and no sensor gives, a vector.
+
+        Raises:
+            TaskError: the environment has no method ``privileged``.
+
+        """
+        ...
+
     def close(self) -> None:
         """Free the environment."""
         ...
@@ -120,6 +129,10 @@ class OurEnvironment:
         """Return for each leg whether it touches the ground; None without legs."""
         feet_down = getattr(self._env, "feet_down", None)
         return None if feet_down is None else feet_down()
+
+    def privileged(self) -> Any:
+        """Return what a teacher may see; see ``Environment``."""
+        return _privileged(self._env, self.about.name)
 
 
 def _cast(stepped: Stepped, dtype: str) -> Stepped:
@@ -255,6 +268,10 @@ class AnyEnvironment:
         """Return None: only our robots report this."""
         return None
 
+    def privileged(self) -> Any:
+        """Return what a teacher may see; see ``Environment``."""
+        return _privileged(self.unwrapped, self.about.name)
+
     def close(self) -> None:
         """Free the environment."""
         getattr(self._env, "close", lambda: None)()
@@ -300,6 +317,12 @@ class AnyEnvironment:
             rows.append(observation)
             if terminated or truncated:
                 break
+
+
+def _privileged(env: Any, name: str) -> Any:
+    if not callable(method := getattr(env, "privileged", None)):
+        raise TaskError(f"privileged: {name!r} has no such method; allowed: an environment with privileged(), a vector")
+    return method()
 
 
 def action_limits(limits: Limits) -> Limits:

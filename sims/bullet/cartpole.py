@@ -144,6 +144,11 @@ class CartPole(BulletTask):
     def _info(self) -> dict[str, Any]:
         return {"balanced": self._balanced}
 
+    def privileged(self) -> Observation:
+        """Return position [m], angle [rad], velocity [m/s] and rate [rad/s]: what a teacher may see."""
+        slider, hinge = self._p.getJointStates(self._body, self._sensed, physicsClientId=self._client)
+        return np.array([slider[0], hinge[0], slider[1], hinge[1]], np.float32)
+
 
 class Baseline(Scripted):
     """A hand-made controller that sees what a network sees: state feedback on finite differences.
