@@ -51,6 +51,8 @@ class Task(Sized):
         input_names: names of the observation's entries, in order, with units.
         output_names: names of the action's entries, in order, with units.
         plant: module of a compiled plant; empty for a simulation in PyBullet.
+        mirrors: name of the task that a compiled plant mirrors, one in PyBullet or Gymnasium's own: controllers fit
+            both. Empty for none.
         search: defaults for a search: options of ``neuroctl evolve`` by their names.
         options: arguments of the environment that differ from its defaults.
 
@@ -69,6 +71,7 @@ class Task(Sized):
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     plant: str = ""
+    mirrors: str = ""
     search: Mapping[str, Any] = field(default_factory=dict, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

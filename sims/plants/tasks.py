@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from ..task import Task
+from ..task import Limits, Task
+
+Row = tuple[str, float, float]
+"""Name, low and high of an input or output."""
+
+
+def _task(name: str, plant: str, inputs: Sequence[Row], outputs: Sequence[Row], **fields: Any) -> Task:
+    """Return the task of a plant in this folder."""
+    return Task(
+        name=name,
+        env_id=f"neuroctl/{''.join(part.capitalize() for part in name.split('-'))}-v0",
+        entry_point="neuroctl.sims.compiled:PlantEnv",
+        input_names=tuple(row[0] for row in inputs),
+        input_limits=_limits(inputs),
+        output_names=tuple(row[0] for row in outputs),
+        output_limits=_limits(outputs),
+        plant=f"neuroctl.sims.plants.{plant}",
+        **fields,
+    )
+
+
+def _limits(rows: Sequence[Row]) -> Limits:
+    return tuple((low, high) for _, low, high in rows)
+
+
+# Of Gymnasium's own tasks.
+_CART: Final = {"max_episode_steps": 500, "control_hz": 50}
+_CART_POSITIONS: Final = (("cart position [m]", -2.4, 2.4), ("pole angle [rad]", -0.21, 0.21))
+_CART_VELOCITIES: Final = (("cart velocity [m/s]", -4.0, 4.0), ("pole velocity [rad/s]", -4.0, 4.0))
+_FORCE: Final = (("force [N]", -10.0, 10.0),)
+_PENDULUM: Final = {"max_episode_steps": 200, "control_hz": 20}
+_ANGLE: Final = (("cosine of the angle", -1.0, 1.0), ("sine of the angle", -1.0, 1.0))
+_TORQUE: Final = (("torque [N m]", -2.0, 2.0),)
+_HILL: Final = {"max_episode_steps": 999, "control_hz": 30}
+_PLACE: Final = ("position", -1.2, 0.6)
+_PUSH: Final = (("force", -1.0, 1.0),)
 
 TASKS: Final = (
     Task(
@@ -59,4 +95,34 @@ TASKS: Final = (
         output_limits=((0.0, 1.0),) * 2,
         plant="neuroctl.sims.plants.circle_catcher",
     ),
-)
+    _task(
+        "gym-cartpole", "cart_pole", (_CART_POSITIONS[0], _CART_VELOCITIES[0], _CART_POSITIONS[1], _CART_VELOCITIES[1]),
+        _FORCE, summary="Balance Gymnasium's CartPole-v1 with a force of any size (compiled).", **_CART,
+    ),
+    _task(
+        "gym-cartpole-positions", "cart_pole_positions", _CART_POSITIONS, _FORCE,
+        summary="Balance Gymnasium's CartPole-v1 without seeing velocities (compiled).", **_CART,
+    ),
+    _task(
+        "gym-cartpole-velocities", "cart_pole_velocities", _CART_VELOCITIES, _FORCE,
+        summary="Balance Gymnasium's CartPole-v1 seeing velocities alone (compiled).", **_CART,
+    ),
+    _task(
+        "gym-pendulum", "pendulum", (*_ANGLE, ("angular velocity [rad/s]", -8.0, 8.0)), _TORQUE,
+        summary="Swing up Gymnasium's Pendulum-v1 (compiled).", mirrors="Pendulum-v1", **_PENDULUM,
+    ),
+    _task(
+        "gym-pendulum-positions", "pendulum_positions", _ANGLE, _TORQUE,
+        summary="Swing up Gymnasium's Pendulum-v1 without seeing its velocity (compiled).", **_PENDULUM,
+    ),
+    _task(
+        "gym-mountain-car", "mountain_car", (_PLACE, ("velocity", -0.07, 0.07)), _PUSH,
+        summary="Drive Gymnasium's MountainCarContinuous-v0 up its hill (compiled).",
+        mirrors="MountainCarContinuous-v0", **_HILL,
+    ),
+    _task(
+        "gym-mountain-car-positions", "mountain_car_positions", (_PLACE,), _PUSH,
+        summary="Drive Gymnasium's MountainCarContinuous-v0 up its hill without seeing its velocity (compiled).",
+        **_HILL,
+    ),
+)  # fmt: skip
