@@ -42,6 +42,17 @@ _HILL: Final = {"max_episode_steps": 999, "control_hz": 30}
 _PLACE: Final = ("position", -1.2, 0.6)
 _PUSH: Final = (("force", -1.0, 1.0),)
 
+_AXES: Final = ("x", "y", "z")
+_CRAZYFLIE: Final = (
+    *((f"{axis} [of 0.5 m]", -4.0, 4.0) for axis in _AXES),
+    *((f"rotation {row}{column}", -1.0, 1.0) for row in _AXES for column in _AXES),
+    *((f"velocity {axis} [of 2 m/s]", -5.0, 5.0) for axis in _AXES),
+    *((f"angular velocity {axis} [of 10 rad/s]", -3.5, 3.5) for axis in _AXES),
+)
+_ROTORS: Final = tuple(
+    (f"{place} rotor", -1.0, 1.0) for place in ("front right", "rear right", "rear left", "front left")
+)
+
 TASKS: Final = (
     Task(
         name="two-poles",
@@ -124,5 +135,9 @@ TASKS: Final = (
         "gym-mountain-car-positions", "mountain_car_positions", (_PLACE,), _PUSH,
         summary="Drive Gymnasium's MountainCarContinuous-v0 up its hill without seeing its velocity (compiled).",
         **_HILL,
+    ),
+    _task(
+        "crazyflie", "crazyflie", _CRAZYFLIE, _ROTORS, max_episode_steps=500, control_hz=100,
+        summary="Fly a 27 g quadrotor to its place by its four rotors, seeing all of its state (compiled).",
     ),
 )  # fmt: skip
