@@ -4,7 +4,7 @@ J. Eschmann, D. Albani and G. Loianno, "Learning to fly in seconds", IEEE Roboti
 rigid body, rotors whose speeds follow their set points with a lag of first order and whose thrust goes with the square
 of the speed; masses, inertias, thrust and lag as there. State: position from the target [m], attitude as a quaternion
 (w, x, y, z), velocity [m/s], angular velocity in the body's frame [rad/s], speeds of the rotors (0 to 1). Actions: set
-points of the rotors, -1 (off) to 1: front right, rear right, rear left, front left. x points ahead, y to the left, z up.
+points of the rotors, -1 (off) to 1: front right, rear right, rear left, front left. x points ahead, y left, z up.
 """
 
 import math
