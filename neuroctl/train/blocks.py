@@ -28,6 +28,7 @@ class Key(NamedTuple):
         own: whether each lane has parameters of its own.
         masked: whether each step has a weight of its own.
         with_inputs: whether the changes with the inputs are kept.
+        resets: whether episodes begin within the sequences.
 
     """
 
@@ -35,6 +36,36 @@ class Key(NamedTuple):
     own: bool
     masked: bool
     with_inputs: bool
+    resets: bool = False
+
+
+class Episodes:
+    """What a kernel takes besides a block's arrays where episodes begin within its sequences.
+
+    Args:
+        places: of the adjoint.
+        steps: length of the sequences.
+        dtype: of the controllers.
+
+    """
+
+    def __init__(self, places: Places, steps: int, dtype: str):
+        def rows(*shape: int) -> Array:
+            return aligned((*shape, 2, lanes_of(dtype)), dtype)
+
+        self.resets = rows(steps)
+        """Not 0 where an episode begins at a step."""
+        self.start = rows(places.state.size)
+        """The state that episodes begin with."""
+        self.begun, self.aside, self.spare = (rows(places.carry.size) for _ in range(3))
+        self._sums = places.sums
+        self.lanes = {
+            "resets": self.resets.reshape(steps, 1, -1), "start": self.start.reshape(1, len(self.start), -1)
+        }  # fmt: skip
+
+    def arguments(self) -> tuple[Array, ...]:
+        """Return the kernel's arguments between theta and the state."""
+        return self.resets, self.start, self.begun, self.aside, self.spare, self._sums
 
 
 class Block:
@@ -42,7 +73,7 @@ class Block:
 
     def __init__(self, spec: Spec, places: Places, key: Key, segment: int):
         self.key = key
-        steps, own, masked, with_inputs = key
+        steps, own, masked, with_inputs, resets = key
         width = lanes_of(spec.dtype)
         itemsize = np.dtype(spec.dtype).itemsize
 
@@ -57,7 +88,7 @@ class Block:
         self.weight = rows(steps if masked else 1)
         self.losses = np.zeros(2 * width)
         self.checkpoints = rows(-(-steps // segment) + 1, places.state.size)
-        self.tape = rows((segment + 1) * places.tape_row)
+        self.tape = rows((2 * segment if resets else segment + 1) * places.tape_row)
         self.deltas = rows(self.steps_a_sum * places.deltas_row)
         self.carry = rows(places.carry.size)
         self.grad = rows(places.params.size) if own else aligned((places.params.size,), spec.dtype)
@@ -71,14 +102,16 @@ class Block:
             self.lanes[name] = getattr(self, name).reshape(1, -1, 2 * width)
         self.lanes["weight"] = self.weight.reshape(-1, 1, 2 * width)
         self.places, self.stepped = places, self.state
+        self.episodes = Episodes(places, steps, spec.dtype) if resets else None
+        self.lanes |= {} if self.episodes is None else self.episodes.lanes
 
-    def arguments(self, pieces: Array, floats: Array) -> tuple[Any, ...]:
-        """Return the kernel's arguments from the state on; pieces of the tape and floats as ``Places`` has them."""
+    def arguments(self, pieces: Array, floats: Array, sums: Array) -> tuple[Any, ...]:
+        """Return the kernel's arguments from the state on; pieces, floats and sums as ``Places`` has them."""
         places, lanes = self.places, self.lanes
         return (
             self.stepped, self.u, self.out, self.d_out.reshape(-1, *self.d_out.shape[2:]), lanes["out"],
             lanes["target"], lanes["weight"][:, 0], lanes["d_out"], self.losses, self.checkpoints, self.segment, pieces,
-            self.tape, places.tape_row, self.deltas, places.deltas_row, self.carry, places.products, places.sums,
+            self.tape, places.tape_row, self.deltas, places.deltas_row, self.carry, places.products, sums,
             self.grad, self.du, places.w_in if self.key.with_inputs else -1, places.ints, floats, self.steps_a_sum,
         )  # fmt: skip
 

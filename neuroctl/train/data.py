@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,14 @@ class Sequences:
         inputs: ``[T, B, m]``.
         targets: ``[T, B, q]``, or ``[0, B, q]`` where nothing is asked for but outputs.
         mask: weight of each step, ``[T, B]``, or None: all count alike.
+        resets: 1 where an episode begins at a step, else 0, ``[T, B]``; or None: nowhere but where sequences do.
 
     """
 
     inputs: Array
     targets: Array
     mask: Array | None
+    resets: Array | None = None
 
     @classmethod
     def of_inputs(cls, spec: Spec, inputs: ArrayLike) -> Sequences:
@@ -64,6 +66,24 @@ class Sequences:
         if (weights < 0).any() or not weights.any():
             raise TrainingError(f"mask: from {weights.min():g} to {weights.max():g}; allowed: >= 0, not all 0")
         return cls(u, y, weights)
+
+    def with_resets(self, resets: ArrayLike | None) -> Sequences:
+        """Return these sequences with episodes that begin within them.
+
+        Args:
+            resets: booleans, or numbers 0 and 1, ``[T, B]``; None: none.
+
+        Raises:
+            TrainingError: another shape or number.
+
+        """
+        if resets is None:
+            return self
+        flags = _numbers("resets", resets, str(self.inputs.dtype), self.inputs.shape[:2])
+        if not ((flags == 0) | (flags == 1)).all():
+            place, where = _first((flags != 0) & (flags != 1))
+            raise TrainingError(f"resets[{where}]: {flags[place]:g}; allowed: 0 and 1, or booleans")
+        return replace(self, resets=flags)
 
     def check_finite(self) -> None:
         """Refuse NaN and Inf. Steps notice them, so only a loss that is not finite asks where they are.

@@ -18,7 +18,7 @@ from neuroctl.maths.subnormals import Flushed
 from neuroctl.spec import Spec
 from neuroctl.train.blocks import MAX_STEPS_A_SUM, Block, Key, from_lanes, to_lanes
 from neuroctl.train.data import Sequences
-from neuroctl.train.kernel import gradient_kernel
+from neuroctl.train.kernel import episodes_kernel, gradient_kernel
 from neuroctl.train.losses import FORWARD_ONLY, LOSSES, add_loss
 from neuroctl.train.places import Places
 from neuroctl.train.scanned import Run, Scan
@@ -43,10 +43,14 @@ class Pass:
         self.states = np.ascontiguousarray(
             start_state(self.spec, theta).reshape(size, -1).T if states is None else states
         )
-        self.counts = self.places.wired if states is None else self.places.going_on
+        self.sums, self.counts = self.places.sums, self.places.wired if states is None else self.places.going_on
+        if data.resets is not None:  # a start within a sequence follows from theta, whatever it began with
+            self.start = np.ascontiguousarray(start_state(self.spec, theta).reshape(size, -1).T)
+            self.sums = self.places.sums if states is None else self.places.unlearned_sums
+            self.counts = self.places.wired
         self.steps, self.lanes = data.inputs.shape[:2]
         self.own = theta.ndim == 2
-        self.key = Key(self.steps, self.own, data.mask is not None, with_inputs)
+        self.key = Key(self.steps, self.own, data.mask is not None, with_inputs, data.resets is not None)
         self.firsts = range(0, self.lanes, engine.width)
         self.loss: Any = None
         self.theta = np.zeros(0)  # the gradient, once there is one
@@ -124,7 +128,12 @@ class Pass:
     def _scanned(self, code: int) -> bool:
         """Run by a scan in time, if that is faster; return whether it did."""
         scan = self.engine.scan
-        if scan is None or self.own or (plan := scan.plan(self.parameters, self.steps, self.lanes)) is None:
+        if (
+            scan is None
+            or self.own
+            or self.data.resets is not None
+            or (plan := scan.plan(self.parameters, self.steps, self.lanes)) is None
+        ):
             return False
         if self.states[:, self.places.state["fault"].offset].any():
             return False
@@ -148,6 +157,10 @@ class Pass:
         to_lanes(self.data.targets, first, lanes["target"])
         to_lanes(self.scale, first, lanes["weight"])
         lanes["weight"][..., count:] = 0
+        if self.data.resets is not None and block.episodes is not None:
+            to_lanes(self.data.resets[:, :, None], first, lanes["resets"])
+            to_lanes(self.start[None], first, lanes["start"])
+            block.episodes.aside.fill(0)
         if self.changes is not None:
             to_lanes(self.changes, first, lanes["d_out"])
             lanes["d_out"][..., count:] = 0
@@ -174,7 +187,11 @@ class Pass:
     def _step(self, block: Block, code: int) -> None:
         """Run the kernel on a block."""
         theta = self.parameters if block.theta is None else block.theta
-        self.engine.kernel.run(code, theta, *block.arguments(self.places.pieces, self.places.floats))
+        arguments = block.arguments(self.places.pieces, self.places.floats, self.sums)
+        if block.episodes is None:
+            self.engine.kernel.run(code, theta, *arguments)
+        else:
+            episodes_kernel(self.spec).run(code, theta, *block.episodes.arguments(), *arguments)
 
     def _final(self, block: Block, count: int) -> Array:
         """Return the state after the last step, ``[states, count]``."""

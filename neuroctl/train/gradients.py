@@ -163,6 +163,7 @@ class Gradient:
         targets: ArrayLike,
         mask: ArrayLike | None = None,
         state: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
     ) -> tuple[Any, Array]:
         """Return the loss, and its change with theta.
 
@@ -174,14 +175,16 @@ class Gradient:
             mask: weights of steps ``[T, B]``, 0 for those beyond a sequence's end; None: all count. The loss is the
                 weighted mean, for ``"mse"`` and ``"huber"`` over the outputs too. A loss function sees no mask.
             state: state before the first step, ``[states]`` or ``[states, B]``, as ``Controller.state``; None: reset.
-                A learned initial state gets its gradient from sequences that begin at a reset alone.
+                A learned initial state gets its gradient from what begins at a reset alone.
+            resets: where an episode begins within a sequence: 1, or true, at the step before which the state is that
+                after a reset, ``[T, B]``; None: nowhere. Only on the CPU, with float steps.
 
         Raises:
             LayoutError: theta is of another shape or dtype, or out of bounds.
-            TrainingError: inputs, targets, mask or state do not fit, or are not finite; or the loss is not finite.
+            TrainingError: inputs, targets, mask, state or resets do not fit, or are not finite; or the loss is not.
 
         """
-        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss))
+        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss), resets=resets)
         self._differentiate(run)
         return run.loss, run.theta
 
@@ -192,9 +195,10 @@ class Gradient:
         targets: ArrayLike,
         mask: ArrayLike | None = None,
         state: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
     ) -> Any:
         """Return the loss alone, at about a third of the cost. Arguments and errors are as of a call."""
-        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss))
+        run = self._run(theta, inputs, targets, mask, state, details=callable(self._loss), resets=resets)
         run.forward()
         if callable(self._loss):
             run.loss = _called(self._loss, run.outputs, run.data.targets)[0]
@@ -208,6 +212,7 @@ class Gradient:
         targets: ArrayLike,
         mask: ArrayLike | None = None,
         state: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
         *,
         with_inputs: bool = False,
     ) -> Gradients:
@@ -215,7 +220,9 @@ class Gradient:
 
         Arguments and errors are as of a call.
         """
-        run = self._run(theta, inputs, targets, mask, state, details=True, with_inputs=with_inputs)
+        run = self._run(
+            theta, inputs, targets, mask, state, details=True, with_inputs=with_inputs, resets=resets
+        )  # fmt: skip
         self._differentiate(run)
         return Gradients(run.loss, run.theta, run.inputs, run.first, run.outputs, run.final)
 
@@ -286,9 +293,11 @@ class Gradient:
 
     def _run(
         self, theta: Array, inputs: ArrayLike, targets: ArrayLike, mask: ArrayLike | None, state: ArrayLike | None,
-        details: bool, with_inputs: bool = False,
+        details: bool, with_inputs: bool = False, resets: ArrayLike | None = None,
     ) -> Pass:  # fmt: skip
-        data = Sequences.check(self.spec, inputs, targets, mask)
+        data = Sequences.check(self.spec, inputs, targets, mask).with_resets(resets)
+        if resets is not None and type(self._engine) is not Engine:
+            raise TrainingError("resets: given; allowed with backend 'cpu' and without fixed point")
         if callable(self._loss) and mask is not None:
             raise TrainingError("mask: given; allowed with a loss function: None")
         code = PROVIDED if callable(self._loss) else LOSSES[self._loss]

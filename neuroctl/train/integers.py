@@ -207,7 +207,9 @@ class IntegerPass(Pass):
     def _step(self, block: Any, code: int) -> None:
         its = self.integers
         block.stepped[:, : self.size] = its.start[:, None]
-        self.engine.kernel.run(code, its.theta, *its.model, *block.rows, *block.arguments(its.pieces, its.floats))
+        self.engine.kernel.run(
+            code, its.theta, *its.model, *block.rows, *block.arguments(its.pieces, its.floats, self.sums)
+        )
 
     def _final(self, block: Block, count: int) -> Array:
         words: Array = block.stepped[:, : self.size].swapaxes(0, 1).reshape(self.size, -1)

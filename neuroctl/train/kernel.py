@@ -2,6 +2,9 @@
 
 A run of T steps is cut into segments. Each one's first state is kept, and what its steps leave for the way back, the
 tape, is of one segment at a time: all but the last are stepped through again on the way back.
+
+Where episodes begin within a sequence, the tape has two rows a step: what the step found, which may be a start, and
+what it left. Going back, what an episode's steps add up to is put aside where it began, and the carry begins anew.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from typing import Any, Final
 from neuroctl.backends.kernels import build, head
 from neuroctl.cells import adjoint_of, cell_of, integer_of
 from neuroctl.maths.fixed import quantized
-from neuroctl.maths.packs import load, store
+from neuroctl.maths.packs import any_lane, load, select, store
+from neuroctl.maths.scalars import zero
 from neuroctl.maths.transposed import add_outer, add_rows, transposed
 from neuroctl.spec import Spec
 from neuroctl.train.losses import add_loss
@@ -30,6 +34,39 @@ def gradient_kernel(spec: Spec) -> Any:
 
 
 @lru_cache(maxsize=64)
+def episodes_kernel(spec: Spec) -> Any:
+    """Return the module whose ``run`` works on a block of lanes in which episodes begin at any step.
+
+    Its arguments between theta and state are those of ``blocks.Episodes``.
+
+    Raises:
+        SpecError: the cell has no gradient.
+
+    """
+    return build(loop_text(spec, resets=True), f"episodes_gradient_{spec.cell}_{spec.dtype}")
+
+
+@lru_cache(maxsize=64)
+def policy_kernel(spec: Spec) -> Any:
+    """Return the module whose ``run`` is that of ``episodes_kernel``, with the loss of ``policy_loss``.
+
+    Two arguments more come before the state: its settings and its figures.
+
+    Raises:
+        SpecError: the cell has no gradient.
+
+    """
+    text = loop_text(spec, resets=True).replace("spare, rest,", "spare, rest, settings, figures,")
+    text = text.replace(
+        "_add_loss(code, lanes_out, target, weight, lanes_d_out, losses)",
+        "_add_policy_loss(settings, lanes_out, target, lanes_d_out, figures)",
+    )
+    own = "from neuroctl.train.policy_loss import add_policy_loss as _add_policy_loss\n"
+    text = text.replace("import numpy as np\n", f"import numpy as np\n{own}", 1)
+    return build(text, f"policy_gradient_{spec.cell}_{spec.dtype}")
+
+
+@lru_cache(maxsize=64)
 def integer_gradient_kernel(spec: Spec) -> Any:
     """Return the module whose ``run`` steps in integers and goes back through the float adjoint.
 
@@ -41,16 +78,30 @@ def integer_gradient_kernel(spec: Spec) -> Any:
     """
     form, title = integer_of(spec), f"gradients of {spec.cell} stepped in fixed point, {spec.dtype}"
     functions: dict[str, Any] = {"_step_prepared_q": form.step_prepared_q, "_quantized": quantized}
-    text = head(functions | _back_functions(spec), spec.dtype, title) + _INTEGER_FORWARD + _TEXT
+    text = head(functions | _back_functions(spec), spec.dtype, title) + _INTEGER_FORWARD + _back_text(resets=False)
     return build(text.replace("theta, MODEL", f"theta, {_MODEL}"), f"fixed_gradient_{spec.cell}_{spec.dtype}")
 
 
-def loop_text(spec: Spec) -> str:
-    """Return the text of ``run``, which is the same for lanes on a CPU and for a thread of a GPU."""
+def loop_text(spec: Spec, *, resets: bool = False) -> str:
+    """Return the text of ``run``, which is the same for lanes on a CPU and for a thread of a GPU.
+
+    ``resets``: whether episodes begin within sequences.
+    """
     cell = cell_of(spec)
     functions = {"_prepare": cell.prepare, "_step_prepared": cell.step_prepared, **_back_functions(spec)}
-    text = head(functions, spec.dtype, f"gradients of {spec.cell}, {spec.dtype}") + _FORWARD + _TEXT
-    return text.replace("theta, MODEL", "theta")
+    if resets:
+        functions |= {"_select": select, "_zero": zero, "_any_lane": any_lane}
+    text = head(functions, spec.dtype, f"gradients of {spec.cell}, {spec.dtype}")
+    text += _COPIES + (_FORWARD_RESETS if resets else _FORWARD) + _back_text(resets=resets)
+    return text.replace("theta, MODEL", f"theta, {_RESETS}" if resets else "theta")
+
+
+def _back_text(*, resets: bool) -> str:
+    """Return the text from the way back on."""
+    text = _TEXT
+    for name, replacement in _WITH_RESETS.items():
+        text = text.replace(name, replacement if resets else _WITHOUT_RESETS.get(name, ""))
+    return text
 
 
 def _back_functions(spec: Spec) -> dict[str, Any]:
@@ -62,7 +113,7 @@ def _back_functions(spec: Spec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_FORWARD: Final = """
+_COPIES: Final = """
 
 @_jit
 def _copy_state(source, target):
@@ -76,7 +127,9 @@ def _copy_rows(pieces, source, tape, at):
         start, to = _U(pieces[p, 0]), _U(at + pieces[p, 1])
         for i in range(_U(pieces[p, 2])):
             _store(tape, to + i, _load(source, start + i))
+"""
 
+_FORWARD: Final = """
 
 @_jit
 def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
@@ -87,6 +140,58 @@ def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row,
         if taped:
             _copy_rows(pieces, state, tape, (t + 1 - first) * row)
 """
+
+_RESETS: Final = "resets, start, begun, aside, spare, rest"
+
+# ``resets``: not 0 where an episode begins at a step. A latched fault stays, so that none goes unnoticed.
+_FORWARD_RESETS: Final = """
+
+@_jit
+def _begin_episodes(here, start, state):
+    for i in range(_U(state.shape[0] - 1)):
+        _store(state, i, _select(here, _load(start, i), _load(state, i)))
+
+
+@_jit
+def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
+    for t in range(first, last):
+        here = _load(resets, t) != _zero(_load(resets, t))
+        if _any_lane(here):
+            _begin_episodes(here, start, state)
+        if taped:
+            _copy_rows(pieces, state, tape, (t - first) * 2 * row)
+        _step_prepared(theta, state, u[t], out[t], ints, floats)
+        if taped:
+            _copy_rows(pieces, state, tape, (t - first) * 2 * row + row)
+
+
+@_jit
+def _put_aside(here, theta, tape, at, carry, begun, aside, spare, ints, floats):
+    _copy_state(carry, spare)
+    _finish(theta, tape, at, spare, ints, floats)
+    for i in range(_U(carry.shape[0])):
+        none = _zero(_load(carry, i))
+        _store(aside, i, _load(aside, i) + _select(here, _load(spare, i), none))
+        _store(carry, i, _select(here, _load(begun, i), _load(carry, i)))
+"""
+
+_WITHOUT_RESETS: Final = {"PITCH": "row", "PREPARE": "_prepare(theta, MODEL, state, ints, floats)"}
+_WITH_RESETS: Final = {
+    "PITCH": "2 * row",
+    "PREPARE": """_prepare(theta, state, ints, floats)
+    _prepare(theta, start, ints, floats)""",
+    "_NOTE_BEGUN": """
+    _copy_state(carry, begun)""",
+    "_CUT": """
+        here = _load(resets, t) != _zero(_load(resets, t))
+        if _any_lane(here):
+            _put_aside(here, theta, tape, t * 2 * row, carry, begun, aside, spare, ints, floats)""",
+    "_ADD_ASIDE": """
+    for k in range(rest.shape[0]):
+        _add_rows(aside, rest[k, 0], grad, rest[k, 1], rest[k, 2])""",
+    "EPISODES_FROM_FIRST, ": "resets[first:], start, begun, aside, spare, rest, ",
+    "EPISODES, ": f"{_RESETS}, ",
+}
 
 _MODEL: Final = "theta_q, ints_q, offset, gain, lows, highs, lsbs, out_gains, out_offsets, u_rows, out_rows, tape_rows"
 
@@ -169,18 +274,20 @@ def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row,
 _TEXT: Final = '''
 
 @_jit
-def _back(theta, first, last, d_out, tape, row, deltas, width, carry, products, grad, du, inputs, ints, floats):
+def _back(
+    theta, EPISODES, first, last, d_out, tape, row, deltas, width, carry, products, grad, du, inputs, ints, floats
+):
     """From step ``last`` of a segment to ``first``; then what these steps' products add to the gradient."""
     q, m, driven = ints[2], ints[1], products[0, 1]
     for t in range(last - 1, first - 1, -1):
         at = (t - first) * width
-        _backward(theta, tape, t * row, (t + 1) * row, d_out, t * q, deltas, at, carry, ints, floats)
+        _backward(theta, tape, t * PITCH, t * PITCH + row, d_out, t * q, deltas, at, carry, ints, floats)
         if inputs >= 0:
-            _transposed(theta, inputs, driven, deltas, at, du, t * m, m)
+            _transposed(theta, inputs, driven, deltas, at, du, t * m, m)_CUT
     for p in range(products.shape[0]):
-        delta, rows, factor = products[p, 0], products[p, 1], products[p, 2] + first * row
+        delta, rows, factor = products[p, 0], products[p, 1], products[p, 2] + first * PITCH
         _add_outer(
-            deltas, delta, width, tape, factor, row, last - first, grad, products[p, 4], rows, products[p, 3]
+            deltas, delta, width, tape, factor, PITCH, last - first, grad, products[p, 4], rows, products[p, 3]
         )
 
 
@@ -191,7 +298,7 @@ def run(
 ):
     steps, q, m = u.shape[0], ints[2], ints[1]
     segments = (steps + every - 1) // every
-    _prepare(theta, MODEL, state, ints, floats)
+    PREPARE
     for segment in range(segments):
         first = segment * every
         _copy_state(state, checkpoints[segment])
@@ -203,7 +310,7 @@ def run(
         return
     _copy_state(state, checkpoints[segments])
     _add_loss(code, lanes_out, target, weight, lanes_d_out, losses)
-    _begin(theta, carry, ints, floats)
+    _begin(theta, carry, ints, floats)_NOTE_BEGUN
     for segment in range(segments - 1, -1, -1):
         first = segment * every
         last = min(steps, first + every)
@@ -214,12 +321,12 @@ def run(
         while t > 0:
             begin = max(t - block, 0)
             _back(
-                theta, begin, t, d_out[first * q:], tape, row, deltas, width, carry, products, grad,
-                du[first * m:], inputs, ints, floats,
+                theta, EPISODES_FROM_FIRST, begin, t, d_out[first * q:], tape, row, deltas, width, carry, products,
+                grad, du[first * m:], inputs, ints, floats,
             )
             t = begin
     _finish(theta, tape, 0, carry, ints, floats)
     _copy_state(checkpoints[segments], state)
     for k in range(sums.shape[0]):
-        _add_rows(carry, sums[k, 0], grad, sums[k, 1], sums[k, 2])
+        _add_rows(carry, sums[k, 0], grad, sums[k, 1], sums[k, 2])_ADD_ASIDE
 '''

@@ -47,6 +47,12 @@ class Places:
                 if source in theta
             ]
         )
+        self.unlearned_sums = np.array(
+            [row for name, row in zip(
+                (name for name, source in sources.items() if source in theta), self.sums.tolist(), strict=True
+            ) if name not in learned]
+        ).reshape(-1, 3)  # fmt: skip
+        """Those of ``sums`` that do not tell of the state before the first step."""
         self.states = [(self.state[name].part, block.part) for name, block in self.carry.blocks.items()
                        if name in self.state and name in names]  # fmt: skip
         self.w_in = theta[first_weights(theta)].offset
