@@ -66,45 +66,49 @@ def check_magnitude(name: str, values: ArrayLike, most: float) -> float:
     return largest
 
 
-def check_coarse(own: OwnFormats, *, allow: bool = False) -> None:
-    """Refuse limits that the formats of a controller tell little apart in between.
+def check_coarse(own: OwnFormats, recorded: Array | None = None, *, allow: bool = False) -> None:
+    """Refuse limits, or ranges of recorded inputs, that the formats of a controller tell little apart in between.
 
     Args:
         own: formats of inputs and outputs; what their spec declares is looked at.
+        recorded: inputs ``[T, inputs]`` that tell the inputs' ranges where the spec declares no limits.
         allow: warn only.
 
     Warns:
-        QuantizationWarning: an input or output has fewer than 256 steps between its limits, or, with ``allow``, 16.
+        QuantizationWarning: an input or output has fewer than 256 steps between its limits, or, with ``allow``, 16; a
+            recorded input without limits has fewer than 16, with ``allow``.
 
     Raises:
         ExportError: one has fewer than 16; names it, the one that sets a shared format, and the last bit of each.
 
     """
-    for kind, ranges, has_own in _declared(own):
+    for kind, ranges, has_own in _declared(own, recorded):
         if told := _few_steps(kind, ranges, has_own):
-            text, steps, others = f"{kind}_limits: {told[0]}", *told[1:]
+            steps, others = told[1:]
+            declared = kind == "output" or own.spec.input_limits is not None
+            text = f"{kind}_limits: {told[0]}" if declared else f"calibration: {told[0]}"
             if steps < _MIN_STEPS and not allow:
-                advice = "scale_inputs=True, or " if kind == "input" else ""
+                advice = ("" if kind == "output" else "scale_inputs=True, or ") if declared else "input_limits, or "
                 raise ExportError(f"{text}; allowed: at least {_MIN_STEPS} steps, or {advice}allow_coarse=True")
-            warn(f"{text}{others}", QuantizationWarning)
+            if declared:
+                warn(f"{text}{others}", QuantizationWarning)
+            elif steps < _MIN_STEPS:  # how far a sensor moved in a recording is no more than a hint
+                warn(f"{text}; declare input_limits", QuantizationWarning)
 
 
-def warn_coarse(own: OwnFormats, recorded: Array | None = None) -> None:
+def warn_coarse(own: OwnFormats) -> None:
     """Warn of an input or output that was given fewer than 16 steps between its limits, as earlier versions may have.
 
     Args:
-        own: formats of inputs and outputs.
-        recorded: inputs ``[T, inputs]`` that tell the inputs' ranges where the spec declares no limits.
+        own: formats of inputs and outputs; what their spec declares is looked at.
 
     Warns:
         QuantizationWarning: an input or output has so few.
 
     """
-    for kind, ranges, has_own in _declared(own, recorded):
+    for kind, ranges, has_own in _declared(own):
         if (told := _few_steps(kind, ranges, has_own)) and told[1] < _MIN_STEPS:
-            declared = kind == "output" or own.spec.input_limits is not None
-            text = f"{kind}_limits: {told[0]}" if declared else f"calibration: {told[0]}; declare input_limits"
-            warn(text, QuantizationWarning)
+            warn(f"{kind}_limits: {told[0]}", QuantizationWarning)
 
 
 def _declared(own: OwnFormats, recorded: Array | None = None) -> list[tuple[str, Limits, bool]]:

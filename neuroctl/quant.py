@@ -15,7 +15,7 @@ from neuroctl.cells.fixed.narrow import WEIGHT_BITS as WEIGHT_BITS
 from neuroctl.checks import array, cast, choice_of
 from neuroctl.controller_inputs import recorded as _recorded
 from neuroctl.errors import ExportError, LayoutError, QuantizationWarning, warn
-from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search, warn_coarse
+from neuroctl.format_choice import LARGEST, check_coarse, check_magnitude, input_format, search
 from neuroctl.input_limits import beyond_limits
 from neuroctl.input_limits import limits_from as limits_from
 from neuroctl.own_formats import OwnFormats, own_formats
@@ -63,24 +63,22 @@ def quantize(
             kept with the controller, as test vectors.
         reference: what the float controller makes of inputs ``[T, inputs]`` from reset; ``Controller.quantize`` gives
             its own. Without it formats are not searched.
-        allow_coarse: take limits between which an input or output has fewer than 16 steps, such as 1000 and 1000.1.
+        allow_coarse: take limits between which an input or output has fewer than 16 steps, such as 1000 and 1000.1, and
+            recorded inputs of which one moves by less than 16 steps of the format that all share.
         shared_formats: have all inputs share a format, and all outputs, as earlier versions did.
 
     Warns:
-        QuantizationWarning: a declared input or output has fewer than 256 steps between its limits; an input without
-            declared limits has fewer than 16 in what is recorded; or recorded inputs lie beyond the declared limits,
-            where fixed point clips them.
+        QuantizationWarning: a declared input or output has fewer than 256 steps between its limits; recorded inputs lie
+            beyond the declared limits, where fixed point clips them; or what ``allow_coarse`` takes.
 
     Raises:
-        ExportError: neither limits nor calibration, an option is bad, a range is too wide for its word, or a declared
-            input or output has fewer than 16 steps between its limits.
+        ExportError: neither limits nor calibration, an option is bad, a range is too wide for its word, an input or
+            output has fewer than 16 steps between its limits, or an input without limits in what is recorded.
         LayoutError: theta or calibration have the wrong shape, or hold NaN or Inf.
 
     """
     q = integer_form(spec, theta, weight_bits, state_bits, calibration, reference, shared_formats=shared_formats)
-    check_coarse(q.own_formats, allow=allow_coarse)
-    if spec.input_limits is None:
-        warn_coarse(q.own_formats, q.calibration)
+    check_coarse(q.own_formats, q.calibration, allow=allow_coarse)
     beyond = beyond_limits(spec.input_limits, q.calibration)
     if beyond is not None and beyond.numbers:
         warn(f"calibration: {beyond}; fixed point clips them", QuantizationWarning)

@@ -8,6 +8,7 @@ import typer
 
 import neuroctl as nc
 from neuroctl.cli import describing, evolving, exporting, importing, linking, looping, running, starting, training
+from neuroctl.cli.messages import Command
 from neuroctl.console import out
 
 app = typer.Typer(
@@ -51,8 +52,8 @@ for command, example in (
     (exporting.verify, "neuroctl verify firmware --steps 100000"),
     (starting.bench, "neuroctl bench --json > bench.json"),
 ):
-    app.command(epilog=f"Example: [bold]{example}[/bold]")(command)
-app.command("import", epilog="Example: [bold]neuroctl import policy.pt --dt 0.02 --out policy.npz[/bold]")(
+    app.command(cls=Command, epilog=f"Example: [bold]{example}[/bold]")(command)
+app.command("import", cls=Command, epilog="Example: [bold]neuroctl import policy.pt --dt 0.02 --out policy.npz[/bold]")(
     importing.import_network
 )
 app.add_typer(linking.app, name="link")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from neuroctl import io
+from neuroctl.cli.messages import DECLARE, ranges_from
 from neuroctl.cli.options import AllowCoarse, File, Json, Seed, StateBits, TaskName, WeightBits, check_pictures
 from neuroctl.console import (
     emit,
@@ -54,8 +55,9 @@ def export(
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
     recorded = None if calibration is None else read_inputs(calibration)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "calibration: ", QuantizationWarning)  # the report shows it
+    with warnings.catch_warnings(), ranges_from(f"--calibration gives recorded inputs, {DECLARE} declares limits"):
+        # The report shows how many inputs lie beyond their limits; what else is told of recordings it does not.
+        warnings.filterwarnings("ignore", "calibration: .* beyond input_limits", QuantizationWarning)
         made, ctl = firmware.quantized_file(
             file, weight_bits=weight_bits, state_bits=state_bits, calibration=recorded, allow_coarse=allow_coarse
         )

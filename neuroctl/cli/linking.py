@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import neuroctl as nc
+from neuroctl.cli.messages import Command
 from neuroctl.cli.options import File, Json, Seed, StateBits, WeightBits
 from neuroctl.cli.running import open_controller
 from neuroctl.console import emit, out, plain_table
@@ -87,7 +88,9 @@ def _places(words: tuple[str, ...], serial: str, model: str, baud: int) -> tuple
     return names[0], Path(names[1]) if len(names) > 1 else None
 
 
-@app.command("run", epilog="Example: [bold]neuroctl link /dev/ttyACM0 best.npz --mode shadow --steps 10000[/bold]")
+@app.command(
+    "run", cls=Command, epilog="Example: [bold]neuroctl link /dev/ttyACM0 best.npz --mode shadow --steps 10000[/bold]"
+)
 def run(
     port: Port = "",
     file: Annotated[
@@ -207,7 +210,7 @@ def _show(result: dict[str, Any]) -> None:
     out.print(table)
 
 
-@app.command("sim", epilog="Example: [bold]neuroctl link sim best.npz --target host[/bold]")
+@app.command("sim", cls=Command, epilog="Example: [bold]neuroctl link sim best.npz --target host[/bold]")
 def sim(
     file: File,
     target: Annotated[str, typer.Option(help="Board to simulate: host, qemu-m4 or simavr-uno.")] = "host",
@@ -238,7 +241,7 @@ def sim(
             return
 
 
-@app.command("upload", epilog="Example: [bold]neuroctl link upload /dev/ttyACM0 better.npz[/bold]")
+@app.command("upload", cls=Command, epilog="Example: [bold]neuroctl link upload /dev/ttyACM0 better.npz[/bold]")
 def upload(
     port: Port = "",
     file: Annotated[str, typer.Argument(help="Controller file (.npz).", metavar="FILE", show_default=False)] = "",

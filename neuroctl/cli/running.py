@@ -11,6 +11,7 @@ import typer
 
 import neuroctl as nc
 from neuroctl import io
+from neuroctl.cli.messages import DECLARE, ranges_from
 from neuroctl.cli.options import File, Json, Seed, StateBits, TaskName, WeightBits, bits_of, check_pictures
 from neuroctl.console import (
     emit,
@@ -249,4 +250,5 @@ def open_controller(
     if bits is None:
         return ctl, model.meta
     # A controller that only runs may be coarse: quantize warns, and export refuses.
-    return ctl.quantize(bits[0], model.calibration, bits[1], allow_coarse=True), model.meta
+    with ranges_from(f"{DECLARE} declares limits; or take the .npz in a folder of `neuroctl export --calibration`"):
+        return ctl.quantize(bits[0], model.calibration, bits[1], allow_coarse=True), model.meta

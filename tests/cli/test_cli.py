@@ -332,7 +332,7 @@ def test_evolve_in_fixed_point(tmp_path):
     assert best.quantize(weight_bits=8).model_crc32 == fixed.model_crc32
     neuroctl("export", tmp_path / "1" / "best-fixed.npz", "--out", tmp_path / "fw")
     assert nc.load(tmp_path / "fw" / "ctl.npz").model_crc32 == fixed.model_crc32
-    one_line_error(neuroctl(*arguments, "--quantized", "--weight-bits", 7, code=1), "weight_bits: 7", "4, 8 or 16")
+    one_line_error(neuroctl(*arguments, "--quantized", "--weight-bits", 7, code=1), "--weight-bits: 7", "4, 8 or 16")
 
 
 def test_brackets_and_blanks_in_names_and_notes_are_text(tmp_path):

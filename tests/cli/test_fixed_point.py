@@ -34,12 +34,12 @@ def saved(path, limits, calibration=None):
 def test_coarse_limits_are_refused_unless_allowed(tmp_path):
     path, out = saved(tmp_path / "c.npz", COARSE["input_limits"]), tmp_path / "fw"
     done = neuroctl("export", path, "--out", out, code=1)
-    one_line_error(done, "input 0 (1000 to 1000.01", "has 0.32 steps between", "allow_coarse")
+    one_line_error(done, "input 0 (1000 to 1000.01", "has 0.32 steps between", "--allow-coarse")
     assert not out.exists()
     assert "0.32 steps" in neuroctl("export", path, "--out", out, "--allow-coarse").stderr
     study = ("evolve", "tests.evolve.objectives:coarse", "--generations", 1, "--population", 4, "--validation", 1)
     study = (*study, "--workers", 1, "--quantized", "--out", tmp_path / "s")
-    one_line_error(neuroctl(*study, code=1), "input 0 (1000 to 1000.01", "allow_coarse")
+    one_line_error(neuroctl(*study, code=1), "input 0 (1000 to 1000.01", "--allow-coarse")
     assert not (tmp_path / "s").exists()
     neuroctl(*study, "--allow-coarse")
     config = json.loads((tmp_path / "s" / "study.json").read_text())
@@ -113,6 +113,18 @@ def test_inputs_beyond_their_limits_are_told_by_export(tmp_path):
     assert "lie beyond" not in done.stderr, "once is enough"
     again = json.loads(neuroctl("export", tmp_path / "fw" / "ctl.npz", "--out", tmp_path / "b", "--json").stdout)
     assert again["report"]["inputs_beyond_limits"] == {"numbers": 7, "steps": 100, "by_input": [0, 7]}
+
+
+def test_recorded_inputs_that_leave_one_too_few_steps_are_refused_unless_allowed(tmp_path):
+    path, out = saved(tmp_path / "c.npz", None), tmp_path / "fw"
+    np.save(tmp_path / "u.npy", np.random.default_rng(0).uniform(-1, 1, (300, 2)) * [1000, 0.01])
+    export = ("export", path, "--calibration", tmp_path / "u.npy", "--out", out)
+    done = neuroctl(*export, code=1)
+    one_line_error(done, "calibration: input 1 (-0.00", "has 0.6", "--allow-coarse", "`neuroctl import --input-limits`")
+    assert not out.exists()
+    done = neuroctl(*export, "--allow-coarse")
+    assert "warning: calibration: input 1 (-0.00" in done.stderr
+    assert (out / "ctl.h").is_file()
 
 
 def test_a_16_bit_state_that_saves_nothing_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 import zipfile
 
 import numpy as np
@@ -183,13 +184,20 @@ def test_a_hopfield_network_sees_the_sign_of_a_narrow_input():
     assert (q.quantize_input([5.0, -0.004]) < 0).tolist() == [False, True]
 
 
-def test_recorded_inputs_that_share_a_format_too_coarse_for_one_are_told():
-    ctl = controller(input_limits=None)
-    with pytest.warns(
-        nc.QuantizationWarning, match=r"^calibration: input 1 .* of the format .*; declare input_limits$"
-    ):
-        q = ctl.quantize(calibration=wander(controller().spec))
+def test_recorded_inputs_that_share_a_format_too_coarse_for_one_are_refused_or_told():
+    """A recording gives no input a format of its own: a sensor that was quiet would saturate when it moves."""
+    ctl, recorded = controller(input_limits=None), wander(controller().spec)
+    text = r"^calibration: input 1 .* steps of the format that it shares with input 0 .*"
+    allowed = "at least 16 steps, or input_limits, or allow_coarse=True"
+    with pytest.raises(ExportError, match=f"{text}; allowed: {allowed}$"):
+        ctl.quantize(calibration=recorded)
+    with pytest.warns(nc.QuantizationWarning, match=f"{text}; declare input_limits$"):
+        q = ctl.quantize(calibration=recorded, allow_coarse=True)
     assert not q.own_formats.inputs
+    recorded[:, 1] = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ctl.quantize(calibration=recorded)  # what did not move at all tells nothing
 
 
 # --- Files -----------------------------------------------------------------------------------------------------------

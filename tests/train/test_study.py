@@ -280,7 +280,7 @@ def test_fixed_point_by_the_command_line(motor, tmp_path):
     one_line_error(changed, "best.npz: holds a 'quant'; allowed: a 'controller'")
     again = neuroctl("train", "--out", out, "--resume", "--weight-bits", 4, code=1)
     one_line_error(again, "fixed_point.weight_bits: 4, but the study in", "has 8")
-    one_line_error(neuroctl("train", *data, "--out", fw, "--weight-bits", 5, code=1), "weight_bits: 5; allowed: 2, 3")
+    one_line_error(neuroctl("train", *data, "--out", fw, "--weight-bits", 5, code=1), "--weight-bits: 5; allowed: 2, 3")
     truncated = neuroctl("train", *data, "--out", tmp_path / "t", "--quantized", "--truncate", 5, code=1)
     one_line_error(truncated, "truncate: 5; allowed in fixed point: None")
     assert not (tmp_path / "t").exists()
