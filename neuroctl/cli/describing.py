@@ -43,6 +43,8 @@ def info(file: File, as_json: Json = False) -> None:
         return
     facts = {"kind": archive.kind, "parameters": data["parameters"], "state": data["state"]}
     used = {key: data["spec"][key] for key in ctl.spec.used_fields() if key not in _SIGNAL_FIELDS}
+    if ctl.spec.encoder or ctl.spec.head:
+        used.setdefault("dense_activation", ctl.spec.dense_activation)
     facts |= {"rate": f"{data['manifest']['robot']['control_hz']:g} Hz"}
     facts |= {key: value for key, value in used.items() if value is not None} | data["meta"]
     facts |= {"model CRC-32": data["model_crc32"]} if quant else {}

@@ -13,16 +13,9 @@ from neuroctl.checks import ABOVE_0, FINITE, listed, number, one_of, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, require
 from neuroctl.interop.proof import SQUASHES, Run, check_equal
-from neuroctl.interop.torch_import import (
-    is_cfc,
-    module_run,
-    read_weights,
-    take_array,
-    take_dense,
-    take_layer,
-    twin_of,
-)
-from neuroctl.interop.weights import Dense, Layer, Network, between
+from neuroctl.interop.torch_import import is_cfc, state_dict_of, take_array, take_dense, take_layer
+from neuroctl.interop.torch_run import module_run, twin_of
+from neuroctl.interop.weights import Dense, Layer, Network, between, function_name
 from neuroctl.spec import MODES, OUTPUT_ACTIVATIONS, Limits
 
 Array = NDArray[Any]
@@ -126,9 +119,9 @@ def from_ncps(
             ``.pt`` or ``.pth``, of which weights alone are read, or ``.safetensors``.
         dt_s: time between two steps, in seconds.
         timespan: what ncps was given as the time between two steps, in its own unit; 1 where it was given none.
-        mode: of weights by name: ``"default"``, as None, or ``"no_gate"``; a module has its own.
-        activation: of weights by name that have a backbone: its function, ``"lecun_tanh"``, as None, ``"tanh"`` or
-            ``"relu"``; a module has its own.
+        mode: of weights by name, which do not tell it: ``"default"`` or ``"no_gate"``; a module has its own.
+        activation: of weights by name that have a backbone, whose function they do not tell: ``"lecun_tanh"``, ncps'
+            own where it was given none, ``"tanh"`` or ``"relu"``; a module has its own.
         output_activation: of weights by name with ``fc``: what is applied to it, see ``Spec``.
         input_limits: see ``Spec``.
         output_limits: see ``Spec``.
@@ -148,6 +141,7 @@ def from_ncps(
 
     """
     torch = require("torch", "torch")
+    activation, output_activation = function_name(activation), function_name(output_activation)
     allowed = "a number above 0, 1 where ncps was given none"
     timespan = number("timespan", timespan, ABOVE_0, FINITE, allowed, error=InteropError)
     if isinstance(source, torch.nn.Module):
@@ -158,7 +152,7 @@ def from_ncps(
                 raise InteropError(f"{field}: {shown(value)}; allowed with a module, which has its own: nothing")
         network, run = _of_module(torch, source, timespan, dtype)
     else:
-        weights = source if isinstance(source, Mapping) else read_weights(torch, source)
+        weights = state_dict_of(torch, source)
         network, run = _of_weights(torch, weights, timespan, mode, activation, output_activation, dtype)
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
     exact = network.controller(network.spec(dt_s, "float64"))
@@ -262,14 +256,11 @@ def _of_weights(
     if others:
         lstm = any(name.startswith(f"{outer}lstm.") for name in others)
         what = "mixed_memory=True" if lstm else f"{listed(others, '')} beside the CfC"
-        raise InteropError(f"source: {what}; allowed: the weights of a CfC alone, or a module")
+        raise InteropError(f"source: {what}; allowed: the weights of a CfC alone, or the module in Python (from_ncps)")
     own, _ = _one_layer(own)
     backbone = any(name.startswith("backbone.") for name in own)
-    for field, value, known in (("mode", mode, MODES), ("activation", activation, tuple(_FUNCTIONS))):
-        if value is not None and (value not in known or (field == "activation" and not backbone)):
-            allowed = ", ".join(known) if backbone or field == "mode" else "None, without a backbone"
-            raise InteropError(f"{field}: {shown(value)}; allowed: {allowed}")
-    cell = _cell(torch, own, mode or "default", activation or "lecun_tanh", timespan, dtype)
+    cell = _cell(torch, own, str(mode), str(activation) if backbone else "lecun_tanh", timespan, dtype)
+    _check_named(mode, activation, backbone=backbone)
     after = Dense()
     one_of("output_activation", output_activation, OUTPUT_ACTIVATIONS, error=InteropError)
     if fc.get("weight") is None and fc.get("bias") is not None:
@@ -288,6 +279,20 @@ def _of_weights(
         return outputs
 
     return network, run
+
+
+def _check_named(mode: str | None, activation: str | None, *, backbone: bool) -> None:
+    """Refuse to guess what weights do not tell: without a backbone the mode alone."""
+    named = {"mode": (mode, MODES, "default"), "activation": (activation, tuple(_FUNCTIONS), "lecun_tanh")}
+    if not backbone:
+        if activation is not None:
+            raise InteropError(f"activation: {shown(activation)}; allowed: None, without a backbone")
+        del named["activation"]
+    for field, (value, known, usual) in named.items():
+        if value not in known:
+            untold = f", which weights do not tell; CfC's default is {usual}" if value is None else ""
+            got = "missing" if value is None else shown(value)
+            raise InteropError(f"{field}: {got}; allowed: {', '.join(known)}{untold}")
 
 
 def _one_layer(weights: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

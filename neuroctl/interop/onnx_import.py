@@ -84,6 +84,20 @@ def from_onnx(
         <Controller gru: 9 inputs, 16 neurons, 2 outputs, encoder 32, dt_s 0.02, 2002 parameters, float32>
 
     """
+    return import_onnx(source, dt_s=dt_s, input_limits=input_limits, output_limits=output_limits, dtype=dtype)[0]
+
+
+def import_onnx(
+    source: str | os.PathLike[str], *, dt_s: float | None, input_limits: Limits | None = None,
+    output_limits: Limits | None = None, dtype: str = "float32",
+) -> tuple[Controller, int]:  # fmt: skip
+    """Return the controller that ``from_onnx`` returns, and the number of steps of each sequence of its proof.
+
+    Raises:
+        BackendUnavailable: see ``from_onnx``, as all others.
+        InteropError: the file is none, has other operators, attributes or sizes, or the proof failed.
+
+    """
     onnx, runtime = require("onnx", "interop"), require("onnxruntime", "interop")
     path = Path(file_name(source))
     model = _model(onnx, path)
@@ -98,7 +112,7 @@ def from_onnx(
     controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
     session = Session(runtime, model, graph.observation, graph.output, graph.state, graph.time_axis)
     prove(network, session.run, dt_s, session.steps)
-    return controller
+    return controller, session.steps
 
 
 def _model(onnx: Any, path: Path) -> Any:
@@ -125,8 +139,8 @@ def _model(onnx: Any, path: Path) -> Any:
 
 def _own(
     runtime: Any, model: Any, facts: Mapping[str, str], path: Path, given: Mapping[str, Any]
-) -> Controller:  # fmt: skip
-    """Return the controller that ``to_onnx`` wrote, whose parameters are in the metadata too.
+) -> tuple[Controller, int]:  # fmt: skip
+    """Return the controller that ``to_onnx`` wrote, whose parameters are in the metadata too, and the proof's steps.
 
     What is ``given`` besides may not contradict them.
     """
@@ -145,7 +159,7 @@ def _own(
     names = ("obs", "actions", ("state_in", "state_out"))
     session = Session(runtime, model, *names, 0 if sequence else None, start if start.size else None)
     check_equal(controller, session.run, session.steps)
-    return controller
+    return controller, session.steps
 
 
 def _notes(facts: Mapping[str, str]) -> dict[str, Any]:

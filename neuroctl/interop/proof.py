@@ -19,6 +19,7 @@ Run = Callable[[Array], Array]
 
 STEPS: Final = 1000
 TOLERANCE: Final = 1e-5
+UNEXPLAINED: Final = "no other order of gates, reset form or sum of biases explains it"
 _SEQUENCES: Final = 3
 _SHORT: Final = 50  # steps in which readings of the weights are told apart
 
@@ -128,7 +129,7 @@ def _reason(network: Network, u: Array, expected: Array) -> str:
         outputs = run(u)
         if outputs.shape == expected.shape and np.abs(outputs - expected).max() <= TOLERANCE:
             return f"the source computes {text}"
-    return "no other order of gates, reset form or sum of biases explains it"
+    return UNEXPLAINED
 
 
 def _readings(network: Network) -> Iterator[tuple[str, Run]]:

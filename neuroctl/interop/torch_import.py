@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from neuroctl.checks import listed, one_of, shown
 from neuroctl.controller import Controller
 from neuroctl.errors import BackendUnavailable, InteropError, require
-from neuroctl.interop.proof import Run, prove
-from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, Recurrent, between
+from neuroctl.interop.proof import UNEXPLAINED, prove
+from neuroctl.interop.torch_run import module_run
+from neuroctl.interop.weights import FUNCTIONS, GATES, Dense, Layer, Network, Recurrent, between, function_name
 from neuroctl.io import file_name
 from neuroctl.spec import DENSE_ACTIVATIONS, OUTPUT_ACTIVATIONS, Limits
 
@@ -27,6 +28,8 @@ _ALLOWED: Final = "one nn.RNN, nn.GRU, nn.RNNCell or nn.GRUCell, with nn.Linear 
 _IGNORED: Final = ("Identity", "Dropout")
 _SQUASHES: Final = {"Tanh": "tanh", "Sigmoid": "logistic", "ReLU": "relu"}
 _MAX_LINEAR: Final = 6
+_SAVED: Final = (b"PK", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+"""What files of torch.save begin with: an archive, or a pickle of a protocol."""
 _RECURRENT: Final = re.compile(
     r"(?:(?P<prefix>.*)\.)?(?P<kind>weight|bias)_(?P<part>ih|hh|hr)(?:_l(?P<layer>[0-9]{1,4}))?(?P<back>_reverse)?"
 )
@@ -53,14 +56,16 @@ def from_torch(
 
     Args:
         source: a module with these parts, whose call takes inputs ``[T, 1, m]`` (``[1, T, m]`` with ``batch_first``)
-            and returns outputs, or a tuple that begins with them; or its state dict; or a file of the state dict:
-            ``.pt`` or ``.pth``, of which weights alone are read, or ``.safetensors``.
+            and returns outputs, or a tuple that begins with them, and whose parts are declared in the order of the
+            call; or its state dict, or a dict that holds one, as checkpoints do; or a file of these: ``.pt`` or
+            ``.pth``, of which weights alone are read, or ``.safetensors``.
         dt_s: time between two steps, in seconds.
         activation: of an RNN that is given by its weights: ``"tanh"`` or ``"relu"``; None for a GRU, or a module.
-        output_activation: of a network that is given by its weights, what is applied to the linear part:
-            ``"identity"``, ``"tanh"``, ``"logistic"`` or ``"relu"``.
+        output_activation: of a network that is given by its weights, what is applied to the last linear part:
+            ``"identity"``, ``"tanh"``, ``"logistic"`` or ``"relu"``, or torch's name of it, such as ``"Sigmoid"``.
         dense_activation: of a network that is given by its weights and has more linear parts than that: what is applied
-            to these, ``"relu"``, ``"tanh"`` or ``"logistic"``.
+            to these, ``"relu"``, ``"tanh"`` or ``"logistic"``. Both also of a module whose ``forward`` calls functions,
+            such as ``torch.relu``, and that has no modules of functions: the proof says whether they are right.
         input_limits: see ``Spec``.
         output_limits: see ``Spec``.
         dtype: of the controller. ``"float32"`` refuses float64 weights, which it would round.
@@ -80,28 +85,58 @@ def from_torch(
 
     """
     torch = require("torch", "torch")
-    if isinstance(source, torch.nn.Module):
-        given = {"activation": activation, "dense_activation": dense_activation}
-        given |= {} if output_activation == "identity" else {"output_activation": output_activation}
-        for field, value in given.items():
-            if value is not None:
-                raise InteropError(f"{field}: {shown(value)}; allowed with a module, which has its own: nothing")
-        network, run = _of_module(torch, source, dtype), module_run(torch, source)
-    else:
-        weights = source if isinstance(source, Mapping) else read_weights(torch, source)
-        ordered = isinstance(source, Mapping) or not file_name(source).endswith(".safetensors")
-        network = _of_weights(torch, weights, activation, output_activation, dense_activation, dtype, ordered)
-        run = module_run(torch, _rebuilt(torch, network))
-    controller = network.controller(network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits))
-    prove(network, run, dt_s, code=isinstance(source, torch.nn.Module))
+    activation, dense_activation = function_name(activation), function_name(dense_activation)
+    output_activation = function_name(output_activation)
+    own = isinstance(source, torch.nn.Module)
+    with _parts_of(torch, source):
+        if own:
+            network = _of_module(torch, source, activation, output_activation, dense_activation, dtype)
+            run = module_run(torch, source)
+        else:
+            weights = state_dict_of(torch, source)
+            ordered = isinstance(source, Mapping) or not file_name(source).endswith(".safetensors")
+            network = _of_weights(torch, weights, activation, output_activation, dense_activation, dtype, ordered)
+            run = module_run(torch, _rebuilt(torch, network))
+        spec = network.spec(dt_s, dtype, input_limits=input_limits, output_limits=output_limits)
+        controller = network.controller(spec)
+        prove(network, run, dt_s, code=own)
     return controller
+
+
+@contextmanager
+def _parts_of(torch: Any, source: Any) -> Iterator[None]:
+    """Let errors of a user's own module say what is looked at: its parts, and not its ``forward``."""
+    try:
+        yield
+    except InteropError as error:
+        text = str(error)
+        if not isinstance(source, torch.nn.Module) or type(source).forward is torch.nn.Sequential.forward:
+            raise
+        if ": shape " in text:
+            raise InteropError(f"{text}; parts are taken in the order in which the module declares them") from error
+        if UNEXPLAINED in text:
+            raise InteropError(
+                f"{text}; functions that forward calls, such as torch.relu, are not seen: allowed are modules such as "
+                "nn.ReLU, declared in the order of the call, or without any dense_activation=; or a way by ONNX"
+            ) from error
+        raise
 
 
 # --- Parts of a module ----------------------------------------------------------------------------------------------
 
 
-def _of_module(torch: Any, module: Any, dtype: str) -> Network:
+def _of_module(
+    torch: Any, module: Any, activation: str | None, output_activation: str, dense_activation: str | None, dtype: str
+) -> Network:  # fmt: skip
     """Return the network that a module's parts are, in the order in which it has them."""
+    if activation is not None:
+        raise InteropError(f"activation: {shown(activation)}; allowed with a module, which has its own: nothing")
+    named = {} if dense_activation is None else {"dense_activation": dense_activation}
+    named |= {} if output_activation == "identity" else {"output_activation": output_activation}
+    own = next((type(part).__name__ for part in module.modules() if type(part).__name__ in _SQUASHES), None)
+    for field, value in named.items():
+        if own is not None:
+            raise InteropError(f"{field}: {shown(value)}; allowed with a module that has nn.{own}: nothing")
     recurrent, owners = None, []
     before, after = Dense(), Dense()
     for name, part in module.named_modules():
@@ -114,10 +149,12 @@ def _of_module(torch: Any, module: Any, dtype: str) -> Network:
             owners.append(part)
         elif type(part).__module__.startswith("ncps."):
             raise InteropError(f"{where}: ncps' {type(part).__name__}; allowed: from_ncps, which takes CfCs")
-        elif take_dense(torch, where, part, before if recurrent is None else after, dtype, _ALLOWED):
+        elif take_dense(torch, where, part, before if recurrent is None else after, dtype, _ALLOWED, bool(named)):
             owners.append(part)
     if recurrent is None:
         raise InteropError(f"module: {type(module).__name__} without a recurrent part; allowed: {_ALLOWED}")
+    if named:
+        _put_functions(before, after, output_activation, dense_activation)
     for name, _ in module.named_parameters():
         owner = module.get_submodule(name.rpartition(".")[0])
         if all(owner is not known for known in owners):
@@ -133,8 +170,12 @@ def _of_module(torch: Any, module: Any, dtype: str) -> Network:
     return _network(torch, "gru" if gru else "elman", activation, weights, before, after, dtype)
 
 
-def take_dense(torch: Any, where: str, part: Any, side: Dense, dtype: str, allowed: str) -> bool:
+def take_dense(
+    torch: Any, where: str, part: Any, side: Dense, dtype: str, allowed: str, apart: bool = False
+) -> bool:  # fmt: skip
     """Take a linear layer, or the function behind one, and return whether it was a layer.
+
+    ``apart``: functions are put between the layers later; otherwise those without one become a product.
 
     Raises:
         InteropError: it is neither, nor made of other parts.
@@ -142,7 +183,7 @@ def take_dense(torch: Any, where: str, part: Any, side: Dense, dtype: str, allow
     """
     kind = type(part).__name__
     if isinstance(part, torch.nn.Linear):
-        side.add(take_layer(torch, where, part.weight, part.bias, dtype))
+        (side.put if apart else side.add)(take_layer(torch, where, part.weight, part.bias, dtype))
         return True
     if kind in _SQUASHES:
         if not side.squashed(_SQUASHES[kind]):
@@ -236,7 +277,8 @@ def read_weights(torch: Any, source: Any) -> Mapping[str, Any]:
         ".safetensors": lambda: require("safetensors.torch", "interop").load_file(path),
     }
     if path.suffix not in readers:
-        raise InteropError(f"source: {shown(os.fspath(path))}; allowed: a file that ends with {', '.join(readers)}")
+        what = "a folder" if path.is_dir() else shown(os.fspath(path))
+        raise InteropError(f"source: {what}; allowed: a file that ends with {', '.join(readers)}")
     if not path.is_file():
         raise InteropError(f"source: {shown(os.fspath(path))} is no file; allowed: a file of weights")
     try:
@@ -245,7 +287,9 @@ def read_weights(torch: Any, source: Any) -> Mapping[str, Any]:
         raise
     except Exception as error:  # of many kinds: what is no file of weights fails somewhere inside
         reason = " ".join(str(error).split())
-        if "weights_only" in reason or "Unsupported" in reason:
+        if path.suffix != ".safetensors" and path.read_bytes()[:2] not in _SAVED:
+            reason = "no file of torch.save" if path.stat().st_size else ""
+        elif "weights_only" in reason or "Unsupported" in reason:
             reason = "it holds more than weights; save module.state_dict()"
         what = f"{path.name}: {reason[:200] or 'no weights in it'}"
         raise InteropError(f"source: {what}; allowed: a file of weights alone") from error
@@ -254,8 +298,36 @@ def read_weights(torch: Any, source: Any) -> Mapping[str, Any]:
     return weights
 
 
+def state_dict_of(torch: Any, source: Any) -> Mapping[str, Any]:
+    """Return the state dict of a mapping or a file; of a checkpoint that holds others besides, the only one in it.
+
+    Raises:
+        BackendUnavailable: see ``read_weights``.
+        InteropError: see ``read_weights``; or there are several.
+
+    """
+    held: Mapping[str, Any] = source if isinstance(source, Mapping) else read_weights(torch, source)
+
+    def weights(value: Any) -> bool:
+        return isinstance(value, Mapping) and bool(value) and all(isinstance(v, torch.Tensor) for v in value.values())
+
+    inside = [name for name, value in held.items() if weights(value)]
+    if len(inside) > 1:
+        allowed = "a file, or a dict, of one of them"
+        raise InteropError(f"source: {len(inside)} state dicts, {listed(inside, '')}; allowed: {allowed}")
+    only: Mapping[str, Any] = held[inside[0]] if inside else held
+    return only
+
+
 def is_cfc(weights: Mapping[str, Any]) -> bool:
-    """Return whether weights by name are those of ncps' CfC."""
+    """Return whether weights by name are those of ncps' CfC.
+
+    Raises:
+        InteropError: they are those of its LTC.
+
+    """
+    if any(f".{name}".endswith(".sensory_erev") for name in weights):
+        raise InteropError("source: weights of ncps' LTC; allowed: a CfC of ncps")
     return any(f".{name}".endswith(".ff1.weight") for name in weights)
 
 
@@ -267,7 +339,7 @@ def is_cfc_file(source: str | os.PathLike[str]) -> bool:
         InteropError: it is no file of weights alone.
 
     """
-    return is_cfc(read_weights(require("torch", "torch"), source))
+    return is_cfc(state_dict_of(require("torch", "torch"), source))
 
 
 def _of_weights(
@@ -307,20 +379,34 @@ def _of_weights(
     fits = activation in ("tanh", "relu") if cell == "elman" else activation is None
     if not fits:
         allowed = "tanh or relu, for an RNN's weights" if cell == "elman" else "None, for a GRU"
-        raise InteropError(f"activation: {shown(activation)}; allowed: {allowed}")
+        raise InteropError(f"activation: {_given(activation)}; allowed: {allowed}")
     before, after = _in_order(_linear(torch, others, dtype), place if ordered else None, m, n)
+    _put_functions(before, after, output_activation, dense_activation)
+    return _network(torch, cell, activation, parts, before, after, dtype)
+
+
+def _put_functions(before: Dense, after: Dense, output_activation: str, dense_activation: str | None) -> None:
+    """Put the functions that a user names behind layers without any.
+
+    Raises:
+        InteropError: they are not allowed for so many layers.
+
+    """
     hidden = len(before.layers) + max(len(after.layers) - 1, 0)
     fits = dense_activation in DENSE_ACTIVATIONS if hidden else dense_activation is None
     if not fits:
         allowed = f"{FUNCTIONS}, for {hidden} linear parts besides the last" if hidden else "None, without such layers"
-        raise InteropError(f"dense_activation: {shown(dense_activation)}; allowed: {allowed}")
+        raise InteropError(f"dense_activation: {_given(dense_activation)}; allowed: {allowed}")
     one_of("output_activation", output_activation, OUTPUT_ACTIVATIONS, error=InteropError)
     if output_activation != "identity" and not after.layers:
         raise InteropError(f"output_activation: {output_activation!r}; allowed without a last linear part: 'identity'")
     before.functions = [dense_activation] * len(before.layers)
     after.functions = [dense_activation] * len(after.layers)
     after.functions[-1:] = [output_activation if output_activation != "identity" else None] * bool(after.layers)
-    return _network(torch, cell, activation, parts, before, after, dtype)
+
+
+def _given(value: str | None) -> str:
+    return "missing" if value is None else shown(value)
 
 
 def _linear(torch: Any, others: Mapping[str, Any], dtype: str) -> dict[str, Layer]:
@@ -345,9 +431,7 @@ def _in_order(linear: Mapping[str, Layer], place: int | None, m: int, n: int) ->
         names, place = _fitting(linear, names, m, n)
     before, after = Dense(), Dense()
     for k, name in enumerate(names):
-        side = before if k < place else after
-        side.layers.append(linear[name])  # not ``add``: which functions stand behind them is told later
-        side.functions.append(None)
+        (before if k < place else after).put(linear[name])
     return before, after
 
 
@@ -394,70 +478,3 @@ def _rebuilt_layers(torch: Any, layers: Iterable[Layer], function: str) -> list[
             linear.bias.copy_(torch.from_numpy(bias))
         parts += [linear, *(getattr(torch.nn, name)() for name, squash in _SQUASHES.items() if squash == function)]
     return parts
-
-
-# --- Running a module -----------------------------------------------------------------------------------------------
-
-
-def module_run(torch: Any, module: Any) -> Run:
-    """Return what runs a copy of a module in float64, from a state of 0."""
-    twin = twin_of(torch, module)
-    first = any(getattr(part, "batch_first", False) for part in twin.modules())
-
-    def run(u: Array) -> Array:
-        rows = torch.from_numpy(u)[None] if first else torch.from_numpy(u)[:, None]
-        with torch.no_grad():
-            try:
-                outputs = _called(torch, twin, rows, first)
-            except InteropError:
-                raise
-            except Exception as error:  # the user's module may raise anything
-                text = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-                raise InteropError(
-                    f"source: with inputs {tuple(rows.shape)} it raised {text}; allowed: a module that takes them, or "
-                    "its state dict"
-                ) from error
-        if outputs.layout != torch.strided or outputs.is_complex() or outputs.numel() % len(u):
-            got = f"{outputs.dtype} of shape {tuple(outputs.shape)}".removeprefix("torch.")
-            raise InteropError(f"source: outputs {got}; allowed: real numbers of each of {len(u)} steps")
-        numbers: Array = outputs.reshape(len(u), -1).numpy()
-        return numbers
-
-    return run
-
-
-def twin_of(torch: Any, module: Any) -> Any:
-    """Return a copy of a module in float64, on the CPU, as it is when it is used.
-
-    Raises:
-        InteropError: torch cannot copy it.
-
-    """
-    try:
-        return copy.deepcopy(module).to("cpu", torch.float64).eval()
-    except Exception as error:  # old weight norms, lazy and meta modules, a user's own
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise InteropError(f"source: no copy of it, {reason}; allowed: its state dict") from error
-
-
-def _called(torch: Any, module: Any, rows: Any, first: bool) -> Any:
-    """Call a module; of a tuple, outputs are the first part. Cells are called step by step."""
-    if isinstance(module, torch.nn.RNNCellBase):
-        state, states = None, []
-        for row in rows.transpose(0, 1) if first else rows:
-            state = module(row, state)
-            states.append(state)
-        return torch.stack(states)
-    plain = type(module).forward is torch.nn.Sequential.forward and not module._forward_hooks
-    if isinstance(module, torch.nn.Sequential) and plain and not module._forward_pre_hooks:
-        for part in module:
-            rows = _called(torch, part, rows, first)
-        return rows
-    outputs = module(rows)
-    while isinstance(outputs, (tuple, list)):
-        outputs = outputs[0]
-    if not isinstance(outputs, torch.Tensor):
-        raise InteropError(
-            f"source: its call returned {type(outputs).__name__}; allowed: outputs, or a tuple of them first"
-        )
-    return outputs

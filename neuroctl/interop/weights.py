@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroctl.cells import layout, stack
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
-from neuroctl.spec import DENSE_ACTIVATIONS, Spec
+from neuroctl.spec import DENSE_ACTIVATIONS, OUTPUT_ACTIVATIONS, Spec
 
 Array = NDArray[Any]
 Layer = tuple[Array, Array]
@@ -23,6 +23,21 @@ GATES: Final = {"elman": 1, "gru": 3}
 
 FUNCTIONS: Final = ", ".join(DENSE_ACTIVATIONS)
 """What may follow a dense layer, for messages."""
+_OURS: Final = {"sigmoid": "logistic", "lecun": "lecun_tanh"}
+"""Names that torch and ncps have for functions of ours, in small letters."""
+_KNOWN: Final = (*OUTPUT_ACTIVATIONS, "lecun_tanh")
+
+
+def function_name(value: Any) -> Any:
+    """Return our name of a function that is named as torch does, such as ``"ReLU"`` or ``"nn.Sigmoid"``.
+
+    What is no such name stays as it is, for the message that refuses it.
+    """
+    if not isinstance(value, str):
+        return value
+    small = value.removeprefix("torch.").removeprefix("nn.").lower()
+    name = _OURS.get(small, small)
+    return name if name in _KNOWN else value
 
 
 class Dense:
@@ -45,8 +60,12 @@ class Dense:
                 raise InteropError(f"dense layer: shape {weight.shape}; allowed: {(len(weight), len(first))}")
             self.layers[-1] = weight @ first, weight @ shift + bias
         else:
-            self.layers.append(layer)
-            self.functions.append(None)
+            self.put(layer)
+
+    def put(self, layer: Layer) -> None:
+        """Take the next layer as it is: the functions that stand behind layers are told later."""
+        self.layers.append(layer)
+        self.functions.append(None)
 
     @property
     def linear(self) -> bool:

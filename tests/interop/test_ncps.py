@@ -96,8 +96,8 @@ def test_a_file_gives_what_the_module_gives(name, suffix, tmp_path):
         pytest.importorskip("safetensors.torch", reason="safetensors is not installed").save_file(
             {key: values.contiguous() for key, values in module.state_dict().items()}, path
         )
-    mode = "no_gate" if "no gate" in name or name == "relu" else None
-    function = name if name in ("relu", "tanh") else None
+    mode = "no_gate" if "no gate" in name or name == "relu" else "default"
+    function = name if name in ("relu", "tanh") else None if name == "no backbone" or "wired" in name else "lecun_tanh"
     controller, other = from_ncps(path, dt_s=DT, mode=mode, activation=function), from_ncps(module, dt_s=DT)
     assert controller.spec == other.spec and (controller.theta == other.theta).all()
 
@@ -178,6 +178,7 @@ def without(name, **more):
     return {key: values for key, values in weights.items() if key != name}
 
 
+NAMED = {"mode": "default", "activation": "lecun_tanh"}
 FIRST = "allowed: the weights of one CfC or CfCCell of ncps.torch$"
 
 
@@ -190,24 +191,31 @@ FIRST = "allowed: the weights of one CfC or CfCCell of ncps.torch$"
         (without("", **{"rnn_cell.w": torch.zeros(3)}), {}, f"^w: no weight of a CfC; {FIRST}"),
         (without("", **{"rnn_cell.A": torch.zeros(3)}), {}, "^mode: 'pure'; allowed: default, no_gate$"),
         (without("", **{"lstm.input_map.weight": torch.zeros(3)}), {},
-         "^source: mixed_memory=True; allowed: the weights of a CfC alone, or a module$"),
+         r"^source: mixed_memory=True; allowed: the weights of a CfC alone, or the module in Python \(from_ncps\)$"),
         (without("", **{"head.weight": torch.zeros(3)}), {},
-         "^source: head.weight beside the CfC; allowed: the weights of a CfC alone, or a module$"),
+         r"^source: head.weight beside the CfC; allowed: the weights of a CfC alone, or the module in Python"),
         (without("", **{"rnn_cell.ff2.weight": torch.zeros(3, 4)}), {},
          r"^ff2: shapes \(3, 4\) and \(6,\); allowed: \(6, 10\), \(6,\)$"),
         (without("", **{"rnn_cell.ff2.weight": torch.zeros(6, 10, dtype=torch.float64)}), {},
          "^ff2: float64; allowed in float32: float16, bfloat16, float32$"),
         (without("", **{"rnn_cell.backbone.0.weight": torch.zeros(10, 6)}), {},
          r"^backbone.0: 6 columns; allowed: more than the 6 neurons$"),
-        (without("", **{"fc.bias": torch.zeros(1)}), {}, "^fc.weight: missing; allowed: weight and bias, or neither$"),
+        (without("", **{"fc.bias": torch.zeros(1)}), NAMED,
+         "^fc.weight: missing; allowed: weight and bias, or neither$"),
         (without("", **{"rnn_cell.ff1.bias": torch.tensor(1.0)}), {}, r"^ff1's bias: shape \(\); allowed: one axis, "),
         (without("", **{"rnn_cell.ff1.bias": None}), {}, f"^ff1.bias: missing; {FIRST}"),
         (without("", **{"rnn_cell.backbone." + "9" * 5000 + ".bias": torch.zeros(1)}), {}, "^backbone.9.*: no weight"),
-        (without(""), {"output_activation": None}, "^output_activation: None; allowed: identity, tanh"),
+        (without(""), NAMED | {"output_activation": None}, "^output_activation: None; allowed: identity, tanh"),
+        (without(""), {},
+         "^mode: missing; allowed: default, no_gate, which weights do not tell; CfC's default is default$"),
+        (without(""), {"mode": "no_gate"},
+         "^activation: missing; allowed: lecun_tanh, tanh, relu, which weights do not tell; CfC's default is lecun_"),
         (without(""), {"mode": "pure"}, "^mode: 'pure'; allowed: default, no_gate$"),
-        (without(""), {"activation": "gelu"}, "^activation: 'gelu'; allowed: lecun_tanh, tanh, relu$"),
-        (without(""), {"output_activation": "tanh"}, "^output_activation: 'tanh'; allowed without fc: 'identity'$"),
-        (made("no backbone").state_dict(), {"activation": "tanh"},
+        (without(""), {"mode": "default", "activation": "gelu"},
+         "^activation: 'gelu'; allowed: lecun_tanh, tanh, relu$"),
+        (without(""), NAMED | {"output_activation": "tanh"},
+         "^output_activation: 'tanh'; allowed without fc: 'identity'$"),
+        (made("no backbone").state_dict(), {"activation": "tanh", "mode": "default"},
          "^activation: 'tanh'; allowed: None, without a backbone$"),
     ],
 )  # fmt: skip
@@ -246,13 +254,15 @@ def test_a_cell_equals_ncps_own(dtype):
 def test_the_command(tmp_path):
     module, path, out = made("no gate"), tmp_path / "cfc.pt", tmp_path / "cfc.npz"
     torch.save(module.state_dict(), path)
-    done = neuroctl("import", path, "--dt", DT, "--mode", "no_gate", "--timespan", 0.5, "--out", out)
-    assert done.returncode == 0, done.stderr
+    command = ("import", path, "--dt", DT, "--mode", "no_gate", "--timespan", 0.5, "--out", out)
+    one_line_error(neuroctl(*command, code=2), "activation: missing; allowed: lecun_tanh, tanh, relu, which weights do")
+    done = neuroctl(*command, "--activation", "LeCun")
     assert "cfc: 3 inputs, 6 neurons, 6 outputs, backbone 10, dt_s 0.02, 298 parameters" in done.stdout
-    assert "equal to ncps' equations within 1e-05 over 3 random sequences of 1,000 steps" in done.stdout
+    assert "equal within 1e-05 to ncps' equations with these weights, as named: mode no_gate, activation" in done.stdout
+    assert "lecun_tanh, timespan 0.5" in done.stdout
     assert (nc.load(out).theta == from_ncps(module, dt_s=DT, timespan=0.5).theta).all()
     refused = neuroctl("import", path, "--dt", DT, "--dense-activation", "tanh", "--out", out, code=2)
-    one_line_error(refused, "dense_activation: 'tanh'; allowed for a CfC's weights: nothing")
+    one_line_error(refused, "--dense-activation: 'tanh'; allowed for a CfC's weights: nothing", "module")
     torch.save(nn.GRU(2, 3).state_dict(), path)
     refused = neuroctl("import", path, "--dt", DT, "--mode", "no_gate", "--out", out, code=2)
     one_line_error(refused, "mode: 'no_gate'; allowed for others than a CfC of ncps: nothing")

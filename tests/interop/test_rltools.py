@@ -92,7 +92,7 @@ def test_a_checkpoint_gives_its_example(tmp_path, kind, initial):
 def test_the_command_line_imports_a_checkpoint(tmp_path):
     u, y = write(tmp_path / "policy.h5")
     done = neuroctl("import", tmp_path / "policy.h5", "--dt", 0.01, "--out", tmp_path / "policy.npz")
-    assert "equal to RLtools within 1e-05 on the example in the file" in done.stdout
+    assert "equal within 1e-05 to RLtools on the example in the file" in done.stdout
     np.testing.assert_allclose(
         nc.load(tmp_path / "policy.npz").rollout(np.ascontiguousarray(u[:, 0])), y[:, 0], atol=1e-5
     )

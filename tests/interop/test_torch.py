@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -145,6 +146,104 @@ def test_the_command_line_imports_a_file(tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
+def test_limits_names_and_dtype_are_given_on_the_command_line(tmp_path):
+    torch.save(nn.Sequential(nn.GRU(2, 4), nn.Linear(4, 1)).double().state_dict(), tmp_path / "wide.pt")
+    command = ("import", tmp_path / "wide.pt", "--dt", DT, "--dtype", "float64", "--out", tmp_path / "w.npz")
+    done = neuroctl(*command)
+    assert "50 Hz" in done.stdout and "import --input-limits, or export --calibration" in done.stdout
+    for use in (("export", tmp_path / "w.npz", "--out", tmp_path / "fw"), ("link", "sim", tmp_path / "w.npz")):
+        one_line_error(
+            neuroctl(*use, code=1), "calibration: missing", "`neuroctl import --input-limits` declares limits"
+        )
+    neuroctl(*command, "--input-limits", "-1000:1000,-0.01:0.01", "--output-limits", "-2:2")
+    spec = nc.load(tmp_path / "w.npz").spec
+    assert (spec.input_limits, spec.output_limits) == (((-1000.0, 1000.0), (-0.01, 0.01)), ((-2.0, 2.0),))
+    assert spec.dtype == "float64" and nc.load(tmp_path / "w.npz").quantize().own_formats.inputs
+    neuroctl(*command, "--input-limits", "-3:3")
+    assert nc.load(tmp_path / "w.npz").spec.input_limits == ((-3.0, 3.0),) * 2
+    for text, words in (
+        ("1", "--input-limits: '1'; allowed: lowest and highest"),
+        ("-1:1,-1:1,-1:1", "--input-limits"),
+    ):
+        one_line_error(neuroctl(*command, "--input-limits", text, code=2), words)
+
+
+def test_the_message_says_what_was_compared_and_info_shows_it(tmp_path):
+    torch.save(around(nn.GRU(2, 3), 2, 3).state_dict(), tmp_path / "p.pt")
+    command = ("import", tmp_path / "p.pt", "--dt", DT, "--out", tmp_path / "p.npz")
+    one_line_error(
+        neuroctl(*command, code=2), "--dense-activation: missing; allowed: relu, tanh, logistic, for 3 linear"
+    )
+    done = neuroctl(*command, "--dense-activation", "nn.ReLU", "--output-activation", "Sigmoid")
+    assert (
+        "equal within 1e-05 to torch's own layers with these weights, as named: dense_activation relu, " in done.stdout
+    )
+    assert "output_activation logistic; over 3 random sequences of 1,000 steps" in done.stdout
+    assert re.search(r"dense_activation +relu", neuroctl("info", tmp_path / "p.npz").stdout)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.pt", b"print('hello')\n", "x.pt: no file of torch.save; allowed: a file of weights alone"),
+        ("net.py", b"", "net.py'; allowed: a file that ends with .pt, .pth, .safetensors (torch, ncps), .onnx, .h5"),
+        ("folder", None, "a folder; allowed: a file that ends with .pt"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, name, content, words):
+    (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
+    done = neuroctl("import", tmp_path / name, "--dt", DT, "--out", tmp_path / "x.npz", code=2)
+    one_line_error(done, words)
+
+
+def test_the_only_state_dict_of_a_checkpoint_is_taken():
+    torch.manual_seed(0)
+    module = nn.GRU(2, 3)
+    optimizer = torch.optim.Adam(module.parameters())
+    held = {"model_state_dict": module.state_dict(), "optimizer_state_dict": optimizer.state_dict(), "iter": 5}
+    assert (from_torch(held, dt_s=DT).theta == from_torch(module, dt_s=DT).theta).all()
+    with pytest.raises(InteropError, match="^source: 2 state dicts, model_state_dict, ema; allowed: a file, or a"):
+        from_torch(held | {"ema": module.state_dict()}, dt_s=DT)
+
+
+def test_weights_of_an_ltc_are_named():
+    weights = {"rnn_cell.gleak": torch.ones(3), "rnn_cell.sensory_erev": torch.ones(2, 3)}
+    with pytest.raises(InteropError, match="^source: weights of ncps' LTC; allowed: a CfC of ncps$"):
+        from_torch(weights, dt_s=DT)
+
+
+class Called(nn.Module):
+    """Functions in ``forward``, and parts in another order than that of the call."""
+
+    def __init__(self, head_first=False):
+        super().__init__()
+        if head_first:
+            self.head = nn.Linear(3, 1)
+        self.encoder, self.memory = nn.Linear(2, 5), nn.GRU(5, 3)
+        if not head_first:
+            self.head = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return torch.tanh(self.head(self.memory(torch.relu(self.encoder(x)))[0]))
+
+
+def test_functions_that_forward_calls_are_named_or_the_error_says_that_they_are_not_seen():
+    torch.manual_seed(0)
+    module = Called()
+    with pytest.raises(InteropError, match="; functions that forward calls, such as torch.relu, are not seen"):
+        from_torch(module, dt_s=DT)
+    controller = from_torch(module, dt_s=DT, dense_activation="ReLU", output_activation="tanh")
+    assert (controller.spec.encoder, controller.spec.output_activation) == ((5,), "tanh")
+    u = np.random.default_rng(0).standard_normal((100, 2)).astype(np.float32)
+    np.testing.assert_allclose(controller.rollout(u), module(torch.from_numpy(u)[:, None])[:, 0].detach(), atol=1e-5)
+    with pytest.raises(InteropError, match=r"differ by .*; functions that forward calls"):
+        from_torch(module, dt_s=DT, dense_activation="tanh", output_activation="tanh")
+    with pytest.raises(InteropError, match="shape .*; parts are taken in the order in which the module declares"):
+        from_torch(Called(head_first=True), dt_s=DT)
+    with pytest.raises(InteropError, match="^dense_activation: 'relu'; allowed with a module that has nn.Tanh"):
+        from_torch(nn.Sequential(nn.GRU(2, 3), nn.Linear(3, 1), nn.Tanh()), dt_s=DT, dense_activation="relu")
+
+
 def test_an_imported_controller_is_saved_quantized_and_keeps_its_limits(tmp_path):
     torch.manual_seed(1)
     module = RANDOM["gru-head"](2, 6)
@@ -225,7 +324,7 @@ REFUSED = {
     "embedding": (lambda: nn.Sequential(nn.Linear(2, 5), nn.RNN(2, 3)), "weight_ih: shape (3, 2); allowed: (3, 5)"),
     "state dense": (
         lambda: around(nn.GRU(2, 3), 2, 3).state_dict(),
-        "dense_activation: None; allowed: relu, tanh, logistic, for 3 linear parts besides the last",
+        "dense_activation: missing; allowed: relu, tanh, logistic, for 3 linear parts besides the last",
     ),
     "no tensors": (
         lambda: {"weight_ih": [[1.0]], "weight_hh": [[1.0]]},
@@ -248,7 +347,7 @@ REFUSED = {
     ),
     "state projection": (lambda: nn.LSTM(2, 3, proj_size=2).state_dict(), f"weight_hr_l0: a projection; {ALLOWED}"),
     "state rnn": (
-        lambda: nn.RNN(2, 3).state_dict(), "activation: None; allowed: tanh or relu, for an RNN's weights"
+        lambda: nn.RNN(2, 3).state_dict(), "activation: missing; allowed: tanh or relu, for an RNN's weights"
     ),
     "empty": ({}.copy, f"source: no weight_ih and weight_hh among no weights; {ALLOWED}"),
     "integers": (
