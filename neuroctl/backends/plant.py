@@ -155,19 +155,25 @@ def _files(path: Path, version: tuple[int, int]) -> tuple[Path, ...]:
 
 
 def _base(path: Path, text: str) -> tuple[Path | None, str]:
-    """Return the plant in the same folder that a plant varies, if it does, and its text without that line."""
+    """Return the plant in the same folder that a plant varies, if it does, and its text without imports of that one."""
     try:
-        tree = ast.parse(text)
+        imports = [node for node in ast.parse(text).body if isinstance(node, ast.ImportFrom)]
     except SyntaxError:  # named where the file is run
         return None, text
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and [alias.name for alias in node.names] == ["*"]:
-            base = path.with_name(node.module.rpartition(".")[2] + ".py")
-            if base.is_file():
-                lines = text.splitlines()
-                lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
-                return base, "\n".join(lines) + "\n"
-    return None, text
+    stars = [node for node in imports if node.names[0].name == "*" and _sibling(path, node).is_file()]
+    if not stars:
+        return None, text
+    base, lines = _sibling(path, stars[0]), text.splitlines()
+    for node in imports:
+        if _sibling(path, node) == base:
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+    return base, "\n".join(lines) + "\n"
+
+
+def _sibling(path: Path, node: ast.ImportFrom) -> Path:
+    """Return where a module that is imported lies, if in the folder of a plant."""
+    return path.with_name(f"{(node.module or '').rpartition('.')[2]}.py")
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -43,6 +44,7 @@ _INPUTS: Final = (
     ("roll [rad]", 0.6), ("pitch [rad]", 0.6), ("yaw [rad]", 0.6),
     ("roll rate [rad/s]", 4.0), ("pitch rate [rad/s]", 4.0), ("yaw rate [rad/s]", 4.0),
 )  # fmt: skip
+OUTPUT_NAMES: Final = ("climb [of 0.6 weights]", "roll torque", "pitch torque", "yaw torque")
 
 
 def _task(name: str, env_id: str, entry_point: str, summary: str) -> Task:
@@ -55,7 +57,7 @@ def _task(name: str, env_id: str, entry_point: str, summary: str) -> Task:
         control_hz=120,
         input_names=tuple(name for name, _ in _INPUTS),
         input_limits=tuple((-limit, limit) for _, limit in _INPUTS),
-        output_names=("climb [of 0.6 weights]", "roll torque", "pitch torque", "yaw torque"),
+        output_names=OUTPUT_NAMES,
         output_limits=((-1.0, 1.0),) * 4,
         # Without offsets a network at rest asks for the weight's thrust and no torque. A search that begins with
         # weights of the usual size finds networks that keep the craft up by switching between the limits.
@@ -115,6 +117,7 @@ class Hover(BulletTask):
     )
     options: ClassVar[tuple[str, ...]] = (*BulletTask.options, "gusts")
     acts_by_force: ClassVar[bool] = False
+    _power: float = 1.0  # of the rotors' thrust
 
     def __init__(self, render_mode: str | None = None, *, gusts: float = 1.0, **options: Any):
         number("gusts", gusts, 0.0, 10.0, "numbers from 0 to 10", error=TaskError)
@@ -177,7 +180,8 @@ class Hover(BulletTask):
             wanted = min(max(wanted, 0.0), self._most_n)
             self._thrusts[k] += self._follow * (wanted - self._thrusts[k])
             a, b = self._across[k]
-            force = (a * self._thrusts[k], b * self._thrusts[k], self._thrusts[k])
+            thrust = self._power * self._thrusts[k]
+            force = (a * thrust, b * thrust, thrust)
             p.applyExternalForce(body, -1, force, self._places[k], p.LINK_FRAME, physicsClientId=client)
         self._wind = self._keep * self._wind + self._push * self._gusts * self.np_random.standard_normal(3)
         drag = [DRAG_N_S_M * (w - v) for w, v in zip(self._wind.tolist(), self._air, strict=True)]
@@ -191,19 +195,20 @@ class Hover(BulletTask):
         self._place, quaternion = p.getBasePositionAndOrientation(body, physicsClientId=client)
         self._air, turning = p.getBaseVelocity(body, physicsClientId=client)
         roll, pitch, yaw = p.getEulerFromQuaternion(quaternion)
-        m = p.getMatrixFromQuaternion(quaternion)
-        wx, wy, wz = turning
-        rates = (
-            m[0] * wx + m[3] * wy + m[6] * wz,
-            m[1] * wx + m[4] * wy + m[7] * wz,
-            m[2] * wx + m[5] * wy + m[8] * wz,
-        )
+        self._turned = p.getMatrixFromQuaternion(quaternion)
+        rates = self._in_body(turning)
         miss = [a - b for a, b in zip(self._place, self._target, strict=True)]
         self._observation[:] = (*miss, *self._air, roll, pitch, yaw, *rates)
         far = math.hypot(*miss)
         failed = far > LOST_M or abs(roll) > TILTED_RAD or abs(pitch) > TILTED_RAD or self._place[2] < 0.03
         reward = (1.0 - min(far, 1.0)) * self.task.control_dt_s - self._cost
         return self._observation.copy(), reward, failed
+
+    def _in_body(self, vector: Sequence[float]) -> tuple[float, float, float]:
+        """Return a vector of the world's frame in the body's."""
+        x, y, z = vector
+        m = self._turned
+        return m[0] * x + m[3] * y + m[6] * z, m[1] * x + m[4] * y + m[7] * z, m[2] * x + m[5] * y + m[8] * z
 
     def _info(self) -> dict[str, Any]:
         return {"cost": self._costs}

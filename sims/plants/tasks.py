@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ..bullet import quadrotor, quadrotor_sensed
 from ..task import Limits, Task
 
 Row = tuple[str, float, float]
@@ -24,6 +25,16 @@ def _task(name: str, plant: str, inputs: Sequence[Row], outputs: Sequence[Row], 
         plant=f"neuroctl.sims.plants.{plant}",
         **fields,
     )
+
+
+def _mirror(name: str, plant: str, of: Task) -> Task:
+    """Return the task of a plant that mirrors a task in PyBullet."""
+    inputs = [(name, *limits) for name, limits in zip(of.input_names, of.input_limits, strict=True)]
+    outputs = [(name, *limits) for name, limits in zip(of.output_names, of.output_limits, strict=True)]
+    return _task(
+        name, plant, inputs, outputs, summary=f"{of.summary} (compiled)", mirrors=of.name, search=of.search,
+        max_episode_steps=of.max_episode_steps, control_hz=of.control_hz,
+    )  # fmt: skip
 
 
 def _limits(rows: Sequence[Row]) -> Limits:
@@ -140,4 +151,6 @@ TASKS: Final = (
         "crazyflie", "crazyflie", _CRAZYFLIE, _ROTORS, max_episode_steps=500, control_hz=100,
         summary="Fly a 27 g quadrotor to its place by its four rotors, seeing all of its state (compiled).",
     ),
+    _mirror("quadrotor-compiled", "quadrotor", quadrotor.HOVER),
+    _mirror("quadrotor-sensed-compiled", "quadrotor_sensed", quadrotor_sensed.TASK),
 )  # fmt: skip

@@ -248,9 +248,8 @@ def test_a_plant_may_vary_another(tmp_path):
     """The base's functions see what the variant replaces, in plain Python as in compiled code."""
     (tmp_path / "base.py").write_text(textwrap.dedent(GOOD).replace("dt_s * a[0]", "dt_s * GAIN * a[0]") + "GAIN = 2.0")
     path = tmp_path / "mine.py"
-    path.write_text(
-        "from math import inf\nfrom base import *\n\nGAIN = 3.0\n\n\ndef observe(x):\n    return x[1], x[0]\n"
-    )
+    imports = "from math import inf\nfrom base import *\nfrom base import (\n    step,\n)\n"
+    path.write_text(imports + "GAIN = 3.0\n\n\ndef observe(x):\n    return x[1], x[0]\n")
     plant = plants.load(path)
     assert (plant.name, plant.observations, plant.start) == ("mine", 2, (0.0, 1.0))
     assert plants.next_state(plant, (1.0, 1.0), (1.0,), 0.5) == (2.5, 1.0)
