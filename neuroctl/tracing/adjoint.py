@@ -102,10 +102,10 @@ def forward(recorded: Recorded, name: str) -> Text:
 
 @lru_cache(maxsize=256)
 def adjoint_of(
-    plant: Plant, name: str, sizes: tuple[tuple[str, int | None], ...], wanted: str, minus: bool = False
+    plant: Plant, name: str, sizes: tuple[tuple[str, int | None], ...], wanted: tuple[str, ...], minus: bool = False
 ) -> Text:
-    """Return the adjoint of a plant's function, see ``adjoint``, which may be called again with the same arguments."""
-    return adjoint(record(plant, name, dict(sizes)), f"{name}_back", tuple(wanted), minus=minus)
+    """Return the adjoint of a plant's function with the name ``_NAME_back``, see ``adjoint``; made once."""
+    return adjoint(record(plant, name, dict(sizes)), f"_{name}_back", wanted, minus=minus)
 
 
 def adjoint(recorded: Recorded, name: str, wanted: Sequence[str] | None = None, *, minus: bool = False) -> Text:
@@ -181,7 +181,7 @@ def _written(recorded: Recorded, name: str, arguments: Sequence[str], outputs: S
             continue
         operation = OPERATIONS[node.kind]
         if operation.call is not None:
-            functions[f"_{operation.call.__name__}"] = operation.call
+            functions[f"_own_{operation.call.__name__}"] = operation.call
         lines.append(f"    t{node.index} = {operation.text.format(*map(_operand, node.operands))}")
     lines.append(f"    return ({''.join(f'{_operand(value)}, ' for value in outputs)})")
     return Text(name, "\n".join(lines), MappingProxyType(functions), len(lines) - 3)

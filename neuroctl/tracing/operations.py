@@ -40,7 +40,7 @@ class Operation:
         boolean: whether it gives a truth value.
         commutes: whether its operands may be swapped.
         risky: whether it, or its derivative, can be NaN or Inf at finite numbers.
-        call: the function that the text calls ``_name``, which is then imported; None: none.
+        call: the function that the text calls ``_own_name``, which is then imported; None: none.
 
     """
 
@@ -159,10 +159,10 @@ _WHOLE: Final = {
 }
 _FUNCTIONS: Final = {
     "sin": Operation(
-        "_sin({0})", math.sin, _with_slope(lambda v, a: _make(v, "cos", a)), call=trigonometry.sin
+        "_own_sin({0})", math.sin, _with_slope(lambda v, a: _make(v, "cos", a)), call=trigonometry.sin
     ),
     "cos": Operation(
-        "_cos({0})", math.cos, _with_slope(lambda v, a: -_make(v, "sin", a)), call=trigonometry.cos
+        "_own_cos({0})", math.cos, _with_slope(lambda v, a: -_make(v, "sin", a)), call=trigonometry.cos
     ),
     "tan": Operation("math.tan({0})", math.tan, _with_slope(lambda v, a: v * v + 1.0), risky=True),
     "asin": Operation(
@@ -174,13 +174,13 @@ _FUNCTIONS: Final = {
         _where_finite(lambda v, a: 1.0 - a * a, lambda v, a: -1.0 / _root(v, 1.0 - a * a)), risky=True,
     ),
     "atan": Operation(
-        "_atan({0})", math.atan, _with_slope(lambda v, a: 1.0 / (a * a + 1.0)), call=trigonometry.atan
+        "_own_atan({0})", math.atan, _with_slope(lambda v, a: 1.0 / (a * a + 1.0)), call=trigonometry.atan
     ),
     "atan2": Operation("math.atan2({0}, {1})", math.atan2, _of_atan2, risky=True),
     "hypot": Operation("math.hypot({0}, {1})", math.hypot, _of_hypot, risky=True),
     "sinh": Operation("math.sinh({0})", math.sinh, _with_slope(lambda v, a: _make(v, "cosh", a)), risky=True),
     "cosh": Operation("math.cosh({0})", math.cosh, _with_slope(lambda v, a: _make(v, "sinh", a)), risky=True),
-    "tanh": Operation("_tanh({0})", math.tanh, _with_slope(lambda v, a: 1.0 - v * v), call=activations.tanh),
+    "tanh": Operation("_own_tanh({0})", math.tanh, _with_slope(lambda v, a: 1.0 - v * v), call=activations.tanh),
     "asinh": Operation("math.asinh({0})", math.asinh, _with_slope(lambda v, a: 1.0 / _root(v, a * a + 1.0))),
     "acosh": Operation(
         "math.acosh({0})", math.acosh,
@@ -203,10 +203,10 @@ _FUNCTIONS: Final = {
         "math.sqrt({0})", math.sqrt, _where_finite(lambda v, a: v, lambda v, a: 0.5 / v), risky=True
     ),
     "logistic": Operation(
-        "_logistic({0})", activations.logistic, _with_slope(lambda v, a: v * (1.0 - v)), call=activations.logistic
+        "_own_logistic({0})", activations.logistic, _with_slope(lambda v, a: v * (1.0 - v)), call=activations.logistic
     ),
     "decay": Operation(
-        "_decay({0})", activations.decay, _with_slope(lambda v, a: 1.0 - v), risky=True, call=activations.decay
+        "_own_decay({0})", activations.decay, _with_slope(lambda v, a: 1.0 - v), risky=True, call=activations.decay
     ),
 }  # fmt: skip
 

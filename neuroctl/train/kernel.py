@@ -9,10 +9,13 @@ what it left. Going back, what an episode's steps add up to is put aside where i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from neuroctl.backends.kernels import build, head
+from neuroctl.backends.plant import Plant
 from neuroctl.cells import adjoint_of, cell_of, integer_of
 from neuroctl.maths.fixed import quantized
 from neuroctl.maths.packs import any_lane, load, select, store
@@ -20,6 +23,40 @@ from neuroctl.maths.scalars import zero
 from neuroctl.maths.transposed import add_outer, add_rows, transposed
 from neuroctl.spec import Spec
 from neuroctl.train.losses import add_loss
+
+Functions = dict[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a kernel does besides stepping the cell, in text.
+
+    Args:
+        arguments: of ``run``, and of the passes forward and back, behind theta.
+        before: what comes before the cell's step t.
+        after: what comes after it.
+        costs: what comes after all steps.
+        before_back: what comes before going back over step ``base + t``, for the change with its outputs.
+        after_back: what comes after it, from the change with its inputs.
+
+    """
+
+    arguments: str
+    before: str
+    after: str
+    costs: str
+    before_back: str
+    after_back: str
+
+    def into(self, text: str) -> str:
+        """Return a text with these in the places of its marks."""
+        marks = {
+            "PREPARE": "_prepare(theta, state, ints, floats)", "EPISODES, ": f"{self.arguments}, base, ",
+            "EPISODES_FROM_FIRST, ": f"{self.arguments}, first, ", "_CUT": self.after_back,
+            "_BEFORE_STEP": self.before, "_AFTER_STEP": self.after, "_COSTS": self.costs,
+            "_BEFORE_BACK": self.before_back,
+        }  # fmt: skip
+        return _marked(text, marks)
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +115,7 @@ def integer_gradient_kernel(spec: Spec) -> Any:
     """
     form, title = integer_of(spec), f"gradients of {spec.cell} stepped in fixed point, {spec.dtype}"
     functions: dict[str, Any] = {"_step_prepared_q": form.step_prepared_q, "_quantized": quantized}
-    text = head(functions | _back_functions(spec), spec.dtype, title) + _INTEGER_FORWARD + _back_text(resets=False)
+    text = head(functions | _back_functions(spec), spec.dtype, title) + _marked(_INTEGER_FORWARD + _TEXT, {})
     return build(text.replace("theta, MODEL", f"theta, {_MODEL}"), f"fixed_gradient_{spec.cell}_{spec.dtype}")
 
 
@@ -87,20 +124,29 @@ def loop_text(spec: Spec, *, resets: bool = False) -> str:
 
     ``resets``: whether episodes begin within sequences.
     """
-    cell = cell_of(spec)
-    functions = {"_prepare": cell.prepare, "_step_prepared": cell.step_prepared, **_back_functions(spec)}
-    if resets:
-        functions |= {"_select": select, "_zero": zero, "_any_lane": any_lane}
-    text = head(functions, spec.dtype, f"gradients of {spec.cell}, {spec.dtype}")
-    text += _COPIES + (_FORWARD_RESETS if resets else _FORWARD) + _back_text(resets=resets)
+    functions: Functions = {"_select": select, "_zero": zero, "_any_lane": any_lane} if resets else {}
+    steps = _marked((_FORWARD_RESETS if resets else _FORWARD) + _TEXT, _WITH_RESETS if resets else {})
+    text = _head(spec, functions) + _COPIES + steps
     return text.replace("theta, MODEL", f"theta, {_RESETS}" if resets else "theta")
 
 
-def _back_text(*, resets: bool) -> str:
-    """Return the text from the way back on."""
-    text = _TEXT
-    for name, replacement in _WITH_RESETS.items():
-        text = text.replace(name, replacement if resets else _WITHOUT_RESETS.get(name, ""))
+def hooked_text(spec: Spec, plant: Plant, functions: Functions, text: str, hooks: Hooks) -> str:
+    """Return the text of ``run`` with a plant: ``text``, which calls ``functions``, and what the hooks do."""
+    text = _head(spec, functions, plant) + text + _COPIES + hooks.into(_FORWARD + _TEXT)
+    return text.replace("theta, MODEL", f"theta, {hooks.arguments}")
+
+
+def _head(spec: Spec, more: Functions, plant: Plant | None = None) -> str:
+    cell = cell_of(spec)
+    functions = {"_prepare": cell.prepare, "_step_prepared": cell.step_prepared, **_back_functions(spec), **more}
+    title = f"gradients of {spec.cell}, {spec.dtype}" + (f", through {plant.name}" if plant else "")
+    return head(functions, spec.dtype, title, plant)
+
+
+def _marked(text: str, marks: Mapping[str, str]) -> str:
+    """Return a text with what stands for its marks; where nothing does, as ``_PLAIN`` says, or nothing."""
+    for name in _WITH_RESETS:
+        text = text.replace(name, marks.get(name, _PLAIN.get(name, "")))
     return text
 
 
@@ -135,8 +181,8 @@ _FORWARD: Final = """
 def _forward(theta, MODEL, state, u, out, first, last, taped, pieces, tape, row, ints, floats):
     if taped:
         _copy_rows(pieces, state, tape, 0)
-    for t in range(first, last):
-        _step_prepared(theta, state, u[t], out[t], ints, floats)
+    for t in range(first, last):_BEFORE_STEP
+        _step_prepared(theta, state, u[t], out[t], ints, floats)_AFTER_STEP
         if taped:
             _copy_rows(pieces, state, tape, (t + 1 - first) * row)
 """
@@ -175,7 +221,7 @@ def _put_aside(here, theta, tape, at, carry, begun, aside, spare, ints, floats):
         _store(carry, i, _select(here, _load(begun, i), _load(carry, i)))
 """
 
-_WITHOUT_RESETS: Final = {"PITCH": "row", "PREPARE": "_prepare(theta, MODEL, state, ints, floats)"}
+_PLAIN: Final = {"PITCH": "row", "PREPARE": "_prepare(theta, MODEL, state, ints, floats)"}
 _WITH_RESETS: Final = {
     "PITCH": "2 * row",
     "PREPARE": """_prepare(theta, state, ints, floats)
@@ -191,7 +237,8 @@ _WITH_RESETS: Final = {
         _add_rows(aside, rest[k, 0], grad, rest[k, 1], rest[k, 2])""",
     "EPISODES_FROM_FIRST, ": "resets[first:], start, begun, aside, spare, rest, ",
     "EPISODES, ": f"{_RESETS}, ",
-}
+    "_BEFORE_STEP": "", "_AFTER_STEP": "", "_COSTS": "", "_BEFORE_BACK": "",
+}  # fmt: skip
 
 _MODEL: Final = "theta_q, ints_q, offset, gain, lows, highs, lsbs, out_gains, out_offsets, u_rows, out_rows, tape_rows"
 
@@ -280,7 +327,7 @@ def _back(
     """From step ``last`` of a segment to ``first``; then what these steps' products add to the gradient."""
     q, m, driven = ints[2], ints[1], products[0, 1]
     for t in range(last - 1, first - 1, -1):
-        at = (t - first) * width
+        at = (t - first) * width_BEFORE_BACK
         _backward(theta, tape, t * PITCH, t * PITCH + row, d_out, t * q, deltas, at, carry, ints, floats)
         if inputs >= 0:
             _transposed(theta, inputs, driven, deltas, at, du, t * m, m)_CUT
@@ -305,7 +352,7 @@ def run(
         _forward(
             theta, MODEL, state, u, out, first, min(steps, first + every), code >= 0 and segment == segments - 1,
             pieces, tape, row, ints, floats,
-        )
+        )_COSTS
     if code < 0:
         return
     _copy_state(state, checkpoints[segments])

@@ -27,8 +27,8 @@ def step(x, a, dt_s):
 """
 NAMES = {
     "_F": np.float64, "np": np, "math": math, "_jit": lambda function: function,
-    "_sin": math.sin, "_cos": math.cos, "_atan": math.atan, "_tanh": math.tanh,
-    "_logistic": activations.logistic, "_decay": activations.decay,
+    "_own_sin": math.sin, "_own_cos": math.cos, "_own_atan": math.atan, "_own_tanh": math.tanh,
+    "_own_logistic": activations.logistic, "_own_decay": activations.decay,
 }  # fmt: skip
 
 
