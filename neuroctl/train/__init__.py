@@ -1,6 +1,7 @@
-"""Training by gradient: through time, from recorded inputs and targets."""
+"""Training by gradient: through time, from recorded inputs and targets, by example, and through a plant."""
 
 from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.train.action_gradients import ActionGradient, ActionGradients
 from neuroctl.train.by_data import Epoch
 from neuroctl.train.checking import check
 from neuroctl.train.dataset import windows
@@ -8,12 +9,15 @@ from neuroctl.train.fitting import Fit, fit, fit_many
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.imitation import Demonstrations, Imitation, dagger, demonstrate
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
+from neuroctl.train.plant_gradients import PlantGradient, PlantGradients, plant_gradient
 from neuroctl.train.projection import Projection
 from neuroctl.train.quantizing import quantize
 from neuroctl.train.starting import start
 
 __all__ = [
     "SGD",
+    "ActionGradient",
+    "ActionGradients",
     "Adam",
     "AdamW",
     "Cosine",
@@ -25,6 +29,8 @@ __all__ = [
     "Gradients",
     "Imitation",
     "Optimizer",
+    "PlantGradient",
+    "PlantGradients",
     "Projection",
     "StepDecay",
     "check",
@@ -32,6 +38,7 @@ __all__ = [
     "demonstrate",
     "fit",
     "fit_many",
+    "plant_gradient",
     "quantize",
     "start",
     "value_and_grad",

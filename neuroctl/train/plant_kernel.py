@@ -57,29 +57,30 @@ def substeps_of(plant: Plant) -> int:
     return plant.substeps if plant.has("derivative") else 1
 
 
-def cost_name(plant: Plant) -> str:
-    """Return which of a plant's functions says what is to be small: ``cost``, or ``reward``, of which minus counts.
+def check_cost(plant: Plant) -> None:
+    """Refuse a plant that does not say what is to be small.
 
     Raises:
-        PlantError: it has neither.
+        PlantError: it has neither cost nor reward.
 
     """
-    for name in ("cost", "reward"):
-        if plant.has(name):
-            return name
-    raise PlantError(f"{plant.name}.cost: missing; allowed for a gradient: cost(x, a), or reward(x, a)")
+    if not plant.has("cost") and not plant.has("reward"):
+        raise PlantError(f"{plant.name}.cost: missing; allowed for a gradient: cost(x, a), or reward(x, a)")
 
 
-def _adjoints(plant: Plant) -> tuple[Text, Text, Text]:
+def _adjoints(plant: Plant) -> list[Text]:
     """Return the adjoints of the plant's step or derivative, of its cost, and of what it observes."""
     x, a = ("x", len(plant.start)), ("a", plant.actions)
-    cost = cost_name(plant)
     move = ("step", (x, a, ("dt_s", None))) if plant.has("step") else ("derivative", (x, a))
-    return (
-        adjoint_of(plant, *move, ("x", "a")),
-        adjoint_of(plant, cost, (x, a), ("x", "a"), minus=cost == "reward"),
-        adjoint_of(plant, "observe", (x,), ("x",)),
-    )
+    texts = [adjoint_of(plant, *move, ("x", "a")), adjoint_of(plant, "observe", (x,), ("x",))]
+    if (cost := _cost_name(plant)) is not None:
+        texts.append(adjoint_of(plant, cost, (x, a), ("x", "a"), minus=cost == "reward"))
+    return texts
+
+
+def _cost_name(plant: Plant) -> str | None:
+    """Return which of a plant's functions says what is to be small; None: none does."""
+    return next((name for name in ("cost", "reward") if plant.has(name)), None)
 
 
 def _row(name: str, count: int) -> str:
@@ -146,10 +147,8 @@ def _lanes_text(plant: Plant) -> tuple[Functions, str]:
     """Return the functions that the lanes' loops call, and their text."""
     adjoints = _adjoints(plant)
     functions: Functions = {name: call for text in adjoints for name, call in text.functions.items()}
-    cost = "cost(x, a)" if cost_name(plant) == "cost" else "-reward(x, a)"
-    once = [f"@_jit\ndef _cost(x, a):\n    return _F({cost})", _next_back(plant)]
     steps = _STEPS.replace("SUBSTEPS", str(substeps_of(plant)))
-    parts = [*(each.lines for each in adjoints), *once, *_ahead(plant), *_back(plant), steps]
+    parts = [*(each.lines for each in adjoints), _next_back(plant), *_ahead(plant), *_back(plant), steps]
     return functions, "\n\nimport math\n\n" + "\n\n".join(parts)
 
 
@@ -166,7 +165,7 @@ def _ahead(plant: Plant) -> list[str]:
         f"@_jit_rows\ndef _end(x, alive, after):\n    for p in range(_U(x.shape[1])):\n"
         f"        over = done({x})\n{_END}",
         f"@_jit_rows\ndef _pay(x, a, alive, after, share, left, shares, losses):\n"
-        f"    for p in range(_U(x.shape[1])):\n        value = _cost({x}, {a})\n{_COST}",
+        f"    for p in range(_U(x.shape[1])):\n        value = cost({x}, {a})\n{_COST}",
     ]
 
 
@@ -181,7 +180,8 @@ def _back(plant: Plant) -> list[str]:
     paid = [f"bar[{i}, p] + (new[{i}] if counts else _F(0))" for i in range(size)]
     first = [f"new[{size + i}] if counts else _F(0)" for i in range(q)]
     clips, clipped = "".join(_CLIP_BACK.format(i=i) for i in range(q)), [f"d{i}" for i in range(q)]
-    cost = f"        new = _{cost_name(plant)}_back({x}, {a}, (shares[p],))\n        counts = shares[p] != _F(0)\n"
+    back = f"_{name}_back({x}, {a}, (shares[p],))" if (name := _cost_name(plant)) else _tuple(["_F(0)"] * (size + q))
+    cost = f"        new = {back}\n        counts = shares[p] != _F(0)\n"
     move = f"        new = _next_back({x}, {a}, h, {bar})\n"
     see = f"        new = _observe_back({x}, {gained})\n"
     return [

@@ -110,8 +110,8 @@ def product(p, q, r):
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
 def test_expressions(expression, tmp_path):
-    plant = plant_of(tmp_path, f"{HEAD}def cost(x, a):\n    return {expression}\n")
-    assert_right(plant, "cost", SIZES, POINTS)
+    plant = plant_of(tmp_path, f"{HEAD}def value(x, a):\n    return {expression}\n")
+    assert_right(plant, "value", SIZES, POINTS)
 
 
 PROGRAMS = {
@@ -212,8 +212,8 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_programs(program, tmp_path):
-    plant = plant_of(tmp_path, f"{HEAD}def cost(x, a):{program}")
-    assert_right(plant, "cost", SIZES, POINTS)
+    plant = plant_of(tmp_path, f"{HEAD}def value(x, a):{program}")
+    assert_right(plant, "value", SIZES, POINTS)
 
 
 KINKS = {
@@ -237,8 +237,8 @@ KINKS = {
 
 @pytest.mark.parametrize("expression", KINKS)
 def test_kinks_are_finite(expression, tmp_path):
-    plant = plant_of(tmp_path, f"{HEAD}def cost(x, a):\n    return {expression}\n")
-    back = both(plant, "cost", SIZES)[1]
+    plant = plant_of(tmp_path, f"{HEAD}def value(x, a):\n    return {expression}\n")
+    back = both(plant, "value", SIZES)[1]
     names = back.__globals__
     names["math"] = type("_", (), {name: staticmethod(getattr(np, of)) for name, of in NUMPYS.items()})
     with np.errstate(all="ignore"):
@@ -263,8 +263,8 @@ UNTAKEN = {
 
 @pytest.mark.parametrize("expression", UNTAKEN.values(), ids=UNTAKEN)
 def test_a_branch_that_is_not_taken_leaves_nothing(expression, tmp_path):
-    plant = plant_of(tmp_path, f"{HEAD}def cost(x, a):\n    return {expression}\n")
-    back = both(plant, "cost", SIZES)[1]
+    plant = plant_of(tmp_path, f"{HEAD}def value(x, a):\n    return {expression}\n")
+    back = both(plant, "value", SIZES)[1]
     back.__globals__["math"] = np
     for x in ([0.0, 0.7, 0.0], [-1.0, 0.7, 0.3], [0.0, -2.0, 0.0]):
         with np.errstate(all="ignore"):
@@ -290,7 +290,7 @@ REFUSED = {
     "bits": ("    return int(x[0]) & 1", "an operation on bits", 1),
     "text": ("    return f'{x[0]}'", "a text", 1),
     "attribute": ("    return x[0].real", "the attribute real", 1),
-    "recursion": ("    return cost(x, a)", "too many others", 1),
+    "recursion": ("    return value(x, a)", "too many others", 1),
     "zero": ("    return x[0] / 0.0", "a division by 0", 1),
     "entries": ("    return x[5]", "tuple index out of range", 1),
     "slice": ("    return x[0:int(x[0])][0]", "a slice that is not known", 1),
@@ -303,29 +303,29 @@ REFUSED = {
 
 @pytest.mark.parametrize("body, what, line", REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_recorded_is_named_with_its_line(body, what, line, tmp_path):
-    plant = plant_of(tmp_path, f"{HEAD}def cost(x, a):\n{body}\n")
+    plant = plant_of(tmp_path, f"{HEAD}def value(x, a):\n{body}\n")
     with pytest.raises(PlantError) as caught:
-        record(plant, "cost", SIZES)
+        record(plant, "value", SIZES)
     message = str(caught.value)
     assert what in message and "allowed in a gradient: " in message and "\n" not in message
     if line is not None:
-        first = plant.source.splitlines().index("def cost(x, a):") + 1
-        assert f"{plant.module.__file__}:{first + line})" in message and "made.cost" in message
+        first = plant.source.splitlines().index("def value(x, a):") + 1
+        assert f"{plant.module.__file__}:{first + line})" in message and "made.value" in message
 
 
 def test_a_refusal_within_a_helper_names_the_helper(tmp_path):
-    text = "def helper(v):\n    return [v]\n\n\ndef cost(x, a):\n    return helper(x[0])\n"
+    text = "def helper(v):\n    return [v]\n\n\ndef value(x, a):\n    return helper(x[0])\n"
     with pytest.raises(PlantError, match=r"made\.helper: a list in 'return \[v\]'"):
-        record(plant_of(tmp_path, text), "cost", SIZES)
+        record(plant_of(tmp_path, text), "value", SIZES)
 
 
 def test_equal_values_are_computed_once_and_unneeded_ones_not_at_all(tmp_path):
-    text = "import math\n\n\ndef cost(x, a):\n    unused = math.exp(x[2])\n    y = x[0] * x[1]\n"
+    text = "import math\n\n\ndef value(x, a):\n    unused = math.exp(x[2])\n    y = x[0] * x[1]\n"
     plant = plant_of(tmp_path, f"{text}    return y * y + x[1] * x[0] * y + 0.0 * unused\n")
-    back = adjoint(record(plant, "cost", SIZES), "back")
+    back = adjoint(record(plant, "value", SIZES), "back")
     assert "exp" not in back.lines
     assert back.lines.count("x[0] * x[1]") == 1
-    only = adjoint(record(plant, "cost", SIZES), "back", ("a",))
+    only = adjoint(record(plant, "value", SIZES), "back", ("a",))
     assert only.operations == 0 and only.lines.endswith("return (_F(0.0), _F(0.0), )")
 
 

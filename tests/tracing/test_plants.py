@@ -71,7 +71,7 @@ def clip(v, limit):
     return limit if v > limit else (-limit if v < -limit else v)
 
 
-def cost(x, a):
+def value(x, a):
     swing = 0.3 * math.sin(x[0]) * x[1] + clip(a[0], 0.8) / (1.0 + math.exp(-x[2]))
     inside = x[0] * x[0] + x[1] * x[1] < 1.5
     bent = math.sqrt(x[2] * x[2] + 0.1) if inside else abs(x[2]) ** 1.5
@@ -92,7 +92,7 @@ def torch_pendulum(torch, x, a):
 def test_torch_agrees(tmp_path):
     torch = pytest.importorskip("torch")
     plant = plant_of(tmp_path, PENDULUM)
-    back, rng = both(plant, "cost", {"x": 3, "a": 2})[1], np.random.default_rng(2)
+    back, rng = both(plant, "value", {"x": 3, "a": 2})[1], np.random.default_rng(2)
     for _ in range(50):
         x, a, bar = (rng.normal(size=k) for k in (3, 2, 3))
         tx, ta = (torch.tensor(v, requires_grad=True) for v in (x, a))
@@ -124,7 +124,7 @@ PROGRAM = """
 import math
 
 
-def cost(x, a):
+def value(x, a):
     p = {0}
     q = {1}
     if {2} > {3}:
@@ -147,8 +147,8 @@ def test_random_programs(tmp_path_factory, parts, seed):
     plant = plant_of(folder, PROGRAM.format(*parts))
     rng = np.random.default_rng(seed)
     point = [rng.uniform(-1.5, 1.5, 3).tolist(), rng.uniform(-1.5, 1.5, 2).tolist()]
-    own, bar = plant.module.cost, [0.7, -1.3]
-    ahead, back = both(plant, "cost", {"x": 3, "a": 2})
+    own, bar = plant.module.value, [0.7, -1.3]
+    ahead, back = both(plant, "value", {"x": 3, "a": 2})
     np.testing.assert_allclose(ahead(*point), own(*map(tuple, point)), rtol=1e-10, atol=1e-12)
     wide, narrow = (central(own, point, bar, e) for e in (2e-4, 1e-4))
     scale = 1.0 + float(np.abs(narrow).max())
@@ -194,13 +194,13 @@ def test_jitted_helpers_of_other_modules_are_recorded(tmp_path, monkeypatch):
     (tmp_path / "helpers_of_mine.py").write_text(JITTED)
     monkeypatch.syspath_prepend(tmp_path)
     plant = plant_of(
-        tmp_path, "from helpers_of_mine import cubed\n\n\ndef cost(x, a):\n    return cubed(x[0] * a[1])\n"
+        tmp_path, "from helpers_of_mine import cubed\n\n\ndef value(x, a):\n    return cubed(x[0] * a[1])\n"
     )
-    assert_right(plant, "cost", {"x": 3, "a": 2}, [[[0.3, 0.0, 0.0], [0.0, 1.4]]])
+    assert_right(plant, "value", {"x": 3, "a": 2}, [[[0.3, 0.0, 0.0], [0.0, 1.4]]])
 
 
 def test_what_was_recorded_can_be_written_as_it_is(tmp_path):
-    plant = plant_of(tmp_path, "import math\n\n\ndef cost(x, a):\n    return math.sin(x[0]) * a[1]\n")
-    text = forward(record(plant, "cost", {"x": 3, "a": 2}), "ahead")
+    plant = plant_of(tmp_path, "import math\n\n\ndef value(x, a):\n    return math.sin(x[0]) * a[1]\n")
+    text = forward(record(plant, "value", {"x": 3, "a": 2}), "ahead")
     assert text.lines == "@_jit\ndef ahead(x, a):\n    t5 = _own_sin(x[0])\n    t6 = a[1] * t5\n    return (t6, )"
     assert text.operations == 2 and list(text.functions) == ["_own_sin"] and math.pi

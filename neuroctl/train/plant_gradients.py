@@ -29,7 +29,7 @@ from neuroctl.spec import Spec
 from neuroctl.train.blocks import MAX_STEPS_A_SUM, Block, Key
 from neuroctl.train.losses import FORWARD_ONLY, PROVIDED
 from neuroctl.train.places import Places
-from neuroctl.train.plant_kernel import plant_gradient_kernel, substeps_of
+from neuroctl.train.plant_kernel import check_cost, plant_gradient_kernel, substeps_of
 
 Array = NDArray[Any]
 PlantLike = Plant | ModuleType | str | os.PathLike[str]
@@ -48,6 +48,13 @@ class PlantGradients:
         states: the plant's states at the start and after each step, ``[T + 1, S, B]``.
         steps: steps until each episode ended, int64 ``[B]``.
 
+    Example:
+        >>> from neuroctl.sims.plants import pendulum
+        >>> spec = nc.Spec(cell="elman", inputs=3, neurons=4, outputs=1, dt_s=0.05, output_limits=((-2, 2),))
+        >>> all_of = PlantGradient(spec, pendulum).all_of(nc.Controller(spec).theta, np.zeros((3, 5)), 10)
+        >>> all_of.theta.shape, all_of.starts.shape, all_of.actions.shape, all_of.states.shape
+        ((37,), (3, 5), (10, 1, 5), (11, 3, 5))
+
     """
 
     cost: float
@@ -58,7 +65,12 @@ class PlantGradients:
     steps: Array
 
 
-class _Lanes:
+def plant_gradient(spec: Spec, plant: PlantLike, *, threads: int | None = None) -> PlantGradient:
+    """Return a function that gives the cost of a controller's episodes and its gradient: see ``PlantGradient``."""
+    return PlantGradient(spec, plant, threads=threads)
+
+
+class Lanes:
     """A plant's arrays for a block of lanes: states, actions, who is still flying, and the changes with them."""
 
     def __init__(self, plant: Plant, steps: int, width: int, dtype: str):
@@ -88,7 +100,7 @@ class _PlantBlock(Block):
 
     def __init__(self, spec: Spec, plant: Plant, places: Places, key: Key, segment: int):
         super().__init__(spec, places, key, segment)
-        self.plant = _Lanes(plant, key.steps, self.lanes["u"].shape[2], spec.dtype)
+        self.plant = Lanes(plant, key.steps, self.lanes["u"].shape[2], spec.dtype)
 
     def run(self, kernel: Any, code: int, theta: Array, limits: tuple[Array, Array], h: Any) -> None:
         """Go through the episodes, and back unless ``code`` says no."""
@@ -125,11 +137,20 @@ class PlantGradient:
             through; names the line and what to write instead.
         LayoutError: threads are not allowed.
 
+    Example:
+        >>> from neuroctl.sims.plants import pendulum
+        >>> spec = nc.Spec(cell="elman", inputs=3, neurons=4, outputs=1, dt_s=0.05, output_limits=((-2, 2),))
+        >>> f = PlantGradient(spec, pendulum)
+        >>> cost, gradient = f(nc.Controller(spec).theta, None, 20)
+        >>> gradient.shape
+        (37,)
+
     """
 
     def __init__(self, spec: Spec, plant: PlantLike, *, threads: int | None = None):
         self.spec, self.plant = spec, plant if isinstance(plant, Plant) else load(plant)
         check_plant(self.plant, spec, "fitness")
+        check_cost(self.plant)
         self._stepped = spec if spec.cell == "jordan" and not spec.head else replace(spec, output_limits=None)
         self._places, self._threads = Places(self._stepped), thread_count(threads)
         self._kernel = plant_gradient_kernel(self._stepped, self.plant)

@@ -9,7 +9,7 @@ import neuroctl as nc
 from neuroctl.backends import get
 from neuroctl.cells import layout
 from neuroctl.errors import DivergedError, LayoutError, PlantError, TrainingError
-from neuroctl.train.plant_gradient import PlantGradient
+from neuroctl.train.plant_gradients import PlantGradient
 from tests.train.cases import CASES, theta_of
 from tests.train.plants import plain_cost, starts_of, swing
 from tests.train.test_gradients import relative
