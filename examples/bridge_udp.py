@@ -3,6 +3,7 @@
 python examples/bridge_udp.py best.npz 9000             # on 127.0.0.1; an empty datagram resets, Ctrl-C ends
 """
 
+import argparse
 import socket
 import sys
 
@@ -29,4 +30,9 @@ def serve(controller, address, datagrams=None):
 
 
 if __name__ == "__main__":
-    serve(nc.load(sys.argv[1]), ("127.0.0.1", int(sys.argv[2])), int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("controller", type=nc.load)
+    parser.add_argument("port", type=int)
+    parser.add_argument("datagrams", type=int, nargs="?")
+    asked = parser.parse_args()
+    serve(asked.controller, ("127.0.0.1", asked.port), asked.datagrams)

@@ -3,6 +3,7 @@
 python examples/bridge_zenoh.py best.npz tcp/127.0.0.1:7447     # Ctrl-C ends; ROS 2 joins by zenoh-bridge-ros2dds
 """
 
+import argparse
 import queue
 import sys
 
@@ -33,4 +34,9 @@ def serve(controller, endpoint, samples=None):
 
 
 if __name__ == "__main__":
-    serve(nc.load(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("controller", type=nc.load)
+    parser.add_argument("endpoint")
+    parser.add_argument("samples", type=int, nargs="?")
+    asked = parser.parse_args()
+    serve(asked.controller, asked.endpoint, asked.samples)

@@ -5,13 +5,16 @@ The numbers of neurons and of neighbors are chosen by gestures of their own, and
 python examples/classify_sequences.py 120 5             # epochs, seeds: each of data, start and order
 """
 
-import sys
+import argparse
 
 import numpy as np
 
 import neuroctl as nc
 
-EPOCHS, SEEDS = map(int, sys.argv[1:] + ["120", "1"][len(sys.argv) - 1 :])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("epochs", type=int, nargs="?", default=120)
+parser.add_argument("seeds", type=int, nargs="?", default=1)
+EPOCHS, SEEDS = vars(parser.parse_args()).values()
 NAMES, DT, LONGEST = ("circle", "shake", "tap", "swipe", "rest"), 0.02, 100
 TRAIN, VALID, UNSEEN = slice(0, 600), slice(600, 800), slice(800, 1200)
 

@@ -1,13 +1,15 @@
 """Decode a rate from spike trains: synaptic traces, then an Elman network trained by gradient."""
 
-import sys
+import argparse
 
 import numpy as np
 
 import neuroctl as nc
 from neuroctl.spikes import SynapticTraces
 
-DT, STEPS, CELLS, EPOCHS = 0.005, 400, 12, int(sys.argv[1]) if len(sys.argv) > 1 else 150
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("epochs", type=int, nargs="?", default=150)
+DT, STEPS, CELLS, EPOCHS = 0.005, 400, 12, parser.parse_args().epochs
 rng = np.random.default_rng(0)
 kernel = np.exp(-0.5 * (np.arange(-60, 61) / 20) ** 2)  # a signal that is smooth over 0.1 s
 signal = np.stack([np.convolve(rng.standard_normal(STEPS + 120), kernel, "valid") for _ in range(60)], axis=1)

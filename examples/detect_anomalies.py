@@ -5,7 +5,7 @@ All settings, and those of two simpler methods, are chosen by the faults of one 
 python examples/detect_anomalies.py 5 200               # seeds, epochs
 """
 
-import sys
+import argparse
 import tempfile
 from itertools import product
 
@@ -19,7 +19,10 @@ from sklearn.ensemble import IsolationForest
 import firmware_export as fe
 import neuroctl as nc
 
-SEEDS, EPOCHS = map(int, sys.argv[1:] + ["1", "200"][len(sys.argv) - 1 :])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("seeds", type=int, nargs="?", default=1)
+parser.add_argument("epochs", type=int, nargs="?", default=200)
+SEEDS, EPOCHS = vars(parser.parse_args()).values()
 HOLD, PARTS = 60, ((100, False), (200, False), (400, True), (400, True))  # s: to train, for thresholds, choice, test
 
 

@@ -3,7 +3,7 @@
 python examples/evolve_in_python.py
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -28,4 +28,6 @@ def main(generations: int) -> None:
 
 
 if __name__ == "__main__":  # worker processes import this file
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generations", type=int, nargs="?", default=60)
+    main(parser.parse_args().generations)

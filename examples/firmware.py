@@ -3,16 +3,22 @@
 python examples/firmware.py double-pole
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
 import firmware_export as fe
 import sims
+from neuroctl.errors import TaskError
 
-task = sys.argv[1] if len(sys.argv) > 1 else "double-pole"
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("task", nargs="?", default="double-pole")
+task = parser.parse_args().task
 folder = Path(tempfile.mkdtemp()) / "firmware"
-controller = sims.pretrained(task)
+try:
+    controller = sims.pretrained(task)
+except TaskError as error:
+    parser.error(str(error))
 recorded = sims.record(task, controller, seed=0).observations
 fe.export(controller.quantize(weight_bits=8, calibration=recorded), folder, name="balance")
 

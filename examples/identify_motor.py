@@ -5,14 +5,17 @@ The number of neurons and the order of the ARX are chosen by traces of their own
 python examples/identify_motor.py 500 5                 # epochs, seeds: each of data, start and order
 """
 
-import sys
+import argparse
 
 import numpy as np
 
 import neuroctl as nc
 from firmware_export import export
 
-EPOCHS, SEEDS = map(int, sys.argv[1:] + ["500", "1"][len(sys.argv) - 1 :])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("epochs", type=int, nargs="?", default=500)
+parser.add_argument("seeds", type=int, nargs="?", default=1)
+EPOCHS, SEEDS = vars(parser.parse_args()).values()
 DT, STEPS, TRAIN, VALID, UNSEEN = 0.01, 300, slice(0, 36), slice(36, 48), slice(48, 60)
 
 

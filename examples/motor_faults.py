@@ -3,7 +3,7 @@
 python examples/motor_faults.py 400 current.csv         # seconds, a table of t, ampere and fault
 """
 
-import sys
+import argparse
 
 import numpy as np
 from scipy.signal import lfilter
@@ -39,8 +39,12 @@ def figures(on, fault, hold):
 
 
 if __name__ == "__main__":
-    current, labels = motor(np.random.default_rng(0), float(sys.argv[1]), faulty=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("table", type=argparse.FileType("w"))
+    asked = parser.parse_args()
+    current, labels = motor(np.random.default_rng(0), asked.seconds, faulty=True)
     rows = [f"{k * DT_S:.3f},{x:.4f},{FAULTS[kind]}" for k, (x, kind) in enumerate(zip(current, labels, strict=True))]
-    with open(sys.argv[2], "w") as file:
+    with asked.table as file:
         file.write("\n".join(["t,ampere,fault", *rows]) + "\n")
     print(f"{len(rows)} rows, {np.mean(labels > 0):.0%} of them in {np.sum(np.diff(labels) > 0)} faults")

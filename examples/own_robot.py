@@ -3,7 +3,7 @@
 python examples/own_robot.py
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -33,7 +33,10 @@ class Spring(gymnasium.Env):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generations", type=int, nargs="?", default=40)
+    generations = parser.parse_args().generations
     posed = sims.problem("own_robot:Spring", neurons=3)
-    config = StudyConfig(spec=posed.spec, task=posed.name, generations=int(sys.argv[1]) if len(sys.argv) > 1 else 40)
+    config = StudyConfig(spec=posed.spec, task=posed.name, generations=generations)
     result = run_study(config, posed.objective, Path(tempfile.mkdtemp()) / "study", workers=2)
     print(f"mean return on unseen starts: {result.best_score:.1f}")

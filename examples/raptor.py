@@ -7,7 +7,7 @@ pip install foundation-policy
 python examples/raptor.py 100                 # starts
 """
 
-import sys
+import argparse
 from importlib import resources
 
 import numpy as np
@@ -16,7 +16,9 @@ import firmware_export
 import neuroctl as nc
 from sims.bullet import quadrotor as quad
 
-STARTS = int((sys.argv[1:] or ["100"])[0])
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("starts", type=int, nargs="?", default=100)
+STARTS = parser.parse_args().starts
 ROTORS = (3, 0, 1, 2)  # of the policy's actions, front right first and then clockwise, in the order of quad's
 LIMITS = ((-2, 2),) * 3 + ((-1, 1),) * 9 + ((-4, 4),) * 3 + ((-16, 16),) * 3 + ((-1, 1),) * 4
 

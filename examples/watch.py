@@ -3,18 +3,23 @@
 python examples/watch.py quadruped
 """
 
-import sys
+import argparse
 
 import sims
 from neuroctl import plots
+from neuroctl.errors import TaskError
 
-task = sys.argv[1] if len(sys.argv) > 1 else "quadruped"
-seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("task", nargs="?", default="quadruped")
+parser.add_argument("seconds", type=float, nargs="?", default=5.0)
+task, seconds = vars(parser.parse_args()).values()
 
-controller = sims.pretrained(task)
-dt_s = sims.get(task).control_dt_s
-every = plots.frame_every(dt_s)
-episode = sims.record(task, controller, seed=1000, max_steps=round(seconds / dt_s), frames=True, frame_every=every)
+try:
+    controller, dt_s = sims.pretrained(task), sims.get(task).control_dt_s
+    every, steps = plots.frame_every(dt_s), round(seconds / dt_s)
+    episode = sims.record(task, controller, seed=1000, max_steps=steps, frames=True, frame_every=every)
+except TaskError as error:
+    parser.error(str(error))
 plots.gif(episode.frames, f"{task}.gif", frame_s=every * dt_s)
 print(f"{episode.steps} steps, return {episode.total_return:.2f}: {task}.gif")
 

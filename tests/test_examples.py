@@ -28,7 +28,7 @@ def test_each_has_a_run():
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.stem in SHORT], ids=lambda path: path.stem)
 def test_an_example_runs(path, tmp_path):
-    assert len([line for line in path.read_text().splitlines() if line.strip()]) < (60 if path.stem in TRAINING else 40)
+    assert len([line for line in path.read_text().splitlines() if line.strip()]) < (63 if path.stem in TRAINING else 42)
     if path.stem == "identify_motor":
         pytest.importorskip("scipy", reason="scipy searches")
     if path.stem == "motor_faults":
@@ -43,3 +43,18 @@ def test_an_example_runs(path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_help_and_bad_arguments_end_without_a_traceback(path, tmp_path):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(path.parent)])}
+    words = path.read_text()
+    needs = {"zenoh": "import zenoh", "sklearn": "from sklearn", "foundation_policy": "foundation_policy"}
+    for module, line in needs.items():
+        if line in words:
+            pytest.importorskip(module, reason="the example needs it")
+    for arguments, code in (["--help"], 0), (["x", "y", "z", "w"], 2):
+        command = [sys.executable, str(path), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        assert "usage: " in done.stdout + done.stderr
