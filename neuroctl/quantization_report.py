@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroctl.checks import listed
 from neuroctl.controller import Controller
 from neuroctl.errors import FileFormatError
 from neuroctl.input_limits import BeyondLimits, beyond_limits
 from neuroctl.io import LOAD_ERRORS
 from neuroctl.quant import LIMIT, QuantController, integer_form
+from neuroctl.signal_names import split_name
 
 Array = NDArray[Any]
 
@@ -190,11 +193,16 @@ def bits_of(bound: tuple[int, int]) -> float:
     return math.log2(max(1, -bound[0], bound[1]))
 
 
-def read_inputs(path: str | os.PathLike[str]) -> NDArray[np.float64]:
+def read_inputs(path: str | os.PathLike[str], names: Sequence[str] = ()) -> NDArray[np.float64]:
     """Read recorded inputs ``[T, inputs]`` in physical units: ``.npy``, or ``.csv`` with or without a header line.
 
+    Args:
+        path: the file.
+        names: of the inputs. Where a table has a header, each input is the column of its name, with its unit or without
+            any, and others are passed over; without names, or a header, columns are the inputs in their order.
+
     Raises:
-        FileFormatError: the file cannot be read, or holds something else.
+        FileFormatError: the file cannot be read, holds something else, or lacks the column of an input.
 
     """
     place = Path(path)
@@ -205,13 +213,37 @@ def read_inputs(path: str | os.PathLike[str]) -> NDArray[np.float64]:
         elif place.suffix == ".csv":
             with place.open(newline="", encoding="utf-8-sig") as text:  # a byte-order mark is no part of a number
                 rows = [row for row in csv.reader(text) if row]
-            data = np.array([[float(cell) for cell in row] for row in rows[_header(rows) :]])
+            first = _header(rows)
+            places = _places(rows[0], names) if first and names else slice(None)
+            data = np.array([[float(cell) for cell in _picked(row, places)] for row in rows[first:]])
         else:
             raise ValueError("allowed: .npy or .csv")
         return np.asarray(data, dtype=np.float64)
-    except (*LOAD_ERRORS, csv.Error) as error:
+    except (*LOAD_ERRORS, csv.Error, IndexError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise FileFormatError(f"{place}: {reason}") from None
+
+
+def _picked(row: list[str], places: slice | list[int]) -> list[str]:
+    return row[places] if isinstance(places, slice) else [row[place] for place in places]
+
+
+def _places(header: list[str], names: Sequence[str]) -> list[int]:
+    """Return the place of each name's column.
+
+    Raises:
+        ValueError: a name has none, or two.
+
+    """
+    columns = [" ".join(cell.split()) for cell in header]
+    places = []
+    for name in names:
+        found = [k for k, column in enumerate(columns) if column in (name, split_name(name)[0])]
+        if len(found) != 1:
+            number = "two columns" if found else "no column"
+            raise ValueError(f"{number} for input {name!r} among {listed(columns, 'none')}; allowed: one, of its name")
+        places += found
+    return places
 
 
 def _header(rows: list[list[str]]) -> int:

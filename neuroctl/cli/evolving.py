@@ -91,7 +91,7 @@ def evolve(
     rhythm: Annotated[
         float | None,
         typer.Option(
-            help="Frequency [Hz] of limbs that oscillate from the start, for a gait. Default: the task's, or none.",
+            help="Frequency \\[Hz] of limbs that oscillate from the start, for a gait. Default: the task's, or none.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,

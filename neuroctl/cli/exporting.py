@@ -54,7 +54,7 @@ def export(
     if sweep:
         _sweep(file, task, episodes, out_dir, as_json=as_json)
         return
-    recorded = None if calibration is None else read_inputs(calibration)
+    recorded = None if calibration is None else read_inputs(calibration, _input_names(file))
     with warnings.catch_warnings(), ranges_from(f"--calibration gives recorded inputs, {DECLARE} declares limits"):
         # The report shows how many inputs lie beyond their limits; what else is told of recordings it does not.
         warnings.filterwarnings("ignore", "calibration: .* beyond input_limits", QuantizationWarning)
@@ -77,6 +77,13 @@ def export(
     if made is not q:
         out.print(f"alarm: {header.with_name(f'{name}_alarm{header.suffix}')}", highlight=False, soft_wrap=True)
     out.print(f"verify it: neuroctl verify {shlex.quote(str(out_dir))}", highlight=False, soft_wrap=True)
+
+
+def _input_names(file: Path) -> list[str]:
+    """Return the names of a file's inputs, if it has any; what is wrong with the file is told when it is loaded."""
+    spec = io.read_archive(file).fields.get("spec")
+    names = spec.get("input_names") if isinstance(spec, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool) -> None:

@@ -54,7 +54,7 @@ def import_network(
         str | None, typer.Option(help="Limits that outputs are held to, alike: '-1:1'; not part of the proof.")
     ] = None,
     input_names: Annotated[
-        str | None, typer.Option(help="Names of the inputs with commas, units in brackets: 'pole angle [rad],speed'.")
+        str | None, typer.Option(help="Names of the inputs with commas, units in brackets: 'pole angle \\[rad],speed'.")
     ] = None,
     output_names: Annotated[str | None, typer.Option(help="Names of the outputs, alike.")] = None,
     dtype: Annotated[

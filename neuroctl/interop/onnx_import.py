@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from neuroctl.checks import shown
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, NeuroctlError, require
+from neuroctl.interop.onnx_files import MAX_BYTES, read_model
 from neuroctl.interop.onnx_run import Session
 from neuroctl.interop.proof import check_equal, prove
 from neuroctl.interop.weights import GATES, Dense, Network, Recurrent, between
@@ -39,7 +40,6 @@ _FACTORS: Final = ("Add", "Sub", "Mul", "Div")
 """Operators of a value and a constant: a bias, or what a normalizer subtracts and divides by."""
 _CELLS: Final = {"GRU": "gru", "RNN": "elman"}
 _ACTIVATIONS: Final = {("Tanh",): "tanh", ("Relu",): "relu", ("Sigmoid",): "logistic"}
-_MAX_BYTES: Final = 256 << 20
 _GROWING: Final = ("ConstantOfShape", "Expand", "Tile")
 """Operators that make many numbers of few, by the lengths or repeats that are their last input."""
 _FOLDED: Final = (
@@ -67,7 +67,7 @@ def from_onnx(
     included; what is given besides has to agree.
 
     Args:
-        source: the file, with weights of float32 in it.
+        source: the file; its weights, of float32, are in it or in a file beside it, as torch's exporter writes them.
         dt_s: time between two steps, in seconds; None: what ``to_onnx`` noted.
         input_limits: see ``Spec``.
         output_limits: see ``Spec``; the proof runs without them.
@@ -100,7 +100,7 @@ def import_onnx(
     """
     onnx, runtime = require("onnx", "interop"), require("onnxruntime", "interop")
     path = Path(file_name(source))
-    model = _model(onnx, path)
+    model = read_model(onnx, path)
     facts = {fact.key: fact.value for fact in model.metadata_props}
     if "neuroctl.spec" in facts:
         given = {"dt_s": dt_s, "input_limits": input_limits, "output_limits": output_limits, "dtype": dtype}
@@ -113,28 +113,6 @@ def import_onnx(
     session = Session(runtime, model, graph.observation, graph.output, graph.state, graph.time_axis)
     prove(network, session.run, dt_s, session.steps)
     return controller, session.steps
-
-
-def _model(onnx: Any, path: Path) -> Any:
-    """Read a file; nothing beside it is opened."""
-    if not path.is_file():
-        raise InteropError(f"source: {shown(os.fspath(path))} is no file; allowed: an ONNX file")
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise InteropError(f"source: {path.name} has {size} bytes; allowed: up to {_MAX_BYTES}")
-    try:
-        model = onnx.load(path, load_external_data=False)
-        for tensor in model.graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise InteropError(f"{tensor.name}: data in another file; allowed: weights in the file itself")
-        onnx.checker.check_model(model)
-        if not model.graph.output:
-            raise InteropError(f"source: {path.name}: no output; allowed: an observation and outputs")
-    except InteropError:
-        raise
-    except Exception as error:  # of many kinds: protobuf's, and onnx's
-        reason = " ".join(str(error).split())
-        raise InteropError(f"source: {path.name}: {reason[:160]}; allowed: an ONNX file") from error
-    return model
 
 
 def _own(
@@ -298,8 +276,8 @@ class _Graph:
         if node.op_type in _GROWING:
             lengths = [max(1, int(length)) for length in self._constants[inputs[-1]].ravel()]
             size = math.prod(lengths) * (self._constants[inputs[0]].size if len(inputs) > 1 else 1)
-            if 4 * size > _MAX_BYTES:
-                raise InteropError(f"{_title(node)}: {size} numbers; allowed: up to {_MAX_BYTES // 4}")
+            if 4 * size > MAX_BYTES:
+                raise InteropError(f"{_title(node)}: {size} numbers; allowed: up to {MAX_BYTES // 4}")
 
     def _number(self, name: str, title: str) -> Array:
         """Return a constant of float32 in float64."""

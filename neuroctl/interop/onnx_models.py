@@ -15,7 +15,7 @@ from neuroctl.cells import initial_blocks, stack
 from neuroctl.controller import Controller
 from neuroctl.errors import InteropError, require
 from neuroctl.interop import steps
-from neuroctl.interop.steps import ACTIVATIONS, states_of
+from neuroctl.interop.steps import ACTIVATIONS, check_float, states_of
 from neuroctl.io import atomic_write, check_writable, notes_from
 from neuroctl.manifests import manifest, onnx_facts
 from neuroctl.spec import Spec
@@ -46,7 +46,7 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
 
     Raises:
         BackendUnavailable: the package onnx is not installed.
-        InteropError: the cell or dtype is not allowed.
+        InteropError: the cell or dtype is not allowed, or the controller is one of integers.
         FileFormatError: the file cannot be written, or has another suffix, or notes are no plain JSON types.
 
     Example:
@@ -54,6 +54,7 @@ def to_onnx(controller: Controller, path: str | os.PathLike[str], *, sequence: b
         >>> nc.interop.to_onnx(controller, "gru.onnx")
 
     """
+    check_float(controller)
     spec = controller.spec
     states_of(spec)  # or the cell is refused
     notes_from(controller.meta)

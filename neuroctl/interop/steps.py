@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neuroctl.cells import stack
 from neuroctl.cells.base import input_map
+from neuroctl.controller import Controller
 from neuroctl.errors import InteropError
 from neuroctl.spec import Spec
 
@@ -46,6 +47,18 @@ class Operators(Protocol):
 
     def joined(self, parts: Sequence[Any]) -> Any:
         """Return parts as one value."""
+
+
+def check_float(controller: object) -> None:
+    """Refuse what is no controller in floats.
+
+    Raises:
+        InteropError: it is a quantized one, or something else.
+
+    """
+    if not isinstance(controller, Controller):
+        allowed = "a Controller, in floats: of a quantized one, that which was quantized"
+        raise InteropError(f"controller: {type(controller).__name__}; allowed: {allowed}")
 
 
 def states_of(spec: Spec) -> dict[str, int]:

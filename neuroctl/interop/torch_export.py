@@ -12,7 +12,7 @@ from neuroctl.cells import initial_blocks, layout
 from neuroctl.controller import Controller
 from neuroctl.errors import require
 from neuroctl.interop import steps
-from neuroctl.interop.steps import states_of
+from neuroctl.interop.steps import check_float, states_of
 from neuroctl.spec import Spec
 
 
@@ -31,7 +31,7 @@ def to_torch(controller: Controller) -> Any:
 
     Raises:
         BackendUnavailable: torch is not installed.
-        InteropError: the cell is not allowed.
+        InteropError: the cell is not allowed, or the controller is one of integers.
 
     Example:
         >>> spec = nc.Spec(cell="ctrnn", inputs=2, neurons=4, outputs=1, dt_s=0.02)
@@ -41,6 +41,7 @@ def to_torch(controller: Controller) -> Any:
         <Controller ctrnn: 2 inputs, 4 neurons, 1 output, dt_s 0.02, 41 parameters, float32>
 
     """
+    check_float(controller)
     states_of(controller.spec)  # or the cell is refused
     return _module(require("torch", "torch"))(controller)
 

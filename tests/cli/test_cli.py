@@ -398,3 +398,28 @@ def test_a_missing_package_is_told_at_once_with_its_extra(hidden, extra, argumen
     )
     assert done.returncode == 1
     assert done.stderr == f"error: {hidden}: not installed; install the extra with: pip install 'neuroctl[{extra}]'\n"
+
+
+def _commands(app, name="neuroctl"):
+    """Yield each command of a typer app with its name, those of its groups included."""
+    import typer
+
+    group = typer.main.get_command(app)
+    for word, command in group.commands.items():
+        yield from (
+            ((f"{word} {k}", c) for k, c in command.commands.items())
+            if hasattr(command, "commands")
+            else [(word, command)]
+        )
+
+
+def test_brackets_in_help_are_shown():
+    """Rich takes [rad] for markup, and leaves it out."""
+    from rich.text import Text
+
+    from neuroctl.cli import app
+
+    for name, command in _commands(app):
+        for text in [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]:
+            assert Text.from_markup(text).plain == text.replace("\\[", "["), (name, text)
+    assert "[rad]" in neuroctl("import", "--help").stdout

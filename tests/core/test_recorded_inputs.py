@@ -31,6 +31,25 @@ def test_a_byte_order_mark_costs_no_row(head, tmp_path):
     assert (read_inputs(tmp_path / "a.csv") == [[0, 1], [2, 3]]).all()
 
 
+def test_columns_are_taken_by_the_inputs_names(tmp_path):
+    names = ("pole angle [rad]", "speed")
+    for head, order in (("t,speed,pole angle [rad]", [2, 1]), ("pole angle,speed,u", [0, 1])):
+        (tmp_path / "a.csv").write_text(f"{head}\n0,1,2\n3,4,5\n")
+        assert (read_inputs(tmp_path / "a.csv", names) == np.arange(6.0).reshape(2, 3)[:, order]).all()
+    (tmp_path / "a.csv").write_text("0,1\n2,3\n")
+    assert (read_inputs(tmp_path / "a.csv", names) == [[0, 1], [2, 3]]).all()
+    for head, text in (
+        (
+            "pole angle [deg],speed",
+            "no column for input 'pole angle \\[rad\\]' among pole angle \\[deg\\], speed; allowed",
+        ),
+        ("speed,speed,pole angle", "two columns for input 'speed'"),
+    ):
+        (tmp_path / "a.csv").write_text(f"{head}\n0,1,2\n")
+        with pytest.raises(nc.FileFormatError, match=text):
+            read_inputs(tmp_path / "a.csv", names)
+
+
 def test_damaged_files_are_refused(tmp_path):
     np.save(tmp_path / "whole.npy", np.arange(6.0).reshape(3, 2))
     whole = (tmp_path / "whole.npy").read_bytes()

@@ -194,6 +194,65 @@ def test_what_torchs_other_exporter_writes_is_equal(tmp_path, kind):
         np.testing.assert_allclose(ctl.rollout(u), outputs(module, kind, u), atol=1e-5)
 
 
+def beside(path, edit=None):
+    """Write a file whose weights are in ``a.data`` beside it, and return its module."""
+    torch.manual_seed(0)
+    make, arguments, axes = CASES["step"]
+    module = make()
+    exported(path, module, arguments, axes)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
+    if edit is not None:
+        model = onnx.load(path, load_external_data=False)
+        edit(model.graph.initializer[0])
+        path.write_bytes(model.SerializeToString())
+    return module
+
+
+def entry(key, value):
+    def edit(tensor):
+        kept = [(each.key, each.value) for each in tensor.external_data if each.key != key]
+        del tensor.external_data[:]
+        for name, text in [*kept, (key, value)]:
+            tensor.external_data.add(key=name, value=text)
+
+    return edit
+
+
+def test_weights_in_a_file_beside_it_are_read(tmp_path):
+    """As torch's exporter writes them, if it is not told otherwise."""
+    module = beside(tmp_path / "a.onnx")
+    u = np.random.default_rng(1).standard_normal((1000, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        from_onnx(tmp_path / "a.onnx", dt_s=DT).rollout(u), outputs(module, "step", u), atol=1e-5
+    )
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(InteropError, match=r"no data in 'a.data' beside a.onnx; allowed: .*external_data=False\)$"):
+        from_onnx(tmp_path / "a.onnx", dt_s=DT)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("location", "../a.data", "no data in '../a.data'"),
+        ("location", "link.data", "no data in 'link.data'"),
+        ("location", "..", "no data in '..'"),
+        ("offset", str(1 << 60), "bytes from 1152921504606846976 on in a.data"),
+        ("offset", "-4", "bytes from -4 on in a.data"),
+        ("length", "4", ": 4 bytes from"),
+        ("length", "many", "an ONNX file$"),
+    ],
+)
+def test_weights_elsewhere_are_refused(tmp_path, key, value, text):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (tmp_path / "a.data").write_bytes(b"0" * 4096)
+    beside(folder / "a.onnx", entry(key, value))
+    (folder / "link.data").symlink_to(tmp_path / "a.data")
+    with pytest.raises(InteropError, match=text):
+        from_onnx(folder / "a.onnx", dt_s=DT)
+
+
 @pytest.mark.parametrize("sequence", [False, True])
 @pytest.mark.parametrize(
     "name", ["ctrnn-scaled", "gru-dense", "gru-learned", "jordan-limits", "indrnn-deep", "gru-2-learned"]
@@ -284,7 +343,7 @@ EDITS = {
     "clip": (attribute("clip", 1.0), "clip 1; allowed: none"),
     "activations": (attribute("activations", ["Sigmoid", "Relu"]), "activations Sigmoid, Relu; allowed: Sigmoid, Tanh"),
     "half": (half, ""),
-    "elsewhere": (elsewhere, "data in another file; allowed: weights in the file itself"),
+    "elsewhere": (elsewhere, "no data in '/etc/passwd' beside a.onnx; allowed: all in a file in the same folder, or"),
     "what grows": (
         made_of_constants("NonZero", np.ones(3, np.float32)),
         "NonZero: of constants alone; allowed: Identity",

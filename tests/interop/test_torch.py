@@ -10,7 +10,7 @@ import pytest
 
 import neuroctl as nc
 from neuroctl.errors import BackendUnavailable, FileFormatError, InteropError, LayoutError
-from neuroctl.interop import from_torch, to_torch
+from neuroctl.interop import from_torch, to_onnx, to_torch
 from neuroctl.train import value_and_grad
 from tests.commands import neuroctl, one_line_error
 from tests.interop.cases import OPTIONS, controller, inputs
@@ -204,6 +204,16 @@ def test_the_only_state_dict_of_a_checkpoint_is_taken():
     assert (from_torch(held, dt_s=DT).theta == from_torch(module, dt_s=DT).theta).all()
     with pytest.raises(InteropError, match="^source: 2 state dicts, model_state_dict, ema; allowed: a file, or a"):
         from_torch(held | {"ema": module.state_dict()}, dt_s=DT)
+
+
+def test_integers_are_not_written_for_other_tools(tmp_path):
+    spec = nc.Spec(cell="elman", inputs=1, neurons=2, outputs=1, dt_s=DT, input_limits=((-1, 1),))
+    q = nc.Controller(spec).quantize()
+    for write in (to_torch, lambda controller: to_onnx(controller, tmp_path / "q.onnx")):
+        with pytest.raises(
+            InteropError, match="^controller: QuantController; allowed: a Controller, in floats: of a qu"
+        ):
+            write(q)
 
 
 def test_weights_of_an_ltc_are_named():
