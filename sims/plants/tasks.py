@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..bullet import quadrotor, quadrotor_sensed
+from ..bullet import quadrotor, quadrotor_sensed, rover_wall
 from ..task import Limits, Task
 
 Row = tuple[str, float, float]
@@ -153,4 +153,5 @@ TASKS: Final = (
     ),
     _mirror("quadrotor-compiled", "quadrotor", quadrotor.HOVER),
     _mirror("quadrotor-sensed-compiled", "quadrotor_sensed", quadrotor_sensed.TASK),
+    _mirror("rover-wall-compiled", "rover_wall", rover_wall.TASK),
 )  # fmt: skip

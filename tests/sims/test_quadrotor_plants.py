@@ -135,7 +135,7 @@ def test_what_sensors_add():
 
 
 def test_mirrors_have_the_same_interface():
-    for name in ("quadrotor-compiled", "quadrotor-sensed-compiled"):
+    for name in ("quadrotor-compiled", "quadrotor-sensed-compiled", "rover-wall-compiled"):
         task = sims.get(name)
         of = sims.get(task.mirrors)
         assert not of.plant
