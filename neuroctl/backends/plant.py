@@ -28,9 +28,9 @@ A plant may vary another in the same folder: ``from other import *`` stands for 
 what has the same name there, for the functions of the other plant too.
 
 The functions may call each other and other functions of the module, ``math``, and ``neuroctl.maths`` (whose sine,
-cosine, arc tangent and exponentials vectorize; those of ``math`` do not). In the functions every number that is written
-out, but for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 * x`` stays
-float32.
+cosine, arc tangent, exponentials and ``log1p`` vectorize; those of ``math`` do not). In the functions every number that
+is written out, but for indices, exponents and the arguments of ``range``, is taken in the controller's dtype: ``0.5 *
+x`` stays float32.
 """
 
 from __future__ import annotations

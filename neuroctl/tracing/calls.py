@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from neuroctl.maths import activations, noise, packs, rounding, scalars, trigonometry
+from neuroctl.maths import activations, logarithm, noise, packs, rounding, scalars, trigonometry
 from neuroctl.tracing.graph import Graph, Node
 
 Recorder = Callable[..., Any]
@@ -173,6 +173,7 @@ def _table() -> Mapping[Any, Recorder]:
     table |= {np.minimum: _least, np.maximum: _largest, np.sign: _sign, np.rint: _operation("round")}
     table |= {getattr(trigonometry, name): _operation(name) for name in ("sin", "cos", "atan")}
     table |= {getattr(activations, name): _operation(name) for name in ("logistic", "tanh", "decay")}
+    table |= {logarithm.log1p: _operation("log1p")}
     table |= {rounding.nearest: _operation("round"), noise.draw: _draw}
     table |= {activations.relu: _relu, activations.hard_tanh: _hard_tanh}
     table |= {

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from neuroctl.maths import activations, trigonometry
+from neuroctl.maths import activations, logarithm, trigonometry
 from neuroctl.tracing.graph import Node, Value
 
 Derivative = Callable[[Node, Value], tuple[Any, ...]]
@@ -196,8 +196,8 @@ _FUNCTIONS: Final = {
         "math.log({0})", math.log, _where_finite(lambda v, a: a, lambda v, a: 1.0 / a), risky=True
     ),
     "log1p": Operation(
-        "math.log1p({0})", math.log1p,
-        _where_finite(lambda v, a: 1.0 + a, lambda v, a: 1.0 / (a + 1.0)), risky=True,
+        "_own_log1p({0})", math.log1p,
+        _where_finite(lambda v, a: 1.0 + a, lambda v, a: 1.0 / (a + 1.0)), risky=True, call=logarithm.log1p,
     ),
     "sqrt": Operation(
         "math.sqrt({0})", math.sqrt, _where_finite(lambda v, a: v, lambda v, a: 0.5 / v), risky=True

@@ -7,7 +7,7 @@ of the speed; masses, inertias, thrust and lag as there. State: position from th
 points of the rotors, -1 (off) to 1: front right, rear right, rear left, front left. x points ahead, y left, z up.
 """
 
-import math
+from neuroctl.maths.logarithm import log1p
 
 ACTIONS = 4
 DT_S = 0.01
@@ -117,7 +117,7 @@ def reward(x, a):
 
 def cost(x, a):
     """Return minus the logarithm of the reward: far away it has a slope where the reward has none."""
-    return math.log1p(unrest(x))
+    return log1p(unrest(x))
 
 
 def fitness(x, steps, total, recent):

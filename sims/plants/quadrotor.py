@@ -12,6 +12,7 @@ first, with the gyroscopic torque at the old ones, and then moves the body by th
 
 import math
 
+from neuroctl.maths.logarithm import log1p
 from neuroctl.maths.noise import SEEDS, draw, normal
 from neuroctl.maths.trigonometry import atan
 
@@ -213,7 +214,7 @@ def cost(x, a):
     spin = x[10] * x[10] + x[11] * x[11] + x[12] * x[12]
     tilt = x[4] * x[4] + x[5] * x[5]
     busy = a[0] * a[0] + a[1] * a[1] + a[2] * a[2] + a[3] * a[3]
-    return math.log1p(5.0 * far + 0.5 * fast + 0.02 * spin + 2.0 * tilt) + 0.01 * busy
+    return log1p(5.0 * far + 0.5 * fast + 0.02 * spin + 2.0 * tilt) + 0.01 * busy
 
 
 def fitness(x, steps, total, recent):

@@ -28,7 +28,7 @@ def step(x, a, dt_s):
 NAMES = {
     "_F": np.float64, "np": np, "math": math, "_jit": lambda function: function,
     "_own_sin": math.sin, "_own_cos": math.cos, "_own_atan": math.atan, "_own_tanh": math.tanh,
-    "_own_logistic": activations.logistic, "_own_decay": activations.decay,
+    "_own_logistic": activations.logistic, "_own_decay": activations.decay, "_own_log1p": math.log1p,
 }  # fmt: skip
 
 
