@@ -68,10 +68,6 @@ def check_board(hello: Hello, q: QuantController) -> None:
         ModelError: it does not; names the values of both.
 
     """
-    ours, theirs = q.model_crc32, hello.model_crc32
-    if ours != theirs:
-        name = f" ({hello.name!r})" if hello.name else ""
-        raise ModelError(f"model: the board runs {theirs:08x}{name}; allowed: {ours:08x}, the host's")
     spec, formats = q.spec, q.formats
     wanted = {
         "inputs": spec.inputs,
@@ -81,10 +77,17 @@ def check_board(hello: Hello, q: QuantController) -> None:
         "out_frac_bits": frac_bits_on_wire(formats["out"]),
         "dt_us": _dt_us(spec.dt_s, hello.dt_us),
     }
-    for name, ours in wanted.items():
-        if getattr(hello, name) != ours:
-            text = f"model: the board has {name} {getattr(hello, name)}; allowed: {ours}, the controller's"
-            raise ModelError(f"{text}; export it again")
+    others = {name: getattr(hello, name) for name, ours in wanted.items() if getattr(hello, name) != ours}
+    ours, theirs = q.model_crc32, hello.model_crc32
+    if ours != theirs:
+        name = f" ({hello.name!r})" if hello.name else ""
+        differ = ", ".join(f"{field} {value}, not {wanted[field]}" for field, value in others.items())
+        equal = "sizes, formats and time step agree, so weights, limits, names or the order of names differ"
+        why = f"it has {differ}" if differ else equal
+        raise ModelError(f"model: the board runs {theirs:08x}{name}; allowed: {ours:08x}, the host's; {why}")
+    for field, value in others.items():
+        text = f"model: the board has {field} {value}; allowed: {wanted[field]}, the controller's"
+        raise ModelError(f"{text}; export it again")
 
 
 def frac_bits_on_wire(form: QFormat) -> int:

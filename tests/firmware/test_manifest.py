@@ -85,7 +85,14 @@ def test_what_does_not_fit_is_refused(tmp_path):
     ctl = controller()
     q = ctl.quantize()
     swapped = nc.Controller(nc.Spec(**SPEC | {"input_names": SPEC["input_names"][::-1]}), ctl.theta).quantize()
-    with served(PlainBoard(swapped)) as host, pytest.raises(ModelError, match="^model: the board runs [0-9a-f]{8}"):
+    agree = "the host's; sizes, formats and time step agree, so weights, limits, names or the order of names differ$"
+    with served(PlainBoard(swapped)) as host, pytest.raises(ModelError, match=f"^model: the board runs .*{agree}"):
+        linked(host, q)
+    slower = controller(dt_s=0.05).quantize()
+    with (
+        served(PlainBoard(slower)) as host,
+        pytest.raises(ModelError, match="; it has dt_us 50000, not 20000$"),
+    ):
         linked(host, q)
     with served(PlainBoard(q)) as host, linked(host, q) as link, HostDriven(link) as board:
         with pytest.raises(
@@ -112,6 +119,19 @@ int main(void)
     return BALANCE_IN_POLE_ANGLE != 0 || BALANCE_IN_MOTORS_SPEED != 1 || out[BALANCE_OUT_FORCE_FORWARDS] != %d;
 }
 """
+
+
+def test_an_arduino_sketch_reads_and_writes_by_name(tmp_path):
+    """One that reads a name that is gone does not compile; of a controller without names it goes by place."""
+    header = firmware_export.export(controller().quantize(), tmp_path / "a", name="balance", package="arduino")
+    plain = controller(input_names=(), output_names=()).quantize()
+    firmware_export.export(plain, tmp_path / "b", name="balance", package="arduino")
+    assert header.is_file()
+    for sketch in ("examples/loop/loop.ino", "examples/link/link.ino"):
+        named, indexed = ((tmp_path / folder / sketch).read_text() for folder in "ab")
+        assert "    in[BALANCE_IN_MOTORS_SPEED] = readPin(BALANCE_IN_MOTORS_SPEED); // motor's speed [rad/s]" in named
+        assert "    writePin(BALANCE_OUT_FORCE_FORWARDS, out[BALANCE_OUT_FORCE_FORWARDS]);" in named
+        assert "in[i] = readPin(i);" in indexed and "in[i] = readPin(i);" not in named
 
 
 @needs_cc

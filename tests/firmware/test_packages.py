@@ -40,6 +40,7 @@ void delay(unsigned long ms);
 void setup(void);
 void loop(void);
 """
+NAMES = {"input_names": ("pole angle [rad]", "b", "c", "d"), "output_names": ("force [N]", "torque [Nm]")}
 ARDUINO_CORE = """
 static unsigned long ticks;
 void pinMode(uint8_t pin, uint8_t mode) { (void)pin; (void)mode; }
@@ -137,7 +138,7 @@ def test_cmake_builds_and_its_test_passes(tmp_path):
 @pytest.mark.parametrize("limits", [True, False])
 def test_the_arduino_library_builds_with_tables_in_flash(limits, tmp_path):
     """As the Arduino IDE does: the library's C as gnu11, the sketch as gnu++11, with a core of a few lines."""
-    options = {} if limits else {"output_limits": None}
+    options = {} if limits else {"output_limits": None} | NAMES
     q = controller(16, 4, 2, **options)
     folder = firmware_export.export(q, tmp_path / "fw", name="pilot", package="arduino").parents[1]
     (tmp_path / "core.cpp").write_text(ARDUINO_H + ARDUINO_CORE)
@@ -156,7 +157,7 @@ def test_the_arduino_library_builds_with_tables_in_flash(limits, tmp_path):
 @pytest.mark.parametrize("limits", [True, False])
 def test_the_arduino_sketch_with_a_link_builds_and_fits(limits, tmp_path):
     """The whole of it, tables and buffers, in an ATmega328P: half of its flash, less than half of its RAM."""
-    options = {} if limits else {"output_limits": None}
+    options = {} if limits else {"output_limits": None} | NAMES
     q = controller(16, 4, 2, **options)
     folder = firmware_export.export(q, tmp_path / "fw", name="pilot", package="arduino").parents[1]
     (tmp_path / "core.cpp").write_text(ARDUINO_H + ARDUINO_CORE + SERIAL)
