@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,9 @@ _MAX_STEPS: Final = 1_000_000
 
 
 def verify(
-    export_dir: str | Path, *, steps: int = 10_000, seed: int = 0, targets: Sequence[str] | None = None
-) -> VerifyReport:
+    export_dir: str | Path, *, steps: int = 10_000, seed: int = 0, targets: Sequence[str] | None = None,
+    on_target: Callable[[TargetReport], object] | None = None,
+) -> VerifyReport:  # fmt: skip
     """Verify that the C in a folder and the controller beside it give the same bits.
 
     The header in the folder is compiled; nothing is generated again. On each target, and with each of its compilers
@@ -46,6 +47,7 @@ def verify(
         seed: seed of the random inputs, an integer >= 0.
         targets: rows of ``TARGETS``; None: all. A target is reported as skipped if this machine lacks its tools, or if
             the core has no room for firmware and harness together. A failure to compile is a target's result.
+        on_target: called with each target's result as soon as it is there.
 
     Raises:
         ExportError: the folder holds no export, or an argument is not allowed.
@@ -58,7 +60,11 @@ def verify(
     folder = Path(io.file_name(export_dir))
     device = load(folder)
     usable = [toolchain for target in chosen for toolchain in toolchains(target)]
-    reports = [report for toolchain in usable for report in verify_devices([device], toolchain, steps, seed)]
+    reports: list[TargetReport] = []
+    for toolchain in usable:
+        reports += verify_devices([device], toolchain, steps, seed)
+        if on_target is not None:
+            on_target(reports[-1])
     return VerifyReport(device.name, device.q.model_crc32, seed, tuple(reports), _notes(folder, device.name))
 
 

@@ -158,6 +158,10 @@ def show_quantization(errors: Any) -> None:
     for name, (low, high) in errors.bounds.items():
         table.add_row(name, str(low), str(high), f"{100 * max(-low, high) / errors.limit:.1f} %")
     out.print(table)
+    shares = [row.max_error / (row.high - row.low) for row in errors.outputs if row.high > row.low]
+    if shares:
+        text = f"fixed point is within {100 * max(shares):.2g} % of an output's range over these inputs"
+        out.print(text, highlight=False, soft_wrap=True)
 
 
 def show_groups(groups: Sequence[Any], *, as_json: bool = False) -> None:

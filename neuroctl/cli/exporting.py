@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from neuroctl.cli.messages import DECLARE, ranges_from
 from neuroctl.cli.options import AllowCoarse, File, Json, Seed, StateBits, TaskName, WeightBits, check_pictures
 from neuroctl.console import (
     emit,
+    log,
     out,
     plain_table,
     show_quantization,
@@ -26,13 +27,19 @@ def export(
     file: File,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to make.")],
     name: Annotated[str, typer.Option(help="C identifier that all names start with.")] = "ctl",
-    target: Annotated[str, typer.Option(help="Microcontroller core, or generic.")] = "generic",
+    target: Annotated[
+        str, typer.Option(help="Microcontroller core, or generic; `--target list` names all.")
+    ] = "generic",
     package: Annotated[str, typer.Option(help="header, cmake, arduino, platformio, zephyr or espidf.")] = "header",
     weight_bits: WeightBits = 16,
     state_bits: StateBits = 32,
     allow_coarse: AllowCoarse = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="Recorded inputs, .npy or .csv, instead of those in the file.")
+        Path | None,
+        typer.Option(
+            help="Recorded inputs instead of those in the file, in physical units: .npy of shape (steps, inputs), or "
+            ".csv, a line a step, a column an input."
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a picture of formats, errors and trajectories.")] = None,
     sweep: Annotated[
@@ -114,6 +121,12 @@ def _sweep(file: Path, task: str, episodes: int, out_dir: Path, *, as_json: bool
     out.print(f"picture: {out_dir / 'sweep.png'}", highlight=False, soft_wrap=True)
 
 
+def _say(target: Any) -> None:
+    """Print a target's result on stderr: all of them take minutes."""
+    if target.ran:
+        log.print(f"{target.target} ({target.tools}): {target.result}", highlight=False, soft_wrap=True)
+
+
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder made by `neuroctl export`.", metavar="DIR")],
     steps: Annotated[int, typer.Option(help="Steps to compare on each target.", min=1)] = 10_000,
@@ -125,7 +138,7 @@ def verify(
 ) -> None:
     """Build an export with all installed toolchains, run it, and compare every bit with the controller."""
     firmware = require("neuroctl.firmware_export", "export")
-    report = firmware.verify(folder, steps=steps, seed=seed, targets=target)
+    report = firmware.verify(folder, steps=steps, seed=seed, targets=target, on_target=_say)
     if as_json:
         emit(report.to_dict())
     else:

@@ -85,10 +85,10 @@ def test_run_shows_the_steps_of_each_episode(saved):
         (("export", "{saved}", "--out", "{new}", "--name", "1x"), 1, ("name", "1x")),
         (("export", "{saved}", "--out", "{new}", "--name", "int"), 1, ("name", "int")),
         (("export", "{saved}", "--out", "{new}", "--target", "z80"), 1, ("target", "z80")),
-        (("export", "{saved}", "--out", "{new}", "--weight-bits", "12"), 1, ("weight_bits", "12")),
-        (("run", "{saved}", "--state-bits", "16"), 2, ("state_bits: 16; allowed without --quantized: 32",)),
-        (("robustness", "{saved}", "--weight-bits", "8"), 2, ("weight_bits: 8; allowed without --quantized: 16",)),
-        (("loop", "{saved}", "--weight-bits", "8"), 2, ("weight_bits: 8; allowed without --quantized: 16",)),
+        (("export", "{saved}", "--out", "{new}", "--weight-bits", "12"), 1, ("--weight-bits: 12",)),
+        (("run", "{saved}", "--state-bits", "16"), 2, ("--state-bits: 16; allowed without --quantized: 32",)),
+        (("robustness", "{saved}", "--weight-bits", "8"), 2, ("--weight-bits: 8; allowed without --quantized: 16",)),
+        (("loop", "{saved}", "--weight-bits", "8"), 2, ("--weight-bits: 8; allowed without --quantized: 16",)),
         (("export", "{saved}", "--out", "{old}"), 1, ("{old}",)),
         (("verify", "{old}"), 1, ("{old}",)),
         (("verify", "{new}"), 1, ("{new}",)),
@@ -229,7 +229,9 @@ def test_export_and_verify(saved, tmp_path):
     again = tmp_path / "again"
     neuroctl(saved, "--out", again, "--name", "balance", module="firmware_export")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in again.iterdir()}
-    report = json.loads(neuroctl("verify", folder, "--steps", 200, "--json").stdout)
+    verified = neuroctl("verify", folder, "--steps", 200, "--json")
+    report = json.loads(verified.stdout)
+    assert "host (" in verified.stderr, "a line a target, while it runs"
     assert report["ok"] is True
 
 
@@ -300,7 +302,7 @@ def test_bad_calibration_is_one_line(content, code, words, saved, tmp_path):
 
 def test_more_bad_input_of_export(saved, wide, tmp_path):
     for options, words in (
-        (("--state-bits", 12), ("state_bits: 12", "16 or 32")),
+        (("--state-bits", 12), ("--state-bits: 12", "16 or 32")),
         (("--package", "zip"), ("package: 'zip'", "arduino")),
     ):
         one_line_error(neuroctl("export", saved, "--out", tmp_path / "fw", *options, code=1), *words)

@@ -320,7 +320,7 @@ def test_a_robustness_map(tmp_path):
         (("walker", "--backend", "tpu"), 1, ("backend: 'tpu'", "cpu, cuda")),
         (("cartpole", "--budget", "soon"), 1, ("budget: 'soon'", "10m")),
         (("cartpole", "--weight-bits", "7", "--integer-genes"), 1, ("integer_bits: 7", "8 or 16")),
-        (("cartpole", "--weight-bits", "8"), 2, ("weight_bits: 8; allowed without --quantized: 16",)),
+        (("cartpole", "--weight-bits", "8"), 2, ("--weight-bits: 8; allowed without --quantized: 16",)),
     ],
 )
 def test_bad_requests_are_one_line(tmp_path, arguments, code, words):
