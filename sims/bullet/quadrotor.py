@@ -213,6 +213,10 @@ class Hover(BulletTask):
     def _info(self) -> dict[str, Any]:
         return {"cost": self._costs}
 
+    def privileged(self) -> Observation:
+        """Return the twelve observations of ``quadrotor``, without noise and latency: what a teacher may see."""
+        return self._observation.copy()
+
 
 class Waypoints(Hover):
     """The quadrotor of ``Hover``, whose target moves every four seconds to another place.

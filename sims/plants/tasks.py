@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..bullet import quadrotor, quadrotor_sensed, rover_wall
+from ..bullet import cartpole, quadrotor, quadrotor_sensed, rover_wall
 from ..task import Limits, Task
 
 Row = tuple[str, float, float]
@@ -151,6 +151,7 @@ TASKS: Final = (
         "crazyflie", "crazyflie", _CRAZYFLIE, _ROTORS, max_episode_steps=500, control_hz=100,
         summary="Fly a 27 g quadrotor to its place by its four rotors, seeing all of its state (compiled).",
     ),
+    _mirror("cartpole-compiled", "cartpole", cartpole.TASK),
     _mirror("quadrotor-compiled", "quadrotor", quadrotor.HOVER),
     _mirror("quadrotor-sensed-compiled", "quadrotor_sensed", quadrotor_sensed.TASK),
     _mirror("rover-wall-compiled", "rover_wall", rover_wall.TASK),

@@ -135,7 +135,7 @@ def test_what_sensors_add():
 
 
 def test_mirrors_have_the_same_interface():
-    for name in ("quadrotor-compiled", "quadrotor-sensed-compiled", "rover-wall-compiled"):
+    for name in ("cartpole-compiled", "quadrotor-compiled", "quadrotor-sensed-compiled", "rover-wall-compiled"):
         task = sims.get(name)
         of = sims.get(task.mirrors)
         assert not of.plant
@@ -162,4 +162,14 @@ def test_each_craft_in_pybullet_is_another():
         np.testing.assert_allclose(crafts[-1], env._drawn)
         assert all(0.8 <= share <= 1.2 for share in crafts[-1])
     assert crafts[0] == crafts[2] != crafts[1]
+    env.close()
+
+
+def test_a_teacher_sees_the_true_state_of_the_sensed_quadrotor():
+    env = sims.make("quadrotor-sensed").unwrapped
+    env.reset(seed=1)
+    env.step(np.zeros(4))
+    told = env.privileged()
+    assert told.shape == (12,)
+    np.testing.assert_allclose(told[:3], np.subtract(env._place, env._target), atol=1e-6)
     env.close()
