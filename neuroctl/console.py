@@ -225,6 +225,11 @@ class StudyProgress:
         figures = f"epoch {row.epoch} of {epochs} loss {row.loss:.4g}{unseen}"
         self._show(f"{figures} rate {row.learning_rate:.2g}", row.epoch / epochs)
 
+    def round(self, row: Any, rounds: int) -> None:
+        """Show the figures of a round of a training by a teacher."""
+        figures = f"round {row.epoch} of {rounds} error {row.error:.4g} unseen return {row.validation:.4g}"
+        self._show(figures, row.epoch / rounds)
+
 
 @contextmanager
 def study_progress(console: Console, title: str) -> Iterator[StudyProgress]:

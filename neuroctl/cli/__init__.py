@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 import neuroctl as nc
-from neuroctl.cli import describing, evolving, exporting, importing, linking, looping, running, starting, training
+from neuroctl.cli import (
+    describing,
+    evolving,
+    exporting,
+    imitating,
+    importing,
+    linking,
+    looping,
+    running,
+    starting,
+    training,
+)
 from neuroctl.cli.messages import Command
 from neuroctl.console import out
 
@@ -42,6 +53,7 @@ for command, example in (
     (starting.tasks, "neuroctl tasks"),
     (evolving.evolve, "neuroctl evolve cartpole --seed 1 --target-score 980 --out studies/cartpole"),
     (training.train, "neuroctl train --data traces.csv --inputs volt --outputs speed --cell ctrnn --out studies/motor"),
+    (imitating.imitate, "neuroctl imitate quadrotor --sensors 0,1,2,6,7,8,9,10,11 --cell gru --neurons 24"),
     (evolving.compare, "neuroctl compare studies --out compare.png"),
     (evolving.plot, "neuroctl plot studies/phototaxis-0/archive.npz --out archive.png"),
     (running.run, "neuroctl run studies/cartpole/best.npz --episodes 20 --gif best.gif"),

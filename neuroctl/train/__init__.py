@@ -5,9 +5,10 @@ from neuroctl.train.action_gradients import ActionGradient, ActionGradients
 from neuroctl.train.by_data import Epoch
 from neuroctl.train.checking import check
 from neuroctl.train.dataset import windows
+from neuroctl.train.demonstrations import Demonstrations, demonstrate
 from neuroctl.train.fitting import Fit, fit, fit_many
 from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
-from neuroctl.train.imitation import Demonstrations, Imitation, dagger, demonstrate
+from neuroctl.train.imitation import Imitation, dagger
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
 from neuroctl.train.plant_gradients import PlantGradient, PlantGradients, plant_gradient
 from neuroctl.train.projection import Projection

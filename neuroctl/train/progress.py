@@ -75,6 +75,8 @@ class Training(ABC):
     """Type of an epoch's figures, see ``Row``."""
     INTEGERS: ClassVar[tuple[str, ...]]
     """Names of those figures that are integers."""
+    GROWING: ClassVar[tuple[str, ...]] = ()
+    """Names of arrays of ``Progress.state`` that have more rows after each epoch."""
 
     def __init__(self, spec: Spec):
         self.spec = spec
@@ -95,6 +97,9 @@ class Training(ABC):
             DivergedError: a number that has to be finite is not.
 
         """
+
+    def resumed(self, progress: Progress) -> None:  # noqa: B027 - most trainings keep nothing besides
+        """Take note of the progress that a study goes on from."""
 
     @property
     def steps_integers(self) -> bool:

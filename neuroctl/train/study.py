@@ -77,6 +77,7 @@ class TrainingFolder(StudyFolder):
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool, kind: type[Training]):
         super().__init__(path, config, resume=resume)
         self._row, self._integers = kind.ROW, kind.INTEGERS
+        self._growing = ("rows", *(f"state.{name}" for name in kind.GROWING))
         self.history = HistoryFile(self.file("history.csv"), self._row._fields, self._integers)
 
     def load(self, first: Progress) -> Progress:
@@ -103,8 +104,8 @@ class TrainingFolder(StudyFolder):
             raise StudyError(f"checkpoint: {error}") from None
         if archive.fields.get("config") != self.config_digest():
             raise StudyError(f"checkpoint: {path} is of another study; allowed: the one that this folder's study wrote")
-        found = {name: (array.shape[name == "rows" :], array.dtype) for name, array in archive.arrays.items()}
-        if found != {name: (array.shape[name == "rows" :], array.dtype) for name, array in expected.items()}:
+        found = self._kinds(archive.arrays)
+        if found != self._kinds(expected):
             raise StudyError(f"checkpoint: {path}: arrays {', '.join(found)}; allowed: those of this study's network")
         a = archive.arrays
         kinds = [int if name in self._integers else float for name in self._row._fields]
@@ -113,6 +114,10 @@ class TrainingFolder(StudyFolder):
         if most is not None and len(rows) > most:
             raise StudyError(f"epochs: {most}; allowed: from {len(rows)}, those done")
         return Progress(a["theta"], {name: a[f"state.{name}"] for name in first.state}, a["best"], rows)
+
+    def _kinds(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
+        """Return shape, without the rows of what grows, and dtype of each array."""
+        return {name: (array.shape[name in self._growing :], array.dtype) for name, array in arrays.items()}
 
     def save(self, progress: Progress) -> None:
         """Replace the checkpoint, whole or not at all.
@@ -227,6 +232,7 @@ class _Study:
         self._following: Progress | None = None
         self._saved_at, self._best_epoch = -np.inf, 0
         self._progress = folder.load(plan.training.begin(plan.theta))
+        plan.training.resumed(self._progress)
         self._saved_epochs = len(self._progress.rows)
         folder.history.write(self._progress.rows)
         self._write_best()

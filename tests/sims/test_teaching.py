@@ -11,7 +11,7 @@ import pytest
 import neuroctl as nc
 import sims
 from neuroctl.errors import InteropError
-from neuroctl.train.imitation import Watched
+from neuroctl.train.demonstrations import Watched
 
 
 def test_an_episode_is_the_tasks_own():

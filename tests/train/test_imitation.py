@@ -9,7 +9,8 @@ import pytest
 
 import neuroctl as nc
 from neuroctl import train
-from neuroctl.train.imitation import Apprentice, Watched
+from neuroctl.train.by_teacher import TeacherTraining
+from neuroctl.train.demonstrations import Watched
 
 SPEC = nc.Spec(cell="elman", inputs=1, neurons=8, outputs=1, dt_s=0.05, output_limits=((-4.0, 4.0),))
 
@@ -36,8 +37,8 @@ def stop(state):
 def test_a_student_without_speed_comes_near_a_teacher_that_sees_it():
     result = train.dagger(SPEC, stop, fall, rounds=4, episodes=6, seed=0, epochs=60)
     assert result.teacher_score > -2.0 and result.score > result.teacher_score - 0.5
-    assert [row.round for row in result.rounds] == [1, 2, 3, 4] and len(result.demonstrations) == 24
-    assert result.score == max(row.score for row in result.rounds)
+    assert [row.epoch for row in result.rounds] == [1, 2, 3, 4] and len(result.demonstrations) == 24
+    assert result.score == max(row.validation for row in result.rounds)
     again = train.dagger(SPEC, stop, fall, rounds=4, episodes=6, seed=0, epochs=60)
     assert again.controller.theta.tobytes() == result.controller.theta.tobytes() and again.rounds == result.rounds
     other = train.dagger(SPEC, stop, fall, rounds=1, episodes=6, seed=1, epochs=2)
@@ -46,7 +47,7 @@ def test_a_student_without_speed_comes_near_a_teacher_that_sees_it():
 
 def test_the_score_is_the_written_controllers():
     result = train.dagger(SPEC, stop, fall, rounds=1, episodes=4, seed=3, epochs=5, validation=3)
-    seeds = Apprentice(SPEC, stop, fall, None, 3, 4, 3, {})._validation
+    seeds = TeacherTraining(SPEC, stop, fall, seed=3, episodes=4, validation=3)._validation
     own = [fall(Watched(SPEC, None, result.controller, None), seed) for seed in seeds]
     assert result.controller.spec == SPEC and np.mean(own) == result.score
 
@@ -59,6 +60,15 @@ def test_cells_and_ranges(cell):
     )
     y = result.controller.rollout(np.full((20, 1), 0.5, np.float32))
     assert abs(float(y[-1, 0]) + 150.0) < 40.0
+
+
+def test_a_network_whose_neurons_are_its_outputs():
+    spec = replace(SPEC, neurons=1, readout="identity", output_limits=None)
+    result = train.dagger(spec, lambda u: 0.5 * u, _still, rounds=1, episodes=2, epochs=2, validation=1)
+    assert result.controller.spec == spec
+    with pytest.raises(nc.SpecError, match="hopfield"):
+        hopfield = nc.Spec(cell="hopfield", inputs=1, neurons=2, outputs=1, dt_s=0.1)
+        train.dagger(hopfield, lambda u: u, _still, rounds=1)
 
 
 def _still(controller, seed):
@@ -105,8 +115,8 @@ def test_the_teacher_says_what_it_would_do_and_the_student_acts():
 def test_a_controller_to_go_on_from_stays_and_counts():
     first = nc.Controller(SPEC, seed=2)
     before = first.theta.copy()
-    apprentice = Apprentice(first, stop, fall, None, 0, 2, 1, {})
-    np.testing.assert_allclose(apprentice.controller(apprentice.first()).theta, before, rtol=1e-6)
+    training = TeacherTraining(SPEC, stop, fall)
+    np.testing.assert_allclose(training.physical(training.begin(before).theta), before, rtol=1e-6)
     train.dagger(first, stop, fall, rounds=1, episodes=2, epochs=1, validation=1)
     assert first.theta.tobytes() == before.tobytes()
 
@@ -150,6 +160,7 @@ def test_demonstrations_are_kept_in_files(tmp_path):
         ({"episode": None}, "episode: None; allowed: a function of a controller and a seed"),
         ({"episode": lambda c, s: 0.0}, "episode: no step with seed"),
         ({"episode": lambda c, s: fall(c, s) * np.nan}, "episode: returned nan; allowed: a finite number"),
+        ({"demonstrations": train.Demonstrations((np.zeros((2, 3)),), (np.zeros((2, 1)),))}, "inputs of 3 columns"),
         ({"spec": "elman"}, "spec: 'elman'; allowed: a Spec or a Controller"),
         ({"mask": 1}, "mask: 1; allowed: not for a round of DAgger"),
         ({"epochs": 0}, "epochs: 0; allowed"),
