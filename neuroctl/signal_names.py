@@ -41,8 +41,11 @@ def names_of(field: str, value: Iterable[str], count: int) -> tuple[str, ...]:
     for index, name in enumerate(names):
         _check(f"{field}[{index}]", name)
         first = known.setdefault(identifier(name), name)
-        if first != name or names.index(name) != index:
-            raise SpecError(f"{field}[{index}]: {name!r}; allowed: another name in C than that of {first!r}")
+        if first != name:
+            text = f"another name, as C calls both this and {first!r} {identifier(name)}"
+            raise SpecError(f"{field}[{index}]: {name!r}; allowed: {text}")
+        if names.index(name) != index:
+            raise SpecError(f"{field}[{index}]: {name!r} again; allowed: each name once")
     return names
 
 

@@ -225,7 +225,7 @@ def test_evolution_needs_no_pybullet(tmp_path):
 def test_export_and_verify(saved, tmp_path):
     folder = tmp_path / "firmware"
     text = neuroctl("export", saved, "--out", folder, "--name", "balance").stdout
-    assert "balance.h" in text
+    assert "balance.h" in text and "% of an output's range over these inputs" in text
     again = tmp_path / "again"
     neuroctl(saved, "--out", again, "--name", "balance", module="firmware_export")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in again.iterdir()}

@@ -127,6 +127,17 @@ def test_recorded_inputs_that_leave_one_too_few_steps_are_refused_unless_allowed
     assert (out / "ctl.h").is_file()
 
 
+def test_columns_of_recorded_inputs_are_found_by_name(tmp_path):
+    fields = {"inputs": 2, "neurons": 3, "outputs": 1, "dt_s": 0.02, "input_names": ("angle [rad]", "speed")}
+    nc.Controller(nc.Spec(cell="elman", **fields), seed=1).save(tmp_path / "c.npz")
+    (tmp_path / "u.csv").write_text("t,speed,angle\n" + "".join(f"{k},{k % 7},{k % 5}\n" for k in range(50)))
+    export = ("export", tmp_path / "c.npz", "--calibration", tmp_path / "u.csv", "--out", tmp_path / "fw")
+    neuroctl(*export)
+    assert nc.load(tmp_path / "fw" / "ctl.npz").calibration[:6].tolist() == [[k % 5, k % 7] for k in range(6)]
+    (tmp_path / "u.csv").write_text("place,speed\n0,1\n2,3\n")
+    one_line_error(neuroctl(*export, "--force", code=1), "no column for input 'angle [rad]' among place, speed")
+
+
 def test_a_16_bit_state_that_saves_nothing_is_told(tmp_path):
     path = saved(tmp_path / "c.npz", ((-1.0, 1.0),) * 2)
     shown = neuroctl("export", path, "--out", tmp_path / "fw", "--state-bits", 16).stdout

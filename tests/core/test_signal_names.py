@@ -31,8 +31,8 @@ def test_a_name_has_a_text_a_unit_and_a_constant_in_c():
     [
         (("a",), "input_names: 1 names; allowed: exactly 2, or none"),
         ("ab", "input_names: 'ab'; allowed: names in order, such as "),
-        (("a", "a"), r"input_names\[1\]: 'a'; allowed: another name in C than that of 'a'"),
-        (("a b", "a_b"), r"input_names\[1\]: 'a_b'; allowed: another name in C than that of 'a b'"),
+        (("a", "a"), r"input_names\[1\]: 'a' again; allowed: each name once"),
+        (("a b", "a_b"), r"input_names\[1\]: 'a_b'; allowed: another name, as C calls both this and 'a b' A_B"),
         (("a */ int x; /*", "b"), r"input_names\[0\]: 'a \*/ int x; /\*'; allowed: a text of up to 64 ASCII"),
         (("a // b", "b"), r"input_names\[0\]: 'a // b'; allowed: no /\*, \*/, //"),
         (("b", "n [m*/s]"), r"input_names\[1\]: .* allowed: no /\*, \*/, //"),
