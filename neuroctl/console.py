@@ -207,7 +207,7 @@ class StudyProgress:
 
     def __init__(self, show: Callable[[str, float], None]):
         self._show = show
-        self._begin = time.monotonic()
+        self._begin, self._best = time.monotonic(), -math.inf
 
     def stage(self, text: str) -> None:
         """Show a stage before the first generation, and stop the separate report of compilation."""
@@ -229,6 +229,16 @@ class StudyProgress:
         """Show the figures of a round of a training by a teacher."""
         figures = f"round {row.epoch} of {rounds} error {row.error:.4g} unseen return {row.validation:.4g}"
         self._show(figures, row.epoch / rounds)
+
+    def reward_epoch(self, row: Any, total: int | None, seconds: float | None) -> None:
+        """Show the figures of an epoch of a training by reward, of so many steps or seconds in all."""
+        if not np.isnan(row.validation):
+            self._best = max(self._best, row.validation)
+        shares = [row.steps / total] if total else []
+        shares += [(time.monotonic() - self._begin) / seconds] if seconds else []
+        gained = "" if np.isnan(row.mean_return) else f" return {row.mean_return:.4g}"
+        text = f"epoch {row.epoch} steps {row.steps:,}{gained} unseen {self._best:.4g} std {row.std:.2g}"
+        self._show(text, min(max(shares, default=0.0), 1.0))
 
 
 @contextmanager

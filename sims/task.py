@@ -54,6 +54,7 @@ class Task(Sized):
         mirrors: name of the task that a compiled plant mirrors, one in PyBullet or Gymnasium's own: controllers fit
             both. Empty for none.
         search: defaults for a search: options of ``neuroctl evolve`` by their names.
+        train: defaults for training by reward: cell, neurons, and settings of PPO by their names.
         options: arguments of the environment that differ from its defaults.
 
     Example:
@@ -73,6 +74,7 @@ class Task(Sized):
     plant: str = ""
     mirrors: str = ""
     search: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    train: Mapping[str, Any] = field(default_factory=dict, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property

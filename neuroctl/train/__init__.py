@@ -11,6 +11,8 @@ from neuroctl.train.gradients import Gradient, Gradients, value_and_grad
 from neuroctl.train.imitation import Imitation, dagger
 from neuroctl.train.optim import SGD, Adam, AdamW, Cosine, Optimizer, StepDecay
 from neuroctl.train.plant_gradients import PlantGradient, PlantGradients, plant_gradient
+from neuroctl.train.ppo import PPO
+from neuroctl.train.ppo_settings import PPOSettings
 from neuroctl.train.projection import Projection
 from neuroctl.train.quantizing import quantize
 from neuroctl.train.starting import start
@@ -30,6 +32,8 @@ __all__ = [
     "Gradients",
     "Imitation",
     "Optimizer",
+    "PPO",
+    "PPOSettings",
     "PlantGradient",
     "PlantGradients",
     "Projection",

@@ -294,6 +294,8 @@ class _Study:
             self._save_best(self._progress.best, self._folder.best_path, meta)
             if (q := self._training.quantized(self._progress.best)) is not None:
                 meta |= {"fixed_point": self._folder.config.get("fixed_point")}
-                q = QuantController(q.spec, q.formats, q.theta_q, self._training.recorded().astype(np.float64))
+                recorded = self._training.recorded()
+                if len(recorded):
+                    q = QuantController(q.spec, q.formats, q.theta_q, recorded.astype(np.float64))
                 q.save(self._folder.fixed_path, meta=meta)
             self._best_epoch = best.epoch
