@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
+from neuroctl.backends.kernels import tuple_of
 from neuroctl.backends.plant import Plant
 from neuroctl.checks import integer
 from neuroctl.errors import BackendUnavailable, LayoutError
@@ -67,7 +68,7 @@ def episode_loop(plant: Plant, fitness: str, h: str, u: Sequence[str], step: str
         a: expression of each action, from y.
 
     """
-    x = "(" + "".join(f"begin[{k}, p % begin.shape[1]], " for k in range(len(plant.start))) + ")"
+    x = tuple_of([f"begin[{k}, p % begin.shape[1]]" for k in range(len(plant.start))])
     inputs = "; ".join(f"u[{k}] = {value}" for k, value in enumerate(u))
     final = "; ".join(f"final_out[{k}, p] = x[{k}]" for k in range(len(plant.start)))
     substeps = plant.substeps if plant.has("derivative") else 1

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,9 +125,9 @@ def _next_state(plant: Plant) -> str:
         return "@_jit\ndef _next(x, a, h):\n    return step(x, a, h)"
 
     def moved(slope: str, part: str) -> str:
-        return _tuple(f"x[{i}] + {part} * {slope}[{i}]" for i in range(len(plant.start)))
+        return tuple_of(f"x[{i}] + {part} * {slope}[{i}]" for i in range(len(plant.start)))
 
-    landed = _tuple(
+    landed = tuple_of(
         f"x[{i}] + sixth * (k1[{i}] + _F(2) * (k2[{i}] + k3[{i}]) + k4[{i}])" for i in range(len(plant.start))
     )
     return "\n".join(
@@ -144,5 +144,8 @@ def _next_state(plant: Plant) -> str:
     )
 
 
-def _tuple(parts: Any) -> str:
-    return "(" + "".join(f"{part}, " for part in parts) + ")"
+def tuple_of(parts: Iterable[str]) -> str:
+    """Return the text of a tuple: of more than 30 Python makes a list first, which does not compile for a GPU."""
+    every = list(parts)
+    groups = [every[k : k + 16] for k in range(0, len(every), 16)]
+    return " + ".join("(" + "".join(f"{part}, " for part in group) + ")" for group in groups)

@@ -350,7 +350,7 @@ def typed_source(plant: Plant) -> str:
         body.append(node)
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
             body += [ast.parse(f"{target} = _typed({target})").body[0] for target in names]
     tree.body = body
     return ast.unparse(ast.fix_missing_locations(tree))

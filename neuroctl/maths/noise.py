@@ -9,7 +9,7 @@ kernel knows of noise::
 
     def step(x, a, dt_s):
         seeds = draw(x[1], x[2], x[3])
-        return x[0] + dt_s * a[0] + 0.01 * normal(*seeds), *seeds
+        return x[0] + dt_s * a[0] + 0.01 * normal(seeds[0], seeds[1], seeds[2]), seeds[0], seeds[1], seeds[2]
 
 They are the three multiplicative congruential generators of B. A. Wichmann and I. D. Hill, "Algorithm AS 183: an
 efficient and portable pseudo-random number generator", Applied Statistics 31 (1982), with a joint period of 6.95e12.

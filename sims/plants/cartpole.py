@@ -52,7 +52,7 @@ def step(x, a, dt_s):
     for _ in range(4):
         moved = move(moved, force, h)
     effort = (abs(force) + 0.5 * abs(force - x[4])) / MAX_FORCE_N
-    return (*moved, force, effort)
+    return moved + (force, effort)
 
 
 def observe(x):

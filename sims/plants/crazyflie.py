@@ -90,7 +90,7 @@ def observe(x):
 
 def critic(x):
     """Return the same and the speeds of the rotors."""
-    return (*observe(x), x[13], x[14], x[15], x[16])
+    return observe(x) + (x[13], x[14], x[15], x[16])
 
 
 def done(x):

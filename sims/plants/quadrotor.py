@@ -148,11 +148,9 @@ def fly(x, applied, commanded, dt_s):
     force = fx + DRAG_N_S_M * (east - x[7]), fy + DRAG_N_S_M * (north - x[8]), fz + DRAG_N_S_M * (up - x[9])
     torque = to_world(m, REACH_M * (f1 - f2 - f3 + f4), REACH_M * (-f1 - f2 + f3 + f4), YAW_M * (f1 - f2 + f3 - f4))
     half = 0.5 * dt_s
-    between = (*move(x, force, torque, half), *x[13:33])
-    return (
-        *move(between, force, torque, half), *t, *commanded, effort(commanded, x[17:21]), east, north, up,
-        *gust[3:], *x[28:33],
-    )  # fmt: skip
+    between = move(x, force, torque, half) + x[13:33]
+    air = effort(commanded, x[17:21]), east, north, up
+    return move(between, force, torque, half) + t + commanded + air + gust[3:] + x[28:33]
 
 
 def step(x, a, dt_s):
@@ -182,8 +180,8 @@ def critic(x):
     """Return all of the state, each as a share of what is large for it."""
     m = rotation(x)
     p, q, r = to_body(m, x[10], x[11], x[12])
-    return (
-        x[0], x[1], x[2], *m, 0.5 * x[7], 0.5 * x[8], 0.5 * x[9], 0.25 * p, 0.25 * q, 0.25 * r,
+    return (x[0], x[1], x[2]) + m + (
+        0.5 * x[7], 0.5 * x[8], 0.5 * x[9], 0.25 * p, 0.25 * q, 0.25 * r,
         x[13] - 1.0, x[14] - 1.0, x[15] - 1.0, x[16] - 1.0, x[17], x[18], x[19], x[20], x[22], x[23], x[24],
         5.0 * x[28] - 5.0, 5.0 * x[29] - 5.0, 5.0 * x[30] - 5.0, 5.0 * x[31] - 5.0, 5.0 * x[32] - 5.0,
     )  # fmt: skip

@@ -29,7 +29,7 @@ def step(x, a, dt_s):
     place = noise(moved[25], moved[26], moved[27])
     upward = noise(place[3], place[4], place[5])
     rates = noise(upward[3], upward[4], upward[5])
-    return (*moved[:25], *rates[3:], *moved[28:], *place[:3], *upward[:3], *rates[:3])
+    return moved[:25] + rates[3:] + moved[28:] + place[:3] + upward[:3] + rates[:3]
 
 
 def observe(x):

@@ -123,7 +123,7 @@ def step(x, a, dt_s):
     kept = 1.0 - abs(far - HALF_M - WANTED_M) / WANTED_M
     earned = progress * kept if kept > 0.0 else 0.0
     grip = x[8] - 1.0 if x[8] > 0.0 else 0.0
-    return (*moved, earned, grip)
+    return moved + (earned, grip)
 
 
 def observe(x):
@@ -143,7 +143,7 @@ def observe(x):
 def critic(x):
     """Return the same, steering, place and heading, and the distance from the nearest wall."""
     e, n, c, s = pose(x)
-    return (*observe(x), x[6], 0.25 * e, 0.25 * n, c, s, nearest(e, n)[2])
+    return observe(x) + (x[6], 0.25 * e, 0.25 * n, c, s, nearest(e, n)[2])
 
 
 def done(x):

@@ -136,10 +136,11 @@ def test_every_cell_compiles_for_episodes_and_for_recorded_inputs(to_ptx, spec, 
 def test_every_plant_compiles_with_shared_weights_too(to_ptx, dtype, shared):
     from neuroctl.backends import cuda
     from neuroctl.backends.plant import load
-    from sims.plants import double_pole, walker
+    from sims.plants import double_pole, quadrotor_sensed, walker
 
     leg = nc.Spec(cell="ctrnn", inputs=1, neurons=3, outputs=3, dt_s=0.1, readout="identity", dtype=dtype)
-    for spec, plant in ((spec_of("ctrnn", dtype), double_pole), (leg, walker)):
+    craft = nc.Spec(cell="elman", inputs=9, neurons=3, outputs=4, dt_s=1 / 120, dtype=dtype)
+    for spec, plant in ((spec_of("ctrnn", dtype), double_pole), (leg, walker), (craft, quadrotor_sensed)):
         kernel = cuda.kernel_of(spec, load(plant), "fitness", shared).run
         check(to_ptx(kernel, episode_arguments(dtype, 1 if shared else 2), (9, 0)), (9, 0), dtype)
 

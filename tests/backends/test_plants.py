@@ -284,6 +284,7 @@ def test_numbers_are_typed_but_for_indices_exponents_and_ranges(tmp_path):
                 GOOD
                 + """
     K = 2.5
+    LOW, HIGH = -1.5, 1.5
     def helper(x: float) -> float:
         "Half of it."
         total = 0
@@ -295,6 +296,7 @@ def test_numbers_are_typed_but_for_indices_exponents_and_ranges(tmp_path):
         )
     )
     assert "K = _typed(K)" in text
+    assert "LOW = _typed(LOW)" in text and "HIGH = _typed(HIGH)" in text
     assert "total = _F(0)" in text
     assert "range(3)" in text
     assert "x[1] ** 2 * K" in text
