@@ -145,7 +145,7 @@ def _prepared(asked: Asked, stored: Mapping[str, Any], seed: int, threads: int) 
     from neuroctl.train.ppo import PPO
     from neuroctl.train.ppo_settings import PPOSettings
 
-    sims = require("neuroctl.sims", "train")
+    sims = require("neuroctl.sims", "evolve")
     task = sims.get(asked.task)
     if not task.plant:
         compiled = ", ".join(name for name in sims.names() if sims.get(name).plant)
@@ -173,7 +173,7 @@ def _prepared(asked: Asked, stored: Mapping[str, Any], seed: int, threads: int) 
     storage = (
         None if fixed is None else FixedPointConfig(**{n: fixed[n] for n in names}, allow_coarse=asked.allow_coarse)
     )
-    plant = require("neuroctl.sims.compiled", "train").plant_of(task)
+    plant = require("neuroctl.sims.compiled", "evolve").plant_of(task)
     training = PPO(
         spec, plant, task.max_episode_steps, settings, seed=seed, fixed_point=storage, threads=threads
     )  # fmt: skip
