@@ -146,7 +146,8 @@ class Plan:
         save_best: writes a controller file of parameters to a path with notes; None: the training's own spec.
         resume: continue from the folder's checkpoint.
         on_epoch: called with the figures of each epoch.
-        time_limit_s: time after which no epoch begins, counted from the first one of this run; None: no limit.
+        time_limit_s: time after which no epoch begins, counted from the end of this run's first one, which compiles; None:
+            no limit.
 
     """
 
@@ -225,7 +226,7 @@ def _save(spec: Spec) -> Callable[[Array, Path, dict[str, Any]], None]:
 class _Study:
     def __init__(self, plan: Plan, folder: TrainingFolder, interrupts: Interrupts):
         self._training, self._folder, self._interrupts = plan.training, folder, interrupts
-        self._time_limit_s, self._began = plan.time_limit_s, time.monotonic()
+        self._time_limit_s, self._began = plan.time_limit_s, np.inf
         self._save_best, self._on_epoch = plan.save_best or _save(plan.training.spec), plan.on_epoch
         self.path = plan.folder
         self.error: DivergedError | None = None
@@ -257,6 +258,7 @@ class _Study:
         """Note the epoch that was run, and write a checkpoint if the last is old."""
         if self._following is None:
             return
+        self._began = min(self._began, time.monotonic())
         with self._interrupts.shield():
             self._progress, self._following = self._following, None
             self._folder.history.append(self._progress.rows[-1])

@@ -325,6 +325,15 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_bits(motor, tmp_path)
     assert bits(tmp_path / "parts") == bits(whole)
 
 
+def test_a_time_limit_counts_from_the_first_epoch_which_compiles(motor, tmp_path, monkeypatch):
+    now = iter(range(0, 100_000, 100))  # each look at the clock is 100 s later
+    monkeypatch.setattr("neuroctl.train.study.time.monotonic", lambda: float(next(now)))
+    result = trained(motor, tmp_path / "short", time_limit_s=50.0)[1]
+    assert (result.epochs, result.stop_reason) == (1, "time is up")
+    result = trained(motor, tmp_path / "short", resume=True, time_limit_s=1e9)[1]
+    assert (result.epochs, result.stop_reason) == (12, "all epochs done")
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_training_killed_at_ten_moments_goes_on_with_the_same_bits(motor, tmp_path, seeds, monkeypatch):
     """A child of this process is killed, as that has compiled already: SIGKILL within the first epochs or later."""
