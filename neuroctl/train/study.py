@@ -146,8 +146,8 @@ class Plan:
         save_best: writes a controller file of parameters to a path with notes; None: the training's own spec.
         resume: continue from the folder's checkpoint.
         on_epoch: called with the figures of each epoch.
-        time_limit_s: time after which no epoch begins, counted from the end of this run's first one, which compiles; None:
-            no limit.
+        time_limit_s: time after which no epoch begins, counted from the end of this run's first one, which compiles;
+            None: no limit.
 
     """
 
