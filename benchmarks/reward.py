@@ -201,7 +201,7 @@ def main() -> None:
         if given.sb3:
             stable_baselines(name, GOALS[name], given.sb3_seconds, given.sb3)
     for name, goal in CTRNN.items():
-        ours(name, goal, given.seeds, cell="ctrnn", neurons=32)
+        ours(name, goal, given.seeds, cell="ctrnn", neurons=32, seq_len=64, total_timesteps=200_000)
     wide("gym-cartpole-positions")
 
 

@@ -16,6 +16,8 @@ from neuroctl.checks import integer
 from neuroctl.controller import Controller
 from neuroctl.errors import ExportError, StabilityWarning, TrainingError
 from neuroctl.fixed_point import FixedPointConfig
+from neuroctl.format_choice import check_coarse
+from neuroctl.own_formats import own_formats
 from neuroctl.quant_controller import QuantController
 from neuroctl.spec import Spec
 from neuroctl.train.output_scale import OutputScale
@@ -70,6 +72,7 @@ class Validation:
     Raises:
         PlantError: the plant does not fit the spec.
         TrainingError: episodes are not an integer >= 1.
+        ExportError: in fixed point, of a spec that has no such form, or limits that are too coarse for it.
 
     """
 
@@ -79,6 +82,12 @@ class Validation:
     ):  # fmt: skip
         check_plant(plant, spec, fitness)
         self.spec, self.fixed_point = spec, fixed_point
+        if fixed_point is not None:
+            own = own_formats(spec, shared=fixed_point.shared_formats)
+            check_coarse(own, allow=fixed_point.allow_coarse)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", StabilityWarning)
+                fixed_point.of(Controller(spec, seed=0))  # raises where no parameters would do
         self._plant, self._steps, self._fitness, self._threads = plant, max_steps, fitness, threads
         count = integer("validation_episodes", episodes, 1, error=TrainingError)
         seeds = np.random.SeedSequence(seed, spawn_key=(_VALIDATION, 0)).generate_state(count, np.uint32)

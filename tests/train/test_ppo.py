@@ -15,7 +15,7 @@ import pytest
 import neuroctl as nc
 from neuroctl.backends.plant import load, next_state
 from neuroctl.cells import layout
-from neuroctl.errors import TrainingError
+from neuroctl.errors import ExportError, TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 from neuroctl.studies.history import groups
 from neuroctl.train import Gradient, normalizer
@@ -270,6 +270,15 @@ def test_specs_that_are_not_trained_by_reward(fields, message):
     with pytest.raises(TrainingError, match=f"^{message}$"):
         trained_spec(nc.Spec(**({"cell": "elman", "inputs": 2, "neurons": 4, "outputs": 1, "dt_s": 0.02,
                                  "output_limits": ((-1, 1),)} | fields)))  # fmt: skip
+
+
+def test_an_integer_controller_that_there_is_not_is_refused_at_once():
+    spec = nc.Spec(
+        cell="ctrnn", integrator="rk4", inputs=2, neurons=4, outputs=1, dt_s=0.02, input_limits=((-5, 5), (-0.5, 0.5)),
+        output_limits=((-10, 10),),
+    )  # fmt: skip
+    with pytest.raises(ExportError, match="rk4"):
+        ppo(spec, fixed_point=FixedPointConfig())
 
 
 def plan(folder, training=None, **more):
