@@ -67,9 +67,9 @@ def ours(name: str, goal: float, seeds: int, **network: object) -> None:
         reached = next((row for row in judged if row.validation >= goal), None)
         late = [row.validation for row in judged if row.steps > rows[-1].steps / 2]
         at = "-" if reached is None else f"{reached.steps:,} steps {reached.elapsed_s:.2f} s"
-        last, best, network = rows[-1], progress.best_row, f"{training.spec.cell} {training.spec.neurons}"
+        last, best, kind = rows[-1], progress.best_row, f"{training.spec.cell} {training.spec.neurons}"
         print(
-            f"{name} {network} seed {seed}: return {score(training, name, progress.best):.1f} (validation "
+            f"{name} {kind} seed {seed}: return {score(training, name, progress.best):.1f} (validation "
             f"{best.validation:.1f} at {best.steps:,}); goal {goal:g} at {at}; {last.steps:,} steps in "
             f"{last.elapsed_s:.2f} s, {last.steps / last.elapsed_s:,.0f} a second; worst validation in the second half "
             f"{min(late):.1f}",
