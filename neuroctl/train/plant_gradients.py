@@ -21,7 +21,7 @@ from neuroctl.backends.blocks import aligned, spread, thread_count
 from neuroctl.backends.plant import Plant, load
 from neuroctl.backends.plant_errors import plant_errors
 from neuroctl.cells import start_state
-from neuroctl.checks import finite
+from neuroctl.checks import ABOVE_0, finite, number
 from neuroctl.errors import DivergedError, TrainingError
 from neuroctl.maths.packs import lanes_of
 from neuroctl.maths.subnormals import Flushed
@@ -65,9 +65,11 @@ class PlantGradients:
     steps: Array
 
 
-def plant_gradient(spec: Spec, plant: PlantLike, *, threads: int | None = None) -> PlantGradient:
+def plant_gradient(
+    spec: Spec, plant: PlantLike, *, decay: float = 1.0, threads: int | None = None
+) -> PlantGradient:  # fmt: skip
     """Return a function that gives the cost of a controller's episodes and its gradient: see ``PlantGradient``."""
-    return PlantGradient(spec, plant, threads=threads)
+    return PlantGradient(spec, plant, decay=decay, threads=threads)
 
 
 class Lanes:
@@ -102,12 +104,12 @@ class _PlantBlock(Block):
         super().__init__(spec, places, key, segment)
         self.plant = Lanes(plant, key.steps, self.lanes["u"].shape[2], spec.dtype)
 
-    def run(self, kernel: Any, code: int, theta: Array, limits: tuple[Array, Array], h: Any) -> None:
+    def run(self, kernel: Any, code: int, theta: Array, limits: tuple[Array, Array], h: Any, decay: Any) -> None:
         """Go through the episodes, and back unless ``code`` says no."""
         own, lanes, places = self.plant, self.lanes, self.places
         kernel.run(
             code, theta, lanes["u"], lanes["out"], lanes["d_out"], lanes["du"], *limits, places.gains, own.x, own.a,
-            own.alive, h, own.bar, own.push, own.share, own.shares,
+            own.alive, h, own.bar, own.push, own.share, own.shares, decay,
             *self.arguments(places.pieces, places.floats, places.sums),
         )  # fmt: skip
 
@@ -129,10 +131,14 @@ class PlantGradient:
     Args:
         spec: of a CTRNN, IndRNN, Elman or Jordan network, a GRU or a CfC, with the plant's sizes and time step.
         plant: a module or the path of its file; see ``neuroctl.backends.plant``.
+        decay: factor by which the change with the plant's state shrinks from each step to the one before. 1 gives the
+            gradient. With less, what happens far ahead counts less for an action, which tames a plant that takes small
+            changes apart; what comes is then no gradient of anything, but often the better direction.
         threads: how many to use; None: one a core. Results are the same bits for any number.
 
     Raises:
         SpecError: the cell has no gradient.
+        TrainingError: a decay that is not allowed.
         PlantError: the plant does not fit the spec, has neither cost nor reward, or holds what cannot be taken back
             through; names the line and what to write instead.
         LayoutError: threads are not allowed.
@@ -147,7 +153,9 @@ class PlantGradient:
 
     """
 
-    def __init__(self, spec: Spec, plant: PlantLike, *, threads: int | None = None):
+    def __init__(self, spec: Spec, plant: PlantLike, *, decay: float = 1.0, threads: int | None = None):
+        share = number("decay", decay, ABOVE_0, 1.0, "above 0, up to 1", error=TrainingError)
+        self._decay = np.dtype(spec.dtype).type(share)
         self.spec, self.plant = spec, plant if isinstance(plant, Plant) else load(plant)
         check_plant(self.plant, spec, "fitness")
         check_cost(self.plant)
@@ -260,7 +268,7 @@ class _Run:
         for zeros in (block.losses, block.grad, block.carry):
             zeros.fill(0)
         with Flushed():
-            block.run(of._kernel, code, self._parameters, of._limits, of._h)
+            block.run(of._kernel, code, self._parameters, of._limits, of._h, of._decay)
         part = slice(first, first + count)
         self.losses[part] = block.losses[:count]
         self._grads[first // of._width] = block.grad

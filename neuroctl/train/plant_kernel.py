@@ -177,7 +177,7 @@ def _back(plant: Plant) -> list[str]:
     seen = [f"bar[{i}, p] + (new[{i}] if alive[p] != _F(0) else _F(0))" for i in range(size)]
     bars = [f"new[{i}] if alive[p] != _F(0) else bar[{i}, p]" for i in range(size)]
     pushes = [f"push[{i}, p] + (new[{size + i}] if alive[p] != _F(0) else _F(0))" for i in range(q)]
-    paid = [f"bar[{i}, p] + (new[{i}] if counts else _F(0))" for i in range(size)]
+    paid = [f"decay * bar[{i}, p] + (new[{i}] if counts else _F(0))" for i in range(size)]
     first = [f"new[{size + i}] if counts else _F(0)" for i in range(q)]
     clips, clipped = "".join(_CLIP_BACK.format(i=i) for i in range(q)), [f"d{i}" for i in range(q)]
     back = f"_{name}_back({x}, {a}, (shares[p],))" if (name := _cost_name(plant)) else _tuple(["_F(0)"] * (size + q))
@@ -186,7 +186,7 @@ def _back(plant: Plant) -> list[str]:
     see = f"        new = _observe_back({x}, {gained})\n"
     return [
         _loop("_act_back", "out, low, high, push", "out", clips, d_out=clipped),
-        _loop("_pay_back", "x, a, shares, bar", "x", cost, bar_out=paid, push_out=first),
+        _loop("_pay_back", "x, a, shares, decay, bar", "x", cost, bar_out=paid, push_out=first),
         _loop("_move_back", "x, a, alive, h, bar, push", "x", move, bar_out=bars, push_out=pushes),
         _loop("_see_back", "x, du, gains, alive, bar", "x", see, bar_out=seen),
     ]
@@ -230,9 +230,9 @@ def _plant_costs(steps, x, a, alive, share, shares, losses):
 
 
 @_jit_step
-def _plant_back(t, x, a, alive, h, shares, bar, push):
+def _plant_back(t, x, a, alive, h, shares, decay, bar, push):
     # bar[0] holds the change with the state after the step; bar[1] and bar[2] are read and written in turn.
-    _pay_back(x[(t + 1) * SUBSTEPS], a[t], shares[t], bar[0], bar[1], push[1])
+    _pay_back(x[(t + 1) * SUBSTEPS], a[t], shares[t], decay, bar[0], bar[1], push[1])
     now = 1
     for k in range((t + 1) * SUBSTEPS - 1, t * SUBSTEPS - 1, -1):
         _move_back(x[k], a[t], alive[t], h, bar[now], push[now], bar[3 - now], push[3 - now])
@@ -244,7 +244,8 @@ def _plant_back(t, x, a, alive, h, shares, bar, push):
 def _hooks(plant: Plant) -> Hooks:
     each = substeps_of(plant)
     return Hooks(
-        arguments="u_rows, out_rows, d_out_rows, du_rows, low, high, gains, x, a, alive, h, bar, push, share, shares",
+        arguments="u_rows, out_rows, d_out_rows, du_rows, low, high, gains, x, a, alive, h, bar, push, share, shares, "
+        "decay",
         before=f"""
         _observe(x[t * {each}], u_rows[t])""",
         after="""
@@ -252,7 +253,7 @@ def _hooks(plant: Plant) -> Hooks:
         costs="""
     _plant_costs(steps, x, a, alive, share, shares, losses)""",
         before_back="""
-        now = _plant_back(base + t, x, a, alive, h, shares, bar, push)
+        now = _plant_back(base + t, x, a, alive, h, shares, decay, bar, push)
         _act_back(out_rows[base + t], low, high, push[now], d_out_rows[base + t])""",
         after_back=f"""
         _see_back(x[(base + t) * {each}], du_rows[base + t], gains, alive[base + t], bar[now], bar[0])""",
@@ -283,7 +284,7 @@ def back(x, a, alive, h, shares, bar, push, du, gains, d_a):
     for t in range(a.shape[0] - 1, -1, -1):
         # What is observed after step t changes with the state that step t led to, or stayed in.
         _see_back(x[(t + 1) * SUBSTEPS], du[t], gains, alive[0], bar[now], bar[0])
-        now = _plant_back(t, x, a, alive, h, shares, bar, push)
+        now = _plant_back(t, x, a, alive, h, shares, _F(1), bar, push)
         for i in range(a.shape[1]):
             _copy_row(push[now, i], d_a[t, i])
     return now

@@ -89,6 +89,12 @@ class Figures(NamedTuple):
         return math.inf if math.isnan(self.validation) else -self.validation
 
     @property
+    def shown(self) -> str:
+        """What a progress bar says of the epoch."""
+        gained = "" if math.isnan(self.mean_return) else f"return {self.mean_return:.4g} "
+        return f"{gained}std {self.std:.2g}"
+
+    @property
     def notes(self) -> Mapping[str, float]:
         """What the file of the best controller says of the epoch."""
         return {"epoch": self.epoch, "steps": self.steps, "return": self.validation}

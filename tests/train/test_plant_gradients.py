@@ -117,6 +117,25 @@ def test_threads_change_no_bit(plant):
     np.testing.assert_array_equal(first[1], second[1])
 
 
+def test_a_decay_lets_what_is_far_ahead_count_less(tmp_path):
+    """Of one state under one action, whose cost comes at the end, each step between takes its share."""
+    path = tmp_path / "line.py"
+    path.write_text(
+        "ACTIONS = 2\nSTART = (0.0, 0.0, 0.0)\n\n\ndef step(x, a, dt_s):\n"
+        "    return x[0] + a[0], x[1] + 1.0, x[2]\n\n\ndef observe(x):\n    return x[1], x[2], x[2]\n\n\n"
+        "def cost(x, a):\n    return x[0] if x[1] > 3.5 else 0.0\n\n\n"
+        "def fitness(x, steps, total, recent):\n    return total\n"
+    )
+    f, slow = PlantGradient(SMALL, path), PlantGradient(SMALL, path, decay=0.5)
+    theta = theta_of(SMALL)
+    b_out = layout(SMALL)["b_out"].part
+    assert f(theta, None, 4)[1][b_out][0] == pytest.approx(1.0)  # of 4 actions, over 4 steps
+    assert slow(theta, None, 4)[1][b_out][0] == pytest.approx((1 + 0.5 + 0.25 + 0.125) / 4)
+    assert slow(theta, None, 4)[0] == f(theta, None, 4)[0]
+    with pytest.raises(TrainingError, match="decay: 0; allowed: above 0, up to 1"):
+        PlantGradient(SMALL, path, decay=0)
+
+
 def test_lanes_do_not_touch_each_other(plant):
     """A start among others has the change of one alone, and the mean of all is the mean of each."""
     theta, starts = theta_of(SMALL), starts_of(plant, 17)
