@@ -236,8 +236,7 @@ class StudyProgress:
             self._best = max(self._best, row.validation)
         shares = [row.steps / total] if total else []
         shares += [(time.monotonic() - self._begin) / seconds] if seconds else []
-        gained = "" if np.isnan(row.mean_return) else f" return {row.mean_return:.4g}"
-        text = f"epoch {row.epoch} steps {row.steps:,}{gained} unseen {self._best:.4g} std {row.std:.2g}"
+        text = f"epoch {row.epoch} steps {row.steps:,} unseen {self._best:.4g} {row.shown}"
         self._show(text, min(max(shares, default=0.0), 1.0))
 
 

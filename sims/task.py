@@ -55,6 +55,7 @@ class Task(Sized):
             both. Empty for none.
         search: defaults for a search: options of ``neuroctl evolve`` by their names.
         train: defaults for training by reward: cell, neurons, and settings of PPO by their names.
+        gradient: defaults for training by the gradient through a compiled plant, likewise.
         options: arguments of the environment that differ from its defaults.
 
     Example:
@@ -75,6 +76,7 @@ class Task(Sized):
     mirrors: str = ""
     search: Mapping[str, Any] = field(default_factory=dict, hash=False)
     train: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    gradient: Mapping[str, Any] = field(default_factory=dict, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property

@@ -18,7 +18,7 @@ from neuroctl.console import emit, log, out, plain_table, studies_progress
 from neuroctl.errors import StudyError, TaskError, TrainingError, require
 from neuroctl.fixed_point import FixedPointConfig
 
-METHODS: Final = ("ppo",)
+METHODS: Final = ("ppo", "gradient")
 _NETWORK: Final = {"cell": "ctrnn", "neurons": 16}
 
 
@@ -139,18 +139,28 @@ def _stored(folder: Path, asked: Asked) -> dict[str, Any]:
     return stored
 
 
+def _of_method(name: str) -> tuple[Any, Any]:
+    """Return the types of a method's training and of its settings."""
+    if name == "gradient":
+        from neuroctl.train import PlantSettings, PlantTraining
+
+        return PlantTraining, PlantSettings
+    from neuroctl.train import PPO, PPOSettings
+
+    return PPO, PPOSettings
+
+
 def _prepared(asked: Asked, stored: Mapping[str, Any], seed: int, threads: int) -> tuple[Any, dict[str, Any]]:
     """Return the training and what determines its bits."""
     from neuroctl.spec import Spec
-    from neuroctl.train.ppo import PPO
-    from neuroctl.train.ppo_settings import PPOSettings
 
+    kind, of_settings = _of_method(asked.method)
     sims = require("neuroctl.sims", "evolve")
     task = sims.get(asked.task)
     if not task.plant:
         compiled = ", ".join(name for name in sims.names() if sims.get(name).plant)
         raise TaskError(f"task: {asked.task!r} has no compiled plant; allowed to train by reward: {compiled}")
-    defaults = dict(task.train)
+    defaults = dict(task.gradient if asked.method == "gradient" else task.train)
     network = {name: defaults.pop(name, value) for name, value in _NETWORK.items()} | dict(asked.network)
     given = dict(asked.settings)
     if "steps" in asked.limits:
@@ -158,14 +168,14 @@ def _prepared(asked: Asked, stored: Mapping[str, Any], seed: int, threads: int) 
     if stored:
         old = Spec.from_dict(stored["spec"])
         spec = replace(old, **asked.network)
-        settings = PPOSettings.check(stored["settings"] | given)
+        settings = of_settings.check(stored["settings"] | given)
     else:
         cell, neurons = network.pop("cell"), network.pop("neurons")
         spec = sims.controller_spec(asked.task, neurons, cell)
         spec = replace(spec, **{name: value for name, value in network.items() if value not in NETWORK_DEFAULTS})
         if "seconds" in asked.limits and "total_timesteps" not in given:
             defaults["total_timesteps"] = None
-        settings = PPOSettings.check(defaults | given)
+        settings = of_settings.check(defaults | given)
     if settings.total_timesteps is None and "seconds" not in asked.limits and not stored:
         raise TrainingError("budget: None; allowed: such as 2m, 90s or 300000steps")
     fixed = asked.fixed_point or stored.get("fixed_point")
@@ -174,7 +184,7 @@ def _prepared(asked: Asked, stored: Mapping[str, Any], seed: int, threads: int) 
         None if fixed is None else FixedPointConfig(**{n: fixed[n] for n in names}, allow_coarse=asked.allow_coarse)
     )
     plant = require("neuroctl.sims.compiled", "evolve").plant_of(task)
-    training = PPO(
+    training = kind(
         spec, plant, task.max_episode_steps, settings, seed=seed, fixed_point=storage, threads=threads
     )  # fmt: skip
     config = {

@@ -357,7 +357,7 @@ def test_what_the_command_refuses(tmp_path):
         (["gym-pendulum", "--budget", "7gens"], "budget: '7gens'; allowed: such as 10m, 90s, 2h, 5000steps"),
         (["gym-pendulum", "--set", "gamma"], "set: 'gamma'; allowed: a name and a number"),
         (["gym-pendulum", "--set", "gama=1", "--budget", "1s"], "setting: 'gama'; allowed:"),
-        (["gym-pendulum", "--method", "sarsa"], "method: 'sarsa'; allowed: ppo"),
+        (["gym-pendulum", "--method", "sarsa"], "method: 'sarsa'; allowed: ppo, gradient"),
         (["gym-pendulum", "--window", "3"], "window: given; allowed with --data, not with a task"),
         (["--budget", "1s"], "budget: given; allowed with a task"),
     ):
