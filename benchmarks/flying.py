@@ -152,7 +152,7 @@ def main():
         speed()
     for what, plant, steps, settings in (
         ("simple", crazyflie, 500, PlantSettings(epochs=40)),
-        ("honest", quadrotor_sensed, 600, PlantSettings(epochs=200, horizon=200, batch=128)),
+        ("honest", quadrotor_sensed, 600, PlantSettings(epochs=150, horizon=400, learning_rate=3e-3, decay=0.99)),
     ):
         if what in given.what:
             print(f"{what}, {plant.__name__.rpartition('.')[2]}, until 95 of 100 unseen starts end within {NEAR_M} m")
