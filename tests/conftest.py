@@ -21,6 +21,7 @@ LONGEST = (
     "firmware/test_many",
     "conformance/test_forms",
     "test_siblings",
+    "train/test_plant_gradients",
 )
 """Files that begin a run, else a core would idle at its end; the first compiles what others then load."""
 
