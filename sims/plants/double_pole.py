@@ -67,6 +67,12 @@ def reward(x, a):
     return abs(x[0]) + abs(x[1]) + abs(x[2]) + abs(x[3])
 
 
+def cost(x, a):
+    """Return a smooth measure of unrest, for training by gradient to make small."""
+    cart = 0.5 * x[0] * x[0] + 0.1 * x[1] * x[1]
+    return cart + 10.0 * x[2] * x[2] + x[3] * x[3] + 10.0 * x[4] * x[4] + 0.1 * x[5] * x[5]
+
+
 def fitness(x, steps, total, recent):
     """Return the number of balanced steps, the standard fitness."""
     return steps
