@@ -66,7 +66,7 @@ def _begin_ratio(old: Array, logarithm: Array) -> None:
 @jit_exact_rows
 def _add_log_probability(log_std: Any, mean: Array, z: Array, logarithm: Array) -> None:
     inverse = exp(-log_std)
-    half = mean.dtype.type(0.5)
+    half = mean.dtype.type(1) / mean.dtype.type(2)
     for p in range(U(mean.shape[0])):
         e = (z[p] - mean[p]) * inverse
         logarithm[p] -= half * e * e + log_std
