@@ -49,7 +49,8 @@ _SENSED: Final = {"cell": "elman", "epochs": 150, "horizon": 400, "learning_rate
 _PPO: Final = {"num_envs": 32, "num_steps": 128, "seq_len": 32, "learning_rate": 5e-3, "update_epochs": 20,
                "target_kl": 0.1, "cell": "gru"}  # fmt: skip
 _CART: Final = {
-    "max_episode_steps": 500, "control_hz": 50, "train": {**_PPO, "gamma": 0.99, "total_timesteps": 100_000},
+    "max_episode_steps": 500, "control_hz": 50,
+    "train": {**_PPO, "gamma": 0.99, "target_kl": 0.03, "total_timesteps": 100_000},
 }  # fmt: skip
 _CART_POSITIONS: Final = (("cart position [m]", -2.4, 2.4), ("pole angle [rad]", -0.21, 0.21))
 _CART_VELOCITIES: Final = (("cart velocity [m/s]", -4.0, 4.0), ("pole velocity [rad/s]", -4.0, 4.0))
