@@ -186,7 +186,7 @@ def test_the_message_says_what_was_compared_and_info_shows_it(tmp_path):
     ("name", "content", "words"),
     [
         ("x.pt", b"print('hello')\n", "x.pt: no file of torch.save; allowed: a file of weights alone"),
-        ("net.py", b"", "net.py'; allowed: a file that ends with .pt, .pth, .safetensors (torch, ncps), .onnx, .h5"),
+        ("net.py", b"", "allowed: a file that ends with .pt, .pth, .safetensors (torch, ncps), .onnx, .h5"),
         ("folder", None, "a folder; allowed: a file that ends with .pt"),
     ],
 )
