@@ -7,7 +7,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -129,6 +129,14 @@ def _figures(target: Any) -> list[str]:
         return figures + ["-"] * 4
     flash = f"{cost.code + cost.const}/{cost.code_small + cost.const}"
     return [*figures, f"{cost.cost_mean:.0f}", flash, str(cost.ram), str(cost.stack)]
+
+
+def show_ends(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print why each training ended, and where its best controller is."""
+    for row in rows:
+        path = row["fixed_path"] or row["best_path"]
+        best = f"; best controller: {path}" if path else ""
+        out.print(f"{row['folder']}: {row['stop_reason']}{best}", highlight=False, soft_wrap=True)
 
 
 def show_quantization(errors: Any) -> None:

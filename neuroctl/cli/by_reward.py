@@ -14,7 +14,7 @@ import typer
 
 from neuroctl.cli.options import NETWORK_DEFAULTS
 from neuroctl.cli.resuming import check_number, first_seed, read_study
-from neuroctl.console import emit, log, out, plain_table, studies_progress
+from neuroctl.console import emit, log, out, plain_table, show_ends, studies_progress
 from neuroctl.errors import StudyError, TaskError, TrainingError, require
 from neuroctl.fixed_point import FixedPointConfig
 
@@ -218,10 +218,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         best = "-" if row["best_return"] is None else f"{row['best_return']:.4g}"
         table.add_row(row["folder"], best, str(row["best_steps"]), str(row["steps"]), f"{row['seconds']:.1f}")
     out.print(table)
-    for row in rows:
-        path = row["fixed_path"] or row["best_path"]
-        best = f"; best controller: {path}" if path else ""
-        out.print(f"{row['folder']}: {row['stop_reason']}{best}", highlight=False, soft_wrap=True)
+    show_ends(rows)
 
 
 def _plot(folders: Sequence[Path], picture: Path) -> None:

@@ -32,7 +32,7 @@ from neuroctl.cli.options import (
     network_fields,
 )
 from neuroctl.cli.resuming import check_number, first_seed, read_study, training_in
-from neuroctl.console import emit, log, out, plain_table, studies_progress
+from neuroctl.console import emit, log, out, plain_table, show_ends, studies_progress
 from neuroctl.errors import TrainingError
 from neuroctl.fixed_point import FixedPointConfig
 
@@ -291,10 +291,7 @@ def _show(rows: list[dict[str, Any]], which: str) -> None:
             cells = [str(row["epochs"]), str(row["best_epoch"]), f"{row['best_loss']:.4g}"]
             table.add_row(row["folder"], name, *cells, f"{figures['rms_error']:.4g}", f"{figures['std']:.4g}")
     out.print(table)
-    for row in rows:
-        path = row["fixed_path"] or row["best_path"]
-        best = f"; best controller: {path}" if path else ""
-        out.print(f"{row['folder']}: {row['stop_reason']}{best}", highlight=False, soft_wrap=True)
+    show_ends(rows)
 
 
 def _plot(folders: list[str], picture: Path) -> None:

@@ -50,8 +50,7 @@ def trained_spec(spec: Spec) -> Spec:
 
 def output_scale(spec: Spec) -> OutputScale:
     """Return the map from outputs in units of half their range to physical ones."""
-    low, high = np.array(spec.output_limits, np.float64).T
-    return OutputScale(0.5 * (low + high), 0.5 * (high - low))
+    return OutputScale.of_ranges(*np.array(spec.output_limits).T)
 
 
 class Validation:

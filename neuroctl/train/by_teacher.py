@@ -208,5 +208,4 @@ def _scale(spec: Spec) -> OutputScale | None:
     fixed = spec.readout != "affine" or spec.output_activation != "identity" or spec.cell == "jordan"
     if fixed or spec.output_limits is None:
         return None
-    lows, highs = np.array(spec.output_limits).T
-    return OutputScale(0.5 * (lows + highs), 0.5 * (highs - lows))
+    return OutputScale.of_ranges(*np.array(spec.output_limits).T)

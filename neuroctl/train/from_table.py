@@ -245,5 +245,4 @@ def _range(parts: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def _scale(targets: Sequence[Array]) -> OutputScale:
-    lows, highs = _range(targets)
-    return OutputScale(0.5 * (lows + highs), 0.5 * (highs - lows))
+    return OutputScale.of_ranges(*_range(targets))

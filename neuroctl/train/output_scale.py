@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroctl.cells import layout
 from neuroctl.spec import Limits, Spec
@@ -34,6 +34,12 @@ class OutputScale:
 
     middle: Array
     half: Array
+
+    @classmethod
+    def of_ranges(cls, lows: ArrayLike, highs: ArrayLike) -> Self:
+        """Return the scale of ranges by their ends, ``[outputs]`` each."""
+        low, high = np.asarray(lows, np.float64), np.asarray(highs, np.float64)
+        return cls(0.5 * (low + high), 0.5 * (high - low))
 
     @property
     def ranges(self) -> Limits:
